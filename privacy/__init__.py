@@ -1,0 +1,56 @@
+"""User-level differential privacy for federated learning: what is promised, and how it is kept.
+
+Everything here works on flat vectors and numbers; nothing knows of speech, of models or of the network.
+"""
+
+from privacy.accounting import Epsilon, Release, epsilon, pld_epsilon, rdp_epsilon
+from privacy.calibration import calibrate_noise_multiplier
+from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
+from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
+from privacy.grid import (
+    ClippedUpdate,
+    Grid,
+    accumulator_dtype,
+    add_clipped_,
+    check_sum,
+    clip_to_grid,
+    clipped_share,
+)
+from privacy.layout import LayerLayout
+from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
+from privacy.noise import SecureGaussian
+from privacy.plan import PrivacyPlan
+from privacy.sampling import poisson_sample
+
+__all__ = [
+    "CLIP_ACTIONS",
+    "CLIP_RULES",
+    "BudgetExhausted",
+    "ClipBounds",
+    "ClippedUpdate",
+    "Epsilon",
+    "Grid",
+    "LayerLayout",
+    "Ledger",
+    "LedgerCorrupt",
+    "LedgerEntry",
+    "LedgerInUse",
+    "PrivacyError",
+    "PrivacyPlan",
+    "Release",
+    "ReplyRejected",
+    "SecureGaussian",
+    "accumulator_dtype",
+    "add_clipped_",
+    "calibrate_noise_multiplier",
+    "check_sum",
+    "clip_rule",
+    "clip_to_grid",
+    "clipped_share",
+    "epsilon",
+    "ledger_releases",
+    "pld_epsilon",
+    "poisson_sample",
+    "rdp_epsilon",
+    "read_ledger",
+]

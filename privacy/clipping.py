@@ -1,0 +1,204 @@
+"""How far one person's update may reach: a partition of the released vector and one bound per slice.
+
+Paper, Definition 3: the update g = (g_1 .. g_H) is clipped slice by slice to C_1 .. C_H with
+C^2 = sum of C_h^2, so that its whole norm stays within C whatever the partition. What is needed for privacy
+is only that partition and bounds do not depend on the data of the round.
+
+The released vector is the model's d coordinates, followed by k *statistics* (loss, clipped share, ...), which
+form one further slice. They ride in the same Gaussian event as the model: nothing computed from people
+leaves un-noised, and the noise multiplier needs no split, because the model's bounds shrink by
+sqrt(1 - share^2) and the total stays C.
+
+Two actions are known. ``clip`` scales a slice down when its norm exceeds its own bound (Definition 3).
+``normalise`` is what the paper's authors run: nothing happens until the *whole* model update exceeds C; then
+every slice is scaled to exactly its bound, small ones upwards. Both are one rule on different groups of
+slices: *if a group's norm exceeds the group's bound, each of its slices is scaled to its own bound*.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+from privacy.layout import LayerLayout
+from privacy.validate import finite, open_probability, positive, whole
+
+Weights = list[tuple[int, float]]
+"""Of each slice of the model its size and the relative height of its bound."""
+
+ClipRule = Callable[[tuple[int, ...], float], Weights]
+"""From layer sizes and the exponent (which only 'power' reads) to slices and relative bounds."""
+
+CLIP_RULES: dict[str, ClipRule] = {}
+
+
+def clip_rule(name: str) -> Callable[[ClipRule], ClipRule]:
+    """Register a rule under a name that `ClipBounds.of` and a recipe may use."""
+
+    def register(rule: ClipRule) -> ClipRule:
+        if name in CLIP_RULES:
+            raise ValueError(f"The clip rule {name!r} is registered already; choose another name.")
+        CLIP_RULES[name] = rule
+        return rule
+
+    return register
+
+
+@clip_rule("global")
+def _global(sizes: tuple[int, ...], exponent: float) -> Weights:
+    """One slice for the whole model: clipping as without layers."""
+    return [(sum(sizes), 1.0)]
+
+
+@clip_rule("uniform")
+def _uniform(sizes: tuple[int, ...], exponent: float) -> Weights:
+    """C_h = C / sqrt(H)."""
+    return [(size, 1.0) for size in sizes]
+
+
+@clip_rule("dim")
+def _dim(sizes: tuple[int, ...], exponent: float) -> Weights:
+    """C_h = C sqrt(d_h / d): the same noise-to-bound ratio for every coordinate."""
+    return [(size, math.sqrt(size)) for size in sizes]
+
+
+@clip_rule("power")
+def _power(sizes: tuple[int, ...], exponent: float) -> Weights:
+    """C_h ~ d_h^p: p = 0 is 'uniform', 1/2 is 'dim', 1/4 has the least relative noise over layers."""
+    return [(size, float(size) ** exponent) for size in sizes]
+
+
+def _each_alone(slices: int) -> tuple[range, ...]:
+    return tuple(range(index, index + 1) for index in range(slices))
+
+
+def _all_together(slices: int) -> tuple[range, ...]:
+    return (range(slices),)
+
+
+CLIP_ACTIONS: dict[str, Callable[[int], tuple[range, ...]]] = {
+    "clip": _each_alone,
+    "normalise": _all_together,
+}
+"""Of each action the groups into which it gathers the model's slices."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipBounds:
+    """A data-independent partition of the released vector with a bound per slice.
+
+    Guarantee:
+        A vector each of whose `groups` has a norm within that group's bound has a norm within `total`;
+        `clip_to_grid` and `add_clipped_` hold every update to that. Adding or removing one person then
+        changes the sum by at most `total` (L2 sensitivity, zero-out or add-or-remove adjacency).
+
+    Args:
+        offsets: P + 1 ascending numbers from 0 to the vector's size. A slice may be empty.
+        bounds: P positive numbers, in the units of the update.
+        statistics: how many coordinates at the end are statistics; they are then the last slice.
+        action: 'clip' or 'normalise', see above.
+
+    Raises:
+        ValueError: for anything else.
+    """
+
+    offsets: tuple[int, ...]
+    bounds: tuple[float, ...]
+    statistics: int = 0
+    action: str = "clip"
+
+    def __post_init__(self) -> None:
+        whole(statistics=self.statistics)
+        if self.action not in CLIP_ACTIONS:
+            raise ValueError(f"Expected action to be one of {sorted(CLIP_ACTIONS)}, got {self.action!r}.")
+        if len(self.offsets) != len(self.bounds) + 1 or self.offsets[0] != 0:
+            raise ValueError(
+                f"Expected one more offset than bounds, the first of them 0, got {len(self.offsets)} "
+                f"offsets and {len(self.bounds)} bounds."
+            )
+        if any(end < begin for begin, end in zip(self.offsets, self.offsets[1:], strict=False)):
+            raise ValueError(f"Expected ascending offsets, got {self.offsets}.")
+        for index, bound in enumerate(self.bounds):
+            positive(**{f"bounds[{index}]": bound})
+        if self.model_slices < 1 or self.offsets[self.model_slices] != self.size - self.statistics:
+            raise ValueError(
+                f"Expected a slice of the model and {self.statistics} statistics as the last slice of "
+                f"its own, got offsets {self.offsets}."
+            )
+
+    @classmethod
+    def of(
+        cls,
+        rule: str,
+        total: float,
+        layout: LayerLayout,
+        *,
+        action: str = "clip",
+        exponent: float = 0.25,
+        statistics: int = 0,
+        statistics_share: float = 0.1,
+    ) -> "ClipBounds":
+        """The bounds that a named rule gives the layers of a model.
+
+        Args:
+            rule: 'global', 'uniform', 'dim' or 'power' (paper, Definition 3, and C_h ~ d_h^exponent).
+            total: the clip bound C of one whole update.
+            layout: the model's layers.
+            action: 'clip' or 'normalise'.
+            exponent: p of the rule 'power'; no other rule reads it.
+            statistics: how many statistics follow the model in the released vector, k.
+            statistics_share: the statistics' bound as a share of C, in (0, 1); unread when k is 0.
+        """
+        if rule not in CLIP_RULES:
+            raise ValueError(f"Expected rule to be one of {sorted(CLIP_RULES)}, got {rule!r}.")
+        positive(total=total)
+        weights = CLIP_RULES[rule](layout.sizes, finite(exponent=exponent))
+        share = open_probability(statistics_share=statistics_share) if whole(statistics=statistics) else 0.0
+        scale = total * math.sqrt(1 - share * share) / math.hypot(*(weight for _, weight in weights))
+        sizes = [size for size, _ in weights] + [statistics] * bool(statistics)
+        bounds = [scale * weight for _, weight in weights] + [total * share] * bool(statistics)
+        return cls(
+            offsets=tuple(accumulate(sizes, initial=0)),
+            bounds=tuple(bounds),
+            statistics=statistics,
+            action=action,
+        )
+
+    def __len__(self) -> int:
+        """The number of slices, P."""
+        return len(self.bounds)
+
+    @property
+    def size(self) -> int:
+        """The number of coordinates of the released vector, d + k."""
+        return self.offsets[-1]
+
+    @property
+    def model_size(self) -> int:
+        """The number of coordinates of the model, d."""
+        return self.size - self.statistics
+
+    @property
+    def model_slices(self) -> int:
+        """How many of the slices belong to the model."""
+        return len(self.bounds) - bool(self.statistics)
+
+    @cached_property
+    def total(self) -> float:
+        """The clip bound C of one whole update: sqrt of the sum of squared bounds."""
+        return math.hypot(*self.bounds)
+
+    @cached_property
+    def groups(self) -> tuple[range, ...]:
+        """Which slices are held to a bound together; the statistics are always a group of their own."""
+        model = CLIP_ACTIONS[self.action](self.model_slices)
+        return model + tuple(range(index, index + 1) for index in range(self.model_slices, len(self)))
+
+    def group_bound(self, group: range) -> float:
+        """The bound on the norm of a group's slices together."""
+        return math.hypot(*(self.bounds[index] for index in group))
+
+    def group_size(self, group: range) -> int:
+        """The number of coordinates in a group."""
+        return self.offsets[group.stop] - self.offsets[group.start]

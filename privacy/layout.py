@@ -1,0 +1,107 @@
+"""A model is one vector; a layer is a named slice of it.
+
+`LayerLayout` is made once from the model's parameters and maps a contiguous buffer of ``size`` values to
+tensors of the right names and shapes as views, without a copy. Delta, clip, sum, noise, server step and
+checkpoint all work on that one buffer. Two parties hold the same layout exactly if the digests agree.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
+
+import torch
+
+from privacy.validate import whole
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerLayout:
+    """Names and shapes of the layers, in the order in which they lie in the vector.
+
+    Args:
+        names: one non-empty, unique name per layer.
+        shapes: one shape per layer; ``()`` is a scalar. Every dimension is at least 1.
+
+    Raises:
+        ValueError: for no layer, a duplicate or empty name, or a dimension below 1.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        if not self.names or len(self.names) != len(self.shapes):
+            raise ValueError(
+                f"Expected as many shapes as names and at least one of each, "
+                f"got {len(self.names)} names and {len(self.shapes)} shapes."
+            )
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            if not isinstance(name, str) or not name:
+                raise ValueError(f"Expected layer names to be non-empty strings, got {name!r}.")
+            for dimension in shape:
+                whole(1, **{f"dimension of layer {name!r}": dimension})
+        if len(set(self.names)) != len(self.names):
+            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            raise ValueError(f"Expected unique layer names, got {twice} more than once.")
+
+    @classmethod
+    def of(
+        cls, named_shapes: Mapping[str, Sequence[int]] | Iterable[tuple[str, Sequence[int]]]
+    ) -> "LayerLayout":
+        """Make a layout from ``{name: shape}`` or pairs of them; the order given is the order kept."""
+        is_mapping = isinstance(named_shapes, Mapping)
+        pairs = list(named_shapes.items() if is_mapping else named_shapes)  # type: ignore[union-attr]
+        return cls(
+            names=tuple(name for name, _ in pairs),
+            shapes=tuple(tuple(int(dimension) for dimension in shape) for _, shape in pairs),
+        )
+
+    def __len__(self) -> int:
+        """The number of layers, H."""
+        return len(self.names)
+
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of values in each layer, d_h."""
+        return tuple(math.prod(shape) for shape in self.shapes)
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Where each layer begins in the vector, and last the vector's size: H + 1 numbers."""
+        return tuple(accumulate(self.sizes, initial=0))
+
+    @property
+    def size(self) -> int:
+        """The number of values of the whole model, d."""
+        return self.offsets[-1]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of names and shapes as canonical JSON: the layout's identity on the wire."""
+        layers = [[name, list(shape)] for name, shape in zip(self.names, self.shapes, strict=True)]
+        canonical = json.dumps(layers, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+    def views(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The layers of ``vector`` by name: views that share its memory.
+
+        Args:
+            vector: contiguous, shape (d,), any dtype.
+
+        Raises:
+            ValueError: if the vector has another shape or is not contiguous.
+        """
+        if vector.shape != (self.size,) or not vector.is_contiguous():
+            raise ValueError(
+                f"Expected a contiguous vector of shape ({self.size},) for this layout, got shape "
+                f"{tuple(vector.shape)}, contiguous={vector.is_contiguous()}."
+            )
+        begins = self.offsets
+        return {
+            name: vector[begins[layer] : begins[layer + 1]].view(self.shapes[layer])
+            for layer, name in enumerate(self.names)
+        }

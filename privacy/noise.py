@@ -1,0 +1,93 @@
+"""Gaussian noise that nobody can predict, rounded to whole grid steps and added to integer sums.
+
+The generator is AES-128 in counter mode under a key from ``os.urandom`` that lives only in this process's
+memory: never returned, stored, pickled or seeded. Whoever knew the key could subtract the noise.
+
+Said honestly: it is the ziggurat sampler in float64 on a cryptographic stream, not an exact sampler. At
+2**20 steps per clip bound, each whole step covers some 2**32 points of the sampler's own lattice, a relative
+error of about 2**-32 per value.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import NoReturn
+
+import numpy as np
+import randomgen
+
+from privacy.validate import positive, whole
+
+_BLOCK = 1 << 14
+_WORTH_A_THREAD = 1 << 20
+_LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
+
+Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+def _fresh_generator() -> np.random.Generator:
+    """A generator of its own secret 128-bit key."""
+    return np.random.Generator(randomgen.AESCounter(key=int.from_bytes(os.urandom(16), "little")))
+
+
+class SecureGaussian:
+    """A source of Gaussian noise for one process.
+
+    Guarantee:
+        `add_rounded_` turns integer sums x of L2 sensitivity 2**bits into x + round(Y), Y ~ N(0, std^2 I).
+        As x is whole, x + round(Y) = round(x + Y): a post-processing of the *continuous* Gaussian mechanism
+        of noise multiplier std / 2**bits, so RDP and PLD of that mechanism hold as they stand. No two draws
+        share randomness, across calls, threads and processes: every stream has its own key, the key
+        cannot be copied or pickled, and a forked child is refused.
+
+    Args:
+        threads: how many streams may work at once; by default as many as the machine has cores.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        count = whole(1, threads=threads or os.cpu_count() or 1)
+        self._generators = [_fresh_generator() for _ in range(count)]
+        self._process = os.getpid()
+
+    def add_rounded_(self, sums: Integers, std_steps: float) -> None:
+        """Add rounded Gaussian noise to integer sums, in place.
+
+        Args:
+            sums: contiguous int64, one dimension, in grid steps; owned by the caller.
+            std_steps: the standard deviation in grid steps, ``grid.noise_std_steps(z)``.
+
+        Raises:
+            ValueError: for another array or a standard deviation that is not positive and finite.
+            RuntimeError: in a process forked from the one that made this object.
+        """
+        _check(sums, std_steps)
+        if os.getpid() != self._process:
+            raise RuntimeError("A forked process must make its own SecureGaussian: noise may not repeat.")
+        workers = min(len(self._generators), max(1, sums.size // _WORTH_A_THREAD))
+        shares = np.array_split(sums, workers)
+        if workers == 1:
+            _add(self._generators[0], shares[0], std_steps)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            list(pool.map(_add, self._generators[:workers], shares, [std_steps] * workers))
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("A SecureGaussian holds a secret key and cannot be pickled or copied.")
+
+
+def _check(sums: Integers, std_steps: float) -> None:
+    if sums.dtype != np.int64 or sums.ndim != 1 or not sums.flags.c_contiguous:
+        raise ValueError(
+            f"Expected contiguous one-dimensional int64 sums, got {sums.dtype} of shape {sums.shape}."
+        )
+    if positive(std_steps=std_steps) > _LARGEST_STD_STEPS:
+        raise ValueError(f"Expected std_steps <= {_LARGEST_STD_STEPS:.3g}, got std_steps={std_steps!r}.")
+
+
+def _add(generator: np.random.Generator, sums: Integers, std_steps: float) -> None:
+    noise = np.empty(min(_BLOCK, sums.size))
+    for start in range(0, sums.size, _BLOCK):
+        part = noise[: min(_BLOCK, sums.size - start)]
+        generator.standard_normal(out=part)
+        part *= std_steps
+        np.rint(part, out=part)
+        sums[start : start + part.size] += part.astype(np.int64)

@@ -1,0 +1,190 @@
+"""One object owns sampler, clip-relative noise and accountant, so that they cannot disagree.
+
+A `PrivacyPlan` says who may be drawn, how many are expected each round, for how many rounds, and with how
+much noise. Whatever draws a cohort, adds noise or reports epsilon takes the plan, never loose numbers.
+
+One convention for noise, everywhere: the noise multiplier z is the standard deviation of the noise on the
+*sum* of updates in units of the clip bound C. The paper's sigma_DP, noise on the *mean* in units of C, is
+z / S with S the expected cohort.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from privacy.accounting import Epsilon, Release, epsilon, merge
+from privacy.calibration import calibrate_noise_multiplier
+from privacy.errors import BudgetExhausted
+from privacy.validate import open_probability, positive, whole
+
+ADJACENCY = "zero-out / add-or-remove one speaker"
+SAMPLER = "Poisson"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyPlan:
+    """What a run promises to every speaker of its population.
+
+    Guarantee:
+        If every round draws its cohort by `poisson_sample` at `sampling_rate`, holds each speaker's update
+        to the clip bound C, adds Gaussian noise of standard deviation ``noise_multiplier * C`` to the sum
+        and divides by the fixed ``cohort``, then the models of all rounds together are
+        (epsilon, delta)-differentially private with respect to zeroing out any one speaker, for the
+        epsilon of `epsilon()`.
+
+    Args:
+        population: how many speakers there are, N; public.
+        cohort: how many are *expected* in a round, S = q N; in (0, N], need not be whole.
+        rounds: how many rounds are planned, T.
+        noise_multiplier: z; 0 is a run without noise and without privacy (`is_private` is False).
+        delta: the probability with which epsilon may fail; in (0, 1), best far below 1 / N.
+        epsilon_budget: where the run must stop, if anywhere before its last round.
+
+    Raises:
+        ValueError: for any value out of range.
+    """
+
+    population: int
+    cohort: float
+    rounds: int
+    noise_multiplier: float
+    delta: float
+    epsilon_budget: float | None = None
+
+    def __post_init__(self) -> None:
+        whole(1, population=self.population)
+        whole(1, rounds=self.rounds)
+        open_probability(delta=self.delta)
+        if positive(cohort=self.cohort) > self.population:
+            raise ValueError(
+                f"Expected 0 < cohort <= population, got cohort={self.cohort!r} of a population of "
+                f"{self.population}."
+            )
+        if self.epsilon_budget is not None:
+            positive(epsilon_budget=self.epsilon_budget)
+        _ = self.release  # refuses a noise multiplier that cannot be accounted for
+
+    @classmethod
+    def calibrate(
+        cls,
+        *,
+        target_epsilon: float,
+        population: int,
+        cohort: float,
+        rounds: int,
+        delta: float,
+    ) -> "PrivacyPlan":
+        """The plan with the least noise that keeps all its rounds within ``target_epsilon``.
+
+        The target becomes the plan's budget too.
+        """
+        draft = cls(population=population, cohort=cohort, rounds=rounds, noise_multiplier=0, delta=delta)
+        noise = calibrate_noise_multiplier(
+            target_epsilon=target_epsilon, delta=delta, sampling_rate=draft.sampling_rate, rounds=rounds
+        )
+        return replace(draft, noise_multiplier=noise, epsilon_budget=target_epsilon)
+
+    @property
+    def sampling_rate(self) -> float:
+        """The probability q = S / N that one speaker is drawn in one round."""
+        return self.cohort / self.population
+
+    @property
+    def sigma_dp(self) -> float:
+        """The paper's sigma_DP = z / S: noise on the mean in units of C."""
+        return self.noise_multiplier / self.cohort
+
+    @property
+    def adjacency(self) -> str:
+        """Which two data sets the guarantee compares."""
+        return ADJACENCY
+
+    @property
+    def sampler(self) -> str:
+        """How cohorts must be drawn."""
+        return SAMPLER
+
+    @property
+    def is_private(self) -> bool:
+        """Whether there is any noise."""
+        return self.noise_multiplier > 0
+
+    @property
+    def release(self) -> Release:
+        """What one round releases."""
+        return Release(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier)
+
+    def epsilon(self, rounds: int | None = None, pld: bool = True) -> Epsilon:
+        """Epsilon after so many rounds, by default all that are planned."""
+        count = self.rounds if rounds is None else whole(rounds=rounds)
+        return epsilon([replace(self.release, count=count)], self.delta, pld)
+
+    def extrapolate(self, population: int, cohort: float) -> "PrivacyPlan":
+        """The same training at another scale: sigma_DP, delta and rounds stay, z becomes sigma_DP * S'.
+
+        That the model would come out the same is the paper's assumption, not a result; show the epsilon
+        of such a plan only beside this one's.
+        """
+        noise = self.sigma_dp * cohort
+        return replace(
+            self, population=population, cohort=cohort, noise_multiplier=noise, epsilon_budget=None
+        )
+
+    def require_budget(self, spent: Iterable[Release]) -> None:
+        """Refuse the next round if it would pass the budget; call it before the cohort is drawn.
+
+        RDP alone decides in microseconds while it suffices. Beyond that it asks PLD, first about all the
+        rounds that are left: one answer then serves every round of a run that fits.
+
+        Args:
+            spent: the releases so far, `Ledger.releases` of this data set.
+
+        Raises:
+            BudgetExhausted: naming what is spent, what the round would make of it, and the budget.
+        """
+        if self.epsilon_budget is None:
+            return
+        so_far = merge(spent)
+        next_round = (*so_far, self.release)
+        if epsilon(next_round, self.delta, pld=False).value <= self.epsilon_budget:
+            return
+        done = sum(one.count for one in so_far)
+        whole_plan = (*so_far, replace(self.release, count=max(1, self.rounds - done)))
+        for future in (whole_plan, next_round):
+            if (would_be := epsilon(future, self.delta).value) <= self.epsilon_budget:
+                return
+        raise BudgetExhausted(
+            f"The budget is epsilon={self.epsilon_budget:g} at delta={self.delta:g}; "
+            f"{epsilon(so_far, self.delta).value:.6g} is spent and one more round would make it "
+            f"{would_be:.6g}. Stop here, or start a run with a higher budget or more noise."
+        )
+
+    def describe(self) -> dict[str, object]:
+        """The plan and its epsilon in plain values, fit for JSON (an infinite epsilon becomes None)."""
+        bounds = self.epsilon()
+        return {
+            "population": self.population,
+            "cohort": self.cohort,
+            "sampling_rate": self.sampling_rate,
+            "rounds": self.rounds,
+            "noise_multiplier": self.noise_multiplier,
+            "sigma_dp": self.sigma_dp,
+            "delta": self.delta,
+            "epsilon_budget": self.epsilon_budget,
+            **describe_epsilon(bounds),
+            "adjacency": self.adjacency,
+            "sampler": self.sampler,
+        }
+
+
+def describe_epsilon(bounds: Epsilon) -> dict[str, object]:
+    """Both bounds, the claim and its accountant, as JSON can hold them."""
+
+    def plain(number: float | None) -> float | None:
+        return number if number is not None and math.isfinite(number) else None
+
+    return {
+        "epsilon": {"rdp": plain(bounds.rdp), "pld": plain(bounds.pld), "order": plain(bounds.order)},
+        "claim": plain(bounds.value),
+        "accountant": bounds.accountant,
+    }

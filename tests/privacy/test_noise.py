@@ -1,0 +1,99 @@
+"""The noise has the planned spread everywhere, is rounded, and cannot be repeated."""
+
+import copy
+import math
+import os
+import pickle
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import privacy.noise as noise_module
+from privacy.noise import SecureGaussian
+
+FALSE_ALARM = 1e-7  # of each statistical comparison below
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_add_rounded_guarantee_of_the_spread(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chi-square in every slice, also across blocks and threads; the mean is zero."""
+    monkeypatch.setattr(noise_module, "_WORTH_A_THREAD", 1 << 16)
+    std = 1.3 * 2**20
+    sums = np.zeros(300_000, dtype=np.int64)
+    SecureGaussian(threads).add_rounded_(sums, std)
+    for begin, end in pairwise((0, 5_000, 16_384, 150_000, 150_500, 299_000, 300_000)):
+        scaled = sums[begin:end] / std
+        low, high = stats.chi2.interval(1 - FALSE_ALARM, end - begin)
+        assert low < float(scaled @ scaled) < high
+        assert abs(scaled.mean()) * math.sqrt(end - begin) < stats.norm.isf(FALSE_ALARM / 2)
+
+
+def test_add_rounded_guarantee_of_rounding() -> None:
+    """round(Y) of a normal Y: the frequency of each integer against the normal's own distribution."""
+    count, std = 400_000, 1.5
+    sums = np.zeros(count, dtype=np.int64)
+    SecureGaussian().add_rounded_(sums, std)
+    edges = np.arange(-5.5, 6.0)
+    expected = np.diff(stats.norm.cdf(np.concatenate([[-np.inf], edges, [np.inf]]), scale=std)) * count
+    found = np.histogram(sums, np.concatenate([[-np.inf], edges, [np.inf]]))[0]
+    assert stats.chisquare(found, expected).pvalue > FALSE_ALARM
+
+
+def test_it_is_added_exactly_even_to_very_large_sums() -> None:
+    sums = np.full(1000, 2**60 + 1, dtype=np.int64)
+    SecureGaussian().add_rounded_(sums, 1e-3)
+    assert np.all(sums == 2**60 + 1)
+    SecureGaussian().add_rounded_(sums, 2.0)
+    assert 0 < np.abs(sums - (2**60 + 1)).max() < 30
+
+
+def test_no_two_draws_share_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither two calls, nor two sources, nor two threads of one call: correlations are a chance matter."""
+    monkeypatch.setattr(noise_module, "_WORTH_A_THREAD", 1)
+    source, other = SecureGaussian(2), SecureGaussian(2)
+    draws = []
+    for one in (source, source, other):
+        sums = np.zeros(40_000, dtype=np.int64)
+        one.add_rounded_(sums, 1e6)
+        draws += [sums[:20_000] / 1e6, sums[20_000:] / 1e6]
+    correlations = np.corrcoef(draws)[np.triu_indices(len(draws), 1)]
+    assert np.abs(correlations).max() * math.sqrt(20_000) < stats.norm.isf(FALSE_ALARM / 2)
+
+
+def test_the_key_cannot_leave() -> None:
+    source = SecureGaussian()
+    for leak in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(TypeError, match="secret key"):
+            leak(source)
+
+
+def test_a_forked_process_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = SecureGaussian()
+    parent = os.getpid()
+    monkeypatch.setattr(os, "getpid", lambda: parent + 1)
+    with pytest.raises(RuntimeError, match="forked"):
+        source.add_rounded_(np.zeros(3, dtype=np.int64), 1.0)
+
+
+@pytest.mark.parametrize("std", [0.0, -1.0, math.nan, math.inf, 2.0**60])
+def test_bad_spread_is_refused_and_nothing_is_added(std: float) -> None:
+    sums = np.zeros(3, dtype=np.int64)
+    with pytest.raises(ValueError, match="std_steps"):
+        SecureGaussian().add_rounded_(sums, std)
+    assert not sums.any()
+
+
+@pytest.mark.parametrize(
+    "sums", [np.zeros(3), np.zeros(3, dtype=np.int32), np.zeros((2, 2), np.int64), np.zeros(6, np.int64)[::2]]
+)
+def test_other_arrays_are_refused(sums: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="int64 sums"):
+        SecureGaussian().add_rounded_(sums, 1.0)
+
+
+def test_an_empty_sum_is_left_alone() -> None:
+    SecureGaussian().add_rounded_(np.zeros(0, dtype=np.int64), 1.0)
+    with pytest.raises(ValueError, match="threads"):
+        SecureGaussian(-1)

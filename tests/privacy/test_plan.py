@@ -1,0 +1,115 @@
+"""A plan is coherent by construction, extrapolates as the paper does and stops at its budget."""
+
+import json
+import math
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from privacy.accounting import Release, epsilon
+from privacy.errors import BudgetExhausted
+from privacy.plan import PrivacyPlan
+
+PAPER = PrivacyPlan(population=34_753, cohort=1024, rounds=2034, noise_multiplier=0.003072, delta=1e-9)
+SMALL = PrivacyPlan(population=400, cohort=40, rounds=30, noise_multiplier=1.0, delta=1e-5)
+
+
+def test_one_convention_of_noise() -> None:
+    assert PAPER.sampling_rate == 1024 / 34_753
+    assert pytest.approx(3e-6) == PAPER.sigma_dp
+    assert PAPER.release == Release(sampling_rate=1024 / 34_753, noise_multiplier=0.003072)
+    assert (PAPER.adjacency, PAPER.sampler) == ("zero-out / add-or-remove one speaker", "Poisson")
+
+
+def test_extrapolation_gives_the_papers_headline() -> None:
+    there = replace(PAPER, epsilon_budget=1e9).extrapolate(population=69_506_000, cohort=204_800)
+    assert there.noise_multiplier == pytest.approx(0.6144)
+    assert (there.sigma_dp, there.rounds, there.delta) == (pytest.approx(PAPER.sigma_dp), 2034, 1e-9)
+    assert there.epsilon_budget is None
+    bounds = there.epsilon()
+    assert bounds.rdp == pytest.approx(7.2228, rel=2e-3)
+    assert bounds.pld == pytest.approx(6.295, abs=1e-3)
+
+
+def test_privacy_plan_guarantee() -> None:
+    """Its epsilon is that of its rounds' releases together, and grows with them from zero."""
+    assert SMALL.epsilon() == epsilon([SMALL.release] * 30, 1e-5)
+    assert SMALL.epsilon(rounds=0).value == 0
+    assert 0 < SMALL.epsilon(rounds=1).value < SMALL.epsilon(rounds=2).value < SMALL.epsilon().value
+    assert SMALL.epsilon(pld=False).pld is None
+
+
+def test_calibrated_plan_runs_all_its_rounds_and_not_one_more() -> None:
+    """RDP alone would stop such a run early: its noise was chosen by PLD."""
+    plan = PrivacyPlan.calibrate(target_epsilon=2.0, population=400, cohort=40, rounds=30, delta=1e-5)
+    assert plan.epsilon().value <= 2.0 < plan.epsilon(pld=False).value
+    spent: list[Release] = []
+    for _ in range(plan.rounds):
+        plan.require_budget(spent)
+        spent.append(plan.release)
+    with pytest.raises(BudgetExhausted, match=r"epsilon=2 .*one more round"):
+        plan.require_budget(spent)
+
+
+def test_budget_counts_what_other_runs_spent() -> None:
+    plan = replace(SMALL, epsilon_budget=SMALL.epsilon().value)
+    plan.require_budget([])
+    others = [Release(sampling_rate=1.0, noise_multiplier=0.5)]
+    with pytest.raises(BudgetExhausted):
+        plan.require_budget(others)
+    replace(plan, epsilon_budget=None).require_budget(others)
+
+
+def test_budget_stops_as_late_as_it_may() -> None:
+    plan = replace(SMALL, rounds=1000, epsilon_budget=SMALL.epsilon(rounds=12).value)
+    spent: list[Release] = []
+    with pytest.raises(BudgetExhausted):
+        while True:
+            plan.require_budget(spent)
+            spent.append(plan.release)
+    assert len(spent) == 12
+
+
+def test_a_plan_without_noise_is_not_private() -> None:
+    plan = replace(SMALL, noise_multiplier=0.0)
+    assert not plan.is_private and SMALL.is_private
+    assert plan.epsilon().value == math.inf
+    assert plan.describe()["claim"] is None
+    with pytest.raises(BudgetExhausted):
+        replace(plan, epsilon_budget=100.0).require_budget([])
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.6144])
+def test_description_is_json(noise: float) -> None:
+    text = json.dumps(replace(SMALL, noise_multiplier=noise).describe(), allow_nan=False)
+    said = json.loads(text)
+    assert said["population"] == 400 and said["sampling_rate"] == 0.1
+    assert set(said["epsilon"]) == {"rdp", "pld", "order"}
+
+
+def test_a_plan_cannot_be_changed() -> None:
+    with pytest.raises(FrozenInstanceError):
+        SMALL.delta = 0.5  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"population": 0},
+        {"population": 10.5},
+        {"cohort": 0},
+        {"cohort": 401},
+        {"cohort": math.nan},
+        {"rounds": 0},
+        {"noise_multiplier": -1.0},
+        {"noise_multiplier": math.nan},
+        {"noise_multiplier": 1e-160},
+        {"delta": 0.0},
+        {"delta": 1.0},
+        {"epsilon_budget": 0.0},
+        {"epsilon_budget": math.nan},
+    ],
+)
+def test_bad_values_are_named(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        replace(SMALL, **change)  # type: ignore[arg-type]
