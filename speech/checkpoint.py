@@ -1,0 +1,180 @@
+"""What a model file is: a safetensors file whose metadata say everything needed to use it.
+
+Written atomically (temporary file, fsync, rename): a path holds a whole model or what was there
+before. Read with every difference named: a file that loads is the model that its preset says, with
+the characters and the features that this code would give it.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from speech import features
+from speech.errors import CheckpointMismatch
+from speech.model import PRESETS, CTCTransformer, build_model
+from speech.text import ALPHABET
+
+FORMAT = "murmuration-model"
+VERSION = "1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedModel:
+    """A model in evaluation mode, its preset, and all metadata of its file, `extra` included."""
+
+    model: CTCTransformer
+    preset: str
+    metadata: Mapping[str, str]
+
+
+def save_model(
+    path: str | Path, model: CTCTransformer, preset: str, extra: Mapping[str, str] | None = None
+) -> None:
+    """Write `model` to `path`, with `extra` beside our own metadata.
+
+    Raises `ValueError` for an unknown preset or an `extra` that would replace our metadata, and
+    `CheckpointMismatch` for a model whose tensors are not those of the preset.
+    """
+    own = _metadata(preset)
+    clashes = sorted(own.keys() & (extra or {}).keys())
+    if clashes:
+        raise ValueError(f"extra metadata {clashes[0]!r} is one of our own keys; rename it.")
+    # Parameters may be views into one vector; a name for each is all that the file needs.
+    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+    _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset)
+    with _replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata=own | dict(extra or {}))
+
+
+def load_model(path: str | Path, *, preset: str | None = None) -> LoadedModel:
+    """Read a model; with `preset`, only of that one.
+
+    Raises `CheckpointMismatch` naming what differs: no such file, no safetensors file or not one of
+    ours, another version, preset, alphabet or feature configuration, other tensors.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointMismatch(f"{path}: no such model file; `murmur pretrain` makes one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _read(path, file, preset)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointMismatch(
+            f"{path}: not a readable safetensors file ({error}); give a model that murmur saved."
+        ) from None
+
+
+def _read(path: Path, file: Any, wanted: str | None) -> LoadedModel:
+    metadata = file.metadata() or {}
+    preset = _check_metadata(path, metadata, wanted)
+    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    _compare(str(path), shapes, preset)
+    with torch.device("meta"):
+        model = build_model(preset)
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            value.copy_(file.get_tensor(name))
+    return LoadedModel(model=model.eval(), preset=preset, metadata=metadata)
+
+
+def _metadata(preset: str) -> dict[str, str]:
+    """Our own part of the metadata."""
+    if preset not in PRESETS:
+        raise ValueError(f"model preset {preset!r} is not known; known are {', '.join(PRESETS)}.")
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "preset": preset,
+        "characters": ALPHABET,
+        "features": json.dumps(asdict(features.PRESETS[preset]), sort_keys=True),
+    }
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None) -> str:
+    """The preset of the file, all of whose metadata fit this code."""
+    if metadata.get("format") != FORMAT:
+        raise CheckpointMismatch(
+            f"{path}: a safetensors file, but none that murmur saved "
+            f"(format {metadata.get('format')!r}); give a model that murmur saved."
+        )
+    if metadata.get("version") != VERSION:
+        raise CheckpointMismatch(
+            f"{path}: format version {metadata.get('version')!r}, this code reads {VERSION!r}; "
+            "use the release that wrote it, or train it anew."
+        )
+    preset = metadata.get("preset", "")
+    if preset not in PRESETS or (wanted is not None and preset != wanted):
+        known = wanted or " or ".join(PRESETS)
+        raise CheckpointMismatch(
+            f"{path}: a model of preset {preset!r}, {known} is needed; "
+            "change the preset of the recipe, or give another model."
+        )
+    for key, expected in _metadata(preset).items():
+        if metadata.get(key) != expected:
+            raise CheckpointMismatch(
+                f"{path}: its {key} are {metadata.get(key)}, this code's are {expected}; "
+                "use the release that wrote it, or train it anew."
+            )
+    return preset
+
+
+def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str) -> None:
+    """Refuse tensors that are not those of the preset, naming the first difference of each kind."""
+    with torch.device("meta"):
+        expected = _shapes(build_model(preset).state_dict())
+    differences = [
+        f"{len(names)} {what}, the first {sorted(names)[0]!r}"
+        for what, names in (
+            ("tensors missing", expected.keys() - shapes.keys()),
+            ("tensors too many", shapes.keys() - expected.keys()),
+        )
+        if names
+    ]
+    differences += [
+        f"{name!r} has shape {list(shapes[name])} and not {list(shape)}"
+        for name, shape in expected.items()
+        if name in shapes and shapes[name] != shape
+    ][:1]
+    if differences:
+        raise CheckpointMismatch(
+            f"{where}: not a model of preset {preset!r} ({'; '.join(differences)}); "
+            "name the preset that it was made with."
+        )
+
+
+def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which takes its place, on the disk too, if all goes well."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        yield temporary
+        # safetensors makes files that only their owner may read, whatever the umask says.
+        temporary.chmod(mode)
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,26 @@
+"""Kind "embedded": the synthetic corpus that ships with Murmuration; it takes no path.
+
+Splits: "seed" and "seed-test", the mild domain that the shipped seed model was trained on; "train"
+and "test", the hard domain that it is adapted to. Speakers are disjoint everywhere, and "test" has
+only sentences that no other split has. Made by `speech.synthesis`.
+"""
+
+import murmuration_data
+from speech.corpora.manifest import load_manifest
+from speech.corpus import Corpus, corpus_kind
+from speech.errors import CorpusError
+
+
+@corpus_kind("embedded")
+def load(path: str, max_seconds: float) -> Corpus:
+    """Load the shipped corpus. Raises `CorpusError` if given a path, or if it is not installed."""
+    if path not in ("", "."):
+        raise CorpusError(
+            f"the embedded corpus takes no path, but was given {path!r}; "
+            "leave it empty, or use kind 'manifest'."
+        )
+    try:
+        folder = murmuration_data.path("corpus")
+    except FileNotFoundError as error:
+        raise CorpusError(str(error)) from error
+    return load_manifest(folder, max_seconds, name="embedded")

@@ -1,0 +1,113 @@
+"""Kind "manifest": any corpus with a NeMo-style `manifest.jsonl`, one JSON object per line.
+
+Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally
+`duration` and `offset` in seconds, `split` ("train" where missing) and `id`. Others are ignored.
+A line that is broken stops everything, naming file and line: a manifest is written by a program,
+and half of one must not pass for a corpus. An utterance that is merely unusable is skipped.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from speech.audio import audio_duration_seconds
+from speech.corpora.selection import Selection
+from speech.corpus import Corpus, corpus_kind
+from speech.errors import AudioError, CorpusError
+
+MANIFEST_NAME = "manifest.jsonl"
+
+
+@corpus_kind("manifest")
+def load(path: str, max_seconds: float) -> Corpus:
+    """Load the manifest at `path`: the file, or a folder that holds a `manifest.jsonl`."""
+    if not path:
+        raise CorpusError("a corpus of kind 'manifest' needs a path: that of its manifest.jsonl.")
+    return load_manifest(Path(path), max_seconds, name=f"manifest {path}")
+
+
+def load_manifest(path: Path, max_seconds: float, *, name: str) -> Corpus:
+    """Load a manifest under a name of its own. Raises `CorpusError` as the module says."""
+    file = path / MANIFEST_NAME if path.is_dir() else path
+    selection = Selection(name=name, max_seconds=max_seconds)
+    for number, line in enumerate(_lines(file), start=1):
+        if line.strip():
+            _add(selection, file, f"{file}:{number}", line)
+    return selection.corpus()
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text(encoding="utf-8-sig").split("\n")
+    except OSError as error:
+        raise CorpusError(f"{file}: cannot be read ({error.strerror}); give a manifest.") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise CorpusError(f"{file}:{line}: is not UTF-8 text.") from error
+
+
+def _add(selection: Selection, file: Path, source: str, line: str) -> None:
+    entry = _parsed(source, line)
+    name = _text(entry, source, "audio_filepath")
+    audio = file.parent / name
+    offset = _seconds(entry, source, "offset") or 0.0
+    split = _text(entry, source, "split", default="train")
+    speaker = _text(entry, source, "speaker")
+    duration = _seconds(entry, source, "duration")
+    if duration is None and audio.is_file():
+        try:
+            duration = audio_duration_seconds(audio) - offset
+        except AudioError as error:
+            selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
+            return
+    selection.add(
+        id=_text(entry, source, "id", default=f"{name}@{offset:g}" if offset else name),
+        speaker=speaker,
+        split=split,
+        audio=audio,
+        text=_text(entry, source, "text", may_be_empty=True),
+        source=source,
+        offset_seconds=offset,
+        duration_seconds=duration,
+    )
+
+
+def _parsed(source: str, line: str) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CorpusError(f"{source}: is not JSON ({error}); one object per line.") from error
+    if not isinstance(entry, dict):
+        raise CorpusError(f"{source}: is {type(entry).__name__}, not a JSON object.")
+    return entry
+
+
+def _text(
+    entry: dict[str, Any],
+    source: str,
+    key: str,
+    *,
+    default: str | None = None,
+    may_be_empty: bool = False,
+) -> str:
+    """A string, or a whole number (speaker ids often are), as a string."""
+    value = entry.get(key, default)
+    if value is None:
+        raise CorpusError(f"{source}: has no {key!r}; every line needs one.")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise CorpusError(f"{source}: {key!r} is {value!r}; a string is needed.")
+    if value == "" and not may_be_empty:
+        raise CorpusError(f"{source}: {key!r} is empty.")
+    return str(value)
+
+
+def _seconds(entry: dict[str, Any], source: str, key: str) -> float | None:
+    value = entry.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise CorpusError(f"{source}: {key!r} is {value!r}; a number of seconds is needed.")
+    if value < 0:
+        raise CorpusError(f"{source}: {key!r} is {value!r}; it must not be negative.")
+    return float(value)

@@ -1,0 +1,100 @@
+"""Which utterances of a source are usable: one place for the rule, whatever the layout on disk.
+
+One bad utterance of many is skipped, with its place and its reason; a speaker left with none is
+said too. Nothing is decoded here: existence is checked, once per file.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speech.corpus import Corpus, Skipped, Utterance
+from speech.text import normalise, unspelled
+
+
+@dataclass(kw_only=True)
+class Selection:
+    """Collects utterances of the corpus `name` and leaves out what cannot be used."""
+
+    name: str
+    max_seconds: float
+    _utterances: list[Utterance] = field(default_factory=list)
+    _skipped: list[Skipped] = field(default_factory=list)
+    _seen: dict[str, str] = field(default_factory=dict)
+    _speakers: dict[tuple[str, str], str] = field(default_factory=dict)
+    _exists: dict[Path, bool] = field(default_factory=dict)
+
+    def add(
+        self,
+        *,
+        id: str,
+        speaker: str,
+        split: str,
+        audio: Path,
+        text: str,
+        source: str,
+        offset_seconds: float = 0.0,
+        duration_seconds: float | None = None,
+    ) -> None:
+        """Take the utterance, or skip it with a reason."""
+        self._speakers.setdefault((split, speaker), source)
+        reason = (
+            self._repeated(id, source)
+            or _unusable_text(text)
+            or self._unusable_length(duration_seconds)
+            or self._unusable_file(audio)
+        )
+        if reason:
+            self.skip(source=source, reason=reason, split=split, speaker=speaker)
+            return
+        self._utterances.append(
+            Utterance(
+                id=id,
+                speaker=speaker,
+                split=split,
+                audio=audio,
+                text=normalise(text),
+                source=source,
+                offset_seconds=offset_seconds,
+                duration_seconds=duration_seconds,
+            )
+        )
+
+    def skip(self, *, source: str, reason: str, split: str = "", speaker: str = "") -> None:
+        """Leave out one utterance."""
+        if speaker:
+            self._speakers.setdefault((split, speaker), source)
+        self._skipped.append(Skipped(source=source, reason=reason, split=split, speaker=speaker))
+
+    def corpus(self) -> Corpus:
+        """What is left. Raises `CorpusError` when that is nothing."""
+        heard = {(utterance.split, utterance.speaker) for utterance in self._utterances}
+        for (split, speaker), source in self._speakers.items():
+            if (split, speaker) not in heard:
+                reason = f"speaker {speaker!r} of split {split!r} has no usable utterance"
+                self.skip(source=source, reason=reason, split=split, speaker=speaker)
+        return Corpus.of(self.name, self._utterances, self._skipped)
+
+    def _repeated(self, id: str, source: str) -> str | None:
+        if id in self._seen:
+            return f"the id {id!r} was used before, at {self._seen[id]}"
+        self._seen[id] = source
+        return None
+
+    def _unusable_file(self, audio: Path) -> str | None:
+        if audio not in self._exists:
+            self._exists[audio] = audio.is_file()
+        return None if self._exists[audio] else f"no such audio file: {audio}"
+
+    def _unusable_length(self, duration_seconds: float | None) -> str | None:
+        if duration_seconds is None or 0 < duration_seconds <= self.max_seconds:
+            return None
+        if duration_seconds <= 0:
+            return f"its duration is {duration_seconds:g} s"
+        return f"{duration_seconds:g} s is longer than max_seconds={self.max_seconds:g}"
+
+
+def _unusable_text(text: str) -> str | None:
+    lost = unspelled(text)
+    if lost:
+        return f"the transcript has {lost!r}, outside the 29 characters; spell it out"
+    return None if normalise(text) else "the transcript is empty"

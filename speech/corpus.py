@@ -1,0 +1,174 @@
+"""What a corpus is: speakers with utterances, in splits, wherever the audio lies.
+
+A corpus is made by a loader that is registered under a kind (`speech.corpora`) and named in a
+recipe by kind and path. It knows what was left out and why, and its digest names the data set: two
+places that hold the same speakers, utterances and texts agree on it, whatever their paths.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from speech.errors import CorpusError
+from speech.text import encode
+
+MAX_SECONDS = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One utterance: a segment of a sound file and what is said in it.
+
+    `duration_seconds` None means to the end of the file; `source` is the place that says so
+    ("file:line"), for error messages.
+    """
+
+    id: str
+    speaker: str
+    split: str
+    audio: Path
+    text: str
+    source: str
+    offset_seconds: float = 0.0
+    duration_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "speaker", "split", "text"):
+            if not getattr(self, name):
+                raise CorpusError(f"{self.source}: an utterance's {name} must not be empty.")
+        try:
+            encode(self.text)
+        except ValueError as error:
+            raise CorpusError(f"{self.source}: {error}") from None
+        if not (math.isfinite(self.offset_seconds) and self.offset_seconds >= 0):
+            raise CorpusError(f"{self.source}: offset {self.offset_seconds} must be >= 0 seconds.")
+        length = self.duration_seconds
+        if length is not None and not (math.isfinite(length) and length > 0):
+            raise CorpusError(f"{self.source}: duration {length} must be > 0 seconds.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """What was left out of a corpus (an utterance, or a speaker with none left), and why."""
+
+    source: str
+    reason: str
+    split: str = ""
+    speaker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Utterances by split and speaker; a speaker here has at least one utterance in its split."""
+
+    name: str
+    table: Mapping[str, Mapping[str, tuple[Utterance, ...]]]
+    skipped: tuple[Skipped, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, utterances: Iterable[Utterance], skipped: Iterable[Skipped] = ()) -> "Corpus":
+        """Group utterances. Raises `CorpusError` for a repeated id or when there is nothing."""
+        table: dict[str, dict[str, list[Utterance]]] = {}
+        sources: dict[str, str] = {}
+        for utterance in utterances:
+            if utterance.id in sources:
+                first = sources[utterance.id]
+                raise CorpusError(f"{utterance.source}: the id {utterance.id!r} was used before, at {first}.")
+            sources[utterance.id] = utterance.source
+            speakers = table.setdefault(utterance.split, {})
+            speakers.setdefault(utterance.speaker, []).append(utterance)
+        left_out = tuple(skipped)
+        if not table:
+            raise CorpusError(f"{name}: no usable utterance{_first_reason(left_out)}.")
+        return cls(name=name, table=_frozen(table), skipped=left_out)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, sorted."""
+        return tuple(self.table)
+
+    def speakers(self, split: str) -> tuple[str, ...]:
+        """The split's speakers, sorted: their order is the same everywhere."""
+        return tuple(self._speakers(split))
+
+    def utterances(self, split: str, speaker: str) -> tuple[Utterance, ...]:
+        """One speaker's utterances in the order of the source."""
+        speakers = self._speakers(split)
+        if speaker not in speakers:
+            raise CorpusError(
+                f"{self.name}: split {split!r} has no speaker {speaker!r} (it has {len(speakers)} others)."
+            )
+        return speakers[speaker]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over splits, speakers, utterance ids and texts: names the data set."""
+        digest = hashlib.sha256()
+        for split, speakers in self.table.items():
+            for speaker, utterances in speakers.items():
+                rows = [[split, speaker, u.id, u.text] for u in utterances]
+                digest.update(json.dumps(sorted(rows)).encode())
+        return digest.hexdigest()
+
+    def _speakers(self, split: str) -> Mapping[str, tuple[Utterance, ...]]:
+        if split not in self.table:
+            known = ", ".join(repr(name) for name in self.table)
+            raise CorpusError(f"{self.name}: no split {split!r}; it has {known}.")
+        return self.table[split]
+
+
+Loader = Callable[[str, float], Corpus]
+_LOADERS: dict[str, Loader] = {}
+
+
+def corpus_kind(kind: str) -> Callable[[Loader], Loader]:
+    """Register a loader `(path, max_seconds) -> Corpus` under the kind that recipes name."""
+
+    def register(loader: Loader) -> Loader:
+        if kind in _LOADERS:
+            raise ValueError(f"corpus kind {kind!r} is registered already.")
+        _LOADERS[kind] = loader
+        return loader
+
+    return register
+
+
+def corpus_kinds() -> tuple[str, ...]:
+    """The kinds that `load_corpus` knows, sorted."""
+    import speech.corpora  # noqa: F401  registers the kinds; imports this module itself
+
+    return tuple(sorted(_LOADERS))
+
+
+def load_corpus(kind: str, path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Corpus:
+    """Load a corpus. No audio is decoded; utterances longer than `max_seconds` are left out.
+
+    Raises `CorpusError` for an unknown kind, a broken manifest (naming file and line) or a corpus
+    with nothing usable in it.
+    """
+    kinds = corpus_kinds()
+    if kind not in kinds:
+        raise CorpusError(f"unknown corpus kind {kind!r}; known are {', '.join(kinds)}.")
+    if not max_seconds > 0:
+        raise CorpusError(f"max_seconds={max_seconds} must be > 0.")
+    return _LOADERS[kind](str(path), max_seconds)
+
+
+def _frozen(
+    table: Mapping[str, Mapping[str, list[Utterance]]],
+) -> dict[str, dict[str, tuple[Utterance, ...]]]:
+    """The table with splits and speakers in sorted order, whatever order they came in."""
+    return {
+        split: {speaker: tuple(table[split][speaker]) for speaker in sorted(table[split])}
+        for split in sorted(table)
+    }
+
+
+def _first_reason(skipped: tuple[Skipped, ...]) -> str:
+    if not skipped:
+        return ""
+    return f"; {len(skipped)} were skipped, the first: {skipped[0].source}: {skipped[0].reason}"

@@ -1,0 +1,17 @@
+"""The errors of this room. All are `ValueError`s and name the value, the place and the remedy."""
+
+
+class SpeechError(ValueError):
+    """Something in speech/ cannot go on with what it was given."""
+
+
+class AudioError(SpeechError):
+    """A sound file, or a segment of one, cannot be used. Loses one utterance, not the corpus."""
+
+
+class CorpusError(SpeechError):
+    """A corpus as a whole cannot be used: a broken manifest, or nobody left in it."""
+
+
+class CheckpointMismatch(SpeechError):
+    """A checkpoint does not belong to the model that it was asked to fill."""

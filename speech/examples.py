@@ -1,0 +1,130 @@
+"""Examples: utterances as a model takes them, features and tokens, kept in memory once computed.
+
+One utterance whose audio cannot be used is left out and counted (`ExampleStore.skipped`); it never
+costs a speaker the others, nor a run its life.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from speech.audio import Recording
+from speech.corpus import Corpus, Skipped, Utterance
+from speech.errors import AudioError
+from speech.features import FeatureConfig, LogMel
+from speech.text import encode
+
+CACHE_BYTES = 2 * 1024**3
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Example:
+    """Features (T, mels) float32 and tokens (S,) int64 of one utterance with the text `text`.
+
+    `shortest` is the number of encoder frames that CTC needs for the tokens: one each, and a blank
+    between two that are equal.
+    """
+
+    id: str
+    text: str
+    features: Tensor
+    tokens: Tensor
+    shortest: int
+
+    @classmethod
+    def of(cls, id: str, text: str, features: Tensor) -> "Example":
+        """Make one from a normalised text. Raises `ValueError` for a foreign character."""
+        tokens = encode(text)
+        repeats = sum(a == b for a, b in pairwise(tokens))
+        return cls(
+            id=id,
+            text=text,
+            features=features,
+            tokens=torch.tensor(tokens, dtype=torch.int64),
+            shortest=len(tokens) + repeats,
+        )
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the tensors take."""
+        return self.features.nbytes + self.tokens.nbytes
+
+
+class ExampleStore:
+    """Examples of a corpus by speaker, computed on first use.
+
+    Speakers asked for least recently are forgotten once `cache_bytes` are passed. The tensors are
+    shared between calls: read them, do not write them.
+    """
+
+    def __init__(
+        self, corpus: Corpus, feature_config: FeatureConfig, *, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.corpus = corpus
+        self._log_mel = LogMel(feature_config)
+        self._cache: OrderedDict[tuple[str, str], list[Example]] = OrderedDict()
+        self._cache_bytes = cache_bytes
+        self._held_bytes = 0
+        self._skipped: dict[str, Skipped] = {}
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """Utterances met so far whose audio could not be used, and why."""
+        return tuple(self._skipped.values())
+
+    def examples(self, split: str, speaker: str) -> list[Example]:
+        """One speaker's usable examples, in the corpus' order; empty if none can be used.
+
+        Raises `CorpusError` for a split or speaker that the corpus does not have.
+        """
+        key = (split, speaker)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+        else:
+            self._keep(key, list(self._compute(self.corpus.utterances(split, speaker))))
+        return list(self._cache[key])
+
+    def split_examples(self, split: str) -> list[Example]:
+        """All usable examples of a split, speaker by speaker."""
+        return [
+            example for speaker in self.corpus.speakers(split) for example in self.examples(split, speaker)
+        ]
+
+    def _compute(self, utterances: Iterable[Utterance]) -> Iterator[Example]:
+        recording: Recording | None = None
+        for utterance in utterances:
+            try:
+                # Neighbours often lie in one file: it is decoded once.
+                if recording is None or recording.path != utterance.audio:
+                    recording = Recording.read(utterance.audio)
+                yield self._example(utterance, recording)
+            except AudioError as error:
+                self._skipped[utterance.source] = Skipped(
+                    source=utterance.source,
+                    reason=str(error),
+                    split=utterance.split,
+                    speaker=utterance.speaker,
+                )
+
+    def _example(self, utterance: Utterance, recording: Recording) -> Example:
+        waveform = recording.segment(
+            utterance.offset_seconds,
+            utterance.duration_seconds,
+            sample_rate_hz=self._log_mel.config.sample_rate_hz,
+        )
+        return Example.of(utterance.id, utterance.text, self._log_mel(waveform))
+
+    def _keep(self, key: tuple[str, str], examples: list[Example]) -> None:
+        self._cache[key] = examples
+        self._held_bytes += _bytes(examples)
+        while self._held_bytes > self._cache_bytes and len(self._cache) > 1:
+            _, forgotten = self._cache.popitem(last=False)
+            self._held_bytes -= _bytes(forgotten)
+
+
+def _bytes(examples: Iterable[Example]) -> int:
+    return sum(example.nbytes for example in examples)

@@ -1,0 +1,163 @@
+"""The layers of the acoustic model. Each sees one utterance at a time, whatever its batch.
+
+Shapes: B utterances, T feature frames, T' encoder frames. `valid` is (B, T') bool, true where a frame
+belongs to its utterance, or None where all do (no padding: the cheap case). No layer keeps a buffer.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class MaskedInputNorm(nn.Module):
+    """Normalises each utterance over its valid (time x mel) entries, with one scale and one shift."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(1))
+        self.shift = nn.Parameter(torch.zeros(1))
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """(B, T, mels) in and out; zero beyond the lengths, whatever the shift."""
+        valid = valid_frames(lengths, features.shape[1])
+        if valid is None:
+            variance, mean = torch.var_mean(features, (1, 2), correction=0, keepdim=True)
+            return (features - mean) * (variance + 1e-5).rsqrt() * self.scale + self.shift
+        weights = valid.to(features).unsqueeze(-1)
+        entries = lengths.to(features).view(-1, 1, 1) * features.shape[2]
+        mean = (features * weights).sum((1, 2), keepdim=True) / entries
+        centred = (features - mean) * weights
+        variance = centred.square().sum((1, 2), keepdim=True) / entries
+        return (centred * (variance + 1e-5).rsqrt() * self.scale + self.shift) * weights
+
+
+class StridedFrontend(nn.Module):
+    """A centred convolution over time with a stride, then GLU (over doubled channels) or ReLU."""
+
+    def __init__(self, num_mels: int, width: int, *, kernel: int, stride: int, glu: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(num_mels, width * 2 if glu else width, kernel, stride)
+        self.activation = functional.glu if glu else functional.relu
+        lecun_uniform_(self.conv)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, T, mels) to (B, max(T // stride, 1), width): one matrix product over windows."""
+        kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
+        batch, time, mels = features.shape
+        frames = max(time // stride, 1)
+        left = kernel // 2
+        right = max((frames - 1) * stride + kernel - left - time, 0)
+        # (B, windows, mels, kernel): the order of the weight of a Conv1d.
+        windows = functional.pad(features, (0, 0, left, right)).unfold(1, kernel, stride)
+        flat = windows[:, :frames].reshape(batch, frames, mels * kernel)
+        return self.activation(functional.linear(flat, self.conv.weight.flatten(1), self.conv.bias))
+
+
+class ConvPositions(nn.Module):
+    """Adds a depthwise convolution over neighbouring frames: position by neighbourhood."""
+
+    def __init__(self, width: int, *, kernel: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(width, width, kernel, groups=width)
+
+    def forward(self, hidden: Tensor, frames: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, T', width) in and out; frames that are not valid are kept from those that are."""
+        if valid is not None:
+            hidden = hidden * valid.unsqueeze(-1)
+        # As a 2-D convolution with channels last it needs no transposing copy (8 times faster).
+        image = hidden.transpose(1, 2).unsqueeze(2)
+        weight = self.conv.weight.unsqueeze(2)
+        padding = (0, self.conv.kernel_size[0] // 2)
+        mixed = functional.conv2d(image, weight, self.conv.bias, padding=padding, groups=self.conv.groups)
+        return hidden + mixed.squeeze(2).transpose(1, 2)
+
+
+class CapePositions(nn.Module):
+    """Continuous augmented positions (CAPE, arXiv 2106.03143): sinusoids of the time in seconds.
+
+    Times are centred on the utterance. In training every utterance is shifted as a whole by up to
+    30 s, so that only distances can be learnt.
+    """
+
+    frequency_scale = 30.0
+    largest_shift_seconds = 30.0
+
+    def __init__(self, *, step_seconds: float) -> None:
+        super().__init__()
+        self.step_seconds = step_seconds
+
+    def forward(self, hidden: Tensor, frames: Tensor, valid: Tensor | None) -> Tensor:
+        """(B, T', width) in and out; `frames` (B,) are the valid lengths."""
+        count, width, device = hidden.shape[1], hidden.shape[2], hidden.device
+        index = torch.arange(count, device=device, dtype=torch.float32)
+        centre = (frames.to(device, torch.float32).unsqueeze(1) - 1) / 2
+        seconds = (index - centre) * self.step_seconds
+        if self.training:
+            shift = torch.rand(len(frames), 1, device=device) * 2 - 1
+            seconds = seconds + shift * self.largest_shift_seconds
+        channel = torch.arange(width, device=device, dtype=torch.float32)
+        exponent = -2 * torch.floor(channel / 2) / width * math.log(10_000.0)
+        frequency = self.frequency_scale * exponent.exp()
+        phase = channel.remainder(2) * (math.pi / 2)
+        return hidden + (seconds.unsqueeze(-1) * frequency + phase).sin().to(hidden.dtype)
+
+
+class Block(nn.Module):
+    """A pre-LN transformer block without biases: attention with fused wqkv, then a ReLU MLP."""
+
+    def __init__(self, width: int, *, heads: int, feed_forward: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.attention_norm = nn.LayerNorm(width)
+        self.wqkv = nn.Linear(width, 3 * width, bias=False)
+        self.wo = nn.Linear(width, width, bias=False)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.w1 = nn.Linear(width, feed_forward, bias=False)
+        self.w2 = nn.Linear(feed_forward, width, bias=False)
+
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T', width) in and out; `mask` (B, 1, 1, T') is added to the attention scores."""
+        attended = self.wo(self._attended(self.attention_norm(hidden), mask))
+        hidden = hidden + self._dropped(attended)
+        inner = self._dropped(functional.relu(self.w1(self.mlp_norm(hidden))))
+        return hidden + self._dropped(self.w2(inner))
+
+    def _attended(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        batch, time, width = hidden.shape
+        qkv = self.wqkv(hidden).view(batch, time, 3, self.heads, width // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        heads = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
+        )
+        return heads.transpose(1, 2).reshape(batch, time, width)
+
+    def _dropped(self, hidden: Tensor) -> Tensor:
+        return dropped(hidden, self.dropout, self.training)
+
+
+def valid_frames(lengths: Tensor, time: int) -> Tensor | None:
+    """(B, time) bool, true where a frame belongs to its utterance; None where all do."""
+    if int(lengths.min()) >= time:
+        return None
+    return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor:
+    """(B, 1, 1, T'), minus infinity on the keys that are padding: made once for all blocks."""
+    mask = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
+    return mask.masked_fill_(~valid, -math.inf)[:, None, None, :]
+
+
+def dropped(hidden: Tensor, probability: float, training: bool) -> Tensor:
+    """Dropout that costs nothing where there is none."""
+    return functional.dropout(hidden, probability) if training and probability > 0 else hidden
+
+
+def lecun_uniform_(layer: nn.Conv1d | nn.Linear) -> None:
+    """U(+-sqrt(3 / fan-in)), zero biases. The default of `nn.Linear` is the paper's for blocks."""
+    bound = math.sqrt(3 / layer.weight[0].numel())
+    nn.init.uniform_(layer.weight, -bound, bound)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)

@@ -1,0 +1,192 @@
+"""The acoustic model: a CTC transformer encoder, from a laptop's 0.4 M parameters to the paper's 256 M.
+
+One class for both ends. `paper` is the encoder of arXiv 2310.00098 (App. F): masked input
+normalisation, strided convolution with GLU, CAPE positions, pre-LN blocks without biases. `tiny` and
+`small` learn in minutes on one CPU core; a depthwise convolution tells them positions.
+
+Guarantees: no buffers, and no layer that looks across utterances, so what is learnt is exactly the
+parameters; and an utterance gives the same log-probabilities alone as padded in a batch.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from speech.layers import (
+    Block,
+    CapePositions,
+    ConvPositions,
+    MaskedInputNorm,
+    StridedFrontend,
+    attention_mask,
+    dropped,
+    lecun_uniform_,
+    valid_frames,
+)
+from speech.text import NUM_OUTPUTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The shape of a model, and how it is regularised in training.
+
+    `frontend`: what follows the strided convolution, "glu" or "relu". `positions`: "cape" (sinusoids
+    of the time in seconds, no parameters) or "conv" (a depthwise convolution over `position_kernel`
+    encoder frames). `layer_drop` is the probability that a block is left out for a whole batch.
+    """
+
+    num_mels: int
+    width: int
+    heads: int
+    feed_forward: int
+    layers: int
+    kernel: int
+    stride: int
+    frontend: Literal["glu", "relu"]
+    positions: Literal["cape", "conv"]
+    input_norm: bool = False
+    position_kernel: int = 15
+    frame_seconds: float = 0.010
+    dropout: float = 0.0
+    layer_drop: float = 0.0
+    num_outputs: int = NUM_OUTPUTS
+
+    def __post_init__(self) -> None:
+        for name in ("num_mels", "width", "heads", "feed_forward", "layers", "kernel", "stride"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
+        for name in ("dropout", "layer_drop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must lie in [0, 1).")
+        for name in ("kernel", "position_kernel"):
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be odd, to have a centre.")
+        if self.width % self.heads:
+            raise ValueError(f"width={self.width} must be a multiple of heads={self.heads}.")
+        if self.frontend not in ("glu", "relu"):
+            raise ValueError(f"frontend={self.frontend!r} must be 'glu' or 'relu'.")
+        if self.positions not in ("cape", "conv"):
+            raise ValueError(f"positions={self.positions!r} must be 'cape' or 'conv'.")
+
+
+_TINY = ModelConfig(
+    num_mels=40,
+    width=96,
+    heads=4,
+    feed_forward=384,
+    layers=3,
+    kernel=9,
+    stride=4,
+    frontend="relu",
+    positions="conv",
+)
+PRESETS = {
+    "tiny": _TINY,
+    "small": replace(_TINY, width=192, feed_forward=768, layers=6),
+    "paper": ModelConfig(
+        num_mels=80,
+        width=768,
+        heads=4,
+        feed_forward=3072,
+        layers=36,
+        kernel=7,
+        stride=3,
+        frontend="glu",
+        positions="cape",
+        input_norm=True,
+        dropout=0.3,
+        layer_drop=0.3,
+    ),
+}
+
+
+class CTCTransformer(nn.Module):
+    """Features to per-frame log-probabilities over the characters and the CTC blank."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.input_norm = MaskedInputNorm() if config.input_norm else None
+        self.frontend = StridedFrontend(
+            config.num_mels,
+            width,
+            kernel=config.kernel,
+            stride=config.stride,
+            glu=config.frontend == "glu",
+        )
+        self.positions = (
+            ConvPositions(width, kernel=config.position_kernel)
+            if config.positions == "conv"
+            else CapePositions(step_seconds=config.frame_seconds * config.stride)
+        )
+        self.blocks = nn.ModuleList(
+            Block(
+                width,
+                heads=config.heads,
+                feed_forward=config.feed_forward,
+                dropout=config.dropout,
+            )
+            for _ in range(config.layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, config.num_outputs)
+        lecun_uniform_(self.output)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Log-probabilities (B, T', outputs) and their lengths (B,), from (B, T, mels) and (B,).
+
+        `features` must be zero beyond `lengths` frames; T' = max(T // stride, 1). What stands beyond
+        the returned lengths means nothing. `lengths` stay on the CPU, wherever the features are.
+        """
+        if self.input_norm is not None:
+            features = self.input_norm(features, lengths)
+        hidden = self._dropped(self.frontend(features))
+        frames = (lengths // self.config.stride).clamp_(min=1)
+        valid = valid_frames(frames, hidden.shape[1])
+        mask = None
+        if valid is not None:
+            valid = valid.to(hidden.device)
+            mask = attention_mask(valid, hidden.dtype)
+        hidden = self._dropped(self.positions(hidden, frames, valid))
+        for block in self.blocks:
+            if not self._left_out():
+                hidden = block(hidden, mask)
+        # The softmax and the loss over it are float32 whatever the encoder computed in.
+        return self.output(self.norm(hidden)).float().log_softmax(-1), frames
+
+    def _dropped(self, hidden: Tensor) -> Tensor:
+        return dropped(hidden, self.config.dropout, self.training)
+
+    def _left_out(self) -> bool:
+        probability = self.config.layer_drop
+        return self.training and probability > 0 and bool(torch.rand(()) < probability)
+
+
+def build_model(
+    preset: str,
+    *,
+    seed: int | None = None,
+    dropout: float | None = None,
+    layer_drop: float | None = None,
+) -> CTCTransformer:
+    """A fresh model of a preset, its `dropout` and `layer_drop` the preset's unless given.
+
+    `seed` fixes the initial parameters and leaves the global generator as it was. Inside
+    `with torch.device("meta")` it takes no memory. Raises `ValueError` for an unknown preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"model preset {preset!r} is not known; known are {', '.join(PRESETS)}.")
+    config = PRESETS[preset]
+    config = replace(
+        config,
+        dropout=config.dropout if dropout is None else dropout,
+        layer_drop=config.layer_drop if layer_drop is None else layer_drop,
+    )
+    if seed is None:
+        return CTCTransformer(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CTCTransformer(config)

@@ -1,0 +1,28 @@
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from speech.decoding import greedy
+from speech.text import ALPHABET, BLANK, NUM_OUTPUTS
+
+
+def certain(paths: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities of paths in which '_' is the blank; what lies beyond an end is 'z'."""
+    longest = max(len(path) for path in paths)
+    ids = [[BLANK if c == "_" else ALPHABET.index(c) for c in path.ljust(longest, "z")] for path in paths]
+    one_hot = torch.nn.functional.one_hot(torch.tensor(ids), NUM_OUTPUTS).float()
+    return (one_hot * 9).log_softmax(-1), torch.tensor([len(path) for path in paths])
+
+
+def test_runs_collapse_blanks_vanish_and_padding_is_not_read() -> None:
+    paths = ["aa_ab__", "__", "hel_lo", "b", " _a  b_ "]
+    assert greedy(*certain(paths)) == ["aab", "", "hello", "b", "a b"]
+
+
+@given(st.lists(st.text(alphabet="ab c_'-", min_size=1, max_size=12), min_size=1, max_size=4))
+def test_greedy_is_the_plain_definition(paths: list[str]) -> None:
+    def plain(path: str) -> str:
+        kept = [c for i, c in enumerate(path) if i == 0 or c != path[i - 1]]
+        return " ".join("".join(kept).replace("_", "").split())
+
+    assert greedy(*certain(paths)) == [plain(path) for path in paths]
