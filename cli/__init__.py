@@ -1,0 +1,1 @@
+"""`murmur`: the commands a person types."""

@@ -1,0 +1,81 @@
+"""One run configuration from the app's defaults, a recipe and single settings, as Flower fuses them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flwr.common.config import parse_config_args
+
+from recipes import ConfigError, checkout
+
+Flat = dict[str, Any]
+
+
+def app_folder() -> Path:
+    """The Flower app: the checkout.
+
+    Raises
+    ------
+    ConfigError
+        If murmuration was installed without its checkout, which Flower runs apps from.
+    """
+    folder = checkout()
+    if folder is None:
+        raise ConfigError(
+            "no Flower app here: murmuration is installed without its source checkout; clone it "
+            "and install with `pip install --editable .`"
+        )
+    return folder
+
+
+def default_config() -> Flat:
+    """The flat default run configuration of pyproject.toml."""
+    pyproject = tomllib.loads((app_folder() / "pyproject.toml").read_text(encoding="utf-8"))
+    return flatten(pyproject["tool"]["flwr"]["app"]["config"])
+
+
+def read_recipe(path: Path) -> Flat:
+    """The flat settings of a TOML recipe.
+
+    Raises
+    ------
+    ConfigError
+        If the file is missing or is no TOML.
+    """
+    try:
+        return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is no TOML: {error}") from error
+
+
+def read_settings(settings: Sequence[str]) -> Flat:
+    """Flat settings from `key=value` strings, read as `flwr run --run-config` reads them.
+
+    Raises
+    ------
+    ConfigError
+        If a string is not of that form.
+    """
+    for setting in settings:
+        if "=" not in setting:
+            raise ConfigError(f"setting {setting!r}: write it as 'section.key=value'")
+    try:
+        return dict(parse_config_args(list(settings)))
+    except Exception as error:
+        raise ConfigError(f"settings {list(settings)!r} cannot be read: {error}") from error
+
+
+def flatten(table: Mapping[str, Any], prefix: str = "") -> Flat:
+    """Nested tables as dotted keys."""
+    flat: Flat = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

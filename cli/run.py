@@ -1,0 +1,121 @@
+"""`murmur run`: a simulated federation through `flwr run`, with an exit status that is the run's own.
+
+`flwr run --stream` ends with 0 even when the run failed, and tells a wrong setting only after Ray has
+started. This command checks the configuration first, runs the same app by the same engine, shows its
+log, and asks Flower how the run ended.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomli_w
+import typer
+
+from cli.composing import Flat, app_folder, default_config, read_recipe, read_settings
+from cli.local_superlink import SuperLink, SuperLinkError, local_superlink
+from recipes import ConfigError, RunConfig, corpus_path
+from speech.corpus import load_corpus
+from speech.errors import SpeechError
+
+COMPLETED = "finished:completed"
+NOISE = ("INFO :", "WARNING :", "DEBUG :")
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe over the defaults.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Simulated nodes.")] = 8,
+    cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")] = 1,
+    gpus_per_node: Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")] = 0.0,
+    verbose: Annotated[bool, typer.Option(help="Show Flower's own log lines too.")] = False,
+) -> None:
+    """Run a federation on this machine (Flower's simulation on Ray)."""
+    try:
+        overrides = {**(read_recipe(recipe) if recipe else {}), **read_settings(setting or [])}
+        check(overrides)
+    except (ConfigError, SpeechError) as error:
+        typer.echo(f"murmur run: {error}", err=True)
+        raise typer.Exit(2) from None
+    federation = (
+        f"num-supernodes={nodes} client-resources-num-cpus={cpus_per_node} "
+        f"client-resources-num-gpus={gpus_per_node}"
+    )
+    try:
+        with local_superlink() as superlink:
+            status, details = _follow(superlink, overrides, federation, verbose=verbose)
+    except SuperLinkError as error:
+        typer.echo(f"murmur run: {error}", err=True)
+        raise typer.Exit(1) from None
+    if status != COMPLETED:
+        typer.echo(f"murmur run: the run ended as {status}: {details or 'see above'}", err=True)
+        raise typer.Exit(1)
+
+
+def check(overrides: Flat) -> RunConfig:
+    """The configuration with `overrides`, checked as far as it can be before a start.
+
+    Raises
+    ------
+    ConfigError, SpeechError
+        With the fault.
+    """
+    config = RunConfig.from_flat({**default_config(), **overrides})
+    section = config.corpus
+    corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+    for split in (section.train_split, section.test_split):
+        corpus.speakers(split)  # raises if there is no such split
+    return config
+
+
+def _follow(superlink: SuperLink, overrides: Flat, federation: str, *, verbose: bool) -> tuple[str, str]:
+    """Submit, show the log to its end, return Flower's status and its details."""
+    settings = superlink.folder / "settings.toml"
+    settings.write_text(tomli_w.dumps(_nested(overrides)), encoding="utf-8")
+    arguments = ["run", str(app_folder()), "--federation-config", federation]
+    if overrides:
+        arguments += ["--run-config", str(settings)]
+    run_id = str(superlink.flwr(*arguments)["run-id"])
+    try:
+        _show_log(superlink, run_id, verbose=verbose)
+    except KeyboardInterrupt:
+        superlink.flwr("stop", run_id)
+        typer.echo("\nmurmur run: stopped; what was released is in the run folder", err=True)
+        raise typer.Exit(130) from None
+    return _status(superlink, run_id)
+
+
+def _show_log(superlink: SuperLink, run_id: str, *, verbose: bool) -> None:
+    process = subprocess.Popen(
+        superlink.command("log", run_id, "--stream"),
+        env=superlink.environment,
+        cwd=superlink.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        for line in process.stdout or ():
+            if verbose or not line.startswith(NOISE):
+                typer.echo(line, nl=False)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _status(superlink: SuperLink, run_id: str) -> tuple[str, str]:
+    listed: Any = superlink.flwr("ls", "--run-id", run_id)["runs"]
+    return str(listed[0]["status"]), str(listed[0].get("status-details") or "")
+
+
+def _nested(flat: Flat) -> dict[str, dict[str, Any]]:
+    nested: dict[str, dict[str, Any]] = {}
+    for key, value in flat.items():
+        section, _, name = key.partition(".")
+        nested.setdefault(section, {})[name] = value
+    return nested

@@ -1,0 +1,67 @@
+"""Local training of one speaker: SGD from the round's model, and the update "old minus new".
+
+Stateless, as in the paper (Algorithm 1): nothing of a speaker outlives the call. Parameters and
+gradients are views into flat buffers made once, so a step is one norm and one addition.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from recipes.run_config import LocalSection
+from speech.batching import bucketed_batches, collate
+from speech.examples import Example
+from speech.loss import ctc_loss
+from speech.model import build_model
+from strategies.vector import bind, bind_gradients
+
+
+class LocalTrainer:
+    """A model with flat buffers that any number of speakers are trained in, one after the other."""
+
+    def __init__(self, preset: str, settings: LocalSection, *, room_for: int = 0) -> None:
+        self._settings = settings
+        self._model = build_model(preset).train()
+        self.layout, self._vector = bind(self._model)
+        self._gradients = bind_gradients(self._model, self.layout)
+        self._update = torch.zeros(self.layout.size + room_for)
+
+    def update(
+        self, vector: Tensor, examples: Sequence[Example], order: tuple[int, int]
+    ) -> tuple[Tensor, float]:
+        """Train on one speaker's `examples` from the global `vector` (d,).
+
+        `order` (round, speaker number) fixes the order of the batches.
+
+        Returns the update (d + `room_for` zeros,), a buffer that the next call overwrites, and the
+        mean training loss.
+        """
+        self._vector.copy_(vector)
+        losses = [
+            self._step([examples[index] for index in batch]) for batch in self._batches(examples, order)
+        ]
+        torch.sub(vector, self._vector, out=self._update[: self.layout.size])
+        return self._update, sum(losses) / len(losses)
+
+    def _batches(self, examples: Sequence[Example], order: tuple[int, int]) -> Iterator[list[int]]:
+        """`epochs` passes, or `steps` batches from as many passes as that takes."""
+        generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
+        lengths = [len(example.features) for example in examples]
+        passes = (bucketed_batches(lengths, self._settings.batch_size, generator) for _ in itertools.count())
+        if self._settings.epochs:
+            return itertools.chain.from_iterable(itertools.islice(passes, self._settings.epochs))
+        return itertools.islice(itertools.chain.from_iterable(passes), self._settings.steps)
+
+    def _step(self, examples: list[Example]) -> float:
+        """One SGD step with the gradient's norm clipped (paper: C_loc)."""
+        self._gradients.zero_()
+        loss = ctc_loss(self._model, collate(examples))
+        loss.backward()
+        norm = float(self._gradients.norm())
+        scale = min(1.0, self._settings.gradient_clip / norm) if norm > 0 else 1.0
+        self._vector.add_(self._gradients, alpha=-self._settings.learning_rate * scale)
+        return float(loss.detach())

@@ -1,0 +1,148 @@
+"""A node: a place with speakers. It trains those that were drawn and returns one clipped sum.
+
+Which speech a node holds is its own affair: `--node-config 'corpus-kind="manifest" corpus-path="..."'`
+of its SuperNode says it, and a server cannot. Without that (a simulation, a demo), it is the share of
+the run's corpus that Flower's `partition-id` / `num-partitions` give it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from client.local_training import LocalTrainer
+from privacy import accumulator_dtype, add_clipped_
+from privacy.statistics import STATISTICS, add_statistics_
+from recipes import RunConfig, corpus_path
+from recipes.run_config import CorpusSection
+from speech.corpus import Corpus, load_corpus
+from speech.errors import CorpusError
+from speech.examples import ExampleStore
+from speech.features import PRESETS as FEATURES
+from strategies.protocol import Answer, Task
+
+log = logging.getLogger("murmuration.client")
+
+# A process trains one speaker at a time; two OpenMP threads on a busy machine are many times slower.
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """Which speech is this node's: a corpus, and the part of it (part `index` of `parts`)."""
+
+    kind: str
+    path: str
+    split: str
+    max_seconds: float
+    index: int
+    parts: int
+
+    @classmethod
+    def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> Share:
+        """From the run's corpus section, overridden by what the node says of itself."""
+        own = "corpus-path" in node_config or "corpus-kind" in node_config
+        return cls(
+            kind=str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
+            path=str(node_config.get("corpus-path", "" if own else corpus.path)),
+            split=str(node_config.get("corpus-split", corpus.train_split)),
+            max_seconds=corpus.max_seconds,
+            index=0 if own else int(node_config.get("partition-id", 0)),
+            parts=1 if own else int(node_config.get("num-partitions", 1)),
+        )
+
+
+class Node:
+    """The speakers of one node and what it takes to train them."""
+
+    def __init__(self, share: Share, store: ExampleStore, trainer: LocalTrainer) -> None:
+        self._share, self._store, self._trainer = share, store, trainer
+        corpus = store.corpus
+        everyone = corpus.speakers(share.split)
+        if len(everyone) < share.parts:
+            raise CorpusError(
+                f"corpus {corpus.name} has {len(everyone)} speakers in split {share.split!r}, fewer "
+                f"than the {share.parts} nodes of the federation: use at most {len(everyone)} nodes"
+            )
+        self.speakers = everyone[share.index :: share.parts]
+        self.dataset = corpus.digest
+        self.skipped = len(corpus.skipped)
+
+    @classmethod
+    def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
+        """The node for this configuration; what it loaded is kept for the life of the process."""
+        share = Share.of(config.corpus, node_config)
+        store = _store(share.kind, share.path, share.max_seconds, config.model.preset)
+        return cls(share, store, _trainer(config))
+
+    def train(self, task: Task, vector: Tensor) -> Answer:
+        """Train each drawn speaker from `vector`, clip, round, add.
+
+        Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
+        training fails, or gives a number that is not finite, counts as the zero vector.
+
+        Raises
+        ------
+        ValueError
+            If the task is for another model or for speakers that this node does not hold.
+        """
+        self._check(task)
+        total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
+        for number in task.speakers:
+            self._add_speaker_(total, self.speakers[number], task, vector)
+        return Answer(
+            round_number=task.round_number,
+            nonce=task.nonce,
+            layout=task.layout,
+            count=len(task.speakers),
+            integers=total,
+        )
+
+    def _add_speaker_(self, total: Tensor, speaker: str, task: Task, vector: Tensor) -> None:
+        try:
+            examples = self._store.examples(self._share.split, speaker)
+            update, loss = self._trainer.update(
+                vector, examples, order=(task.round_number, self.speakers.index(speaker))
+            )
+        except Exception:  # one speaker's trouble must not cost the others their round
+            log.exception("a speaker could not be trained and counts as zero")
+            return
+        clipped = add_clipped_(total, update, task.bounds, task.grid)
+        add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+
+    def _check(self, task: Task) -> None:
+        if task.layout != self._trainer.layout.digest:
+            raise ValueError("the server trains another model: use the same model.preset and release")
+        if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(self.speakers):
+            raise ValueError(f"a drawn speaker is beyond the {len(self.speakers)} of this node")
+        if (task.bounds.model_size, task.bounds.statistics) != (
+            self._trainer.layout.size,
+            len(STATISTICS),
+        ):
+            raise ValueError("the clip bounds do not cover exactly the model and the statistics")
+
+
+@lru_cache(maxsize=2)
+def _corpus(kind: str, path: str, max_seconds: float) -> Corpus:
+    return load_corpus(kind, corpus_path(path), max_seconds=max_seconds)
+
+
+@lru_cache(maxsize=2)
+def _store(kind: str, path: str, max_seconds: float, preset: str) -> ExampleStore:
+    return ExampleStore(_corpus(kind, path, max_seconds), FEATURES[preset])
+
+
+_TRAINERS: dict[tuple[str, Any], LocalTrainer] = {}
+
+
+def _trainer(config: RunConfig) -> LocalTrainer:
+    key = (config.model.preset, config.local)
+    if key not in _TRAINERS:
+        _TRAINERS[key] = LocalTrainer(config.model.preset, config.local, room_for=len(STATISTICS))
+    return _TRAINERS[key]

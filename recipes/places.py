@@ -1,0 +1,49 @@
+"""Where things lie that do not travel in Flower's bundle: audio, the seed model, the run folder.
+
+Flower unpacks the app's code into a folder of its own and runs it from a working directory that is
+nobody's choice. So nothing is looked up beside the code or the working directory: shipped data is
+found through the *installed* data package (which the bundle leaves out), and every relative path of
+a recipe counts from one place, `home()`.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+import murmuration_data
+
+HOME_VARIABLE = "MURMUR_HOME"
+
+
+def checkout() -> Path | None:
+    """The source checkout that the installed package lives in, or None for an ordinary install."""
+    root = Path(murmuration_data.__file__).resolve().parent.parent
+    pyproject = root / "pyproject.toml"
+    if not pyproject.is_file():
+        return None
+    name = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("name")
+    return root if name == "murmuration" else None
+
+
+def home() -> Path:
+    """The folder that relative paths count from.
+
+    `$MURMUR_HOME` where set, else the checkout, else `~/.murmuration`.
+    """
+    chosen = os.environ.get(HOME_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    return checkout() or Path.home() / ".murmuration"
+
+
+def corpus_path(path: str) -> str:
+    """The path of a corpus for `speech.corpus.load_corpus`; the empty path of a shipped one stays empty."""
+    return str(resolve(path)) if path else ""
+
+
+def resolve(path: str | Path) -> Path:
+    """`path` as an absolute path; a relative one counts from `home()`, `~` is expanded."""
+    expanded = Path(path).expanduser()
+    return expanded if expanded.is_absolute() else home() / expanded

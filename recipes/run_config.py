@@ -1,0 +1,234 @@
+"""The run configuration: every key of a recipe, its type, its range and its meaning, in one place.
+
+Flower hands an app a flat table (`"privacy.noise-multiplier" = 0.05`). `RunConfig.from_flat` turns it
+into frozen, typed sections, or raises one `ConfigError` that lists every fault with the key, the value
+and what would do. A field's description is its documentation (`murmur recipe` prints it).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
+OPTIMISERS = Literal["adam"]
+SCHEDULES = Literal["constant", "half-cosine"]
+CLIP_RULES = Literal["global", "uniform", "dim"]
+CLIP_ACTIONS = Literal["clip", "normalise"]
+
+
+class ConfigError(ValueError):
+    """A run configuration that cannot be run; the message lists every fault and its remedy."""
+
+
+class Section(BaseModel):
+    """A frozen section of the configuration; keys are written with hyphens in TOML."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+
+class CorpusSection(Section):
+    """Whose speech."""
+
+    kind: CORPUS_KINDS = Field(description="what lies at the path; 'embedded' ships with us")
+    path: str = Field(description="manifest file or corpus folder; empty for 'embedded'")
+    train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
+    test_split: str = Field(min_length=1, description="split of the held-out evaluation")
+    max_seconds: Positive = Field(description="longer utterances are skipped and counted")
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> CorpusSection:
+        if self.kind != "embedded" and not self.path:
+            raise ValueError(f"corpus.path is empty: kind {self.kind!r} needs the path of a corpus")
+        return self
+
+
+class ModelSection(Section):
+    """What is trained, and from where."""
+
+    preset: str = Field(min_length=1, description="a preset of speech/model.py: tiny, small, paper")
+    seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
+
+
+class TrainingSection(Section):
+    """The rounds of the federation."""
+
+    rounds: Count = Field(description="rounds T")
+    cohort: Positive = Field(description="expected speakers per round S; each is drawn with S / N")
+    evaluate_every: Count = Field(description="rounds between evaluations on held-out speakers")
+    round_deadline_seconds: Positive = Field(description="replies later than this count as zero")
+    min_nodes: Count = Field(description="nodes to wait for before the first round")
+    wait_seconds: Positive = Field(description="how long to wait for them")
+
+
+class LocalSection(Section):
+    """What a drawn speaker does with the round's model (stateless)."""
+
+    learning_rate: Positive = Field(description="SGD learning rate")
+    batch_size: Count = Field(description="utterances per local batch")
+    epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
+    steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
+    gradient_clip: Positive = Field(description="bound on each step's gradient norm")
+
+    @model_validator(mode="after")
+    def _epochs_or_steps(self) -> LocalSection:
+        if (self.epochs == 0) == (self.steps == 0):
+            raise ValueError(
+                f"local.epochs = {self.epochs} and local.steps = {self.steps}: "
+                "set exactly one of them above 0"
+            )
+        return self
+
+
+class ServerSection(Section):
+    """How the noisy mean becomes a model."""
+
+    optimiser: OPTIMISERS = Field(description="server optimiser")
+    learning_rate: Positive = Field(description="server learning rate")
+    schedule: SCHEDULES = Field(description="how the server learning rate moves over the rounds")
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the first moment")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the second moment")
+    epsilon: Positive = Field(description="added to the root of the second moment")
+
+
+class PrivacySection(Section):
+    """What is promised to a speaker."""
+
+    noise_multiplier: NotNegative = Field(
+        description="z: std of the noise on the sum in units of the clip bound; 0 is no privacy"
+    )
+    target_epsilon: NotNegative = Field(description="if above 0, z is calibrated to it instead")
+    delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="delta of the guarantee")
+    epsilon_budget: NotNegative = Field(description="stop before passing it; 0: no budget")
+    clip_rule: CLIP_RULES = Field(description="how the clip bound is split over the layers")
+    clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
+    clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
+    grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
+    extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
+    extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PrivacySection:
+        if self.noise_multiplier > 0 and self.target_epsilon > 0:
+            raise ValueError(
+                f"privacy.noise-multiplier = {self.noise_multiplier} and privacy.target-epsilon = "
+                f"{self.target_epsilon}: one follows from the other; set one of them to 0"
+            )
+        if self.epsilon_budget > 0 and self.target_epsilon > 0:
+            raise ValueError(
+                f"privacy.epsilon-budget = {self.epsilon_budget} and privacy.target-epsilon = "
+                f"{self.target_epsilon}: the target is the budget already; set the budget to 0"
+            )
+        if self.extrapolate_cohort > self.extrapolate_population:
+            raise ValueError(
+                f"privacy.extrapolate-cohort = {self.extrapolate_cohort:g} is larger than "
+                f"privacy.extrapolate-population = {self.extrapolate_population}"
+            )
+        return self
+
+
+class RunSection(Section):
+    """What is kept."""
+
+    folder: str = Field(min_length=1, description="run folders are made here")
+    checkpoint_every: Count = Field(description="rounds between checkpoints")
+    sentences_shown: Annotated[int, Field(ge=0)] = Field(
+        description="held-out sentences read side by side at the end"
+    )
+
+
+class RunConfig(Section):
+    """A whole run."""
+
+    corpus: CorpusSection
+    model: ModelSection
+    training: TrainingSection
+    local: LocalSection
+    server: ServerSection
+    privacy: PrivacySection
+    run: RunSection
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Any]) -> RunConfig:
+        """Build from Flower's flat run config.
+
+        Raises
+        ------
+        ConfigError
+            Naming every unknown or missing key, wrong type and impossible value.
+        """
+        try:
+            return cls.model_validate(_nest(flat))
+        except ValidationError as error:
+            faults = "\n".join(f"  - {_explain(fault)}" for fault in error.errors())
+            raise ConfigError(f"the run configuration cannot be used:\n{faults}") from None
+
+    def to_flat(self) -> dict[str, bool | float | int | str]:
+        """The flat table that `from_flat` takes; what a run folder keeps."""
+        nested = self.model_dump(by_alias=True)
+        return {f"{section}.{key}": value for section in nested for key, value in nested[section].items()}
+
+
+def known_keys() -> dict[str, str]:
+    """Every key with its description, in order."""
+    keys = {}
+    for section, field in RunConfig.model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            for name, inner in model.model_fields.items():
+                keys[f"{section}.{name.replace('_', '-')}"] = inner.description or ""
+    return keys
+
+
+def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections from dotted keys; whole numbers stand for floats where a float is wanted."""
+    nested: dict[str, Any] = {}
+    for key, value in flat.items():
+        section, dot, name = key.partition(".")
+        if not dot:
+            raise ConfigError(f"the run configuration cannot be used:\n  - {_unknown(key, value)}")
+        nested.setdefault(section, {})[name] = _as_declared(section, name, value)
+    return nested
+
+
+def _as_declared(section: str, name: str, value: Any) -> Any:
+    """TOML writes 1 for 1.0; accept a whole number (never a bool) where a float is declared."""
+    field = RunConfig.model_fields.get(section)
+    model = field.annotation if field else None
+    if not (isinstance(model, type) and issubclass(model, BaseModel)) or type(value) is not int:
+        return value
+    declared = model.model_fields.get(name.replace("-", "_"))
+    return float(value) if declared is not None and declared.annotation is float else value
+
+
+def _explain(fault: ErrorDetails) -> str:
+    key, value = ".".join(str(part) for part in fault["loc"]), fault["input"]
+    if fault["type"] == "extra_forbidden":
+        return _unknown(key, value)
+    if fault["type"] == "missing":
+        return f"{key} is missing: add it ({known_keys().get(key, 'a section of the recipe')})"
+    if fault["type"] == "value_error":
+        return str(fault["msg"]).removeprefix("Value error, ")
+    message = fault["msg"][0].lower() + fault["msg"][1:]
+    shown = f"{value!r}" if not isinstance(value, float) or math.isfinite(value) else str(value)
+    return f"{key} = {shown}: {message} ({known_keys().get(key, '')})"
+
+
+def _unknown(key: str, value: Any) -> str:
+    near = difflib.get_close_matches(key, known_keys(), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else "`murmur recipe` lists the keys"
+    return f"{key} = {value!r}: no such key; {hint}"

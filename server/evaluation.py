@@ -1,0 +1,77 @@
+"""Evaluation on held-out speakers at the server: public data, so its numbers cost no privacy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from recipes import corpus_path
+from recipes.run_config import CorpusSection
+from speech.corpus import load_corpus
+from speech.evaluation import Evaluation, evaluate
+from speech.examples import ExampleStore
+from speech.features import PRESETS as FEATURES
+from speech.model import CTCTransformer
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The held-out speakers of a corpus, ready to be read by a model."""
+
+    store: ExampleStore
+    split: str
+
+    @classmethod
+    def of(cls, section: CorpusSection, preset: str) -> HeldOut:
+        """Load the test split.
+
+        Raises
+        ------
+        CorpusError
+            If the corpus cannot be loaded or has no such split.
+        """
+        corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+        corpus.speakers(section.test_split)  # raises if there is no such split
+        return cls(store=ExampleStore(corpus, FEATURES[preset]), split=section.test_split)
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The held-out speakers."""
+        return self.store.corpus.speakers(self.split)
+
+    @property
+    def heard_in_training(self) -> frozenset[str]:
+        """Held-out speakers who are also in another split: their WER flatters the model."""
+        others = {
+            speaker
+            for split in self.store.corpus.splits
+            if split != self.split
+            for speaker in self.store.corpus.speakers(split)
+        }
+        return frozenset(self.speakers) & others
+
+    def read_by(self, model: CTCTransformer) -> Evaluation:
+        """Loss, WER, CER and what the model heard."""
+        return evaluate(model, self.store.split_examples(self.split))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One sentence, as it was and as two models heard it."""
+
+    reference: str
+    by_seed: str
+    by_final: str
+
+
+def readings(seed: Evaluation, final: Evaluation, count: int) -> list[Reading]:
+    """`count` sentences spread evenly over the held-out set."""
+    total = len(final.references)
+    chosen = [index * total // count for index in range(min(count, total))]
+    return [
+        Reading(
+            reference=final.references[index],
+            by_seed=seed.hypotheses[index],
+            by_final=final.hypotheses[index],
+        )
+        for index in chosen
+    ]

@@ -1,0 +1,80 @@
+"""The live table of a run: one line a round, in plain text that any log can carry."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from privacy import PrivacyPlan
+from strategies import RoundReport
+
+WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 12)
+TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One line's worth of numbers; what was not measured this round is NaN."""
+
+    report: RoundReport | None
+    loss: float
+    wer: float
+    cer: float
+    seconds: float
+    epsilon_run: float
+    epsilon_extrapolated: float
+
+
+def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int) -> str:
+    """What the columns mean, then the column titles."""
+    return "\n".join(
+        [
+            f"loss, WER and CER on {held_out_speakers} held-out speakers; 'clipped' is the noised "
+            "share of layers that were clipped",
+            f"eps (run): THIS run, as it is: population {plan.population:,}, expected cohort "
+            f"{plan.cohort:g}, delta {plan.delta:g}",
+            f"eps (extrap.): the same noise on the mean, if the population were "
+            f"{extrapolated.population:,} and the cohort {extrapolated.cohort:,.0f}; not this run",
+            f"both: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
+            "",
+            "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True)),
+        ]
+    )
+
+
+def line(row: Row) -> str:
+    """One round."""
+    report = row.report
+    cells = (
+        str(report.round_number if report else 0),
+        str(report.drawn) if report else "-",
+        _number(row.loss, ".3f"),
+        _number(100 * row.wer, ".1f"),
+        _number(100 * row.cer, ".1f"),
+        _share(report.statistics["clipped_share"]) if report else "-",
+        _number(row.seconds, ".1f"),
+        epsilon_text(row.epsilon_run),
+        epsilon_text(row.epsilon_extrapolated),
+    )
+    text = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    for drop in report.dropped if report else ():
+        text += f"\n       node {drop.node} left out: {drop.reason}"
+    return text
+
+
+def epsilon_text(value: float) -> str:
+    """An epsilon that fits a column: 0.123, 7.22, 1,234, 3.2e+07, none."""
+    if math.isinf(value):
+        return "no privacy"
+    if value >= 1e5:
+        return f"{value:.1e}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _share(value: float) -> str:
+    """Noise may carry a share out of its range; the table shows the nearest possible one."""
+    return "-" if math.isnan(value) else f"{min(1.0, max(0.0, value)):.2f}"
+
+
+def _number(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else format(value, form)

@@ -1,0 +1,100 @@
+"""The roll call before the first round: which nodes are there and how many speakers each holds."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.serverapp import Grid
+
+from recipes.run_config import TrainingSection
+from strategies import Roster
+from strategies.protocol import VERSION
+
+POLL_SECONDS = 0.2
+
+
+class RollCallError(RuntimeError):
+    """Too few nodes, or nodes that cannot take part; the message says which and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RollCall:
+    """The answer of the nodes: who holds how many speakers, of which data."""
+
+    roster: Roster
+    dataset: str
+    skipped: int
+
+
+def call_roll(grid: Grid, settings: TrainingSection) -> RollCall:
+    """Wait for `min_nodes` nodes and ask each connected one for its number of speakers.
+
+    Raises
+    ------
+    RollCallError
+        If too few nodes come in time, or any node says it cannot take part: a private run's
+        population must be known before it starts, so it does not start without them.
+    """
+    nodes = _wait_for_nodes(grid, settings)
+    answers, problems = _ask(grid, nodes, settings.wait_seconds)
+    silent = sorted(set(nodes) - set(answers) - set(problems))
+    faults = [f"node {node}: {reason}" for node, reason in problems.items()]
+    faults += [f"node {node}: no answer in {settings.wait_seconds:g} s" for node in silent]
+    if faults:
+        raise RollCallError(_without_repeats(faults))
+    counts = {node: int(str(answer["speakers"])) for node, answer in answers.items()}
+    return RollCall(
+        roster=Roster.of(counts),
+        dataset=_dataset_of({str(answer["dataset"]) for answer in answers.values()}),
+        skipped=max(int(str(answer["skipped"])) for answer in answers.values()),
+    )
+
+
+def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
+    deadline = time.monotonic() + settings.wait_seconds
+    while True:
+        nodes = sorted(grid.get_node_ids())
+        if len(nodes) >= settings.min_nodes:
+            return nodes
+        if time.monotonic() > deadline:
+            raise RollCallError(
+                f"{len(nodes)} nodes after {settings.wait_seconds:g} s, training.min-nodes is "
+                f"{settings.min_nodes}: start more SuperNodes, or lower it"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _ask(grid: Grid, nodes: list[int], wait_seconds: float) -> tuple[dict[int, ConfigRecord], dict[int, str]]:
+    question = RecordDict({"query": ConfigRecord({"version": VERSION})})
+    messages = [Message(question, node, MessageType.QUERY, ttl=wait_seconds) for node in nodes]
+    replies = list(grid.send_and_receive(messages, timeout=wait_seconds))
+    asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
+    answers: dict[int, ConfigRecord] = {}
+    problems: dict[int, str] = {}
+    for reply in replies:
+        node = asked[reply.metadata.reply_to_message_id]
+        if reply.has_error():
+            problems[node] = f"Flower error {reply.error.code}: {reply.error.reason}"
+            continue
+        answer = reply.content.config_records.get("answer", ConfigRecord())
+        if "problem" in answer or answer.get("version") != VERSION:
+            problems[node] = str(answer.get("problem", "it runs another release of murmuration"))
+        else:
+            answers[node] = answer
+    return answers, problems
+
+
+def _dataset_of(digests: set[str]) -> str:
+    """One name for the data of all nodes: the same people give the same name, however spread."""
+    if len(digests) == 1:
+        return digests.pop()
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
+
+
+def _without_repeats(faults: list[str]) -> str:
+    """Nodes of a simulation share a corpus and its faults: show the first, count the others."""
+    more = f" (and {len(faults) - 1} more nodes that cannot take part)" if len(faults) > 1 else ""
+    return f"the run cannot start: {faults[0]}{more}"

@@ -1,0 +1,101 @@
+"""The run folder: everything that a run leaves behind, and `latest`, which points at the newest.
+
+config.toml       the resolved configuration
+ledger.jsonl      the privacy ledger: what was spent, before it was released
+metrics.jsonl     one line per evaluated round
+checkpoints/      the last two checkpoints
+seed.safetensors  the model that the run started from
+model.safetensors the newest released model
+summary.txt       the run in words
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from recipes import ConfigError, RunConfig, resolve
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths and writers of one run's folder."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, config: RunConfig, run_id: str) -> RunFolder:
+        """Make a fresh folder under `run.folder` and let `latest` point at it.
+
+        Raises
+        ------
+        ConfigError
+            If the folder cannot be made or written.
+        """
+        parent = resolve(config.run.folder)
+        path = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{run_id[-6:]}"
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+            nested: dict[str, dict[str, Any]] = config.model_dump(by_alias=True)
+            (path / "config.toml").write_text(tomli_w.dumps(nested), encoding="utf-8")
+            _point(parent / "latest", path)
+        except OSError as error:
+            raise ConfigError(
+                f"run.folder = {config.run.folder!r}: {path} cannot be written ({error.strerror}); "
+                "choose a folder that the process running the ServerApp may write"
+            ) from error
+        return cls(path)
+
+    @property
+    def ledger(self) -> Path:
+        """The privacy ledger."""
+        return self.path / "ledger.jsonl"
+
+    @property
+    def model(self) -> Path:
+        """The newest released model."""
+        return self.path / "model.safetensors"
+
+    @property
+    def seed(self) -> Path:
+        """The model that the run started from."""
+        return self.path / "seed.safetensors"
+
+    def checkpoint(self, round_number: int) -> Path:
+        """Where the checkpoint of a round goes."""
+        return self.path / "checkpoints" / f"round-{round_number:06d}.safetensors"
+
+    def drop_old_checkpoints(self, keep: int = 2) -> None:
+        """Delete all but the newest `keep` checkpoints."""
+        for old in sorted((self.path / "checkpoints").glob("round-*.safetensors"))[:-keep]:
+            old.unlink()
+
+    def append_metrics(self, metrics: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
+        line = json.dumps({key: _plain(value) for key, value in metrics.items()}, allow_nan=False)
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def write_summary(self, text: str) -> None:
+        """Write summary.txt."""
+        (self.path / "summary.txt").write_text(text, encoding="utf-8")
+
+
+def _point(link: Path, target: Path) -> None:
+    """Replace the link in one step, so that it never points nowhere."""
+    fresh = link.with_name(f".latest-{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    fresh.symlink_to(target.name)
+    fresh.replace(link)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value != value:
+        return None
+    return "inf" if value == float("inf") else value

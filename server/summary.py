@@ -1,0 +1,104 @@
+"""The end of a run in words: what was learnt, at what price, what went wrong, where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from privacy import Epsilon, PrivacyPlan, Release, epsilon
+from server.evaluation import Reading
+from server.live_table import epsilon_text
+from speech.evaluation import Evaluation
+
+
+def summarise(
+    *,
+    plan: PrivacyPlan,
+    spent: Sequence[Release],
+    extrapolated: PrivacyPlan,
+    seed: Evaluation,
+    final: Evaluation,
+    sentences: Sequence[Reading],
+    failures: Mapping[int, Sequence[str]],
+    skipped: int,
+    skipped_held_out: int,
+    heard_in_training: Collection[str],
+    stopped_because: str,
+    seconds: float,
+    folder: Path,
+) -> str:
+    """The text of summary.txt, which also ends the live table."""
+    rounds = sum(release.count for release in spent)
+    parts = [
+        _sentences(sentences),
+        _learnt(seed, final, rounds, seconds),
+        _stopped(stopped_because),
+        _price(plan, epsilon(spent, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
+        _caveats(failures, skipped, skipped_held_out, heard_in_training),
+        f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _sentences(sentences: Sequence[Reading]) -> str:
+    blocks = [
+        f"  said   {reading.reference}\n"
+        f"  seed   {reading.by_seed or '(nothing)'}\n"
+        f"  final  {reading.by_final or '(nothing)'}"
+        for reading in sentences
+    ]
+    return (
+        "held-out sentences, as the seed model and the final model hear them:\n\n" + "\n\n".join(blocks)
+        if blocks
+        else ""
+    )
+
+
+def _learnt(seed: Evaluation, final: Evaluation, rounds: int, seconds: float) -> str:
+    return (
+        f"held-out WER {100 * seed.wer:.1f} % -> {100 * final.wer:.1f} %, "
+        f"CER {100 * seed.cer:.1f} % -> {100 * final.cer:.1f} %, "
+        f"loss {seed.loss:.3f} -> {final.loss:.3f}, in {rounds} rounds and {seconds:.0f} seconds"
+    )
+
+
+def _stopped(reason: str) -> str:
+    return f"stopped before the last round: {reason}" if reason else ""
+
+
+def _price(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
+    return (
+        f"privacy of this run ({plan.adjacency}, {plan.sampler} sampling, delta {plan.delta:g}):\n"
+        f"  population {plan.population:,}, expected cohort {plan.cohort:g}, noise multiplier "
+        f"{plan.noise_multiplier:.4g}, sigma_DP {plan.sigma_dp:.3g}: epsilon {_both(real)}\n"
+        f"extrapolated, not this run (same sigma_DP): population {extrapolated.population:,}, "
+        f"cohort {extrapolated.cohort:,.0f}, noise multiplier {extrapolated.noise_multiplier:.4g}: "
+        f"epsilon {_both(imagined)}"
+    )
+
+
+def _both(value: Epsilon) -> str:
+    pld = "not computed" if value.pld is None else epsilon_text(value.pld)
+    return f"{epsilon_text(value.value)} (by {value.accountant}; RDP {epsilon_text(value.rdp)}, PLD {pld})"
+
+
+def _caveats(
+    failures: Mapping[int, Sequence[str]],
+    skipped: int,
+    skipped_held_out: int,
+    heard_in_training: Collection[str],
+) -> str:
+    notes = [
+        f"node {node} was left out {len(reasons)} times, last because: {reasons[-1]}"
+        for node, reasons in sorted(failures.items())
+    ]
+    if skipped:
+        notes.append(f"{skipped} utterances were skipped (`murmur corpus describe` lists them)")
+    if skipped_held_out:
+        notes.append(f"{skipped_held_out} held-out utterances could not be read and were skipped")
+    if heard_in_training:
+        notes.append(
+            f"{len(heard_in_training)} held-out speakers were also heard in training: "
+            "this WER says nothing about new voices"
+        )
+    return "\n".join(f"note: {note}" for note in notes)

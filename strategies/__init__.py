@@ -1,0 +1,19 @@
+"""How updates become a model: Flower strategies under one privacy plan, and server optimisers."""
+
+from strategies.dp_fed_opt import DPFedAdam, DPFedOpt, RoundReport
+from strategies.optimisers import Adam, ServerOptimiser
+from strategies.roster import Roster
+from strategies.streaming import StreamingGrid
+from strategies.vector import bind, bind_gradients
+
+__all__ = [
+    "Adam",
+    "DPFedAdam",
+    "DPFedOpt",
+    "Roster",
+    "RoundReport",
+    "ServerOptimiser",
+    "StreamingGrid",
+    "bind",
+    "bind_gradients",
+]

@@ -1,0 +1,74 @@
+"""The running sum of a round: replies are checked, added and dropped, one at a time.
+
+Memory is one integer buffer of the model's size, whatever the cohort. Sums of integers are exact, so
+the order of arrival does not matter, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, check_sum
+from strategies.protocol import Answer, Task
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A reply that was left out of a round, with the reason."""
+
+    node: int
+    reason: str
+
+
+class CohortSum:
+    """The sum over the cohort of one round.
+
+    Guarantee: after `add` returned, the sum holds one more reply whose every slice is within
+    count x bound; after it raised, the sum is unchanged.
+    """
+
+    def __init__(self, tasks: Mapping[int, Task], *, bounds: ClipBounds, grid: Grid) -> None:
+        self._open = dict(tasks)
+        self._bounds = bounds
+        self._grid = grid
+        drawn = sum(len(task.speakers) for task in tasks.values())
+        self.integers: Tensor = torch.zeros(bounds.size, dtype=accumulator_dtype(max(drawn, 1), grid))
+        self.speakers = 0
+        self.nodes = 0
+
+    def add(self, node: int, answer: Answer) -> None:
+        """Check `answer` against what `node` was asked, and add it.
+
+        Raises
+        ------
+        ReplyRejected
+            For a node that was not asked (or answered already), another round, another cohort's
+            nonce, another layout, a wrong count, a wrong shape or type, or a slice beyond its bound.
+        """
+        task = self._open.get(node)
+        if task is None:
+            raise ReplyRejected("the node was not asked in this round, or has answered already")
+        self._check_labels(task, answer)
+        check_sum(answer.integers, answer.count, self._bounds, self._grid)
+        self.integers += answer.integers
+        self.speakers += answer.count
+        self.nodes += 1
+        del self._open[node]
+
+    def silent_nodes(self) -> list[int]:
+        """Nodes that were asked and of which nothing usable came."""
+        return sorted(self._open)
+
+    def _check_labels(self, task: Task, answer: Answer) -> None:
+        for what, asked, got in (
+            ("round", task.round_number, answer.round_number),
+            ("nonce", task.nonce, answer.nonce),
+            ("layout", task.layout, answer.layout),
+            ("count", len(task.speakers), answer.count),
+        ):
+            if asked != got:
+                raise ReplyRejected(f"{what} is {got!r}, asked was {asked!r}")

@@ -1,0 +1,152 @@
+"""What travels between server and node: the one place that knows the names of the fields.
+
+A task carries the round's model once per contacted node and which of the node's speakers were drawn;
+an answer carries one sum of clipped, grid-rounded updates. Nothing about a single speaker leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from torch import Tensor
+
+from privacy import ClipBounds, Grid, ReplyRejected
+
+VERSION = 1
+
+
+def pack_vector(vector: Tensor) -> ArrayRecord:
+    """The global model (d,) as the record that goes to the nodes."""
+    return ArrayRecord({"vector": Array(vector.numpy())})
+
+
+def unpack_vector(record: ArrayRecord) -> Tensor:
+    """The inverse of `pack_vector`."""
+    return torch.from_numpy(_writable(record["vector"].numpy()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a node is asked to do in a round."""
+
+    round_number: int
+    nonce: str
+    layout: str
+    speakers: tuple[int, ...]
+    bounds: ClipBounds
+    grid: Grid
+
+    def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
+        """The message for `node`; messages of a round share `arrays`."""
+        config = ConfigRecord(
+            {
+                "version": VERSION,
+                "round": self.round_number,
+                "nonce": self.nonce,
+                "layout": self.layout,
+                "speakers": list(self.speakers),
+                "bound-offsets": list(self.bounds.offsets),
+                "bounds": list(self.bounds.bounds),
+                "grid-step": self.grid.step,
+                "grid-bits": self.grid.bits,
+                "statistics": self.bounds.statistics,
+                "clip-action": self.bounds.action,
+            }
+        )
+        content = RecordDict({"model": arrays, "task": config})
+        return Message(content, node, MessageType.TRAIN, ttl=ttl_seconds)
+
+    @classmethod
+    def from_message(cls, message: Message) -> tuple[Task, Tensor]:
+        """The task, and the round's model as a vector (d,).
+
+        Raises
+        ------
+        ValueError
+            If the message speaks another version of this protocol.
+        """
+        config = message.content.config_records["task"]
+        if config["version"] != VERSION:
+            raise ValueError(
+                f"the server speaks protocol {config['version']}, this node {VERSION}: "
+                "install the same release of murmuration on both"
+            )
+        task = cls(
+            round_number=int(config["round"]),
+            nonce=str(config["nonce"]),
+            layout=str(config["layout"]),
+            speakers=tuple(config["speakers"]),
+            bounds=ClipBounds(
+                offsets=tuple(config["bound-offsets"]),
+                bounds=tuple(config["bounds"]),
+                statistics=int(config["statistics"]),
+                action=str(config["clip-action"]),
+            ),
+            grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
+        )
+        return task, unpack_vector(message.content.array_records["model"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A node's part of a round: the sum over its drawn speakers, in grid steps."""
+
+    round_number: int
+    nonce: str
+    layout: str
+    count: int
+    integers: Tensor
+
+    def to_record(self) -> RecordDict:
+        """The content of the reply."""
+        config = ConfigRecord(
+            {
+                "version": VERSION,
+                "round": self.round_number,
+                "nonce": self.nonce,
+                "layout": self.layout,
+                "count": self.count,
+            }
+        )
+        sums = ArrayRecord({"integers": Array(self.integers.numpy())})
+        return RecordDict({"sum": sums, "answer": config})
+
+    @classmethod
+    def from_message(cls, message: Message) -> Answer:
+        """Read a reply.
+
+        Raises
+        ------
+        ReplyRejected
+            With the reason, if the node failed or the reply is not of this protocol.
+        """
+        if message.has_error():
+            raise ReplyRejected(f"Flower error {message.error.code}: {message.error.reason}")
+        config = message.content.config_records.get("answer", ConfigRecord())
+        if "problem" in config:
+            raise ReplyRejected(f"the node reports: {config['problem']}")
+        try:
+            sums = message.content.array_records["sum"]["integers"].numpy()
+            return cls(
+                round_number=int(config["round"]),
+                nonce=str(config["nonce"]),
+                layout=str(config["layout"]),
+                count=int(config["count"]),
+                integers=torch.from_numpy(_writable(sums)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
+
+
+def problem(reason: str) -> RecordDict:
+    """The content of a reply that says why there is no sum."""
+    return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})
+
+
+def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """torch wants a writable array; Flower's are read-only views of the message's bytes."""
+    return values if values.flags.writeable else values.copy()

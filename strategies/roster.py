@@ -1,0 +1,50 @@
+"""Who is in the population: nodes, and how many speakers each of them holds.
+
+The server knows speakers only by number: 0 to N - 1 over all nodes, in the order of their node ids.
+Its memory grows with the nodes, not with the speakers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roster:
+    """The nodes of a run and their numbers of speakers, fixed for the run."""
+
+    nodes: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.nodes) != len(self.counts) or len(set(self.nodes)) != len(self.nodes):
+            raise ValueError(f"nodes {self.nodes} and counts {self.counts} do not pair up")
+        for node, count in zip(self.nodes, self.counts, strict=True):
+            if count < 1:
+                raise ValueError(f"node {node} holds {count} speakers: leave it out of the roster")
+
+    @classmethod
+    def of(cls, counts: Mapping[int, int]) -> Roster:
+        """From node id -> number of speakers."""
+        nodes = tuple(sorted(counts))
+        return cls(nodes=nodes, counts=tuple(counts[node] for node in nodes))
+
+    @property
+    def population(self) -> int:
+        """N, the number of speakers over all nodes."""
+        return sum(self.counts)
+
+    def locate(self, drawn: npt.NDArray[np.int64]) -> dict[int, list[int]]:
+        """Node id -> that node's own numbers (from 0) of the drawn speakers; nodes without one are
+        left out."""
+        ends = np.cumsum(self.counts)
+        owners = np.searchsorted(ends, drawn, side="right")
+        starts = ends - np.asarray(self.counts)
+        return {
+            self.nodes[owner]: (drawn[owners == owner] - starts[owner]).tolist()
+            for owner in np.unique(owners)
+        }

@@ -1,0 +1,98 @@
+"""A Flower grid whose replies stream: each is handed over as it arrives and then let go.
+
+Flower's own `send_and_receive` collects every reply of a round in a list, so the server's memory
+grows with the cohort. This one is a generator over the same public calls (`push_messages`,
+`pull_messages`); `Strategy.start` runs on it unchanged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from flwr.app import Message, RecordDict
+from flwr.serverapp import Grid
+
+FIRST_POLL_SECONDS = 0.02
+LONGEST_POLL_SECONDS = 0.5
+
+
+class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
+    """`grid`, with at most `window` messages under way at a time (0: all at once)."""
+
+    def __init__(self, grid: Grid, *, window: int = 0) -> None:
+        self._grid = grid
+        self._window = window
+        self.unanswered: list[str] = []
+
+    def send_and_receive(
+        self, messages: Iterable[Message], *, timeout: float | None = None
+    ) -> Iterator[Message]:
+        """Yield each reply once, until all have come or `timeout` seconds have passed."""
+        queue = deque(messages)
+        window = self._window or len(queue)
+        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
+        pending: set[str] = set()
+        pause = FIRST_POLL_SECONDS
+        while (queue or pending) and time.monotonic() < deadline:
+            self._push(queue, pending, window)
+            arrived = False
+            for message in self._pull(pending):
+                arrived = True
+                yield message
+            pause = FIRST_POLL_SECONDS if arrived else min(2 * pause, LONGEST_POLL_SECONDS)
+            if pending and not arrived:
+                time.sleep(pause)
+        self.unanswered = sorted(pending)
+
+    def _push(self, queue: deque[Message], pending: set[str], window: int) -> None:
+        batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
+        if batch:
+            pending.update(message_id for message_id in self._grid.push_messages(batch) if message_id)
+
+    def _pull(self, pending: set[str]) -> Iterator[Message]:
+        """One message id a call, so that one reply at a time is held."""
+        for message_id in list(pending):
+            for message in self._grid.pull_messages([message_id]):
+                if message.metadata.reply_to_message_id in pending:
+                    pending.discard(message.metadata.reply_to_message_id)
+                    yield message
+
+    # Everything else is the wrapped grid's.
+
+    def set_run(self, run: object) -> None:
+        """See `flwr.serverapp.Grid`."""
+        self._grid.set_run(run)
+
+    @property
+    def run(self) -> object:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.create_message(content, message_type, dst_node_id, group_id, ttl)
+
+    def get_node_ids(self) -> Iterable[int]:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.get_node_ids()  # type: ignore[no-any-return]
+
+    def get_nodes(self) -> Iterable[object]:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.get_nodes()  # type: ignore[no-any-return]
+
+    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.push_messages(messages)  # type: ignore[no-any-return]
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
+        """See `flwr.serverapp.Grid`."""
+        return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]

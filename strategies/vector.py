@@ -1,0 +1,57 @@
+"""A model as one vector: its parameters, and its gradients, become views into contiguous buffers.
+
+After `bind`, writing the vector writes the model and the other way round, with no copy between them;
+clipping a gradient is one norm, an SGD step one addition.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from privacy import LayerLayout
+
+
+def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
+    """Move `module`'s parameters into one float32 vector of `layout.size` entries.
+
+    Raises
+    ------
+    ValueError
+        If the module has buffers (they would leave a client un-noised), parameters that are not
+        float32, or parameters that share storage.
+    """
+    _refuse_what_would_escape(module)
+    parameters = dict(module.named_parameters())
+    layout = LayerLayout.of((name, tuple(value.shape)) for name, value in parameters.items())
+    vector = torch.empty(layout.size, dtype=torch.float32)
+    for name, view in layout.views(vector).items():
+        view.copy_(parameters[name].detach())
+        parameters[name].data = view
+    return layout, vector
+
+
+def bind_gradients(module: nn.Module, layout: LayerLayout) -> Tensor:
+    """A zeroed vector whose views are the gradients of `module`; backward passes add into it."""
+    gradients = torch.zeros(layout.size, dtype=torch.float32)
+    parameters = dict(module.named_parameters())
+    for name, view in layout.views(gradients).items():
+        parameters[name].grad = view
+    return gradients
+
+
+def _refuse_what_would_escape(module: nn.Module) -> None:
+    buffers = [name for name, _ in module.named_buffers()]
+    if buffers:
+        raise ValueError(
+            f"the model has buffers ({', '.join(buffers)}): they are trained outside the clipped "
+            "update; use layers without running statistics, such as LayerNorm"
+        )
+    for name, value in module.named_parameters():
+        if value.dtype != torch.float32:
+            raise ValueError(f"parameter {name} is {value.dtype}: the update is one float32 vector")
+    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    unique = [name for name, _ in module.named_parameters()]
+    if len(names) != len(unique):
+        shared = ", ".join(sorted(set(names) - set(unique)))
+        raise ValueError(f"parameters share storage with others ({shared}): untie them")

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+import murmuration_data
+from cli import pretrain
+from cli.pretrain import SEED_RECIPE, read_recipe
+from recipes import ConfigError
+from speech import features
+from speech.checkpoint import load_model
+from speech.corpus import load_corpus
+from speech.evaluation import evaluate
+from speech.examples import ExampleStore
+from speech.pretraining import PretrainConfig
+from tests.speech import toy
+
+app = typer.Typer()
+app.command()(pretrain.pretrain)
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_it_trains_from_a_recipe_and_says_how_well(tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path)
+    (tmp_path / "seed-0-1.wav").write_bytes(b"")
+    recipe = written(tmp_path, "[pretrain]\nepochs = 2\nbatch-size = 4\n")
+    out = tmp_path / "new" / "model.safetensors"
+    arguments = ["--recipe", recipe, "--out", out, "--corpus-kind", "manifest", "--corpus-path", manifest]
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    assert "epoch   2/2" in result.output and "seed-test: loss" in result.output and "WER" in result.output
+    assert "1 utterances were skipped" in result.output and "seed-0-1.wav" in result.output
+    loaded = load_model(out, preset="tiny")
+    assert loaded.metadata["corpus"] == load_corpus("manifest", manifest).digest
+    assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]).epochs == 2
+
+
+def test_the_shipped_recipe_says_everything() -> None:
+    recipe = read_recipe(SEED_RECIPE)
+    assert recipe.corpus.kind == "embedded" and recipe.pretrain.preset == "tiny"
+    text = SEED_RECIPE.read_text(encoding="utf-8")
+    for field in PretrainConfig.model_fields.values():
+        assert f"\n{field.alias} = " in text
+
+
+def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> None:
+    loaded = load_model(murmuration_data.path("seed/model.safetensors"), preset="tiny")
+    corpus = load_corpus("embedded", "")
+    recipe = read_recipe(SEED_RECIPE).pretrain
+    assert loaded.metadata["corpus"] == corpus.digest, "the corpus has changed: remake the seed model"
+    assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]) == recipe
+    store = ExampleStore(corpus, features.PRESETS["tiny"])
+    # Its own domain it hears well, the other badly: what the federation is for.
+    assert evaluate(loaded.model, store.split_examples("seed-test")).wer < 0.25
+    assert 0.5 < evaluate(loaded.model, store.split_examples("test")).wer < 0.8
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[pretrain]\nepoch = 3", r"pretrain.epoch = 3: no such key; known are .*epochs"),
+        ("[train]\nepochs = 3", r"train = .*no such key; known are corpus, pretrain"),
+        ("[corpus]\nfolder = 'x'", r"corpus.folder = 'x': no such key; known are kind, path, max-seconds"),
+        ("[pretrain]\nepochs = 'three'", r"pretrain.epochs = 'three': input should be a valid integer"),
+        ("[pretrain]\nepochs = 1.5", r"pretrain.epochs = 1.5: input should be a valid integer"),
+        ("[pretrain]\nspec-augment = 1", r"pretrain.spec-augment = 1: input should be a valid boolean"),
+        ("[pretrain]\nlearning-rate = nan", r"pretrain.learning-rate = nan: input should be"),
+        ("[pretrain]\nbatch-size = 0", r"pretrain.batch-size = 0: .*greater than or equal to 1"),
+        ("[pretrain\n", "is no TOML"),
+    ],
+)
+def test_a_recipe_that_cannot_be_used_names_key_value_and_remedy(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_recipe(written(tmp_path, text))
+
+
+def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)epochs = 0.*batch-size = 0"):
+        read_recipe(written(tmp_path, "[pretrain]\nepochs = 0\nbatch-size = 0"))
+
+
+def test_errors_are_one_clear_message_and_status_1(tmp_path: Path) -> None:
+    good = written(tmp_path, "[pretrain]\nepochs = 1\n")
+    wrong = [
+        (["--recipe", tmp_path / "absent.toml", "--out", tmp_path / "m"], "absent.toml cannot be read"),
+        (["--recipe", good, "--out", tmp_path], "is a folder"),
+        (
+            ["--recipe", good, "--out", tmp_path / "m", "--corpus-kind", "vinyl"],
+            "unknown corpus kind 'vinyl'",
+        ),
+        (["--recipe", good, "--out", good / "m"], "error:"),
+    ]
+    for arguments, message in wrong:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 1 and message in result.output
+        assert "Traceback" not in result.output

@@ -1,0 +1,118 @@
+"""The ClientApp's answers, called as Flower calls it: a message and a context in, a message out."""
+
+import json
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+
+from cli.composing import default_config
+from client.app import app
+from privacy import ClipBounds, Grid
+from privacy.statistics import STATISTICS
+from speech.model import build_model
+from strategies import bind
+from strategies.protocol import Answer, Task, pack_vector
+from tests.corpora import make_corpus
+from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+
+SPEAKERS = 5
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"), {"train": SPEAKERS, "test": 1})
+
+
+def context(manifest, index=0, parts=1, node_config=None, **settings):
+    flat = {**default_config(), "corpus.kind": "manifest", "corpus.path": str(manifest), **settings}
+    node_config = node_config or {"partition-id": index, "num-partitions": parts}
+    return Context(run_id=1, node_id=2, node_config=node_config, state=RecordDict(), run_config=flat)
+
+
+def ask(context):
+    message = Message(RecordDict({"query": ConfigRecord()}), 2, MessageType.QUERY)
+    return app(message, context).content["answer"]
+
+
+def task(speakers, layout=None, bound=0.5):
+    own_layout, vector = bind(build_model("tiny"))
+    bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS))
+    made = Task(
+        round_number=1,
+        nonce="abc",
+        layout=layout or own_layout.digest,
+        speakers=speakers,
+        bounds=bounds,
+        grid=Grid.of(bounds),
+    )
+    return made.to_message(2, pack_vector(vector), 60.0), made
+
+
+def test_partitions_hold_every_speaker_once(manifest):
+    assert [ask(context(manifest, i, 3))["speakers"] for i in range(3)] == [2, 2, 1]
+
+
+def test_all_partitions_name_the_same_data_set(manifest):
+    assert len({ask(context(manifest, i, 3))["dataset"] for i in range(3)}) == 1
+
+
+def test_more_nodes_than_speakers_is_said_with_both_numbers(manifest):
+    problem = ask(context(manifest, 0, 8))["problem"]
+    assert "has 5 speakers" in problem
+    assert "8 nodes" in problem
+    assert "at most 5 nodes" in problem
+
+
+def test_a_node_says_itself_where_its_speech_lies(manifest, tmp_path):
+    own = make_corpus(tmp_path / "own", {"train": 2})
+    node_config = {"corpus-kind": "manifest", "corpus-path": str(own)}
+    assert ask(context(manifest, node_config=node_config))["speakers"] == 2
+
+
+def test_the_reply_is_one_sum_within_the_bounds(manifest):
+    message, made = task((0, 2, 4))
+    answer = Answer.from_message(app(message, context(manifest)))
+    assert answer.count == 3
+    assert answer.integers.dtype == torch.int32
+    assert answer.integers.shape == (made.bounds.size,)
+    norm = float(answer.integers.double().norm()) * made.grid.step
+    assert 0 < norm <= 3 * made.bounds.total
+
+
+def test_the_reply_says_nothing_of_single_speakers(manifest):
+    message, _ = task((0, 2))
+    reply = app(message, context(manifest))
+    assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "count"}
+    assert list(reply.content["sum"]) == ["integers"]
+
+
+def test_a_speaker_that_cannot_be_trained_counts_as_zero(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2})
+    for file in tmp_path.glob("train-00-*.flac"):
+        file.write_bytes(b"no audio")
+    message, _ = task((0,))
+    answer = Answer.from_message(app(message, context(manifest)))
+    assert answer.count == 1
+    assert not answer.integers.any()
+
+
+def test_another_model_is_refused_by_the_node(manifest):
+    message, _ = task((0,), layout="x" * 64)
+    answer = app(message, context(manifest)).content["answer"]
+    assert set(answer) == {"version", "problem"}
+
+
+def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
+    def boom(self, task, vector):
+        raise RuntimeError("the patient said: my secret is 42")
+
+    monkeypatch.setattr("client.node.Node.train", boom)
+    message, _ = task((0,))
+    reply = app(message, context(manifest))
+    assert "secret" not in json.dumps(dict(reply.content["answer"]))
+    assert "RuntimeError" in reply.content["answer"]["problem"]
+
+
+def test_a_missing_corpus_is_named(tmp_path):
+    assert "nowhere.jsonl" in ask(context(tmp_path / "nowhere.jsonl"))["problem"]

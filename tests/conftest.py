@@ -1,0 +1,25 @@
+"""What all tests share: one torch thread, quiet Flower, and a home of their own."""
+
+import os
+from pathlib import Path
+
+os.environ.update(
+    FLWR_TELEMETRY_ENABLED="0",
+    FLWR_DISABLE_UPDATE_CHECK="1",
+    FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION="1",
+    RAY_USAGE_STATS_ENABLED="0",
+    OMP_NUM_THREADS="1",
+    OMP_WAIT_POLICY="passive",
+)
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the checkout's `runs/` or the person's `~/.flwr`."""
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))

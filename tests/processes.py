@@ -1,0 +1,71 @@
+"""Commands and servers as a person starts them, in an environment that is the test's own."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cli.local_superlink import tool
+
+
+def run_command(
+    *arguments: str | Path, home: Path, cwd: Path, seconds: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of this environment to its end; what it printed is in `stdout`."""
+    return subprocess.run(
+        [tool(str(arguments[0])), *map(str, arguments[1:])],
+        cwd=cwd,
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def environment(home: Path) -> dict[str, str]:
+    """This environment with its own homes and its own commands first."""
+    return {
+        **os.environ,
+        "MURMUR_HOME": str(home),
+        "FLWR_HOME": str(home / "flwr"),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+    }
+
+
+@contextmanager
+def server(*arguments: str | Path, home: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in an empty folder of its own; it is ended with the block, by its id."""
+    empty = log.parent / f"{log.stem}-folder"
+    empty.mkdir()
+    with log.open("wb") as sink:
+        process = subprocess.Popen(
+            [tool(str(arguments[0])), *map(str, arguments[1:])],
+            cwd=empty,
+            env=environment(home),
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+        )
+        try:
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None:
+    """Poll until `true()` is so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds} s")
+        time.sleep(0.3)

@@ -1,0 +1,68 @@
+import tomllib
+
+import pytest
+
+from cli.composing import app_folder, default_config, flatten
+from recipes import ConfigError, RunConfig
+from recipes.run_config import known_keys
+
+DEFAULT = default_config()
+
+
+def test_the_defaults_are_valid_and_name_every_key():
+    config = RunConfig.from_flat(DEFAULT)
+    assert set(DEFAULT) == set(known_keys())
+    assert RunConfig.from_flat(config.to_flat()) == config
+
+
+# seed.toml is a recipe of `murmur pretrain`, tested there.
+RUN_RECIPES = sorted(set((app_folder() / "recipes").glob("*.toml")) - {app_folder() / "recipes/seed.toml"})
+
+
+@pytest.mark.parametrize("path", RUN_RECIPES, ids=lambda path: path.stem)
+def test_every_run_recipe_is_valid(path):
+    recipe = flatten(tomllib.loads(path.read_text()))
+    RunConfig.from_flat({**DEFAULT, **recipe})
+
+
+FAULTS = {
+    "unknown key": ({"privacy.noise-multiplyer": 1.0}, "did you mean 'privacy.noise-multiplier'"),
+    "unknown section": ({"privaty.delta": 1e-6}, "privaty"),
+    "no section": ({"rounds": 3}, "rounds = 3: no such key"),
+    "wrong type": ({"training.rounds": "ten"}, "training.rounds = 'ten'"),
+    "bool for a number": ({"training.rounds": True}, "training.rounds = True"),
+    "float for a count": ({"local.batch-size": 2.5}, "local.batch-size = 2.5"),
+    "zero rounds": ({"training.rounds": 0}, "greater than or equal to 1"),
+    "negative noise": ({"privacy.noise-multiplier": -1.0}, "privacy.noise-multiplier = -1.0"),
+    "nan": ({"privacy.clip-bound": float("nan")}, "privacy.clip-bound = nan"),
+    "delta of one": ({"privacy.delta": 1.0}, "privacy.delta = 1.0"),
+    "unknown rule": ({"privacy.clip-rule": "median"}, "'global', 'uniform' or 'dim'"),
+    "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
+    "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
+    "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),
+    "cohort beyond population": ({"privacy.extrapolate-cohort": 1e9}, "is larger than"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_refused_with_key_value_and_remedy(name):
+    change, message = FAULTS[name]
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        RunConfig.from_flat({**DEFAULT, **change})
+
+
+def test_all_faults_are_told_at_once():
+    with pytest.raises(ConfigError) as caught:
+        RunConfig.from_flat({**DEFAULT, "training.rounds": 0, "local.batch-size": 0})
+    assert "training.rounds" in str(caught.value)
+    assert "local.batch-size" in str(caught.value)
+
+
+def test_a_missing_key_is_named():
+    flat = {key: value for key, value in DEFAULT.items() if key != "privacy.delta"}
+    with pytest.raises(ConfigError, match=r"privacy.delta is missing"):
+        RunConfig.from_flat(flat)
+
+
+def test_a_whole_number_stands_for_a_float():
+    assert RunConfig.from_flat({**DEFAULT, "training.cohort": 16}).training.cohort == 16.0

@@ -1,0 +1,44 @@
+import pytest
+
+from cli.composing import default_config
+from recipes import RunConfig
+from server.evaluation import HeldOut, readings
+from speech.errors import CorpusError
+from speech.evaluation import Evaluation
+from tests.corpora import make_corpus
+
+
+def section(manifest, **changes):
+    flat = {**default_config(), "corpus.kind": "manifest", "corpus.path": str(manifest), **changes}
+    return RunConfig.from_flat(flat).corpus
+
+
+def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
+    held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 2, "test": 3})), "tiny")
+    assert held_out.speakers == ("test-00", "test-01", "test-02")
+    assert held_out.heard_in_training == frozenset()
+
+
+def test_speakers_heard_in_training_are_told(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
+    manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
+    assert HeldOut.of(section(manifest), "tiny").heard_in_training == {"train-00"}
+
+
+def test_a_missing_test_split_is_named_with_those_that_are_there(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2})
+    with pytest.raises(CorpusError, match=r"no split 'test'; it has 'train'"):
+        HeldOut.of(section(manifest), "tiny")
+
+
+def test_readings_pair_what_was_said_with_what_both_models_heard():
+    def evaluation(word):
+        hypotheses = tuple(f"{word} {i}" for i in range(10))
+        references = tuple(f"said {i}" for i in range(10))
+        return Evaluation(loss=1.0, wer=0.5, cer=0.2, hypotheses=hypotheses, references=references)
+
+    chosen = readings(evaluation("seed"), evaluation("final"), 3)
+    assert [(r.reference, r.by_seed, r.by_final) for r in chosen] == [
+        (f"said {i}", f"seed {i}", f"final {i}") for i in (0, 3, 6)
+    ]
+    assert readings(evaluation("a"), evaluation("b"), 0) == []

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from safetensors import safe_open
+
+from cli.composing import default_config
+from recipes import ConfigError, RunConfig
+from server.checkpoints import save_checkpoint
+from server.federation import make_bounds, make_plan, starting_model
+from speech.errors import CheckpointMismatch
+from strategies import bind
+
+
+def config(**changes):
+    return RunConfig.from_flat({**default_config(), **changes})
+
+
+def test_the_plan_is_for_the_population_that_is_there():
+    plan = make_plan(config(), population=96)
+    assert plan.population == 96
+    assert plan.sampling_rate == plan.cohort / 96
+
+
+def test_a_cohort_beyond_the_population_is_refused_with_both_numbers():
+    with pytest.raises(ConfigError, match=r"training.cohort = 50: the nodes hold only 7 speakers"):
+        make_plan(config(**{"training.cohort": 50.0}), population=7)
+
+
+def test_a_target_epsilon_is_met_and_becomes_the_budget():
+    plan = make_plan(
+        config(**{"privacy.noise-multiplier": 0.0, "privacy.target-epsilon": 5.0}), population=1000
+    )
+    assert plan.epsilon().value <= 5.0 == plan.epsilon_budget
+    assert plan.noise_multiplier > 0
+
+
+def test_an_unknown_preset_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r"model.preset = 'huge': known presets are .*'tiny'"):
+        starting_model(config(**{"model.preset": "huge"}).model)
+
+
+def test_a_seed_of_another_model_is_refused(tmp_path):
+    with pytest.raises(CheckpointMismatch, match="a model of preset 'tiny', small is needed"):
+        starting_model(config(**{"model.preset": "small"}).model)
+    with pytest.raises(CheckpointMismatch, match=r"nowhere.safetensors"):
+        starting_model(config(**{"model.seed": str(tmp_path / "nowhere.safetensors")}).model)
+
+
+@pytest.mark.parametrize("rule", ["global", "uniform", "dim"])
+def test_bounds_cover_model_and_statistics_and_add_up_to_the_clip_bound(rule):
+    layout, _ = bind(starting_model(config(**{"model.seed": "random"}).model))
+    bounds, grid = make_bounds(config(**{"privacy.clip-rule": rule}).privacy, layout)
+    assert bounds.model_size == layout.size
+    assert bounds.total == pytest.approx(config().privacy.clip_bound)
+    assert grid.step == pytest.approx(bounds.total / 2**20)
+
+
+def test_a_checkpoint_holds_model_and_optimiser_and_appears_whole(tmp_path):
+    path = tmp_path / "round-000003.safetensors"
+    state = {"first": torch.ones(5), "steps": torch.tensor(3)}
+    save_checkpoint(
+        path, vector=torch.arange(5.0), optimiser=state, round_number=3, layout="abc", preset="tiny"
+    )
+    with safe_open(path, framework="pt") as file:
+        assert file.metadata()["round"] == "3"
+        assert torch.equal(file.get_tensor("vector"), torch.arange(5.0))
+        assert torch.equal(file.get_tensor("optimiser.first"), torch.ones(5))
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]

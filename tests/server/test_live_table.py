@@ -1,0 +1,61 @@
+import math
+
+import pytest
+
+from privacy import PrivacyPlan
+from server.live_table import Row, epsilon_text, heading, line
+from strategies import RoundReport
+from strategies.aggregation import Dropped
+
+PLAN = PrivacyPlan(population=96, cohort=24.0, rounds=40, noise_multiplier=0.05, delta=1e-6)
+
+
+def row(**changes):
+    report = RoundReport(
+        round_number=7,
+        drawn=22,
+        nodes_asked=8,
+        nodes_answered=7,
+        learning_rate=0.1,
+        statistics={"clipped_share": 1.02, "train_loss": 3.0},
+        dropped=(Dropped(5, "no reply before the deadline"),),
+    )
+    values = {
+        "report": report,
+        "loss": 1.5,
+        "wer": 0.4321,
+        "cer": 0.1234,
+        "seconds": 3.21,
+        "epsilon_run": 12345.6,
+        "epsilon_extrapolated": 7.224,
+        **changes,
+    }
+    return Row(**values)
+
+
+def test_a_line_holds_every_number_in_its_column():
+    first, second = line(row()).splitlines()
+    assert first.split() == ["7", "22", "1.500", "43.2", "12.3", "1.00", "3.2", "12,346", "7.22"]
+    assert second.strip() == "node 5 left out: no reply before the deadline"
+
+
+def test_what_was_not_measured_is_a_dash():
+    cells = line(row(loss=math.nan, wer=math.nan, cer=math.nan)).split()
+    assert cells[2:5] == ["-", "-", "-"]
+
+
+def test_the_heading_says_whose_epsilon_is_whose():
+    text = heading(PLAN, PLAN.extrapolate(1_000_000, 1024.0), held_out_speakers=20)
+    assert "THIS run, as it is: population 96, expected cohort 24, delta 1e-06" in text
+    assert "if the population were 1,000,000 and the cohort 1,024; not this run" in text
+    assert "zero-out" in text
+    assert "Poisson" in text
+    assert "RDP" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.12345, "0.123"), (7.2228, "7.22"), (1234.5, "1,234"), (3.2e7, "3.2e+07"), (math.inf, "no privacy")],
+)
+def test_epsilons_fit_their_column(value, text):
+    assert epsilon_text(value) == text

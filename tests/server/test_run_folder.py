@@ -1,0 +1,51 @@
+import json
+import math
+import os
+import tomllib
+
+import pytest
+
+from cli.composing import default_config, flatten
+from recipes import ConfigError, RunConfig
+from server.run_folder import RunFolder
+
+CONFIG = RunConfig.from_flat(default_config())
+
+
+def test_the_configuration_is_kept_as_it_was(tmp_path):
+    folder = RunFolder.create(CONFIG, "123456789")
+    kept = tomllib.loads((folder.path / "config.toml").read_text())
+    assert RunConfig.from_flat(flatten(kept)) == CONFIG
+
+
+def test_latest_points_at_the_newest(tmp_path):
+    first = RunFolder.create(CONFIG, "1000001")
+    second = RunFolder.create(CONFIG, "1000002")
+    latest = first.path.parent / "latest"
+    assert latest.resolve() == second.path.resolve() != first.path.resolve()
+    assert not os.path.isabs(os.readlink(latest))  # the folder may be moved as a whole
+
+
+def test_metrics_are_strict_json_even_without_a_number(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    folder.append_metrics({"wer": math.nan, "epsilon": math.inf, "round": 1})
+    line = (folder.path / "metrics.jsonl").read_text()
+    assert json.loads(line) == {"wer": None, "epsilon": "inf", "round": 1}
+
+
+def test_only_the_newest_checkpoints_stay(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    for number in (9, 10, 11):
+        folder.checkpoint(number).write_text("x")
+    folder.drop_old_checkpoints()
+    assert sorted(path.stem for path in (folder.path / "checkpoints").iterdir()) == [
+        "round-000010",
+        "round-000011",
+    ]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    config = RunConfig.from_flat({**default_config(), "run.folder": str(tmp_path / "file")})
+    with pytest.raises(ConfigError, match=r"run.folder = .*file.* cannot be written"):
+        RunFolder.create(config, "1")

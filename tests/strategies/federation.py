@@ -1,0 +1,92 @@
+"""A small federation for tests of the strategy: fake nodes around the real clip, sum and strategy."""
+
+from pathlib import Path
+
+import torch
+from flwr.app import Error, Message, RecordDict
+
+from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, accumulator_dtype, add_clipped_
+from privacy.statistics import STATISTICS, add_statistics_
+from strategies import DPFedOpt, Roster
+from strategies.protocol import Answer, Task
+
+LAYOUT = LayerLayout.of([("weight", (6, 4)), ("bias", (6,)), ("scale", ())])
+BOUNDS = ClipBounds.of("uniform", 1.0, LAYOUT, statistics=len(STATISTICS))
+GRID = Grid.of(BOUNDS, bits=20)
+
+
+class PlainStep:
+    """The simplest optimiser: subtract the mean, so a test sees the release itself."""
+
+    def step_(self, vector, pseudo_gradient, learning_rate):
+        vector.sub_(pseudo_gradient, alpha=learning_rate)
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+
+def honest(update_of, loss=1.0):
+    """A node that holds any number of speakers; `update_of(number)` is a speaker's raw update (d,)."""
+
+    def node(message: Message) -> RecordDict:
+        task, _ = Task.from_message(message)
+        return answer_to(task, update_of, loss).to_record()
+
+    return node
+
+
+def answer_to(task: Task, update_of, loss=1.0) -> Answer:
+    total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
+    for number in task.speakers:
+        padded = torch.cat([update_of(number), torch.zeros(len(STATISTICS))])
+        clipped = add_clipped_(total, padded, task.bounds, task.grid)
+        add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+    return Answer(
+        round_number=task.round_number,
+        nonce=task.nonce,
+        layout=task.layout,
+        count=len(task.speakers),
+        integers=total,
+    )
+
+
+def failing(text="<'boom with private data: my name is'>"):
+    def node(message: Message) -> Error:
+        return Error(code=2, reason=text)
+
+    return node
+
+
+def silent(message: Message) -> None:
+    return None
+
+
+def make_strategy(
+    folder: Path, counts: dict[int, int], *, cohort=None, z=1.0, rounds=3, budget=None, optimiser=None
+) -> DPFedOpt:
+    roster = Roster.of(counts)
+    plan = PrivacyPlan(
+        population=roster.population,
+        cohort=float(cohort or roster.population),
+        rounds=rounds,
+        noise_multiplier=z,
+        delta=1e-6,
+        epsilon_budget=budget,
+    )
+    return DPFedOpt(
+        vector=torch.zeros(LAYOUT.size),
+        layout=LAYOUT,
+        plan=plan,
+        bounds=BOUNDS,
+        grid=GRID,
+        roster=roster,
+        optimiser=optimiser or PlainStep(),
+        ledger=Ledger.open(folder / "ledger.jsonl"),
+        learning_rate=1.0,
+        run_id="test",
+        dataset="people",
+        round_deadline_seconds=5.0,
+    )

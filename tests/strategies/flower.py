@@ -1,0 +1,58 @@
+"""A stand-in for Flower's grid: nodes are functions from a message to the content of its reply."""
+
+from collections.abc import Callable
+from uuid import uuid4
+
+from flwr.app import Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
+
+# Flower makes messages only in a process that knows whose task it runs.
+TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+
+Node = Callable[[Message], RecordDict | Error | None]
+
+
+class FakeGrid(Grid):
+    """Answers every message at once; None is silence. Replies come in reverse order."""
+
+    def __init__(self, nodes: dict[int, Node]) -> None:
+        self.nodes = nodes
+        self.waiting: dict[str, Message] = {}
+        self.most_waiting = 0
+        self.pushed: list[Message] = []
+
+    def push_messages(self, messages):
+        ids = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = uuid4().hex
+            message_id = message.metadata.message_id
+            content = self.nodes[message.metadata.dst_node_id](message)
+            if content is not None:
+                self.waiting[message_id] = Message(content, reply_to=message)
+            self.pushed.append(message)
+            ids.append(message_id)
+        self.most_waiting = max(self.most_waiting, len(self.waiting))
+        return ids
+
+    def pull_messages(self, message_ids):
+        return [self.waiting.pop(i) for i in reversed(list(message_ids)) if i in self.waiting]
+
+    def get_node_ids(self):
+        return list(self.nodes)
+
+    def get_nodes(self):
+        return []
+
+    def set_run(self, run):
+        self._run = run
+
+    @property
+    def run(self):
+        return self._run
+
+    def create_message(self, content, message_type, dst_node_id, group_id, ttl=None):
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def send_and_receive(self, messages, *, timeout=None):
+        return self.pull_messages(self.push_messages(messages))

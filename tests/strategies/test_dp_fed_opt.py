@@ -1,0 +1,183 @@
+import json
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon
+from strategies import DPFedAdam, StreamingGrid
+from tests.strategies.federation import (
+    BOUNDS,
+    GRID,
+    LAYOUT,
+    PlainStep,
+    failing,
+    honest,
+    make_strategy,
+    silent,
+)
+from tests.strategies.flower import FakeGrid
+
+TINY_NOISE = 1e-3
+
+
+def constant(value):
+    return lambda number: torch.full((LAYOUT.size,), value)
+
+
+def run(strategy, nodes, rounds=1):
+    strategy.start(StreamingGrid(FakeGrid(nodes)), strategy.arrays(), num_rounds=rounds, timeout=1.0)
+    return strategy
+
+
+def test_a_round_subtracts_the_mean_of_the_clipped_updates(tmp_path):
+    small = 1e-3
+    strategy = make_strategy(tmp_path, {1: 2, 2: 3}, z=TINY_NOISE)
+    run(strategy, {1: honest(constant(small)), 2: honest(constant(3 * small))})
+    expected = -(2 * small + 3 * 3 * small) / 5
+    noise_std = TINY_NOISE * BOUNDS.total / 5
+    assert (strategy.vector - expected).abs().max() < 6 * noise_std
+
+
+def test_an_update_counts_with_at_most_its_bounds_however_large_it_is(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 1}, z=TINY_NOISE)
+    run(strategy, {1: honest(constant(1e9))})
+    for name, layer in LAYOUT.views(strategy.vector).items():
+        bound = BOUNDS.bounds[LAYOUT.names.index(name)]
+        assert layer.norm() == pytest.approx(bound, rel=0.01, abs=6 * TINY_NOISE * layer.numel() ** 0.5)
+
+
+@pytest.mark.parametrize("bad", [failing(), silent, honest(constant(math.nan))])
+def test_the_divisor_and_the_noise_stay_when_a_node_fails(tmp_path, bad):
+    small = 1e-3
+    strategy = make_strategy(tmp_path, {1: 2, 2: 2}, z=TINY_NOISE)
+    run(strategy, {1: honest(constant(small)), 2: bad})
+    assert (strategy.vector + small / 2).abs().max() < 6 * TINY_NOISE / 4
+
+
+def test_a_failing_node_is_named_with_its_reason_and_the_round_goes_on(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 1, 2: 1, 3: 1}, z=TINY_NOISE)
+    run(strategy, {1: honest(constant(0.0)), 2: failing("stopped"), 3: silent}, rounds=2)
+    dropped = {drop.node: drop.reason for drop in strategy.last_report.dropped}
+    assert dropped == {2: "Flower error 2: stopped", 3: "no reply before the deadline"}
+    assert {node: len(reasons) for node, reasons in strategy.failures.items()} == {2: 2, 3: 2}
+
+
+def test_an_empty_cohort_still_releases_noise_and_spends(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 2}, cohort=1e-9, z=1.0)
+    run(strategy, {1: honest(constant(1.0))})
+    assert strategy.last_report.drawn == 0
+    assert strategy.vector.std() > 0
+    assert sum(release.count for release in strategy.ledger.releases("people")) == 1
+
+
+def test_the_released_noise_has_the_planned_std_in_every_layer(tmp_path):
+    """Chi-square over 400 rounds: false-alarm rate 1e-6 per layer."""
+    z, rounds, cohort = 0.7, 400, 2
+    strategy = make_strategy(tmp_path, {1: cohort}, z=z, rounds=rounds)
+    nodes = {1: honest(constant(0.0))}
+    draws = []
+    for round_number in range(1, rounds + 1):
+        strategy.vector.zero_()
+        grid = StreamingGrid(FakeGrid(nodes))
+        messages = strategy.configure_train(round_number, strategy.arrays(), None, grid)
+        strategy.aggregate_train(round_number, grid.send_and_receive(messages, timeout=1.0))
+        draws.append(strategy.vector.double().clone())
+    released = torch.stack(draws)
+    std = z * BOUNDS.total / cohort
+    for name, begin, end in zip(LAYOUT.names, LAYOUT.offsets, LAYOUT.offsets[1:], strict=False):
+        sample = released[:, begin:end] / std
+        statistic = float((sample**2).sum())
+        low, high = stats.chi2.interval(1 - 1e-6, df=sample.numel())
+        assert low < statistic < high, name
+
+
+def test_the_ledger_holds_a_release_before_its_noise_is_drawn(tmp_path, monkeypatch):
+    seen = []
+
+    class Watching:
+        def add_rounded_(self, sums, std_steps):
+            seen.append(len((tmp_path / "ledger.jsonl").read_text().splitlines()))
+
+    monkeypatch.setattr("strategies.dp_fed_opt.SecureGaussian", Watching)
+    run(make_strategy(tmp_path, {1: 1}), {1: honest(constant(0.0))}, rounds=3)
+    assert seen == [1, 2, 3]
+
+
+def test_epsilon_of_the_ledger_is_that_of_the_plan(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 10}, cohort=2, z=1.3, rounds=5)
+    run(strategy, {1: honest(constant(0.0))}, rounds=5)
+    spent = epsilon(strategy.ledger.releases("people"), 1e-6, pld=False).rdp
+    direct = epsilon([Release(sampling_rate=0.2, noise_multiplier=1.3, count=5)], 1e-6, pld=False).rdp
+    assert spent == pytest.approx(direct, rel=1e-12)
+    assert spent == pytest.approx(strategy.plan.epsilon(pld=False).rdp, rel=1e-12)
+
+
+def test_the_run_stops_before_the_round_that_would_pass_the_budget(tmp_path):
+    plan = PrivacyPlan(population=10, cohort=2.0, rounds=9, noise_multiplier=1.3, delta=1e-6)
+    budget = (plan.epsilon(3).value + plan.epsilon(4).value) / 2
+    strategy = make_strategy(tmp_path, {1: 10}, cohort=2, z=1.3, rounds=9, budget=budget)
+    with pytest.raises(BudgetExhausted, match=r"is spent and one more round would make it"):
+        run(strategy, {1: honest(constant(0.0))}, rounds=9)
+    assert sum(release.count for release in strategy.ledger.releases("people")) == 3
+
+
+def test_statistics_come_noised_from_inside_the_release(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 4, 2: 4}, z=TINY_NOISE)
+    run(strategy, {1: honest(constant(0.0), loss=2.0), 2: honest(constant(50.0), loss=3.0)})
+    statistics = strategy.last_report.statistics
+    assert statistics["train_loss"] == pytest.approx(2.5, abs=0.2)
+    assert statistics["clipped_share"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_statistics_are_bounded_for_a_lying_speaker(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 1}, z=TINY_NOISE)
+    run(strategy, {1: honest(constant(0.0), loss=math.inf)})
+    assert 0 <= strategy.last_report.statistics["train_loss"] <= 10
+
+
+def test_a_node_without_a_drawn_speaker_is_not_contacted(tmp_path):
+    strategy = make_strategy(tmp_path, dict.fromkeys(range(1, 60), 1), cohort=5)
+    grid = FakeGrid(dict.fromkeys(range(1, 60), honest(constant(0.0))))
+    strategy.start(StreamingGrid(grid), strategy.arrays(), num_rounds=1, timeout=1.0)
+    assert len(grid.pushed) == strategy.last_report.drawn == strategy.last_report.nodes_asked < 59
+
+
+def test_no_speaker_number_reaches_ledger_or_report(tmp_path):
+    """Who was drawn is the secret that amplification by sampling rests on."""
+    strategy = make_strategy(tmp_path, {1: 50}, cohort=5)
+    run(strategy, {1: honest(constant(0.0))})
+    entry = json.loads((tmp_path / "ledger.jsonl").read_text().splitlines()[0])
+    assert "speakers" not in json.dumps(entry)
+    assert not hasattr(strategy.last_report, "speakers")
+
+
+def test_a_plan_for_another_population_is_refused(tmp_path):
+    strategy = make_strategy(tmp_path, {1: 4})
+    other = PrivacyPlan(population=9, cohort=2.0, rounds=3, noise_multiplier=1.0, delta=1e-6)
+    with pytest.raises(ValueError, match="plan is for 9 speakers, the nodes hold 4"):
+        DPFedAdam(
+            vector=strategy.vector,
+            layout=LAYOUT,
+            plan=other,
+            bounds=BOUNDS,
+            grid=GRID,
+            roster=strategy.roster,
+            ledger=strategy.ledger,
+            learning_rate=0.1,
+            run_id="t",
+            dataset="d",
+        )
+
+
+def test_dp_fed_adam_steps_by_about_its_learning_rate(tmp_path):
+    base = make_strategy(tmp_path, {1: 2}, z=TINY_NOISE)
+    settings = {
+        name: getattr(base, name)
+        for name in ("vector", "layout", "plan", "bounds", "grid", "roster", "ledger", "run_id", "dataset")
+    }
+    strategy = DPFedAdam(**settings, learning_rate=0.01)
+    run(strategy, {1: honest(constant(0.05))})
+    torch.testing.assert_close(strategy.vector, torch.full((LAYOUT.size,), -0.01), rtol=0.05, atol=0)
+    assert not isinstance(strategy.optimiser, PlainStep)

@@ -1,0 +1,68 @@
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+
+from privacy import ReplyRejected
+from strategies.protocol import Answer, Task, pack_vector, problem
+from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to
+
+TASK = Task(round_number=2, nonce="n", layout=LAYOUT.digest, speakers=(0, 5), bounds=BOUNDS, grid=GRID)
+
+
+def sent(vector=None):
+    return TASK.to_message(7, pack_vector(torch.arange(31.0) if vector is None else vector), 60.0)
+
+
+def test_a_task_arrives_as_it_was_sent():
+    vector = torch.randn(LAYOUT.size)
+    task, received = Task.from_message(sent(vector))
+    assert task == TASK
+    assert torch.equal(received, vector)
+    received += 1.0  # a node may write into what it received
+
+
+def test_an_answer_arrives_as_it_was_sent():
+    answer = answer_to(TASK, lambda number: torch.full((LAYOUT.size,), number + 0.5))
+    received = Answer.from_message(Message(answer.to_record(), reply_to=sent()))
+    assert torch.equal(received.integers, answer.integers)
+    assert (received.round_number, received.nonce, received.layout, received.count) == (
+        2,
+        "n",
+        LAYOUT.digest,
+        2,
+    )
+
+
+def test_the_message_lives_no_longer_than_the_round():
+    assert sent().metadata.ttl == 60.0
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (Error(code=8, reason="stopped responding"), "Flower error 8: stopped responding"),
+        (problem("disk full"), "the node reports: disk full"),
+        (RecordDict(), "cannot be read"),
+        (RecordDict({"answer": ConfigRecord({"round": 2})}), "cannot be read"),
+        (
+            RecordDict(
+                {
+                    "answer": ConfigRecord({"round": 2, "nonce": "n", "layout": "l", "count": 1}),
+                    "sum": ArrayRecord({"other": Array(torch.zeros(1).numpy())}),
+                }
+            ),
+            "cannot be read",
+        ),
+    ],
+)
+def test_what_is_no_answer_is_refused_with_the_reason(content, reason):
+    with pytest.raises(ReplyRejected, match=reason):
+        Answer.from_message(Message(content, reply_to=sent()))
+
+
+def test_another_version_of_the_protocol_is_refused():
+    message = sent()
+    message.content["task"]["version"] = 99
+    with pytest.raises(ValueError, match=r"protocol 99.*install the same release"):
+        Task.from_message(message)

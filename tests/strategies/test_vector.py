@@ -1,0 +1,59 @@
+import pytest
+import torch
+from torch import nn
+
+from strategies import bind, bind_gradients
+
+
+def small_model():
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+
+
+def test_writing_the_vector_writes_the_model_and_the_other_way_round():
+    model = small_model()
+    before = [value.detach().clone() for value in model.parameters()]
+    layout, vector = bind(model)
+    assert layout.size == sum(value.numel() for value in before)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    vector.fill_(0.5)
+    assert all((value == 0.5).all() for value in model.parameters())
+    with torch.no_grad():
+        model[0].bias[2] = 9.0
+    assert (vector == 9.0).sum() == 1
+
+
+def test_an_sgd_step_on_the_vectors_is_torchs_sgd_step():
+    model, reference = small_model(), small_model()
+    reference.load_state_dict(model.state_dict())
+    layout, vector = bind(model)
+    gradients = bind_gradients(model, layout)
+    optimiser = torch.optim.SGD(reference.parameters(), lr=0.1)
+    data = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        gradients.zero_()
+        model(data).square().sum().backward()
+        vector.add_(gradients, alpha=-0.1)
+        optimiser.zero_grad()
+        reference(data).square().sum().backward()
+        optimiser.step()
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "has buffers"),
+        (nn.Linear(2, 2).double(), "float64"),
+    ],
+)
+def test_what_would_leave_outside_the_clipped_update_is_refused(model, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        bind(model)
+
+
+def test_tied_parameters_are_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    with pytest.raises(ValueError, match="share storage"):
+        bind(model)

@@ -1,0 +1,87 @@
+"""A whole small federation through Flower's simulation engine on Ray, as `murmur run` starts it."""
+
+import json
+
+import pytest
+
+from privacy import read_ledger
+from tests.corpora import make_corpus
+from tests.processes import run_command
+
+pytestmark = pytest.mark.federation
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"), {"train": 6, "test": 2})
+
+
+def settings(corpus, **changes):
+    chosen = {
+        "corpus.kind": "manifest",
+        "corpus.path": str(corpus),
+        "model.seed": "random",
+        "training.rounds": 3,
+        "training.cohort": 4.0,
+        **changes,
+    }
+    pairs = " ".join(
+        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}" for key, value in chosen.items()
+    )
+    return ["--set", pairs]
+
+
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    """One run from a folder that is not the checkout, and its output."""
+    home, elsewhere = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("elsewhere")
+    done = run_command("murmur", "run", "--nodes", 2, *settings(corpus), home=home, cwd=elsewhere)
+    assert done.returncode == 0, done.stdout
+    return home, elsewhere, done.stdout
+
+
+def test_the_table_shows_every_round_and_both_epsilons(finished):
+    _, _, output = finished
+    rows = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
+    assert [row[0] for row in rows] == ["0", "1", "2", "3"]
+    assert "THIS run, as it is: population 6, expected cohort 4" in output
+    assert "not this run" in output
+    assert "held-out WER" in output
+
+
+def test_the_run_folder_holds_the_whole_run(finished):
+    home, _, _ = finished
+    folder = home / "runs" / "latest"
+    names = {"config.toml", "ledger.jsonl", "metrics.jsonl", "model.safetensors", "seed.safetensors",
+             "summary.txt", "checkpoints"}  # fmt: skip
+    assert names <= {path.name for path in folder.iterdir()}
+    metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["round"] for line in metrics] == [0, 1, 2, 3]
+    assert metrics[-1]["loss"] < metrics[0]["loss"]
+    assert [entry.round for entry in read_ledger(folder / "ledger.jsonl")] == [1, 2, 3]
+
+
+def test_its_model_transcribes(finished, corpus):
+    home, elsewhere, _ = finished
+    audio = corpus.parent / "test-00-0.flac"
+    done = run_command(
+        "murmur", "transcribe", "--run", home / "runs" / "latest", audio, home=home, cwd=elsewhere
+    )
+    assert done.returncode == 0, done.stdout
+    assert audio.name in done.stdout
+
+
+def test_a_run_that_cannot_start_ends_with_one_clear_message_and_no_success(corpus, tmp_path):
+    done = run_command("murmur", "run", "--nodes", 9, *settings(corpus), home=tmp_path, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "has 6 speakers in split 'train', fewer than the 9 nodes" in done.stdout
+    assert "finished:failed" in done.stdout
+
+
+def test_a_bad_setting_is_refused_before_anything_starts(corpus, tmp_path):
+    done = run_command(
+        "murmur", "run", *settings(corpus, **{"privacy.delta": 2.0}), home=tmp_path, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "privacy.delta = 2.0" in done.stdout
+    assert not (tmp_path / "runs").exists()
