@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from rich.console import Console
 
 import recipes
-from recipes import ConfigError, resolve
+from recipes import ConfigError, corpus_path
 from speech.checkpoint import save_model
 from speech.corpus import MAX_SECONDS, Corpus, load_corpus
 from speech.evaluation import Evaluation
@@ -62,20 +62,18 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
     recipe: Annotated[Path, typer.Option("--recipe", help="How to train.")] = SEED_RECIPE,
     corpus_kind: Annotated[str | None, typer.Option("--corpus-kind", help="Instead of the recipe's.")] = None,
-    corpus_path: Annotated[
-        Path | None, typer.Option("--corpus-path", help="Instead of the recipe's.")
-    ] = None,
+    corpus: Annotated[Path | None, typer.Option("--corpus-path", help="Instead of the recipe's.")] = None,
 ) -> None:
     """Train a model centrally, to start a federation from."""
     console = Console()
     try:
         chosen = read_recipe(recipe)
         _check_out(out)
-        corpus = _load(chosen.corpus, corpus_kind, corpus_path)
+        speech = _load(chosen.corpus, corpus_kind, corpus)
         trained = train(
-            corpus, chosen.pretrain, on_epoch=lambda epoch: _show(console, epoch, chosen.pretrain)
+            speech, chosen.pretrain, on_epoch=lambda epoch: _show(console, epoch, chosen.pretrain)
         )
-        extra = {"corpus": corpus.digest, "recipe": chosen.pretrain.model_dump_json(by_alias=True)}
+        extra = {"corpus": speech.digest, "recipe": chosen.pretrain.model_dump_json(by_alias=True)}
         save_model(out, trained.model, chosen.pretrain.preset, extra)
     except (ValueError, OSError) as error:
         _fail(error)
@@ -86,8 +84,7 @@ def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:
     """The corpus of the recipe, or of the command line, whose paths count from where one stands."""
     if path is None:
         # Another kind than the recipe's has nothing to do with the recipe's path.
-        same = kind in (None, choice.kind)
-        place = str(resolve(choice.path)) if choice.path and same else ""
+        place = corpus_path(choice.path) if kind in (None, choice.kind) else ""
     else:
         place = str(path.resolve())
     return load_corpus(kind or choice.kind, place, max_seconds=choice.max_seconds)

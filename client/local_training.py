@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from recipes.run_config import LocalSection
+from speech.augment import PRESETS as AUGMENTS
 from speech.batching import bucketed_batches, collate
 from speech.examples import Example
 from speech.loss import ctc_loss
@@ -25,6 +26,7 @@ class LocalTrainer:
 
     def __init__(self, preset: str, settings: LocalSection, *, room_for: int = 0) -> None:
         self._settings = settings
+        self._augment = AUGMENTS[preset]
         self._model = build_model(preset).train()
         self.layout, self._vector = bind(self._model)
         self._gradients = bind_gradients(self._model, self.layout)
@@ -35,31 +37,36 @@ class LocalTrainer:
     ) -> tuple[Tensor, float]:
         """Train on one speaker's `examples` from the global `vector` (d,).
 
-        `order` (round, speaker number) fixes the order of the batches.
+        `order` (round, speaker number) fixes the order of the batches and what is hidden in them.
 
         Returns the update (d + `room_for` zeros,), a buffer that the next call overwrites, and the
         mean training loss.
         """
         self._vector.copy_(vector)
+        generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
         losses = [
-            self._step([examples[index] for index in batch]) for batch in self._batches(examples, order)
+            self._step([examples[index] for index in batch], generator)
+            for batch in self._batches(examples, generator)
         ]
         torch.sub(vector, self._vector, out=self._update[: self.layout.size])
         return self._update, sum(losses) / len(losses)
 
-    def _batches(self, examples: Sequence[Example], order: tuple[int, int]) -> Iterator[list[int]]:
+    def _batches(self, examples: Sequence[Example], generator: torch.Generator) -> Iterator[list[int]]:
         """`epochs` passes, or `steps` batches from as many passes as that takes."""
-        generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
         lengths = [len(example.features) for example in examples]
         passes = (bucketed_batches(lengths, self._settings.batch_size, generator) for _ in itertools.count())
         if self._settings.epochs:
             return itertools.chain.from_iterable(itertools.islice(passes, self._settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self._settings.steps)
 
-    def _step(self, examples: list[Example]) -> float:
+    def _step(self, examples: list[Example], generator: torch.Generator) -> float:
         """One SGD step with the gradient's norm clipped (paper: C_loc)."""
+        batch = collate(examples)
+        if self._settings.spec_augment:
+            hidden = self._augment(batch.features, batch.lengths, generator)
+            batch = batch.with_features(hidden)
         self._gradients.zero_()
-        loss = ctc_loss(self._model, collate(examples))
+        loss = ctc_loss(self._model, batch)
         loss.backward()
         norm = float(self._gradients.norm())
         scale = min(1.0, self._settings.gradient_clip / norm) if norm > 0 else 1.0

@@ -95,7 +95,7 @@ class Node:
         self._check(task)
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
-            self._add_speaker_(total, self.speakers[number], task, vector)
+            self._add_speaker_(total, number, task, vector)
         return Answer(
             round_number=task.round_number,
             nonce=task.nonce,
@@ -104,12 +104,10 @@ class Node:
             integers=total,
         )
 
-    def _add_speaker_(self, total: Tensor, speaker: str, task: Task, vector: Tensor) -> None:
+    def _add_speaker_(self, total: Tensor, number: int, task: Task, vector: Tensor) -> None:
         try:
-            examples = self._store.examples(self._share.split, speaker)
-            update, loss = self._trainer.update(
-                vector, examples, order=(task.round_number, self.speakers.index(speaker))
-            )
+            examples = self._store.examples(self._share.split, self.speakers[number])
+            update, loss = self._trainer.update(vector, examples, order=(task.round_number, number))
         except Exception:  # one speaker's trouble must not cost the others their round
             log.exception("a speaker could not be trained and counts as zero")
             return

@@ -83,6 +83,7 @@ class LocalSection(Section):
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
     gradient_clip: Positive = Field(description="bound on each step's gradient norm")
+    spec_augment: bool = Field(description="hide bands of the features, as the preset has it")
 
     @model_validator(mode="after")
     def _epochs_or_steps(self) -> LocalSection:

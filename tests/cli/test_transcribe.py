@@ -58,7 +58,10 @@ def test_a_bad_file_is_named_and_costs_no_other(model: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("absolute", [True, False])
-def test_a_run_folder_stands_for_its_final_model(model: Path, tmp_path: Path, absolute: bool) -> None:
+def test_a_run_folder_stands_for_its_final_model(
+    model: Path, tmp_path: Path, absolute: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     runs = home() / "runs"
     (runs / "first").mkdir(parents=True)
     shutil.copy(model, runs / "first" / "model.safetensors")

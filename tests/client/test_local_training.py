@@ -61,9 +61,10 @@ def test_nothing_of_a_speaker_is_left_for_the_next(examples, start):
 
 def test_steps_are_batches_looped_as_needed(examples, start):
     trainer = LocalTrainer("tiny", settings(epochs=0, steps=5, batch_size=4))
-    assert len(list(trainer._batches(examples, (1, 0)))) == 5
+    assert len(list(trainer._batches(examples, torch.Generator()))) == 5
     one_pass = LocalTrainer("tiny", settings(epochs=2, steps=0, batch_size=4))
-    assert sorted(i for b in one_pass._batches(examples, (1, 0)) for i in b) == sorted([*range(7)] * 2)
+    batches = one_pass._batches(examples, torch.Generator())
+    assert sorted(index for batch in batches for index in batch) == sorted([*range(7)] * 2)
 
 
 def test_a_step_moves_by_at_most_rate_times_gradient_clip(examples, start):

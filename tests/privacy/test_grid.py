@@ -146,6 +146,20 @@ def test_update_within_bounds_is_only_rounded() -> None:
     )
 
 
+@pytest.mark.parametrize("length", [0.995, 0.9999, 1.0, 1.0001, 1.005, 50.0])
+def test_norms_around_the_bound_lose_no_more_than_the_rounding_margin(length: float) -> None:
+    """The recount is a safety net: the clip itself must land below the bound, not far below."""
+    bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (3_000,), "b": (100_000,)}))
+    grid = Grid.of(bounds)
+    update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(4))
+    for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
+        update[begin:end] *= bound * length / update[begin:end].norm()
+    integers = clip_to_grid(update, bounds, grid).integers
+    for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
+        kept = math.sqrt(squared(integers[begin:end])) * grid.step / bound
+        assert min(length, 1) - 1.01 * grid.margin(end - begin) / bound <= kept <= 1
+
+
 @pytest.mark.parametrize("where", [0, 70_000, 140_000, 140_001])
 def test_one_entry_that_is_not_finite_removes_the_whole_update(where: int) -> None:
     bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (70_000,), "b": (70_001,)}), statistics=1)

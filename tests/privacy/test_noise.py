@@ -49,6 +49,13 @@ def test_it_is_added_exactly_even_to_very_large_sums() -> None:
     assert 0 < np.abs(sums - (2**60 + 1)).max() < 30
 
 
+@pytest.mark.parametrize("size", [1, 16_383, 16_384, 16_385, 40_001])
+def test_every_coordinate_is_noised(size: int) -> None:
+    sums = np.zeros(size, dtype=np.int64)
+    SecureGaussian().add_rounded_(sums, 1e13)
+    assert np.all(sums != 0)  # a zero has a chance of 4e-14 a coordinate
+
+
 def test_no_two_draws_share_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither two calls, nor two sources, nor two threads of one call: correlations are a chance matter."""
     monkeypatch.setattr(noise_module, "_WORTH_A_THREAD", 1)

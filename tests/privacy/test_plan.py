@@ -6,6 +6,7 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
+import privacy.accounting as accounting
 from privacy.accounting import Release, epsilon
 from privacy.errors import BudgetExhausted
 from privacy.plan import PrivacyPlan
@@ -40,13 +41,15 @@ def test_privacy_plan_guarantee() -> None:
 
 
 def test_calibrated_plan_runs_all_its_rounds_and_not_one_more() -> None:
-    """RDP alone would stop such a run early: its noise was chosen by PLD."""
+    """RDP alone would stop such a run early: its noise was chosen by PLD, which is asked only once."""
     plan = PrivacyPlan.calibrate(target_epsilon=2.0, population=400, cohort=40, rounds=30, delta=1e-5)
     assert plan.epsilon().value <= 2.0 < plan.epsilon(pld=False).value
     spent: list[Release] = []
+    asked_before = accounting._pld_at.cache_info().misses
     for _ in range(plan.rounds):
         plan.require_budget(spent)
         spent.append(plan.release)
+    assert accounting._pld_at.cache_info().misses <= asked_before + 2
     with pytest.raises(BudgetExhausted, match=r"epsilon=2 .*one more round"):
         plan.require_budget(spent)
 
