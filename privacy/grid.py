@@ -186,8 +186,8 @@ def check_sum(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -
         total: integer tensor of shape (d + k,), in grid steps.
 
     Raises:
-        ReplyRejected: naming the first slices whose norm exceeds ``count`` times their bound.
-        ValueError: if the tensor has the wrong shape or is not of integers.
+        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or the shape and
+            dtype of what is no such sum. (A `ValueError` too.)
     """
     whole(count=count)
     if total.shape != (bounds.size,) or total.dtype not in (torch.int32, torch.int64):
@@ -254,7 +254,7 @@ def _pieces(group: range, norms: list[float], bounds: ClipBounds, grid: Grid) ->
         return [(begin, end, 1 / grid.step) for begin, end in borders]
     pieces: list[Piece] = []
     for index, (begin, end) in zip(group, borders, strict=True):
-        aim = (bounds.bounds[index] - grid.margin(end - begin)) * _FLOAT_ROOM
+        aim = max(0.0, bounds.bounds[index] - grid.margin(end - begin)) * _FLOAT_ROOM
         pieces.append((begin, end, aim / norms[index] / grid.step if norms[index] else 0.0))
     return pieces
 

@@ -1,11 +1,8 @@
 import pytest
-import torch
-from safetensors import safe_open
 
 from cli.composing import default_config
 from recipes import ConfigError, RunConfig
-from server.checkpoints import save_checkpoint
-from server.federation import make_bounds, make_plan, starting_model
+from server.preparation import make_bounds, make_plan, starting_model
 from speech.errors import CheckpointMismatch
 from strategies import bind
 
@@ -52,16 +49,3 @@ def test_bounds_cover_model_and_statistics_and_add_up_to_the_clip_bound(rule):
     assert bounds.model_size == layout.size
     assert bounds.total == pytest.approx(config().privacy.clip_bound)
     assert grid.step == pytest.approx(bounds.total / 2**20)
-
-
-def test_a_checkpoint_holds_model_and_optimiser_and_appears_whole(tmp_path):
-    path = tmp_path / "round-000003.safetensors"
-    state = {"first": torch.ones(5), "steps": torch.tensor(3)}
-    save_checkpoint(
-        path, vector=torch.arange(5.0), optimiser=state, round_number=3, layout="abc", preset="tiny"
-    )
-    with safe_open(path, framework="pt") as file:
-        assert file.metadata()["round"] == "3"
-        assert torch.equal(file.get_tensor("vector"), torch.arange(5.0))
-        assert torch.equal(file.get_tensor("optimiser.first"), torch.ones(5))
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
