@@ -219,7 +219,8 @@ def _as_declared(section: str, name: str, value: Any) -> Any:
 def _explain(fault: ErrorDetails) -> str:
     key, value = ".".join(str(part) for part in fault["loc"]), fault["input"]
     if fault["type"] == "extra_forbidden":
-        return _unknown(key, value)
+        unknown = value.items() if isinstance(value, dict) else [(None, value)]
+        return "\n  - ".join(_unknown(f"{key}.{name}" if name else key, inner) for name, inner in unknown)
     if fault["type"] == "missing":
         return f"{key} is missing: add it ({known_keys().get(key, 'a section of the recipe')})"
     if fault["type"] == "value_error":

@@ -27,7 +27,10 @@ def test_every_run_recipe_is_valid(path):
 
 FAULTS = {
     "unknown key": ({"privacy.noise-multiplyer": 1.0}, "did you mean 'privacy.noise-multiplier'"),
-    "unknown section": ({"privaty.delta": 1e-6}, "privaty"),
+    "unknown section": (
+        {"privaty.delta": 1e-6},
+        "privaty.delta = 1e-06: no such key; did you mean 'privacy.delta'",
+    ),
     "no section": ({"rounds": 3}, "rounds = 3: no such key"),
     "wrong type": ({"training.rounds": "ten"}, "training.rounds = 'ten'"),
     "bool for a number": ({"training.rounds": True}, "training.rounds = True"),
