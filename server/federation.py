@@ -20,7 +20,7 @@ from server import live_table
 from server.checkpoints import save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.live_table import Row
-from server.preparation import make_bounds, make_plan, starting_model
+from server.preparation import make_bounds, make_plan, make_server_step, starting_model
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
 from server.summary import summarise
@@ -28,8 +28,6 @@ from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind
-from strategies.optimisers import make_optimiser
-from strategies.schedules import SCHEDULES
 
 MESSAGES_UNDER_WAY = 64
 
@@ -81,6 +79,7 @@ class Federation:
         """Make the run folder and everything that a round needs."""
         layout, vector = bind(model)
         bounds, grid = make_bounds(config.privacy, layout)
+        optimiser, schedule = make_server_step(config.server, layout)
         folder = RunFolder.create(config, run_id)
         strategy = DPFedOpt(
             vector=vector,
@@ -89,15 +88,10 @@ class Federation:
             bounds=bounds,
             grid=grid,
             roster=roll.roster,
-            optimiser=make_optimiser(
-                config.server.optimiser,
-                beta1=config.server.beta1,
-                beta2=config.server.beta2,
-                epsilon=config.server.epsilon,
-            ),
+            optimiser=optimiser,
             ledger=Ledger.open(folder.ledger),
             learning_rate=config.server.learning_rate,
-            schedule=SCHEDULES[config.server.schedule],
+            schedule=schedule,
             run_id=run_id,
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,

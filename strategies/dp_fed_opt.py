@@ -2,7 +2,7 @@
 
 Per round: a Poisson cohort over speakers, one task per node that holds a drawn speaker, replies added
 as they arrive, the ledger entry, noise once on the sum, division by the fixed expected cohort, a step
-of the server optimiser. `DPFedAdam` is this with Adam.
+of the server optimiser. `strategies/named.py` has it under the names of its optimisers (`DPFedAdam`, ...).
 
 Guarantee: every model that leaves `aggregate_train` is post-processing of Poisson-sampled Gaussian
 releases with the plan's noise multiplier and sampling rate, under zero-out / add-or-remove of one
@@ -34,7 +34,7 @@ from privacy import (
 )
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
-from strategies.optimisers import Adam, ServerOptimiser
+from strategies.optimisers import ServerOptimiser
 from strategies.protocol import Answer, Task, pack_vector
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
@@ -239,18 +239,3 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 noise.add_rounded_(block.numpy(), std_steps)
             mean[start : start + BLOCK] = block.to(torch.float64) * to_mean
         return mean
-
-
-class DPFedAdam(DPFedOpt):
-    """`DPFedOpt` with Adam on the server: DP-FedAdam."""
-
-    def __init__(
-        self,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
-        adam_epsilon: float = 1e-6,
-        **settings: object,
-    ) -> None:
-        optimiser = Adam(beta1=beta1, beta2=beta2, epsilon=adam_epsilon)
-        super().__init__(optimiser=optimiser, **settings)  # type: ignore[arg-type]
