@@ -95,6 +95,7 @@ class Federation:
             run_id=run_id,
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
+            on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
         )
         extrapolated = plan.extrapolate(
             config.privacy.extrapolate_population, config.privacy.extrapolate_cohort
@@ -207,6 +208,7 @@ class Federation:
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
+            raw_metrics=self.config.run.raw_metrics,
         )
         self.folder.write_summary(text)
         print("\n" + text, flush=True)

@@ -167,6 +167,20 @@ def test_an_empty_state_starts_afresh_and_the_gradient_is_left_alone(name):
     assert torch.equal(pseudo_gradient, torch.linspace(-1, 1, LAYOUT.size))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_it_works_in_place_on_the_buffers_of_its_first_step(name):
+    optimiser, vector = make_optimiser(name, LAYOUT), torch.ones(LAYOUT.size)
+    optimiser.step_(vector, torch.ones(LAYOUT.size), 0.1)
+    places = {key: value.data_ptr() for key, value in optimiser.state_dict().items() if key != "steps"}
+    for _ in range(3):
+        optimiser.step_(vector, torch.ones(LAYOUT.size), 0.1)
+    optimiser.load_state_dict({})
+    optimiser.step_(vector, torch.ones(LAYOUT.size), 0.1)
+    again = optimiser.state_dict()
+    assert places
+    assert places == {key: again[key].data_ptr() for key in places}
+
+
 def test_the_state_of_another_optimiser_is_refused():
     adam = make_optimiser("adam")
     adam.step_(torch.zeros(3), torch.ones(3), 0.1)
