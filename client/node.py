@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
 from privacy import accumulator_dtype, add_clipped_
 from privacy.statistics import STATISTICS, add_statistics_
@@ -76,6 +77,7 @@ class Node:
         self.speakers = everyone[share.index :: share.parts]
         self.dataset = corpus.digest
         self.skipped = len(corpus.skipped)
+        self.algorithm = trainer.settings.algorithm
 
     @classmethod
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
@@ -84,8 +86,8 @@ class Node:
         store = _store(share.kind, share.path, share.max_seconds, config.model.preset)
         return cls(share, store, _trainer(config))
 
-    def train(self, task: Task, vector: Tensor) -> Answer:
-        """Train each drawn speaker from `vector`, clip, round, add.
+    def train(self, task: Task, vector: Tensor, controls: ControlVariates | None = None) -> Answer:
+        """Train each drawn speaker from `vector`, clip, round, add. `controls` are SCAFFOLD's.
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
         training fails, or gives a number that is not finite, counts as the zero vector.
@@ -101,7 +103,7 @@ class Node:
         raw = RawMetrics() if task.raw_metrics else None
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
-            self._add_speaker_(total, raw, number, task, vector)
+            self._add_speaker_(total, raw, number, task, vector, controls)
         return Answer(
             round_number=task.round_number,
             nonce=task.nonce,
@@ -112,14 +114,24 @@ class Node:
         )
 
     def _add_speaker_(
-        self, total: Tensor, raw: RawMetrics | None, number: int, task: Task, vector: Tensor
+        self,
+        total: Tensor,
+        raw: RawMetrics | None,
+        number: int,
+        task: Task,
+        vector: Tensor,
+        controls: ControlVariates | None,
     ) -> None:
         try:
             examples = self._store.examples(self._share.split, self.speakers[number])
-            update, loss = self._trainer.update(vector, examples, order=(task.round_number, number))
+            correction = controls.correction(number) if controls else None
+            order = (task.round_number, number)
+            update, loss = self._trainer.update(vector, examples, order, correction)
         except Exception:  # one speaker's trouble must not cost the others their round
             log.exception("a speaker could not be trained and counts as zero")
             return
+        if controls:
+            controls.learn(number, self._trainer.mean_step())
         clipped = add_clipped_(total, update, task.bounds, task.grid)
         add_statistics_(total, (clipped, loss), task.bounds, task.grid)
         if raw is not None:

@@ -28,6 +28,7 @@ from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind
+from strategies.scaffold import Scaffold
 
 MESSAGES_UNDER_WAY = 64
 
@@ -81,7 +82,7 @@ class Federation:
         bounds, grid = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
         folder = RunFolder.create(config, run_id)
-        strategy = DPFedOpt(
+        strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
             plan=plan,

@@ -12,7 +12,7 @@ from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
 from speech.model import build_model
 from strategies import bind
-from strategies.protocol import Answer, Task, pack_vector
+from strategies.protocol import Answer, Task, pack_vector, unpack_vector
 from tests.corpora import make_corpus
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 
@@ -107,6 +107,28 @@ def test_a_node_of_a_deployment_refuses_raw_metrics(manifest, own):
     reply = app(message, context(manifest, node_config=speech if own else {"name": "ward"}))
     assert set(reply.content) == {"answer"}
     assert "run.raw-metrics" in reply.content["answer"]["problem"]
+
+
+def test_scaffold_keeps_a_control_variate_per_trained_speaker_and_tells_their_change(manifest):
+    here = context(manifest, **{"local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0})
+    message, made = task((0, 2))
+    control = torch.full((made.bounds.model_size,), 1e-3)
+    message.content["control"] = pack_vector(control)
+    reply = app(message, here)
+    own = [unpack_vector(here.state[f"control-{speaker}"]) for speaker in (0, 2)]
+    assert set(here.state) == {"control-0", "control-2"}
+    assert not torch.equal(*own)
+    torch.testing.assert_close(unpack_vector(reply.content["control"]), sum(own))
+    # From c_i = 0 a mean step is g + c, and c_i becomes g: of a norm within the gradient clip.
+    assert all(0 < float(one.norm()) <= 1.0 + 1e-3 for one in own)
+
+
+def test_a_control_variate_is_neither_read_nor_told_unless_the_run_is_scaffolds(manifest):
+    message, made = task((0,))
+    message.content["control"] = pack_vector(torch.ones(made.bounds.model_size))
+    here = context(manifest)
+    assert set(app(message, here).content) == {"answer", "sum"}
+    assert not here.state
 
 
 def test_a_speaker_that_cannot_be_trained_counts_as_zero(tmp_path):
