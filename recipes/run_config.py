@@ -119,7 +119,8 @@ class LocalSection(Section):
         if self.algorithm == "scaffold" and (self.optimiser, self.momentum) != ("sgd", 0):
             raise ValueError(
                 f"local.algorithm = 'scaffold', local.optimiser = {self.optimiser!r} and "
-                f"local.momentum = {self.momentum}: its control variates are mean gradients of plain SGD; use 'sgd' and 0"
+                f"local.momentum = {self.momentum}: its control variates are mean gradients of plain SGD; "
+                "use 'sgd' and 0"
             )
         return self
 
