@@ -35,10 +35,6 @@ SCAFFOLD_IN_A_PRIVATE_RUN = (
     "from every client, un-noised and outside the accounting, and they keep a state per speaker between "
     "rounds; use 'fedavg' or 'fedprox'"
 )
-SCAFFOLD_UNBUILT = (
-    "local.algorithm = 'scaffold': not built yet, and without noise only that could be lifted; "
-    "use 'fedavg' or 'fedprox'"
-)
 
 
 class ConfigError(ValueError):
@@ -94,7 +90,7 @@ class LocalSection(Section):
     """What a drawn speaker does with the round's model (stateless)."""
 
     algorithm: LOCAL_ALGORITHMS = Field(
-        description="'fedavg', or 'fedprox', which stays near the round's model"
+        description="'fedavg'; 'fedprox' stays near the round's model; 'scaffold' only without privacy"
     )
     proximal_mu: NotNegative = Field(description="FedProx: weight mu of mu/2 |w - w0|^2")
     optimiser: LOCAL_OPTIMISERS = Field(description="local optimiser, afresh for every speaker")
@@ -115,6 +111,16 @@ class LocalSection(Section):
             raise ValueError(
                 f"local.epochs = {self.epochs} and local.steps = {self.steps}: "
                 "set exactly one of them above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plain_sgd_for_scaffold(self) -> LocalSection:
+        if self.algorithm == "scaffold" and (self.optimiser, self.momentum) != ("sgd", 0):
+            raise ValueError(
+                f"local.algorithm = 'scaffold', local.optimiser = {self.optimiser!r} and "
+                f"local.momentum = {self.momentum}: its control variates are mean gradients of plain SGD; "
+                "use 'sgd' and 0"
             )
         return self
 
@@ -221,11 +227,10 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _no_control_variates(self) -> RunConfig:
-        if self.local.algorithm != "scaffold":
-            return self
-        if self.privacy.noise_multiplier > 0 or self.privacy.target_epsilon > 0:
+        private = self.privacy.noise_multiplier > 0 or self.privacy.target_epsilon > 0
+        if self.local.algorithm == "scaffold" and private:
             raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
-        raise ValueError(SCAFFOLD_UNBUILT)
+        return self
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> RunConfig:

@@ -28,6 +28,7 @@ from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind
+from strategies.scaffold import Scaffold
 
 MESSAGES_UNDER_WAY = 64
 
@@ -81,7 +82,7 @@ class Federation:
         bounds, grid = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
         folder = RunFolder.create(config, run_id)
-        strategy = DPFedOpt(
+        strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
             plan=plan,
@@ -95,6 +96,7 @@ class Federation:
             run_id=run_id,
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
+            on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
         )
         extrapolated = plan.extrapolate(
             config.privacy.extrapolate_population, config.privacy.extrapolate_cohort
@@ -207,6 +209,7 @@ class Federation:
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
+            raw_metrics=self.config.run.raw_metrics,
         )
         self.folder.write_summary(text)
         print("\n" + text, flush=True)

@@ -10,6 +10,10 @@ from server.evaluation import Reading
 from server.live_table import epsilon_text
 from speech.evaluation import Evaluation
 
+RAW_METRICS = (
+    "note: run.raw-metrics was on: not_private.jsonl holds un-noised metrics that no epsilon above covers"
+)
+
 
 def summarise(
     *,
@@ -26,6 +30,7 @@ def summarise(
     stopped_because: str,
     seconds: float,
     folder: Path,
+    raw_metrics: bool = False,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
     rounds = sum(release.count for release in spent)
@@ -35,6 +40,7 @@ def summarise(
         _stopped(stopped_because),
         _price(plan, epsilon(spent, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
         _caveats(failures, skipped, skipped_held_out, heard_in_training),
+        RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -13,7 +13,7 @@ failed or refused reply counts as zero and changes neither noise nor divisor.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -36,6 +36,7 @@ from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
 from strategies.optimisers import ServerOptimiser
 from strategies.protocol import Answer, Task, pack_vector
+from strategies.raw_metrics import RawMetrics
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
 
@@ -84,6 +85,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    on_raw_metrics : callable, optional
+        Simulations only: asks the nodes for un-noised metrics, which no guarantee covers, and is called
+        with (round, node, metrics) for each that answers.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         dataset: str,
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
+        on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
     ) -> None:
         if roster.population != plan.population:
             raise ValueError(
@@ -120,6 +125,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset = run_id, dataset
         self.round_deadline_seconds = round_deadline_seconds
+        self._on_raw_metrics = on_raw_metrics
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self._round: _Round | None = None
@@ -151,6 +157,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 speakers=tuple(speakers),
                 bounds=self.bounds,
                 grid=self.grid,
+                raw_metrics=self._on_raw_metrics is not None,
             )
             for node, speakers in self.roster.locate(drawn).items()
         }
@@ -215,9 +222,13 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             try:
                 if node is None:
                     raise ReplyRejected("it answers no message of this round")
-                total.add(node, Answer.from_message(reply))
+                answer = Answer.from_message(reply)
+                total.add(node, answer)
             except ReplyRejected as rejection:
                 dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
+            else:
+                if self._on_raw_metrics and answer.raw:
+                    self._on_raw_metrics(current.number, node, answer.raw)
         told = {drop.node for drop in dropped}
         for node in total.silent_nodes():
             if node not in told:

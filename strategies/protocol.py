@@ -15,6 +15,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from torch import Tensor
 
 from privacy import ClipBounds, Grid, ReplyRejected
+from strategies.raw_metrics import RECORD as RAW
+from strategies.raw_metrics import RawMetrics
 
 VERSION = 1
 
@@ -39,6 +41,7 @@ class Task:
     speakers: tuple[int, ...]
     bounds: ClipBounds
     grid: Grid
+    raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
         """The message for `node`; messages of a round share `arrays`."""
@@ -55,6 +58,7 @@ class Task:
                 "grid-bits": self.grid.bits,
                 "statistics": self.bounds.statistics,
                 "clip-action": self.bounds.action,
+                "raw-metrics": self.raw_metrics,
             }
         )
         content = RecordDict({"model": arrays, "task": config})
@@ -87,6 +91,7 @@ class Task:
                 action=str(config["clip-action"]),
             ),
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
+            raw_metrics=bool(config["raw-metrics"]),
         )
         return task, unpack_vector(message.content.array_records["model"])
 
@@ -100,6 +105,7 @@ class Answer:
     layout: str
     count: int
     integers: Tensor
+    raw: RawMetrics | None = None
 
     def to_record(self) -> RecordDict:
         """The content of the reply."""
@@ -113,7 +119,8 @@ class Answer:
             }
         )
         sums = ArrayRecord({"integers": Array(self.integers.numpy())})
-        return RecordDict({"sum": sums, "answer": config})
+        asked_for = {RAW: self.raw.to_record()} if self.raw else {}
+        return RecordDict({"sum": sums, "answer": config, **asked_for})
 
     @classmethod
     def from_message(cls, message: Message) -> Answer:
@@ -137,6 +144,7 @@ class Answer:
                 layout=str(config["layout"]),
                 count=int(config["count"]),
                 integers=torch.from_numpy(_writable(sums)),
+                raw=RawMetrics.from_content(message.content),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None

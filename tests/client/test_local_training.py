@@ -75,6 +75,16 @@ def test_a_step_moves_by_at_most_rate_times_gradient_clip(examples, start):
     assert float(update.norm()) == pytest.approx(0.3, rel=1e-4)
 
 
+def test_a_correction_is_added_to_the_clipped_gradient(examples, start):
+    """Not before the clip: the control variates must be means of what the steps really were."""
+    trainer = LocalTrainer("tiny", settings(epochs=0, steps=1, gradient_clip=0.5, learning_rate=0.1))
+    plain = trainer.update(start, examples, (1, 0))[0].clone()
+    correction = torch.linspace(-1, 1, start.numel())
+    corrected, _ = trainer.update(start, examples, (1, 0), correction)
+    torch.testing.assert_close(corrected, plain + 0.1 * correction, rtol=0, atol=1e-6)
+    torch.testing.assert_close(trainer.mean_step(), corrected / 0.1)
+
+
 def test_there_is_room_for_the_statistics(examples, start):
     trainer = LocalTrainer("tiny", settings(), room_for=2)
     update, _ = trainer.update(start, examples, (1, 0))

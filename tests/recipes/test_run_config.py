@@ -48,9 +48,9 @@ FAULTS = {
         {"local.algorithm": "scaffold"},
         "local.algorithm = 'scaffold': refused in a private",
     ),
-    "scaffold": (
-        {"local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0},
-        "local.algorithm = 'scaffold': not built yet",
+    "scaffold with momentum": (
+        {"local.algorithm": "scaffold", "local.momentum": 0.9, "privacy.noise-multiplier": 0.0},
+        "control variates are mean gradients of plain SGD",
     ),
     "fedprox without mu": ({"local.algorithm": "fedprox"}, "mu belongs to 'fedprox'"),
     "mu without fedprox": ({"local.proximal-mu": 0.1}, "mu belongs to 'fedprox'"),
@@ -68,6 +68,13 @@ def test_a_fault_is_refused_with_key_value_and_remedy(name):
     change, message = FAULTS[name]
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         RunConfig.from_flat({**DEFAULT, **change})
+
+
+def test_scaffold_is_there_without_privacy():
+    flat = {**DEFAULT, "local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0}
+    assert RunConfig.from_flat(flat).local.algorithm == "scaffold"
+    with pytest.raises(ConfigError, match="refused in a private run"):
+        RunConfig.from_flat({**flat, "privacy.target-epsilon": 5.0})
 
 
 def test_all_faults_are_told_at_once():

@@ -9,6 +9,7 @@ from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, accumula
 from privacy.statistics import STATISTICS, add_statistics_
 from strategies import DPFedOpt, Roster
 from strategies.protocol import Answer, Task
+from strategies.raw_metrics import RawMetrics
 
 LAYOUT = LayerLayout.of([("weight", (6, 4)), ("bias", (6,)), ("scale", ())])
 BOUNDS = ClipBounds.of("uniform", 1.0, LAYOUT, statistics=len(STATISTICS))
@@ -50,6 +51,7 @@ def answer_to(task: Task, update_of, loss=1.0) -> Answer:
         layout=task.layout,
         count=len(task.speakers),
         integers=total,
+        raw=RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None,
     )
 
 
@@ -65,7 +67,15 @@ def silent(message: Message) -> None:
 
 
 def make_strategy(
-    folder: Path, counts: dict[int, int], *, cohort=None, z=1.0, rounds=3, budget=None, optimiser=None
+    folder: Path,
+    counts: dict[int, int],
+    *,
+    cohort=None,
+    z=1.0,
+    rounds=3,
+    budget=None,
+    optimiser=None,
+    on_raw_metrics=None,
 ) -> DPFedOpt:
     roster = Roster.of(counts)
     plan = PrivacyPlan(
@@ -89,4 +99,5 @@ def make_strategy(
         run_id="test",
         dataset="people",
         round_deadline_seconds=5.0,
+        on_raw_metrics=on_raw_metrics,
     )

@@ -123,11 +123,8 @@ def test_float32_stays_with_float64(name):
     )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["adagrad", "adam", "sgd", "yogi"])
 def test_a_vector_of_many_blocks_moves_as_its_parts_do(name):
-    """A layer-wise optimiser has layers instead of blocks; the coordinates repeat, so all must agree."""
-    if "layout" in _REGISTRY[name].__dataclass_fields__:
-        pytest.skip("works layer by layer")
     small, large = torch.linspace(-1, 1, 1000), torch.linspace(-1, 1, 1000).repeat(2 * BLOCK // 1000 + 1)
     ours, parts = make_optimiser(name), make_optimiser(name)
     for step in range(3):
@@ -165,6 +162,20 @@ def test_an_empty_state_starts_afresh_and_the_gradient_is_left_alone(name):
     optimiser.step_(again, pseudo_gradient, 0.1)
     assert torch.equal(once, again)
     assert torch.equal(pseudo_gradient, torch.linspace(-1, 1, LAYOUT.size))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_works_in_place_on_the_buffers_of_its_first_step(name):
+    optimiser, vector = make_optimiser(name, LAYOUT), torch.ones(LAYOUT.size)
+    optimiser.step_(vector, torch.ones(LAYOUT.size), 0.1)
+    places = {key: value.data_ptr() for key, value in optimiser.state_dict().items() if key != "steps"}
+    for _ in range(3):
+        optimiser.step_(vector, torch.ones(LAYOUT.size), 0.1)
+    optimiser.load_state_dict({})
+    optimiser.step_(vector, torch.ones(LAYOUT.size), 0.1)
+    again = optimiser.state_dict()
+    assert places
+    assert places == {key: again[key].data_ptr() for key in places}
 
 
 def test_the_state_of_another_optimiser_is_refused():

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
 from privacy import ReplyRejected
 from strategies.protocol import Answer, Task, pack_vector, problem
+from strategies.raw_metrics import RawMetrics
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to
 
@@ -32,6 +35,20 @@ def test_an_answer_arrives_as_it_was_sent():
         LAYOUT.digest,
         2,
     )
+
+
+def test_raw_metrics_travel_only_where_there_are_any():
+    assert "not-private" not in answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    raw = RawMetrics(trained=2, train_loss=3.5, clipped_share=0.25)
+    answer = replace(answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)), raw=raw)
+    assert Answer.from_message(Message(answer.to_record(), reply_to=sent())).raw == raw
+
+
+def test_raw_metrics_that_cannot_be_read_spoil_the_reply():
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    content["not-private"] = ConfigRecord({"trained": 1})
+    with pytest.raises(ReplyRejected, match="cannot be read"):
+        Answer.from_message(Message(content, reply_to=sent()))
 
 
 def test_the_message_lives_no_longer_than_the_round():
