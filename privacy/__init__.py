@@ -18,27 +18,33 @@ from privacy.grid import (
 )
 from privacy.layout import LayerLayout
 from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
-from privacy.noise import SecureGaussian
+from privacy.noise import NoiseSource, SecureGaussian
+from privacy.noise_shape import NOISE_SHAPES, joint_multiplier, noise_shape, relative_stds
 from privacy.plan import PrivacyPlan
+from privacy.round_noise import IndependentNoise, RoundNoise
 from privacy.sampling import poisson_sample
 
 __all__ = [
     "CLIP_ACTIONS",
     "CLIP_RULES",
+    "NOISE_SHAPES",
     "BudgetExhausted",
     "ClipBounds",
     "ClippedUpdate",
     "Epsilon",
     "Grid",
+    "IndependentNoise",
     "LayerLayout",
     "Ledger",
     "LedgerCorrupt",
     "LedgerEntry",
     "LedgerInUse",
+    "NoiseSource",
     "PrivacyError",
     "PrivacyPlan",
     "Release",
     "ReplyRejected",
+    "RoundNoise",
     "SecureGaussian",
     "accumulator_dtype",
     "add_clipped_",
@@ -48,9 +54,12 @@ __all__ = [
     "clip_to_grid",
     "clipped_share",
     "epsilon",
+    "joint_multiplier",
     "ledger_releases",
+    "noise_shape",
     "pld_epsilon",
     "poisson_sample",
     "rdp_epsilon",
     "read_ledger",
+    "relative_stds",
 ]

@@ -10,7 +10,7 @@ error of about 2**-32 per value.
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 import numpy as np
 import randomgen
@@ -22,6 +22,14 @@ _WORTH_A_THREAD = 1 << 20
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+
+class NoiseSource(Protocol):
+    """Where Gaussian noise comes from."""
+
+    def add_rounded_(self, sums: Integers, std_steps: float) -> None:
+        """Add round(Y), Y ~ N(0, std_steps^2 I), to int64 sums (n,) in place."""
+        ...
 
 
 def _fresh_generator() -> np.random.Generator:

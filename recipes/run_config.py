@@ -24,6 +24,7 @@ OPTIMISERS = Literal["adam"]
 SCHEDULES = Literal["constant", "half-cosine"]
 CLIP_RULES = Literal["global", "uniform", "dim"]
 CLIP_ACTIONS = Literal["clip", "normalise"]
+NOISE_SHAPES = Literal["isotropic", "variance-optimal"]
 
 
 class ConfigError(ValueError):
@@ -118,6 +119,9 @@ class PrivacySection(Section):
     clip_rule: CLIP_RULES = Field(description="how the clip bound is split over the layers")
     clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
     clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
+    noise_shape: NOISE_SHAPES = Field(
+        description="noise equal everywhere, or per layer with the least total variance at the same z"
+    )
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
@@ -133,6 +137,11 @@ class PrivacySection(Section):
             raise ValueError(
                 f"privacy.epsilon-budget = {self.epsilon_budget} and privacy.target-epsilon = "
                 f"{self.target_epsilon}: the target is the budget already; set the budget to 0"
+            )
+        if self.noise_shape != "isotropic" and self.clip_action == "normalise":
+            raise ValueError(
+                f"privacy.noise-shape = {self.noise_shape!r} and privacy.clip-action = 'normalise': noise "
+                "may differ by layer only where each layer is held to its own bound; use clip-action = 'clip'"
             )
         if self.extrapolate_cohort > self.extrapolate_population:
             raise ValueError(

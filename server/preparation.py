@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import murmuration_data
-from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan
+from privacy import ClipBounds, Grid, IndependentNoise, LayerLayout, PrivacyPlan, RoundNoise
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
 from recipes.run_config import ModelSection, PrivacySection
@@ -72,3 +72,8 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
         statistics=len(STATISTICS),
     )
     return bounds, Grid.of(bounds, bits=section.grid_bits)
+
+
+def make_noise(section: PrivacySection) -> RoundNoise:
+    """How a round's noise is laid out over the released vector."""
+    return IndependentNoise(section.noise_shape)

@@ -32,14 +32,13 @@ from privacy import (
     SecureGaussian,
     poisson_sample,
 )
+from privacy.round_noise import IndependentNoise, RoundNoise
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
 from strategies.optimisers import Adam, ServerOptimiser
 from strategies.protocol import Answer, Task, pack_vector
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
-
-BLOCK = 1 << 22  # coordinates noised at a time: 64-bit scratch for a block, never for a whole model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +83,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    noise : RoundNoise
+        How a round's noise is laid out; by default the same on every coordinate, afresh each round.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         dataset: str,
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
+        noise: RoundNoise | None = None,
     ) -> None:
         if roster.population != plan.population:
             raise ValueError(
@@ -120,6 +122,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset = run_id, dataset
         self.round_deadline_seconds = round_deadline_seconds
+        self.noise = noise or IndependentNoise()
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self._round: _Round | None = None
@@ -229,15 +232,13 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
         """The noised mean (d + statistics,) in update units; the ledger knows of it first."""
         self.ledger.spend(self.plan.release, run=self.run_id, dataset=self.dataset, round=server_round)
-        noise = SecureGaussian() if self.plan.is_private else None
-        std_steps = self.grid.noise_std_steps(self.plan.noise_multiplier)
         to_mean = self.grid.step / self.plan.cohort
         mean = torch.empty(total.integers.shape, dtype=torch.float32)
-        for start in range(0, mean.numel(), BLOCK):
-            block = total.integers[start : start + BLOCK].to(torch.int64)
-            if noise is not None:
-                noise.add_rounded_(block.numpy(), std_steps)
-            mean[start : start + BLOCK] = block.to(torch.float64) * to_mean
+        noised = self.noise.noised_blocks(
+            total.integers, self.bounds, self.grid, self.plan.noise_multiplier, SecureGaussian()
+        )
+        for begin, end, block in noised:
+            mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
         return mean
 
 
