@@ -32,6 +32,11 @@ class LocalTrainer:
         self._gradients = bind_gradients(self._model, self.layout)
         self._update = torch.zeros(self.layout.size + room_for)
 
+    def reserve(self, size: int) -> None:
+        """Let updates have `size` entries from now on; those after the model's stay zero."""
+        if len(self._update) != size:
+            self._update = torch.zeros(size)
+
     def update(
         self, vector: Tensor, examples: Sequence[Example], order: tuple[int, int]
     ) -> tuple[Tensor, float]:
@@ -39,8 +44,8 @@ class LocalTrainer:
 
         `order` (round, speaker number) fixes the order of the batches and what is hidden in them.
 
-        Returns the update (d + `room_for` zeros,), a buffer that the next call overwrites, and the
-        mean training loss.
+        Returns the update (d, then zeros where there is room), a buffer that the next call overwrites,
+        and the mean training loss.
         """
         self._vector.copy_(vector)
         generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)

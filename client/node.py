@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from client.local_training import LocalTrainer
-from privacy import accumulator_dtype, add_clipped_
+from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
 from recipes import RunConfig, corpus_path
 from recipes.run_config import CorpusSection
@@ -93,6 +93,7 @@ class Node:
             If the task is for another model or for speakers that this node does not hold.
         """
         self._check(task)
+        self._trainer.reserve(task.bounds.size)
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
             self._add_speaker_(total, number, task, vector)
@@ -113,6 +114,8 @@ class Node:
             return
         clipped = add_clipped_(total, update, task.bounds, task.grid)
         add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+        if task.bounds.indicators:
+            add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.grid)
 
     def _check(self, task: Task) -> None:
         if task.layout != self._trainer.layout.digest:

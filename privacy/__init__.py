@@ -4,6 +4,7 @@ Everything here works on flat vectors and numbers; nothing knows of speech, of m
 """
 
 from privacy.accounting import Epsilon, Release, epsilon, pld_epsilon, rdp_epsilon
+from privacy.adaptive_clipping import QuantileClip, add_indicators_, unclipped_slices
 from privacy.calibration import calibrate_noise_multiplier
 from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
 from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
@@ -42,12 +43,14 @@ __all__ = [
     "NoiseSource",
     "PrivacyError",
     "PrivacyPlan",
+    "QuantileClip",
     "Release",
     "ReplyRejected",
     "RoundNoise",
     "SecureGaussian",
     "accumulator_dtype",
     "add_clipped_",
+    "add_indicators_",
     "calibrate_noise_multiplier",
     "check_sum",
     "clip_rule",
@@ -62,4 +65,5 @@ __all__ = [
     "rdp_epsilon",
     "read_ledger",
     "relative_stds",
+    "unclipped_slices",
 ]

@@ -51,7 +51,7 @@ def relative_stds(shape: str, bounds: ClipBounds) -> tuple[float, ...]:
     if not joint_multiplier(bounds, relative) >= 1 - 1e-9:
         raise ValueError(
             f"The noise shape {shape!r} breaks the joint rule for clip action {bounds.action!r}: slices "
-            f"that are held to a bound together need equal noise. Use noise shape 'isotropic' or clip action 'clip'."
+            f"that are held to a bound together need equal noise. Use 'isotropic' or the clip action 'clip'."
         )
     return relative
 

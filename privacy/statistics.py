@@ -51,10 +51,8 @@ TRAIN_LOSS = Statistic(name="train_loss", low=0.0, high=10.0)
 STATISTICS = (CLIPPED_SHARE, TRAIN_LOSS)
 
 
-def add_statistics_(
-    accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, grid: Grid
-) -> None:
-    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's last slice.
+def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, grid: Grid) -> None:
+    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's statistics.
 
     Rounding is towards zero, so the slice's integer norm is at most its bound in grid steps.
     """
@@ -63,18 +61,16 @@ def add_statistics_(
         math.trunc(statistic.to_unit(value) * scale)
         for statistic, value in zip(STATISTICS, values, strict=True)
     ]
-    accumulator[-len(STATISTICS) :] += torch.tensor(integers, dtype=accumulator.dtype)
+    accumulator[bounds.statistics_part] += torch.tensor(integers, dtype=accumulator.dtype)
 
 
-def read_statistics(
-    released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid
-) -> dict[str, float]:
+def read_statistics(released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid) -> dict[str, float]:
     """The noisy mean of each statistic over the `drawn` speakers of a round.
 
     Parameters
     ----------
     released : Tensor
-        (k,) the last slice of the released sum, in grid steps.
+        (k,) the statistics of the released sum, in grid steps.
     drawn : int
         Size of the cohort: under zero-out adjacency it does not depend on anyone's data.
     """
@@ -88,4 +84,4 @@ def read_statistics(
 
 
 def _unit_in_steps(bounds: ClipBounds, grid: Grid) -> float:
-    return bounds.bounds[-1] / grid.step / math.sqrt(len(STATISTICS))
+    return bounds.bounds[bounds.model_slices] / grid.step / math.sqrt(len(STATISTICS))

@@ -122,6 +122,13 @@ class PrivacySection(Section):
     noise_shape: NOISE_SHAPES = Field(
         description="noise equal everywhere, or per layer with the least total variance at the same z"
     )
+    adaptive_clip: bool = Field(
+        description="let each layer's bound follow a quantile of the norms, from noised bits"
+    )
+    adaptive_quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of updates that shall stay within their bound"
+    )
+    adaptive_rate: Positive = Field(description="the most by which a bound's logarithm moves in a round")
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")

@@ -20,7 +20,7 @@ from server import live_table
 from server.checkpoints import save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.live_table import Row
-from server.preparation import make_bounds, make_noise, make_plan, starting_model
+from server.preparation import make_adaptive, make_bounds, make_noise, make_plan, starting_model
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
 from server.summary import summarise
@@ -102,6 +102,7 @@ class Federation:
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
             noise=make_noise(config.privacy),
+            adaptive=make_adaptive(config.privacy),
         )
         extrapolated = plan.extrapolate(
             config.privacy.extrapolate_population, config.privacy.extrapolate_cohort

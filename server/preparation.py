@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import murmuration_data
-from privacy import ClipBounds, Grid, IndependentNoise, LayerLayout, PrivacyPlan, RoundNoise
+from privacy import ClipBounds, Grid, IndependentNoise, LayerLayout, PrivacyPlan, QuantileClip, RoundNoise
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
 from recipes.run_config import ModelSection, PrivacySection
@@ -70,6 +70,7 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
         layout,
         action=section.clip_action,
         statistics=len(STATISTICS),
+        adaptive=section.adaptive_clip,
     )
     return bounds, Grid.of(bounds, bits=section.grid_bits)
 
@@ -77,3 +78,10 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
 def make_noise(section: PrivacySection) -> RoundNoise:
     """How a round's noise is laid out over the released vector."""
     return IndependentNoise(section.noise_shape)
+
+
+def make_adaptive(section: PrivacySection) -> QuantileClip | None:
+    """How the clip bounds follow the updates, if they do."""
+    if not section.adaptive_clip:
+        return None
+    return QuantileClip(quantile=section.adaptive_quantile, rate=section.adaptive_rate)

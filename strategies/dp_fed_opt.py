@@ -12,9 +12,10 @@ failed or refused reply counts as zero and changes neither noise nor divisor.
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -28,6 +29,7 @@ from privacy import (
     LayerLayout,
     Ledger,
     PrivacyPlan,
+    QuantileClip,
     ReplyRejected,
     SecureGaussian,
     poisson_sample,
@@ -52,6 +54,7 @@ class RoundReport:
     learning_rate: float
     statistics: dict[str, float]
     dropped: tuple[Dropped, ...]
+    clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
 
 
 @dataclass(kw_only=True)
@@ -85,6 +88,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Names under which the ledger files the releases.
     noise : RoundNoise
         How a round's noise is laid out; by default the same on every coordinate, afresh each round.
+    adaptive : QuantileClip
+        How `bounds` follow the updates, if they do; the bounds then carry indicators.
     """
 
     def __init__(
@@ -104,6 +109,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
         noise: RoundNoise | None = None,
+        adaptive: QuantileClip | None = None,
     ) -> None:
         if roster.population != plan.population:
             raise ValueError(
@@ -116,6 +122,11 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 f"vector {tuple(vector.shape)}, layout {layout.size}, bounds {bounds.model_size} with "
                 f"{bounds.statistics} statistics (expected {len(STATISTICS)}): they do not fit together"
             )
+        if (adaptive is None) != (bounds.indicators == 0):
+            raise ValueError(
+                f"adaptive clipping is {'off' if adaptive is None else 'on'} and the bounds have "
+                f"{bounds.indicators} indicators: make the bounds with adaptive={adaptive is not None}"
+            )
         self.vector, self.layout = vector, layout
         self.plan, self.bounds, self.grid = plan, bounds, grid
         self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
@@ -123,6 +134,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.run_id, self.dataset = run_id, dataset
         self.round_deadline_seconds = round_deadline_seconds
         self.noise = noise or IndependentNoise()
+        self.adaptive = adaptive
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self._round: _Round | None = None
@@ -130,6 +142,28 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def arrays(self) -> ArrayRecord:
         """The global model as Flower's record."""
         return pack_vector(self.vector)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next round needs beside vector and optimiser; all of it is released already."""
+        if self.adaptive is None:
+            return {}
+        return {"clip_bounds": torch.tensor(self.bounds.bounds, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If the state is of a run with other mechanisms or other slices.
+        """
+        if set(state) != set(self.state_dict()):
+            raise ValueError(
+                f"the state holds {sorted(state)}, this run keeps {sorted(self.state_dict())}: resume "
+                "with the privacy section of the run's own config.toml"
+            )
+        if "clip_bounds" in state:
+            self._set_bounds(replace(self.bounds, bounds=tuple(state["clip_bounds"].tolist())))
 
     # --- Flower's Strategy -----------------------------------------------------------------------
 
@@ -174,11 +208,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         dropped = self._collect(current, total, replies)
         released = self._release(server_round, total)
         rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
+        in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.grid.step)
         statistics = read_statistics(
-            released[self.layout.size :] * (self.plan.cohort / self.grid.step),
-            current.drawn,
-            self.bounds,
-            self.grid,
+            in_steps[: self.bounds.statistics], current.drawn, self.bounds, self.grid
         )
         self.optimiser.step_(self.vector, released[: self.layout.size], rate)
         self._round = None
@@ -190,7 +222,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             learning_rate=rate,
             statistics=statistics,
             dropped=tuple(dropped),
+            clip_bound=self.bounds.total,
         )
+        self._adapt(in_steps[self.bounds.statistics :])
         return self.arrays(), MetricRecord(dict(statistics))
 
     def configure_evaluate(
@@ -230,7 +264,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         return dropped
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
-        """The noised mean (d + statistics,) in update units; the ledger knows of it first."""
+        """The noised mean (bounds.size,) in update units; the ledger knows of it first."""
         self.ledger.spend(self.plan.release, run=self.run_id, dataset=self.dataset, round=server_round)
         to_mean = self.grid.step / self.plan.cohort
         mean = torch.empty(total.integers.shape, dtype=torch.float32)
@@ -240,6 +274,14 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         for begin, end, block in noised:
             mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
         return mean
+
+    def _adapt(self, indicators: Tensor) -> None:
+        """Move the bounds for the next round by what this round released (grid steps)."""
+        if self.adaptive is not None:
+            self._set_bounds(self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.grid))
+
+    def _set_bounds(self, bounds: ClipBounds) -> None:
+        self.bounds, self.grid = bounds, Grid.of(bounds, bits=self.grid.bits)
 
 
 class DPFedAdam(DPFedOpt):
