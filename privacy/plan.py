@@ -21,16 +21,26 @@ ADJACENCY = "zero-out / add-or-remove one speaker"
 SAMPLER = "Poisson"
 
 
+def adjacency_of(bands: int) -> str:
+    """Which two data sets the guarantee compares: to remove someone would shift the groups of bands."""
+    return ADJACENCY if bands == 1 else "zero-out one speaker"
+
+
+def sampler_of(bands: int) -> str:
+    """How cohorts must be drawn."""
+    return SAMPLER if bands == 1 else f"{SAMPLER} from one of {bands} fixed groups in turn"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPlan:
     """What a run promises to every speaker of its population.
 
     Guarantee:
-        If every round draws its cohort by `poisson_sample` at `sampling_rate`, holds each speaker's update
-        to the clip bound C, adds Gaussian noise of standard deviation ``noise_multiplier * C`` to the sum
-        and divides by the fixed ``cohort``, then the models of all rounds together are
-        (epsilon, delta)-differentially private with respect to zeroing out any one speaker, for the
-        epsilon of `epsilon()`.
+        If every round draws its cohort by `draw_cohort` (`poisson_sample` at `sampling_rate`), holds each
+        speaker's update to the clip bound C, adds Gaussian noise of standard deviation
+        ``noise_multiplier * C`` to the sum (with bands: `BandedNoise`) and divides by the fixed ``cohort``,
+        then the models of all rounds together are (epsilon, delta)-differentially private with respect to
+        zeroing out any one speaker, for the epsilon of `epsilon()`.
 
     Args:
         population: how many speakers there are, N; public.
@@ -39,6 +49,9 @@ class PrivacyPlan:
         noise_multiplier: z; 0 is a run without noise and without privacy (`is_private` is False).
         delta: the probability with which epsilon may fail; in (0, 1), best far below 1 / N.
         epsilon_budget: where the run must stop, if anywhere before its last round.
+        bands: over how many rounds noise is correlated, b (`privacy.banded_matrix`). Speakers are then in b
+            fixed groups, round t draws from one of them with probability b q, and b rounds together are
+            one release of that rate. 1 is independent noise.
 
     Raises:
         ValueError: for any value out of range.
@@ -50,6 +63,7 @@ class PrivacyPlan:
     noise_multiplier: float
     delta: float
     epsilon_budget: float | None = None
+    bands: int = 1
 
     def __post_init__(self) -> None:
         whole(1, population=self.population)
@@ -62,6 +76,12 @@ class PrivacyPlan:
             )
         if self.epsilon_budget is not None:
             positive(epsilon_budget=self.epsilon_budget)
+        if whole(1, bands=self.bands) * self.sampling_rate > 1:
+            raise ValueError(
+                f"Expected bands * cohort / population <= 1, got {self.bands} * {self.cohort:g} / "
+                f"{self.population}: a group of {self.population / self.bands:g} speakers cannot give such a "
+                "cohort; use fewer bands or a smaller cohort."
+            )
         _ = self.release  # refuses a noise multiplier that cannot be accounted for
 
     @classmethod
@@ -73,14 +93,25 @@ class PrivacyPlan:
         cohort: float,
         rounds: int,
         delta: float,
+        bands: int = 1,
     ) -> "PrivacyPlan":
         """The plan with the least noise that keeps all its rounds within ``target_epsilon``.
 
         The target becomes the plan's budget too.
         """
-        draft = cls(population=population, cohort=cohort, rounds=rounds, noise_multiplier=0, delta=delta)
+        draft = cls(
+            population=population,
+            cohort=cohort,
+            rounds=rounds,
+            noise_multiplier=0,
+            delta=delta,
+            bands=bands,
+        )
         noise = calibrate_noise_multiplier(
-            target_epsilon=target_epsilon, delta=delta, sampling_rate=draft.sampling_rate, rounds=rounds
+            target_epsilon=target_epsilon,
+            delta=delta,
+            sampling_rate=draft.release.sampling_rate,
+            rounds=draft.releases_in(rounds),
         )
         return replace(draft, noise_multiplier=noise, epsilon_budget=target_epsilon)
 
@@ -97,12 +128,12 @@ class PrivacyPlan:
     @property
     def adjacency(self) -> str:
         """Which two data sets the guarantee compares."""
-        return ADJACENCY
+        return adjacency_of(self.bands)
 
     @property
     def sampler(self) -> str:
         """How cohorts must be drawn."""
-        return SAMPLER
+        return sampler_of(self.bands)
 
     @property
     def is_private(self) -> bool:
@@ -111,13 +142,26 @@ class PrivacyPlan:
 
     @property
     def release(self) -> Release:
-        """What one round releases."""
-        return Release(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier)
+        """What one round releases; with bands, what any `bands` rounds in a row release."""
+        rate = self.bands * self.sampling_rate
+        return Release(sampling_rate=rate, noise_multiplier=self.noise_multiplier)
+
+    def releases_in(self, rounds: int) -> int:
+        """How many releases so many rounds are: ceil(rounds / bands)."""
+        return -(-whole(rounds=rounds) // self.bands)
+
+    def charge(self, step: int) -> Release | None:
+        """What the ``step``-th round since the process began (from 0) adds to the ledger.
+
+        With bands the first of every `bands` rounds is charged for all of them. A process that resumes a run
+        begins a cycle, and noise, of its own: nobody takes part twice in a cycle that was charged once.
+        """
+        return None if whole(step=step) % self.bands else self.release
 
     def epsilon(self, rounds: int | None = None, pld: bool = True) -> Epsilon:
         """Epsilon after so many rounds, by default all that are planned."""
         count = self.rounds if rounds is None else whole(rounds=rounds)
-        return epsilon([replace(self.release, count=count)], self.delta, pld)
+        return epsilon([replace(self.release, count=self.releases_in(count))], self.delta, pld)
 
     def extrapolate(self, population: int, cohort: float) -> "PrivacyPlan":
         """The same training at another scale: sigma_DP, delta and rounds stay, z becomes sigma_DP * S'.
@@ -149,7 +193,7 @@ class PrivacyPlan:
         if epsilon(next_round, self.delta, pld=False).value <= self.epsilon_budget:
             return
         done = sum(one.count for one in so_far)
-        whole_plan = (*so_far, replace(self.release, count=max(1, self.rounds - done)))
+        whole_plan = (*so_far, replace(self.release, count=max(1, self.releases_in(self.rounds) - done)))
         for future in (whole_plan, next_round):
             if (would_be := epsilon(future, self.delta).value) <= self.epsilon_budget:
                 return
@@ -167,6 +211,7 @@ class PrivacyPlan:
             "cohort": self.cohort,
             "sampling_rate": self.sampling_rate,
             "rounds": self.rounds,
+            "bands": self.bands,
             "noise_multiplier": self.noise_multiplier,
             "sigma_dp": self.sigma_dp,
             "delta": self.delta,

@@ -129,6 +129,9 @@ class PrivacySection(Section):
         description="share of updates that shall stay within their bound"
     )
     adaptive_rate: Positive = Field(description="the most by which a bound's logarithm moves in a round")
+    bands: Count = Field(
+        description="rounds over which noise is correlated; `murmur plan --bands auto` says if it helps"
+    )
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
@@ -149,6 +152,12 @@ class PrivacySection(Section):
             raise ValueError(
                 f"privacy.noise-shape = {self.noise_shape!r} and privacy.clip-action = 'normalise': noise "
                 "may differ by layer only where each layer is held to its own bound; use clip-action = 'clip'"
+            )
+        if self.bands > 1 and self.noise_shape != "isotropic" and self.adaptive_clip:
+            raise ValueError(
+                f"privacy.bands = {self.bands} with privacy.noise-shape = {self.noise_shape!r} and "
+                "privacy.adaptive-clip: correlated noise cannot change its shape between rounds; "
+                "use noise-shape = 'isotropic'"
             )
         if self.extrapolate_cohort > self.extrapolate_population:
             raise ValueError(

@@ -15,12 +15,13 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid as FlowerGrid
 
 from privacy import BudgetExhausted, Ledger, PrivacyPlan, epsilon
+from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
 from server.checkpoints import save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.live_table import Row
-from server.preparation import make_adaptive, make_bounds, make_noise, make_plan, starting_model
+from server.preparation import make_adaptive, make_bounds, make_plan, starting_model
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
 from server.summary import summarise
@@ -101,7 +102,7 @@ class Federation:
             run_id=run_id,
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
-            noise=make_noise(config.privacy),
+            noise=make_noise(plan, config.privacy.noise_shape),
             adaptive=make_adaptive(config.privacy),
         )
         extrapolated = plan.extrapolate(
@@ -203,6 +204,7 @@ class Federation:
             return
         text = summarise(
             plan=self.strategy.plan,
+            rounds=self.strategy.last_report.round_number if self.strategy.last_report else 0,
             spent=self.strategy.ledger.releases(self.strategy.dataset),
             extrapolated=self.extrapolated,
             seed=self.seed_reading,

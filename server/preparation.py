@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import murmuration_data
-from privacy import ClipBounds, Grid, IndependentNoise, LayerLayout, PrivacyPlan, QuantileClip, RoundNoise
+from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan, QuantileClip
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
 from recipes.run_config import ModelSection, PrivacySection
@@ -39,7 +39,7 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     Raises
     ------
     ConfigError
-        If the expected cohort is larger than the population.
+        If the expected cohort is larger than the population, or than one of the groups of `bands`.
     """
     privacy, cohort = config.privacy, config.training.cohort
     if cohort > population:
@@ -47,11 +47,18 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
             f"training.cohort = {cohort:g}: the nodes hold only {population} speakers; "
             f"at most {population} can be expected in a round"
         )
+    if privacy.bands * cohort > population:
+        raise ConfigError(
+            f"privacy.bands = {privacy.bands}: each round draws from one of so many groups, of "
+            f"{population / privacy.bands:g} speakers here, fewer than training.cohort = {cohort:g}; use at "
+            f"most {int(population / cohort)} bands"
+        )
     shape = {
         "population": population,
         "cohort": cohort,
         "rounds": config.training.rounds,
         "delta": privacy.delta,
+        "bands": privacy.bands,
     }
     if privacy.target_epsilon > 0:
         return PrivacyPlan.calibrate(target_epsilon=privacy.target_epsilon, **shape)
@@ -73,11 +80,6 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
         adaptive=section.adaptive_clip,
     )
     return bounds, Grid.of(bounds, bits=section.grid_bits)
-
-
-def make_noise(section: PrivacySection) -> RoundNoise:
-    """How a round's noise is laid out over the released vector."""
-    return IndependentNoise(section.noise_shape)
 
 
 def make_adaptive(section: PrivacySection) -> QuantileClip | None:

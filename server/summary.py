@@ -14,6 +14,7 @@ from speech.evaluation import Evaluation
 def summarise(
     *,
     plan: PrivacyPlan,
+    rounds: int,
     spent: Sequence[Release],
     extrapolated: PrivacyPlan,
     seed: Evaluation,
@@ -28,7 +29,6 @@ def summarise(
     folder: Path,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
-    rounds = sum(release.count for release in spent)
     parts = [
         _sentences(sentences),
         _learnt(seed, final, rounds, seconds),

@@ -32,9 +32,10 @@ from privacy import (
     QuantileClip,
     ReplyRejected,
     SecureGaussian,
-    poisson_sample,
+    draw_cohort,
 )
-from privacy.round_noise import IndependentNoise, RoundNoise
+from privacy.mechanisms import make_noise
+from privacy.round_noise import RoundNoise
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
 from strategies.optimisers import Adam, ServerOptimiser
@@ -87,7 +88,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     dataset, run_id : str
         Names under which the ledger files the releases.
     noise : RoundNoise
-        How a round's noise is laid out; by default the same on every coordinate, afresh each round.
+        How a round's noise is made (`privacy.mechanisms.make_noise`); by default as the plan says, the
+        same on every coordinate.
     adaptive : QuantileClip
         How `bounds` follow the updates, if they do; the bounds then carry indicators.
     """
@@ -133,11 +135,12 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset = run_id, dataset
         self.round_deadline_seconds = round_deadline_seconds
-        self.noise = noise or IndependentNoise()
+        self.noise = noise or make_noise(plan)
         self.adaptive = adaptive
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self._round: _Round | None = None
+        self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
 
     def arrays(self) -> ArrayRecord:
         """The global model as Flower's record."""
@@ -177,8 +180,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         BudgetExhausted
             If this round would pass the plan's budget; nothing has been drawn or sent then.
         """
-        self.plan.require_budget(self.ledger.releases(self.dataset))
-        drawn = poisson_sample(self.roster.population, self.plan.sampling_rate)
+        if self.plan.charge(self._step) is not None:
+            self.plan.require_budget(self.ledger.releases(self.dataset))
+        drawn = draw_cohort(self.plan, self._step)
         nonce = secrets.token_hex(8)
         tasks = {
             node: Task(
@@ -265,7 +269,10 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
         """The noised mean (bounds.size,) in update units; the ledger knows of it first."""
-        self.ledger.spend(self.plan.release, run=self.run_id, dataset=self.dataset, round=server_round)
+        charge = self.plan.charge(self._step)
+        if charge is not None:
+            self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
+        self._step += 1
         to_mean = self.grid.step / self.plan.cohort
         mean = torch.empty(total.integers.shape, dtype=torch.float32)
         noised = self.noise.noised_blocks(
