@@ -31,6 +31,7 @@ class Question:
     extrapolate_population: int | None
     extrapolate_cohort: float | None
     bands: str = "1"
+    cohort_cap: int = 0
 
     def __post_init__(self) -> None:
         if self.bands != "auto" and not (self.bands.isascii() and self.bands.isdigit() and int(self.bands)):
@@ -44,6 +45,8 @@ class Question:
             raise ValueError("give either --noise-multiplier or --epsilon")
         if (self.extrapolate_population is None) != (self.extrapolate_cohort is None):
             raise ValueError("--extrapolate-population and --extrapolate-cohort go together")
+        if self.cohort_cap and not by_cohort:
+            raise ValueError("for --cohort-cap, give --population and --cohort")
         if self.extrapolate_cohort is not None and not by_cohort:
             raise ValueError("to extrapolate, give --population and --cohort: sigma_DP is z / cohort")
 
@@ -71,6 +74,9 @@ def plan(
         str,
         typer.Option(help="Correlate noise over so many rounds, and say what that changes; or 'auto'."),
     ] = "1",
+    cohort_cap: Annotated[
+        int, typer.Option(help="Most speakers in a round (a truncated Poisson sample); 0 for no cap.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Epsilon of a run, or the noise it needs, by RDP and PLD."""
@@ -87,6 +93,7 @@ def plan(
                 extrapolate_population=extrapolate_population,
                 extrapolate_cohort=extrapolate_cohort,
                 bands=bands,
+                cohort_cap=cohort_cap,
             )
         )
     except ValueError as error:
@@ -132,6 +139,7 @@ def _plan_of(question: Question) -> PrivacyPlan:
         "rounds": question.rounds,
         "delta": question.delta,
         "bands": int(question.bands),
+        "cohort_cap": question.cohort_cap,
     }
     if question.epsilon is not None:
         return PrivacyPlan.calibrate(target_epsilon=question.epsilon, **scale)
@@ -159,6 +167,9 @@ def _of_rate(question: Question, rate: float) -> dict[str, Any]:
         "sampling_rate": rate,
         "rounds": question.rounds,
         "bands": bands,
+        "cohort_cap": 0,
+        "noise_source": "secure",
+        "privacy": "see ledger.jsonl" if release.noise_multiplier else "none",
         "noise_multiplier": release.noise_multiplier,
         "sigma_dp": None,
         "delta": question.delta,

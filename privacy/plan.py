@@ -19,16 +19,22 @@ from privacy.validate import open_probability, positive, whole
 
 ADJACENCY = "zero-out / add-or-remove one speaker"
 SAMPLER = "Poisson"
+SECURE, SEEDED = NOISE_SOURCES = ("secure", "seeded-not-private")
 
 
-def adjacency_of(bands: int) -> str:
-    """Which two data sets the guarantee compares: to remove someone would shift the groups of bands."""
-    return ADJACENCY if bands == 1 else "zero-out one speaker"
+def adjacency_of(bands: int = 1, cohort_cap: int = 0) -> str:
+    """Which two data sets the guarantee compares.
+
+    To remove someone would shift the groups of bands, and change the population that a cap is accounted by.
+    """
+    return ADJACENCY if bands == 1 and not cohort_cap else "zero-out one speaker"
 
 
-def sampler_of(bands: int) -> str:
+def sampler_of(bands: int = 1, cohort_cap: int = 0) -> str:
     """How cohorts must be drawn."""
-    return SAMPLER if bands == 1 else f"{SAMPLER} from one of {bands} fixed groups in turn"
+    groups = f" from one of {bands} fixed groups in turn" if bands > 1 else ""
+    cap = f", cut down to {cohort_cap} where more are drawn" if cohort_cap else ""
+    return SAMPLER + groups + cap
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +58,11 @@ class PrivacyPlan:
         bands: over how many rounds noise is correlated, b (`privacy.banded_matrix`). Speakers are then in b
             fixed groups, round t draws from one of them with probability b q, and b rounds together are
             one release of that rate. 1 is independent noise.
+        cohort_cap: the most speakers that may take part in a round; if more are drawn, a random subset of
+            this size stays, and the rounds are accounted for as truncated Poisson samples. 0 for no cap.
+        noise_source: 'secure', or 'seeded-not-private': noise that a seed repeats, for simulations. Such a
+            run has no privacy, whatever its noise multiplier, and everything it leaves behind says so.
+        noise_seed: the seed of 'seeded-not-private'; nothing else reads it.
 
     Raises:
         ValueError: for any value out of range.
@@ -64,6 +75,9 @@ class PrivacyPlan:
     delta: float
     epsilon_budget: float | None = None
     bands: int = 1
+    cohort_cap: int = 0
+    noise_source: str = SECURE
+    noise_seed: int = 0
 
     def __post_init__(self) -> None:
         whole(1, population=self.population)
@@ -82,7 +96,26 @@ class PrivacyPlan:
                 f"{self.population}: a group of {self.population / self.bands:g} speakers cannot give such a "
                 "cohort; use fewer bands or a smaller cohort."
             )
-        _ = self.release  # refuses a noise multiplier that cannot be accounted for
+        if whole(cohort_cap=self.cohort_cap):
+            self._check_cap()
+        if self.noise_source not in NOISE_SOURCES:
+            raise ValueError(
+                f"Expected noise_source to be one of {NOISE_SOURCES}, got {self.noise_source!r}."
+            )
+        whole(noise_seed=self.noise_seed)
+        _ = replace(self.release, noise_multiplier=self.noise_multiplier)  # refuses one out of range
+
+    def _check_cap(self) -> None:
+        if not self.cohort <= self.cohort_cap <= self.population:
+            raise ValueError(
+                f"Expected cohort <= cohort_cap <= population, got cohort={self.cohort:g}, "
+                f"cohort_cap={self.cohort_cap}, population={self.population}."
+            )
+        if self.bands > 1:
+            raise ValueError(
+                f"cohort_cap={self.cohort_cap} and bands={self.bands}: a capped cohort out of groups is not "
+                "accounted for; use one of the two."
+            )
 
     @classmethod
     def calibrate(
@@ -94,6 +127,7 @@ class PrivacyPlan:
         rounds: int,
         delta: float,
         bands: int = 1,
+        cohort_cap: int = 0,
     ) -> "PrivacyPlan":
         """The plan with the least noise that keeps all its rounds within ``target_epsilon``.
 
@@ -106,12 +140,15 @@ class PrivacyPlan:
             noise_multiplier=0,
             delta=delta,
             bands=bands,
+            cohort_cap=cohort_cap,
         )
         noise = calibrate_noise_multiplier(
             target_epsilon=target_epsilon,
             delta=delta,
             sampling_rate=draft.release.sampling_rate,
             rounds=draft.releases_in(rounds),
+            cohort_cap=draft.release.cohort_cap,
+            population=draft.release.population,
         )
         return replace(draft, noise_multiplier=noise, epsilon_budget=target_epsilon)
 
@@ -128,23 +165,35 @@ class PrivacyPlan:
     @property
     def adjacency(self) -> str:
         """Which two data sets the guarantee compares."""
-        return adjacency_of(self.bands)
+        return adjacency_of(self.bands, self.cohort_cap)
 
     @property
     def sampler(self) -> str:
         """How cohorts must be drawn."""
-        return sampler_of(self.bands)
+        return sampler_of(self.bands, self.cohort_cap)
 
     @property
     def is_private(self) -> bool:
-        """Whether there is any noise."""
-        return self.noise_multiplier > 0
+        """Whether there is any noise, and nobody can repeat it."""
+        return self.noise_multiplier > 0 and self.noise_source == SECURE
+
+    @property
+    def stamp(self) -> str:
+        """What every artefact of a run must say about its privacy."""
+        return "see ledger.jsonl" if self.is_private else "none"
 
     @property
     def release(self) -> Release:
-        """What one round releases; with bands, what any `bands` rounds in a row release."""
-        rate = self.bands * self.sampling_rate
-        return Release(sampling_rate=rate, noise_multiplier=self.noise_multiplier)
+        """What one round releases; with bands, what any `bands` rounds in a row release.
+
+        Noise that a seed repeats counts as none.
+        """
+        return Release(
+            sampling_rate=self.bands * self.sampling_rate,
+            noise_multiplier=self.noise_multiplier if self.noise_source == SECURE else 0.0,
+            cohort_cap=self.cohort_cap,
+            population=self.population if self.cohort_cap else 0,
+        )
 
     def releases_in(self, rounds: int) -> int:
         """How many releases so many rounds are: ceil(rounds / bands)."""
@@ -169,9 +218,14 @@ class PrivacyPlan:
         That the model would come out the same is the paper's assumption, not a result; show the epsilon
         of such a plan only beside this one's.
         """
-        noise = self.sigma_dp * cohort
+        cap = math.ceil(max(cohort, self.cohort_cap / self.cohort * cohort)) if self.cohort_cap else 0
         return replace(
-            self, population=population, cohort=cohort, noise_multiplier=noise, epsilon_budget=None
+            self,
+            population=population,
+            cohort=cohort,
+            noise_multiplier=self.sigma_dp * cohort,
+            epsilon_budget=None,
+            cohort_cap=min(cap, population),
         )
 
     def require_budget(self, spent: Iterable[Release]) -> None:
@@ -212,6 +266,9 @@ class PrivacyPlan:
             "sampling_rate": self.sampling_rate,
             "rounds": self.rounds,
             "bands": self.bands,
+            "cohort_cap": self.cohort_cap,
+            "noise_source": self.noise_source,
+            "privacy": self.stamp,
             "noise_multiplier": self.noise_multiplier,
             "sigma_dp": self.sigma_dp,
             "delta": self.delta,

@@ -24,6 +24,7 @@ OPTIMISERS = Literal["adam"]
 SCHEDULES = Literal["constant", "half-cosine"]
 CLIP_RULES = Literal["global", "uniform", "dim"]
 CLIP_ACTIONS = Literal["clip", "normalise"]
+NOISE_SOURCES = Literal["secure", "seeded-not-private"]
 NOISE_SHAPES = Literal["isotropic", "variance-optimal"]
 
 
@@ -132,6 +133,13 @@ class PrivacySection(Section):
     bands: Count = Field(
         description="rounds over which noise is correlated; `murmur plan --bands auto` says if it helps"
     )
+    cohort_cap: Annotated[int, Field(ge=0)] = Field(
+        description="most speakers in a round, accounted for as a truncated Poisson sample; 0: no cap"
+    )
+    noise_source: NOISE_SOURCES = Field(
+        description="'secure', or fast noise that a seed repeats: no privacy, and every artefact says so"
+    )
+    noise_seed: Annotated[int, Field(ge=0)] = Field(description="seed of 'seeded-not-private'")
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
@@ -158,6 +166,16 @@ class PrivacySection(Section):
                 f"privacy.bands = {self.bands} with privacy.noise-shape = {self.noise_shape!r} and "
                 "privacy.adaptive-clip: correlated noise cannot change its shape between rounds; "
                 "use noise-shape = 'isotropic'"
+            )
+        if self.bands > 1 and self.cohort_cap:
+            raise ValueError(
+                f"privacy.bands = {self.bands} and privacy.cohort-cap = {self.cohort_cap}: a capped cohort "
+                "out of groups is not accounted for; set bands to 1 or the cap to 0"
+            )
+        if self.noise_source != "secure" and (self.epsilon_budget or self.target_epsilon):
+            raise ValueError(
+                f"privacy.noise-source = {self.noise_source!r} has no epsilon to keep within a budget: set "
+                "privacy.epsilon-budget and privacy.target-epsilon to 0"
             )
         if self.extrapolate_cohort > self.extrapolate_population:
             raise ValueError(

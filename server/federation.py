@@ -157,6 +157,7 @@ class Federation:
             round_number=round_number,
             layout=self.strategy.layout.digest,
             preset=self.config.model.preset,
+            privacy=self.strategy.plan.stamp,
         )
         self.folder.drop_old_checkpoints()
         self._save_model(self.folder.model)
@@ -183,7 +184,7 @@ class Federation:
             epsilon_extrapolated=self.extrapolated.epsilon(round_number, pld=False).value,
         )
         print(live_table.line(row), flush=True)
-        self.folder.append_metrics(_as_metrics(round_number, row))
+        self.folder.append_metrics({**_as_metrics(round_number, row), "privacy": plan.stamp})
 
     # --- Before and after -------------------------------------------------------------------------
 
@@ -224,7 +225,7 @@ class Federation:
     def _save_model(self, path: Path) -> None:
         extra = {
             "layout": self.strategy.layout.digest,
-            "privacy": "none" if not self.strategy.plan.is_private else "see ledger.jsonl",
+            "privacy": self.strategy.plan.stamp,
         }
         save_model(path, self.model, self.config.model.preset, extra)
 

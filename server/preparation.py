@@ -59,12 +59,20 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
         "rounds": config.training.rounds,
         "delta": privacy.delta,
         "bands": privacy.bands,
+        "cohort_cap": privacy.cohort_cap,
     }
+    if privacy.cohort_cap and not cohort <= privacy.cohort_cap <= population:
+        raise ConfigError(
+            f"privacy.cohort-cap = {privacy.cohort_cap}: it must lie between training.cohort = {cohort:g} "
+            f"and the population, {population} speakers here; 0 is no cap"
+        )
     if privacy.target_epsilon > 0:
         return PrivacyPlan.calibrate(target_epsilon=privacy.target_epsilon, **shape)
     return PrivacyPlan(
         noise_multiplier=privacy.noise_multiplier,
         epsilon_budget=privacy.epsilon_budget or None,
+        noise_source=privacy.noise_source,
+        noise_seed=privacy.noise_seed,
         **shape,
     )
 

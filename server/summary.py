@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privacy import Epsilon, PrivacyPlan, Release, epsilon
 from server.evaluation import Reading
-from server.live_table import epsilon_text
+from server.live_table import epsilon_text, warning
 from speech.evaluation import Evaluation
 
 
@@ -67,6 +67,10 @@ def _stopped(reason: str) -> str:
 
 
 def _price(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
+    return "\n".join([*warning(plan), _epsilons(plan, real, extrapolated, imagined)])
+
+
+def _epsilons(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
     return (
         f"privacy of this run ({plan.adjacency}, {plan.sampler} sampling, delta {plan.delta:g}):\n"
         f"  population {plan.population:,}, expected cohort {plan.cohort:g}, noise multiplier "

@@ -28,6 +28,7 @@ from privacy import (
     Grid,
     LayerLayout,
     Ledger,
+    NoiseSource,
     PrivacyPlan,
     QuantileClip,
     ReplyRejected,
@@ -35,7 +36,9 @@ from privacy import (
     draw_cohort,
 )
 from privacy.mechanisms import make_noise
+from privacy.plan import SEEDED
 from privacy.round_noise import RoundNoise
+from privacy.seeded_noise import SeededGaussian
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
 from strategies.optimisers import Adam, ServerOptimiser
@@ -276,11 +279,17 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         to_mean = self.grid.step / self.plan.cohort
         mean = torch.empty(total.integers.shape, dtype=torch.float32)
         noised = self.noise.noised_blocks(
-            total.integers, self.bounds, self.grid, self.plan.noise_multiplier, SecureGaussian()
+            total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
         )
         for begin, end, block in noised:
             mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
         return mean
+
+    def _source(self, server_round: int) -> NoiseSource:
+        """Fresh noise under a key of its own; repeatable noise only where the plan owns up to it."""
+        if self.plan.noise_source == SEEDED:
+            return SeededGaussian(self.plan.noise_seed, server_round)
+        return SecureGaussian()
 
     def _adapt(self, indicators: Tensor) -> None:
         """Move the bounds for the next round by what this round released (grid steps)."""
