@@ -32,9 +32,9 @@ def adjacency_of(bands: int = 1, cohort_cap: int = 0) -> str:
 
 def sampler_of(bands: int = 1, cohort_cap: int = 0) -> str:
     """How cohorts must be drawn."""
-    groups = f" from one of {bands} fixed groups in turn" if bands > 1 else ""
-    cap = f", cut down to {cohort_cap} where more are drawn" if cohort_cap else ""
-    return SAMPLER + groups + cap
+    groups = f"group-wise ({bands} fixed groups in turn) " if bands > 1 else ""
+    cap = f"truncated (at most {cohort_cap}) " if cohort_cap else ""
+    return groups + cap + SAMPLER
 
 
 @dataclass(frozen=True, kw_only=True)

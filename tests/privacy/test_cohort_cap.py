@@ -64,7 +64,7 @@ def test_draw_cohort_holds_the_cap_and_is_fair() -> None:
 
 
 def test_the_plan_names_sampler_and_adjacency() -> None:
-    assert "cut down to 25" in PLAN.sampler
+    assert PLAN.sampler == "truncated (at most 25) Poisson"
     assert PLAN.adjacency == "zero-out one speaker"
     assert (PLAN.release.cohort_cap, PLAN.release.population) == (25, 200)
     assert PLAN.extrapolate(10_000, 1000.0).cohort_cap == 1250
