@@ -37,6 +37,11 @@ class LocalTrainer:
         self._steps = 0
         self._optimiser = make_optimiser(settings.optimiser, **wanted)
 
+    def reserve(self, size: int) -> None:
+        """Let updates have `size` entries from now on; those after the model's stay zero."""
+        if len(self._update) != size:
+            self._update = torch.zeros(size)
+
     def update(
         self,
         vector: Tensor,
@@ -49,8 +54,8 @@ class LocalTrainer:
         `order` (round, speaker number) fixes the order of the batches and what is hidden in them;
         `correction` (d,) is added to every clipped gradient (SCAFFOLD).
 
-        Returns the update (d + `room_for` zeros,), a buffer that the next call overwrites, and the
-        mean training loss.
+        Returns the update (d, then zeros where there is room), a buffer that the next call overwrites,
+        and the mean training loss.
         """
         self._vector.copy_(vector)
         self._optimiser.load_state_dict({})

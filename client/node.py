@@ -18,7 +18,7 @@ from torch import Tensor
 
 from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
-from privacy import accumulator_dtype, add_clipped_
+from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
 from recipes import ConfigError, RunConfig, corpus_path
 from recipes.run_config import CorpusSection
@@ -101,6 +101,7 @@ class Node:
         """
         self._check(task)
         raw = RawMetrics() if task.raw_metrics else None
+        self._trainer.reserve(task.bounds.size)
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
             self._add_speaker_(total, raw, number, task, vector, controls)
@@ -136,6 +137,8 @@ class Node:
         add_statistics_(total, (clipped, loss), task.bounds, task.grid)
         if raw is not None:
             raw.add(train_loss=loss, clipped_share=clipped)
+        if task.bounds.indicators:
+            add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.grid)
 
     def _check(self, task: Task) -> None:
         if task.raw_metrics and not self._share.simulated:

@@ -9,8 +9,9 @@ error of about 2**-32 per value.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import randomgen
@@ -22,6 +23,19 @@ _WORTH_A_THREAD = 1 << 20
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+Reals = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+class NoiseSource(Protocol):
+    """Where Gaussian noise comes from."""
+
+    def add_rounded_(self, sums: Integers, std_steps: float) -> None:
+        """Add round(Y), Y ~ N(0, std_steps^2 I), to int64 sums (n,) in place."""
+        ...
+
+    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
+        """Replace float64 centres m (n,) by the whole numbers round(m + Y), in place."""
+        ...
 
 
 def _fresh_generator() -> np.random.Generator:
@@ -59,35 +73,63 @@ class SecureGaussian:
             ValueError: for another array or a standard deviation that is not positive and finite.
             RuntimeError: in a process forked from the one that made this object.
         """
-        _check(sums, std_steps)
+        self._spread(_add, sums, np.dtype(np.int64), std_steps)
+
+    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
+        """Replace real centres m by round(m + Y), Y ~ N(0, std^2 I), in place.
+
+        Args:
+            centres: contiguous float64, one dimension, in grid steps; whole numbers afterwards.
+            std_steps: as for `add_rounded_`.
+        """
+        self._spread(_add_and_round, centres, np.dtype(np.float64), std_steps)
+
+    def _spread(
+        self, work: Callable[..., None], values: Integers | Reals, dtype: np.dtype[Any], std_steps: float
+    ) -> None:
+        """Share the values among the generators, each in a thread of its own."""
+        _check(values, dtype, std_steps)
         if os.getpid() != self._process:
             raise RuntimeError("A forked process must make its own SecureGaussian: noise may not repeat.")
-        workers = min(len(self._generators), max(1, sums.size // _WORTH_A_THREAD))
-        shares = np.array_split(sums, workers)
+        workers = min(len(self._generators), max(1, values.size // _WORTH_A_THREAD))
+        shares = np.array_split(values, workers)
         if workers == 1:
-            _add(self._generators[0], shares[0], std_steps)
+            work(self._generators[0], shares[0], std_steps)
             return
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(_add, self._generators[:workers], shares, [std_steps] * workers))
+            list(pool.map(work, self._generators[:workers], shares, [std_steps] * workers))
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("A SecureGaussian holds a secret key and cannot be pickled or copied.")
 
 
-def _check(sums: Integers, std_steps: float) -> None:
-    if sums.dtype != np.int64 or sums.ndim != 1 or not sums.flags.c_contiguous:
+def _check(values: Integers | Reals, dtype: np.dtype[Any], std_steps: float) -> None:
+    if values.dtype != dtype or values.ndim != 1 or not values.flags.c_contiguous:
         raise ValueError(
-            f"Expected contiguous one-dimensional int64 sums, got {sums.dtype} of shape {sums.shape}."
+            f"Expected contiguous one-dimensional {dtype} sums, got {values.dtype} of shape {values.shape}."
         )
     if positive(std_steps=std_steps) > _LARGEST_STD_STEPS:
         raise ValueError(f"Expected std_steps <= {_LARGEST_STD_STEPS:.3g}, got std_steps={std_steps!r}.")
 
 
 def _add(generator: np.random.Generator, sums: Integers, std_steps: float) -> None:
-    noise = np.empty(min(_BLOCK, sums.size))
-    for start in range(0, sums.size, _BLOCK):
-        part = noise[: min(_BLOCK, sums.size - start)]
-        generator.standard_normal(out=part)
-        part *= std_steps
+    for part, noise in _noise_of(generator, sums, std_steps):
+        part += np.rint(noise, out=noise).astype(np.int64)
+
+
+def _add_and_round(generator: np.random.Generator, centres: Reals, std_steps: float) -> None:
+    for part, noise in _noise_of(generator, centres, std_steps):
+        part += noise
         np.rint(part, out=part)
-        sums[start : start + part.size] += part.astype(np.int64)
+
+
+def _noise_of(
+    generator: np.random.Generator, values: np.ndarray[tuple[int], Any], std_steps: float
+) -> Iterator[tuple[np.ndarray[tuple[int], Any], Reals]]:
+    """Each block of the values with fresh noise for it; the noise's memory is used again."""
+    noise = np.empty(min(_BLOCK, values.size))
+    for start in range(0, values.size, _BLOCK):
+        part = values[start : start + _BLOCK]
+        generator.standard_normal(out=noise[: part.size])
+        noise *= std_steps
+        yield part, noise[: part.size]

@@ -15,12 +15,13 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid as FlowerGrid
 
 from privacy import BudgetExhausted, Ledger, PrivacyPlan, epsilon
+from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
 from server.checkpoints import save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.live_table import Row
-from server.preparation import make_bounds, make_plan, make_server_step, starting_model
+from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
 from server.summary import summarise
@@ -97,6 +98,8 @@ class Federation:
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
             on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
+            noise=make_noise(plan, config.privacy.noise_shape),
+            adaptive=make_adaptive(config.privacy),
         )
         extrapolated = plan.extrapolate(
             config.privacy.extrapolate_population, config.privacy.extrapolate_cohort
@@ -150,6 +153,7 @@ class Federation:
             round_number=round_number,
             layout=self.strategy.layout.digest,
             preset=self.config.model.preset,
+            privacy=self.strategy.plan.stamp,
         )
         self.folder.drop_old_checkpoints()
         self._save_model(self.folder.model)
@@ -176,7 +180,7 @@ class Federation:
             epsilon_extrapolated=self.extrapolated.epsilon(round_number, pld=False).value,
         )
         print(live_table.line(row), flush=True)
-        self.folder.append_metrics(_as_metrics(round_number, row))
+        self.folder.append_metrics({**_as_metrics(round_number, row), "privacy": plan.stamp})
 
     # --- Before and after -------------------------------------------------------------------------
 
@@ -197,6 +201,7 @@ class Federation:
             return
         text = summarise(
             plan=self.strategy.plan,
+            rounds=self.strategy.last_report.round_number if self.strategy.last_report else 0,
             spent=self.strategy.ledger.releases(self.strategy.dataset),
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
@@ -217,7 +222,7 @@ class Federation:
     def _save_model(self, path: Path) -> None:
         extra = {
             "layout": self.strategy.layout.digest,
-            "privacy": "none" if not self.strategy.plan.is_private else "see ledger.jsonl",
+            "privacy": self.strategy.plan.stamp,
         }
         save_model(path, self.model, self.config.model.preset, extra)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privacy import Epsilon, PrivacyPlan, Release, epsilon
 from server.evaluation import Reading
-from server.live_table import epsilon_text
+from server.live_table import epsilon_text, warning
 from speech.evaluation import Evaluation
 
 RAW_METRICS = (
@@ -18,6 +18,7 @@ RAW_METRICS = (
 def summarise(
     *,
     plan: PrivacyPlan,
+    rounds: int,
     spent: Sequence[Release],
     extrapolated: PrivacyPlan,
     seed: Evaluation,
@@ -33,7 +34,6 @@ def summarise(
     raw_metrics: bool = False,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
-    rounds = sum(release.count for release in spent)
     parts = [
         _sentences(sentences),
         _learnt(seed, final, rounds, seconds),
@@ -73,6 +73,10 @@ def _stopped(reason: str) -> str:
 
 
 def _price(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
+    return "\n".join([*warning(plan), _epsilons(plan, real, extrapolated, imagined)])
+
+
+def _epsilons(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
     return (
         f"privacy of this run ({plan.adjacency}, {plan.sampler} sampling, delta {plan.delta:g}):\n"
         f"  population {plan.population:,}, expected cohort {plan.cohort:g}, noise multiplier "

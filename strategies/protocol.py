@@ -57,6 +57,7 @@ class Task:
                 "grid-step": self.grid.step,
                 "grid-bits": self.grid.bits,
                 "statistics": self.bounds.statistics,
+                "indicators": self.bounds.indicators,
                 "clip-action": self.bounds.action,
                 "raw-metrics": self.raw_metrics,
             }
@@ -88,6 +89,7 @@ class Task:
                 offsets=tuple(config["bound-offsets"]),
                 bounds=tuple(config["bounds"]),
                 statistics=int(config["statistics"]),
+                indicators=int(config["indicators"]),
                 action=str(config["clip-action"]),
             ),
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),

@@ -35,9 +35,9 @@ def ask(context):
     return app(message, context).content["answer"]
 
 
-def task(speakers, layout=None, bound=0.5, raw_metrics=False):
+def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False):
     own_layout, vector = bind(build_model("tiny"))
-    bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS))
+    bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS), adaptive=adaptive)
     made = Task(
         round_number=1,
         nonce="abc",
@@ -79,6 +79,15 @@ def test_the_reply_is_one_sum_within_the_bounds(manifest):
     assert answer.integers.shape == (made.bounds.size,)
     norm = float(answer.integers.double().norm()) * made.grid.step
     assert 0 < norm <= 3 * made.bounds.total
+
+
+def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
+    message, made = task((0, 2, 4), bound=1e3, adaptive=True)
+    answer = Answer.from_message(app(message, context(manifest)))
+    bits = answer.integers[made.bounds.indicators_part]
+    assert len(bits) == made.bounds.model_slices
+    assert (bits > 0).all()  # nobody is clipped at such a bound
+    assert float(bits.double().norm()) * made.grid.step <= 3 * made.bounds.bounds[-1]
 
 
 def test_the_reply_says_nothing_of_single_speakers(manifest):

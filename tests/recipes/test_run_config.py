@@ -59,6 +59,19 @@ FAULTS = {
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),
+    "shape and normalise": (
+        {"privacy.noise-shape": "variance-optimal", "privacy.clip-action": "normalise"},
+        "each layer is held to its own bound",
+    ),
+    "bands that change shape": (
+        {"privacy.bands": 2, "privacy.noise-shape": "variance-optimal", "privacy.adaptive-clip": True},
+        "cannot change its shape",
+    ),
+    "bands and cap": ({"privacy.bands": 2, "privacy.cohort-cap": 40}, "set bands to 1 or the cap to 0"),
+    "budget without privacy": (
+        {"privacy.noise-source": "seeded-not-private", "privacy.epsilon-budget": 3.0},
+        "no epsilon to keep",
+    ),
     "cohort beyond population": ({"privacy.extrapolate-cohort": 1e9}, "is larger than"),
 }
 
