@@ -82,9 +82,13 @@ def read_ledger(path: Path | str) -> tuple[LedgerEntry, ...]:
     return _replay(Path(path), Path(path).read_bytes())[0]
 
 
-def ledger_releases(entries: Iterable[LedgerEntry], dataset: str | None = None) -> tuple[Release, ...]:
-    """All that was released on a data set (by default on any), equal releases counted together."""
-    return merge(entry.release for entry in entries if dataset in (None, entry.dataset))
+def ledger_releases(
+    entries: Iterable[LedgerEntry], dataset: str | None = None, run: str | None = None
+) -> tuple[Release, ...]:
+    """All that was released on a data set by a run (by default any), equal releases counted together."""
+    return merge(
+        entry.release for entry in entries if dataset in (None, entry.dataset) and run in (None, entry.run)
+    )
 
 
 class Ledger:
@@ -131,6 +135,10 @@ class Ledger:
         """The SHA-256 (hex) of the last line: it stands for the whole ledger up to now."""
         return _hash(self._entries[-1].line()) if self._entries else _NOTHING_BEFORE
 
+    def contains(self, head: str) -> bool:
+        """Whether the ledger once ended with ``head``: if not, entries were cut off, or it is another one."""
+        return head == self.head or any(entry.previous == head for entry in self._entries)
+
     def spend(self, release: Release, *, run: str, dataset: str, round: int) -> LedgerEntry:
         """Write down a release that is about to happen, durably. Call it *before* noise is drawn.
 
@@ -161,9 +169,9 @@ class Ledger:
         self._usable = True
         return entry
 
-    def releases(self, dataset: str | None = None) -> tuple[Release, ...]:
-        """All that was released on a data set (by default on any), equal releases counted together."""
-        return ledger_releases(self._entries, dataset)
+    def releases(self, dataset: str | None = None, run: str | None = None) -> tuple[Release, ...]:
+        """All that was released on a data set by a run (by default any), equal releases counted together."""
+        return ledger_releases(self._entries, dataset, run)
 
     def epsilon(self, delta: float, pld: bool = True, dataset: str | None = None) -> Epsilon:
         """Epsilon of everything released so far on a data set (by default on any)."""

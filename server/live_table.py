@@ -10,6 +10,7 @@ from strategies import RoundReport
 
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 12)
 TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
+PEOPLE = "eps (people)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,18 @@ class Row:
     seconds: float
     epsilon_run: float
     epsilon_extrapolated: float
+    epsilon_people: float | None = None
+    round_number: int = 0
 
 
-def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int) -> str:
-    """What the columns mean, then the column titles."""
+def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int, earlier: int = 0) -> str:
+    """What the columns mean, then the column titles; `earlier` releases of other runs add a column."""
+    of_people = (
+        [f"{PEOPLE}: this run and {earlier:,} releases of earlier runs on the same people, together"]
+        if earlier
+        else []
+    )
+    titles = "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True))
     return "\n".join(
         [
             f"loss, WER and CER on {held_out_speakers} held-out speakers; 'clipped' is the noised "
@@ -35,9 +44,10 @@ def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int
             f"{plan.cohort:g}, delta {plan.delta:g}",
             f"eps (extrap.): the same noise on the mean, if the population were "
             f"{extrapolated.population:,} and the cohort {extrapolated.cohort:,.0f}; not this run",
-            f"both: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
+            *of_people,
+            f"all: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
             "",
-            "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True)),
+            titles + (f"  {PEOPLE}" if earlier else ""),
         ]
     )
 
@@ -46,7 +56,7 @@ def line(row: Row) -> str:
     """One round."""
     report = row.report
     cells = (
-        str(report.round_number if report else 0),
+        str(report.round_number if report else row.round_number),
         str(report.drawn) if report else "-",
         _number(row.loss, ".3f"),
         _number(100 * row.wer, ".1f"),
@@ -57,6 +67,8 @@ def line(row: Row) -> str:
         epsilon_text(row.epsilon_extrapolated),
     )
     text = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    if row.epsilon_people is not None:
+        text += "  " + epsilon_text(row.epsilon_people).rjust(len(PEOPLE))
     for drop in report.dropped if report else ():
         text += f"\n       node {drop.node} left out: {drop.reason}"
     return text

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from privacy import Epsilon, PrivacyPlan, Release, epsilon
+from privacy import Epsilon, PrivacyPlan, epsilon
 from server.evaluation import Reading
+from server.ledgers import Account
 from server.live_table import epsilon_text
 from speech.evaluation import Evaluation
 
@@ -14,7 +15,8 @@ from speech.evaluation import Evaluation
 def summarise(
     *,
     plan: PrivacyPlan,
-    spent: Sequence[Release],
+    account: Account,
+    synthetic: bool,
     extrapolated: PrivacyPlan,
     seed: Evaluation,
     final: Evaluation,
@@ -26,14 +28,17 @@ def summarise(
     stopped_because: str,
     seconds: float,
     folder: Path,
+    resumed_after: int | None = None,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
-    rounds = sum(release.count for release in spent)
+    rounds = account.rounds
     parts = [
         _sentences(sentences),
         _learnt(seed, final, rounds, seconds),
         _stopped(stopped_because),
-        _price(plan, epsilon(spent, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
+        _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
+        _of_people(account, plan.delta, synthetic),
+        _resumed(resumed_after),
         _caveats(failures, skipped, skipped_held_out, heard_in_training),
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
@@ -74,6 +79,27 @@ def _price(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined
         f"extrapolated, not this run (same sigma_DP): population {extrapolated.population:,}, "
         f"cohort {extrapolated.cohort:,.0f}, noise multiplier {extrapolated.noise_multiplier:.4g}: "
         f"epsilon {_both(imagined)}"
+    )
+
+
+def _of_people(account: Account, delta: float, synthetic: bool) -> str:
+    """What other runs on the same people add; on the first run, only where they will be counted."""
+    who = "these synthetic speakers" if synthetic else "these people"
+    if not account.others:
+        return f"runs on {who} add up in one ledger: {account.ledger.path}"
+    return (
+        f"privacy of {who} over all runs, with {account.others:,} releases of other runs on them: "
+        f"epsilon {_both(epsilon(account.everything, delta))}\n"
+        f"ledger of all runs: {account.ledger.path}"
+    )
+
+
+def _resumed(after: int | None) -> str:
+    if after is None:
+        return ""
+    return (
+        f"note: resumed after round {after}; the time is since then, and releases of rounds that were not "
+        "kept are counted as spent"
     )
 
 

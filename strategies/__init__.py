@@ -3,6 +3,7 @@
 from strategies.dp_fed_opt import DPFedAdam, DPFedOpt, RoundReport
 from strategies.optimisers import Adam, ServerOptimiser
 from strategies.roster import Roster
+from strategies.rounds import run_rounds
 from strategies.streaming import StreamingGrid
 from strategies.vector import bind, bind_gradients
 
@@ -16,4 +17,5 @@ __all__ = [
     "StreamingGrid",
     "bind",
     "bind_gradients",
+    "run_rounds",
 ]

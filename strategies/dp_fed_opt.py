@@ -13,7 +13,7 @@ failed or refused reply counts as zero and changes neither noise nor divisor.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -40,6 +40,7 @@ from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
 
 BLOCK = 1 << 22  # coordinates noised at a time: 64-bit scratch for a block, never for a whole model
+_OPTIMISER = "optimiser."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,18 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def arrays(self) -> ArrayRecord:
         """The global model as Flower's record."""
         return pack_vector(self.vector)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a round leaves behind, as named tensors for a checkpoint; never a noise key."""
+        state = {f"{_OPTIMISER}{name}": value for name, value in self.optimiser.state_dict().items()}
+        return {"vector": self.vector, **state}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take the state of a checkpoint of the same layout, plan and optimiser."""
+        self.vector.copy_(state["vector"])
+        self.optimiser.load_state_dict(
+            {name.removeprefix(_OPTIMISER): state[name] for name in state if name.startswith(_OPTIMISER)}
+        )
 
     # --- Flower's Strategy -----------------------------------------------------------------------
 
