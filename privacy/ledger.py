@@ -19,7 +19,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,6 +91,16 @@ def ledger_releases(
     )
 
 
+def contains_head(entries: Sequence[LedgerEntry], head: str) -> bool:
+    """Whether a ledger of these entries once ended with ``head``."""
+    return head == head_of(entries) or any(entry.previous == head for entry in entries)
+
+
+def head_of(entries: Sequence[LedgerEntry]) -> str:
+    """The SHA-256 (hex) of the last line: it stands for the whole ledger up to there."""
+    return _hash(entries[-1].line()) if entries else _NOTHING_BEFORE
+
+
 class Ledger:
     """A ledger open for writing, by one process at a time. Make it with `Ledger.open`.
 
@@ -133,11 +143,11 @@ class Ledger:
     @property
     def head(self) -> str:
         """The SHA-256 (hex) of the last line: it stands for the whole ledger up to now."""
-        return _hash(self._entries[-1].line()) if self._entries else _NOTHING_BEFORE
+        return head_of(self._entries)
 
     def contains(self, head: str) -> bool:
         """Whether the ledger once ended with ``head``: if not, entries were cut off, or it is another one."""
-        return head == self.head or any(entry.previous == head for entry in self._entries)
+        return contains_head(self._entries, head)
 
     def spend(self, release: Release, *, run: str, dataset: str, round: int) -> LedgerEntry:
         """Write down a release that is about to happen, durably. Call it *before* noise is drawn.
