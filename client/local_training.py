@@ -1,7 +1,8 @@
-"""Local training of one speaker: SGD from the round's model, and the update "old minus new".
+"""Local training of one speaker from the round's model, and the update "old minus new".
 
-Stateless, as in the paper (Algorithm 1): nothing of a speaker outlives the call. Parameters and
-gradients are views into flat buffers made once, so a step is one norm and one addition.
+Stateless, as in the paper (Algorithm 1): nothing of a speaker outlives the call, the local optimiser's
+state included. Parameters and gradients are views into flat buffers made once, so clipping is one norm
+and a step is that of an optimiser on a vector.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from speech.batching import bucketed_batches, collate
 from speech.examples import Example
 from speech.loss import ctc_loss
 from speech.model import build_model
+from strategies.optimisers import make_optimiser, settings_of
 from strategies.vector import bind, bind_gradients
 
 
@@ -31,6 +33,8 @@ class LocalTrainer:
         self.layout, self._vector = bind(self._model)
         self._gradients = bind_gradients(self._model, self.layout)
         self._update = torch.zeros(self.layout.size + room_for)
+        wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
+        self._optimiser = make_optimiser(settings.optimiser, **wanted)
 
     def update(
         self, vector: Tensor, examples: Sequence[Example], order: tuple[int, int]
@@ -43,9 +47,10 @@ class LocalTrainer:
         mean training loss.
         """
         self._vector.copy_(vector)
+        self._optimiser.load_state_dict({})
         generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
         losses = [
-            self._step([examples[index] for index in batch], generator)
+            self._step([examples[index] for index in batch], vector, generator)
             for batch in self._batches(examples, generator)
         ]
         torch.sub(vector, self._vector, out=self._update[: self.layout.size])
@@ -59,8 +64,8 @@ class LocalTrainer:
             return itertools.chain.from_iterable(itertools.islice(passes, self._settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self._settings.steps)
 
-    def _step(self, examples: list[Example], generator: torch.Generator) -> float:
-        """One SGD step with the gradient's norm clipped (paper: C_loc)."""
+    def _step(self, examples: list[Example], start: Tensor, generator: torch.Generator) -> float:
+        """One step; the norm of the local objective's gradient is clipped (paper: C_loc)."""
         batch = collate(examples)
         if self._settings.spec_augment:
             hidden = self._augment(batch.features, batch.lengths, generator)
@@ -68,7 +73,15 @@ class LocalTrainer:
         self._gradients.zero_()
         loss = ctc_loss(self._model, batch)
         loss.backward()
+        self._pull_towards(start)
         norm = float(self._gradients.norm())
-        scale = min(1.0, self._settings.gradient_clip / norm) if norm > 0 else 1.0
-        self._vector.add_(self._gradients, alpha=-self._settings.learning_rate * scale)
+        if norm > self._settings.gradient_clip:
+            self._gradients.mul_(self._settings.gradient_clip / norm)
+        self._optimiser.step_(self._vector, self._gradients, self._settings.learning_rate)
         return float(loss.detach())
+
+    def _pull_towards(self, start: Tensor) -> None:
+        """FedProx (Li et al. 2020): the gradient mu (w - w0) of mu/2 |w - w0|^2, w0 the round's model."""
+        if self._settings.proximal_mu:
+            moved = torch.sub(self._vector, start, out=self._update[: self.layout.size])
+            self._gradients.add_(moved, alpha=self._settings.proximal_mu)

@@ -14,7 +14,6 @@ intact entry but for the newline counts as spent. Any other fragment was never a
 returned, no noise was drawn, and the next writer cuts the fragment off, with a warning in the log.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -26,7 +25,8 @@ from pathlib import Path
 from types import TracebackType
 
 from privacy.accounting import Epsilon, Release, epsilon, merge
-from privacy.errors import LedgerCorrupt, LedgerInUse
+from privacy.durable_file import append_durably, lock, open_durably, read_all
+from privacy.errors import LedgerCorrupt
 from privacy.validate import whole
 
 _NOTHING_BEFORE = "0" * 64
@@ -124,10 +124,10 @@ class Ledger:
             LedgerInUse: if another process, or this one, has it open already.
         """
         path = Path(path)
-        descriptor = _open_durably(path)
+        descriptor = open_durably(path)
         try:
-            _lock(descriptor, path)
-            content = _read(descriptor)
+            lock(descriptor, path)
+            content = read_all(descriptor)
             entries, intact = _replay(path, content)
             _mend(descriptor, path, content, intact)
         except BaseException:
@@ -174,7 +174,7 @@ class Ledger:
             previous=self.head,
         )
         self._usable = False  # until the entry is known to be on disk
-        _append_durably(self._descriptor, entry.line() + b"\n")
+        append_durably(self._descriptor, entry.line() + b"\n")
         self._entries.append(entry)
         self._usable = True
         return entry
@@ -246,42 +246,10 @@ def _corrupt(path: Path, number: int, what: str) -> LedgerCorrupt:
     )
 
 
-def _open_durably(path: Path) -> int:
-    """Open for appending; a file just created is in its directory for good before this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return descriptor
-
-
-def _read(descriptor: int) -> bytes:
-    """The whole file behind the descriptor that is locked, whatever the path names by now."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(0)
-        return file.read()
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LedgerInUse(f"Another run is writing to the ledger {path}; wait until it ends.") from error
-
-
 def _mend(descriptor: int, path: Path, content: bytes, intact: int) -> None:
     if fragment := content[intact:]:
         _log.warning("Cut an unacknowledged write off the end of the ledger %s: %r", path, fragment)
         os.ftruncate(descriptor, intact)
         os.fsync(descriptor)
     elif content and not content.endswith(b"\n"):
-        _append_durably(descriptor, b"\n")
-
-
-def _append_durably(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-    os.fsync(descriptor)
+        append_durably(descriptor, b"\n")

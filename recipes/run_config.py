@@ -18,12 +18,27 @@ from pydantic_core import ErrorDetails
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
-OPTIMISERS = Literal["adam"]
-SCHEDULES = Literal["constant", "half-cosine"]
-CLIP_RULES = Literal["global", "uniform", "dim"]
+OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
+SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
+LOCAL_OPTIMISERS = Literal["sgd", "adam"]
+LOCAL_ALGORITHMS = Literal["fedavg", "fedprox", "scaffold"]
+CLIP_RULES = Literal["global", "uniform", "dim", "power"]
 CLIP_ACTIONS = Literal["clip", "normalise"]
+
+SCAFFOLD_IN_A_PRIVATE_RUN = (
+    "local.algorithm = 'scaffold': refused in a private run. Its control variates are a second release "
+    "from every client, un-noised and outside the accounting, and they keep a state per speaker between "
+    "rounds; use 'fedavg' or 'fedprox'"
+)
+SCAFFOLD_UNBUILT = (
+    "local.algorithm = 'scaffold': not built yet, and without noise only that could be lifted; "
+    "use 'fedavg' or 'fedprox'"
+)
 
 
 class ConfigError(ValueError):
@@ -78,7 +93,16 @@ class TrainingSection(Section):
 class LocalSection(Section):
     """What a drawn speaker does with the round's model (stateless)."""
 
-    learning_rate: Positive = Field(description="SGD learning rate")
+    algorithm: LOCAL_ALGORITHMS = Field(
+        description="'fedavg', or 'fedprox', which stays near the round's model"
+    )
+    proximal_mu: NotNegative = Field(description="FedProx: weight mu of mu/2 |w - w0|^2")
+    optimiser: LOCAL_OPTIMISERS = Field(description="local optimiser, afresh for every speaker")
+    learning_rate: Positive = Field(description="local learning rate")
+    momentum: Decay = Field(description="momentum (sgd); 0: none")
+    beta1: Decay = Field(description="decay of the first moment (adam)")
+    beta2: Decay = Field(description="decay of the second moment (adam)")
+    epsilon: Positive = Field(description="added to the root of the second moment (adam)")
     batch_size: Count = Field(description="utterances per local batch")
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
@@ -94,6 +118,15 @@ class LocalSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _mu_with_fedprox(self) -> LocalSection:
+        if (self.algorithm == "fedprox") != (self.proximal_mu > 0):
+            raise ValueError(
+                f"local.algorithm = {self.algorithm!r} and local.proximal-mu = {self.proximal_mu}: "
+                "mu belongs to 'fedprox' and is above 0 there, 0 elsewhere"
+            )
+        return self
+
 
 class ServerSection(Section):
     """How the noisy mean becomes a model."""
@@ -101,9 +134,28 @@ class ServerSection(Section):
     optimiser: OPTIMISERS = Field(description="server optimiser")
     learning_rate: Positive = Field(description="server learning rate")
     schedule: SCHEDULES = Field(description="how the server learning rate moves over the rounds")
-    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the first moment")
-    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the second moment")
-    epsilon: Positive = Field(description="added to the root of the second moment")
+    warm_up_rounds: WholeNumber = Field(description="rounds of a linear ramp before any schedule")
+    decay_after: WholeNumber = Field(description="rounds before decay begins (exponential, step)")
+    decay_every: Count = Field(description="rounds per factor of decay (exponential, step)")
+    decay_factor: Annotated[float, Field(gt=0, le=1)] = Field(description="the factor (exponential, step)")
+    final_factor: Share = Field(description="the factor at the end (cosine, half-cosine)")
+    beta1: Decay = Field(description="decay of the first moment (adam, lamb, yogi)")
+    beta2: Decay = Field(description="decay of the second moment (adam, lamb, yogi)")
+    epsilon: Positive = Field(description="added to the root of the second moment (all but sgd, lars)")
+    momentum: Decay = Field(description="momentum (sgd, lars); 0: none")
+    initial_accumulator: NotNegative = Field(description="where the second moment starts (yogi, adagrad)")
+    trust_ratio_cap: NotNegative = Field(description="bound on |weights| / |update| (lamb); 0: no bound")
+    trust_coefficient: Positive = Field(description="a layer's step over its norm (lars)")
+    weight_decay: NotNegative = Field(description="weight decay (lamb, lars)")
+
+    @model_validator(mode="after")
+    def _decay_that_decays(self) -> ServerSection:
+        if self.schedule in ("exponential", "step") and self.decay_factor == 1:
+            raise ValueError(
+                f"server.schedule = {self.schedule!r} and server.decay-factor = 1.0: nothing would decay; "
+                "set a factor below 1, or the schedule 'constant'"
+            )
+        return self
 
 
 class PrivacySection(Section):
@@ -116,6 +168,7 @@ class PrivacySection(Section):
     delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="delta of the guarantee")
     epsilon_budget: NotNegative = Field(description="stop before passing it; 0: no budget")
     clip_rule: CLIP_RULES = Field(description="how the clip bound is split over the layers")
+    clip_exponent: Share = Field(description="p of the rule 'power', C_h ~ d_h^p; others ignore it")
     clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
     clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
@@ -152,6 +205,9 @@ class RunSection(Section):
     sentences_shown: Annotated[int, Field(ge=0)] = Field(
         description="held-out sentences read side by side at the end"
     )
+    raw_metrics: bool = Field(
+        description="simulations only: un-noised metrics of the nodes, in a file that is not private"
+    )
 
 
 class RunConfig(Section):
@@ -164,6 +220,14 @@ class RunConfig(Section):
     server: ServerSection
     privacy: PrivacySection
     run: RunSection
+
+    @model_validator(mode="after")
+    def _no_control_variates(self) -> RunConfig:
+        if self.local.algorithm != "scaffold":
+            return self
+        if self.privacy.noise_multiplier > 0 or self.privacy.target_epsilon > 0:
+            raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
+        raise ValueError(SCAFFOLD_UNBUILT)
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> RunConfig:
@@ -221,7 +285,8 @@ def _as_declared(section: str, name: str, value: Any) -> Any:
 def _explain(fault: ErrorDetails) -> str:
     key, value = ".".join(str(part) for part in fault["loc"]), fault["input"]
     if fault["type"] == "extra_forbidden":
-        return _unknown(key, value)
+        unknown = value.items() if isinstance(value, dict) else [(None, value)]
+        return "\n  - ".join(_unknown(f"{key}.{name}" if name else key, inner) for name, inner in unknown)
     if fault["type"] == "missing":
         return f"{key} is missing: add it ({known_keys().get(key, 'a section of the recipe')})"
     if fault["type"] == "value_error":

@@ -1,8 +1,8 @@
 """What a checkpoint of a federation is: the one module that knows its format.
 
 One safetensors file: the tensors of the strategy (the model vector, the optimiser's state) and, as metadata,
-the round after which they stood, what they belong to, and the head of the privacy ledger at that time. The
-schedule's position is the round, and the optimiser counts its own steps.
+the round after which they stood, what they belong to, the stamp `privacy` of its model, and the head of the
+privacy ledger at that time. The schedule's position is the round, and the optimiser counts its own steps.
 
 Guarantee: a path holds a whole checkpoint or nothing (temporary file, fsync, rename, fsync of the folder);
 nothing in it is older than its ledger entry; no noise key is ever in it.
@@ -57,7 +57,7 @@ class Identity:
             preset=config.model.preset,
             layout=layout,
             dataset=dataset,
-            plan=asdict(plan),
+            plan=json.loads(json.dumps(asdict(plan))),  # as it will come back from the file
             recipe=fixed_settings(config),
         )
 
@@ -80,6 +80,7 @@ class Checkpoint:
     identity: Identity
     ledger_head: str
     tensors: Mapping[str, Tensor]
+    privacy: str
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -88,6 +89,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "format": FORMAT,
         "round": str(checkpoint.round_number),
         "ledger_head": checkpoint.ledger_head,
+        "privacy": checkpoint.privacy,
         "identity": json.dumps(asdict(checkpoint.identity), sort_keys=True),
     }
     unfinished = path.with_suffix(UNFINISHED)
@@ -124,6 +126,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         identity=Identity(**json.loads(metadata["identity"])),
         ledger_head=metadata["ledger_head"],
         tensors=tensors,
+        privacy=metadata["privacy"],
     )
 
 

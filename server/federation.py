@@ -21,7 +21,7 @@ from server.evaluation import HeldOut, readings
 from server.ledgers import Account
 from server.live_table import Row
 from server.metrics import as_metrics
-from server.preparation import make_bounds, make_plan, starting_model
+from server.preparation import make_bounds, make_plan, make_server_step, starting_model
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
@@ -30,8 +30,7 @@ from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind, run_rounds
-from strategies.optimisers import make_optimiser
-from strategies.schedules import SCHEDULES
+from strategies.state import load_state, state_of
 
 MESSAGES_UNDER_WAY = 64
 
@@ -90,6 +89,7 @@ class Federation:
         """Make the run folder, or reopen that of the interrupted run, and all that a round needs."""
         layout, vector = bind(model)
         bounds, grid = make_bounds(config.privacy, layout)
+        optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset)
         folder, ledger = open_run(config, identity, interrupted, run_id)
         strategy = DPFedOpt(
@@ -99,15 +99,10 @@ class Federation:
             bounds=bounds,
             grid=grid,
             roster=roll.roster,
-            optimiser=make_optimiser(
-                config.server.optimiser,
-                beta1=config.server.beta1,
-                beta2=config.server.beta2,
-                epsilon=config.server.epsilon,
-            ),
+            optimiser=optimiser,
             ledger=ledger,
             learning_rate=config.server.learning_rate,
-            schedule=SCHEDULES[config.server.schedule],
+            schedule=schedule,
             run_id=folder.path.name,
             dataset=config.privacy.people or roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
@@ -157,7 +152,7 @@ class Federation:
             self._save_checkpoint()
         else:
             self.rounds_done = self.interrupted.checkpoint.round_number
-            self.strategy.load_state_dict(self.interrupted.checkpoint.tensors)
+            load_state(self.strategy, self.interrupted.checkpoint.tensors)
             self.last_reading = self.held_out.read_by(self.model)
         self._show(self.last_reading)
 
@@ -178,7 +173,8 @@ class Federation:
             round_number=self.rounds_done,
             identity=self.identity,
             ledger_head=self.strategy.ledger.head,
-            tensors=self.strategy.state_dict(),
+            tensors=state_of(self.strategy),
+            privacy=self._stamp(),
         )
         save_checkpoint(self.folder.checkpoint(self.rounds_done), checkpoint)
         self.folder.drop_old_checkpoints()
@@ -189,6 +185,7 @@ class Federation:
 
     def _show(self, reading: Evaluation | None) -> None:
         account, delta = self.account, self.strategy.plan.delta
+        released = max(account.releases, self.rounds_done)
         people = epsilon(account.everything, delta, pld=False).value
         row = Row(
             report=self.strategy.last_report,
@@ -198,7 +195,7 @@ class Federation:
             cer=reading.cer if reading else nan,
             seconds=time.monotonic() - self.round_started,
             epsilon_run=epsilon(account.own, delta, pld=False).value,
-            epsilon_extrapolated=self.extrapolated.epsilon(account.rounds, pld=False).value,
+            epsilon_extrapolated=self.extrapolated.epsilon(released, pld=False).value,
             epsilon_people=people if account.others else None,
         )
         print(live_table.line(row), flush=True)
@@ -207,19 +204,19 @@ class Federation:
 
     def _announce(self) -> None:
         strategy = self.strategy
-        again = self.interrupted
-        print(
-            f"\nMurmuration: {len(strategy.roster.nodes)} nodes hold {strategy.plan.population} "
-            f"speakers; {self.config.model.preset} model, {strategy.layout.size:,} parameters in "
-            f"{len(strategy.layout)} tensors, {self.config.privacy.clip_rule!r} clip bounds\n"
-            f"run folder: {self.folder.path}\n"
-            + (f"resumed after round {again.checkpoint.round_number}\n" if again else "")
-            + "\n"
-            + live_table.heading(
-                strategy.plan, self.extrapolated, len(self.held_out.speakers), self.account.others
-            ),
-            flush=True,
+        model = f"{self.config.model.preset} model, {strategy.layout.size:,} parameters in "
+        opening = live_table.opening(
+            nodes=len(strategy.roster.nodes),
+            speakers=strategy.plan.population,
+            model=f"{model}{len(strategy.layout)} tensors, {self.config.privacy.clip_rule!r} clip bounds",
+            folder=self.folder.path,
+            resumed_after=self._resumed_after(),
         )
+        held_out, others = len(self.held_out.speakers), self.account.others
+        print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
+
+    def _resumed_after(self) -> int | None:
+        return self.interrupted.checkpoint.round_number if self.interrupted else None
 
     def _finish(self) -> None:
         self._file_model()
@@ -229,6 +226,7 @@ class Federation:
             self._read()  # the table's last reading may be some rounds old
         text = summarise(
             plan=self.strategy.plan,
+            rounds=self.rounds_done,
             account=self.account,
             synthetic=self.config.corpus.kind == "embedded",
             extrapolated=self.extrapolated,
@@ -242,7 +240,7 @@ class Federation:
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
-            resumed_after=self.interrupted.checkpoint.round_number if self.interrupted else None,
+            resumed_after=self._resumed_after(),
         )
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
@@ -250,6 +248,9 @@ class Federation:
     def _save_model(self, path: Path) -> None:
         extra = {
             "layout": self.strategy.layout.digest,
-            "privacy": "none" if not self.strategy.plan.is_private else "see ledger.jsonl",
+            "privacy": self._stamp(),
         }
         save_model(path, self.model, self.config.model.preset, extra)
+
+    def _stamp(self) -> str:
+        return "see ledger.jsonl" if self.strategy.plan.is_private else "none"

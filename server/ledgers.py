@@ -58,14 +58,14 @@ class Account:
         return self.ledger.releases(self.people)
 
     @property
-    def rounds(self) -> int:
+    def releases(self) -> int:
         """How many releases this run has made."""
         return _count(self.own)
 
     @property
     def others(self) -> int:
         """How many releases other runs have made on the same people."""
-        return _count(self.everything) - self.rounds
+        return _count(self.everything) - self.releases
 
 
 def _count(releases: Iterable[Release]) -> int:

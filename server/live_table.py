@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from privacy import PrivacyPlan
 from strategies import RoundReport
@@ -26,6 +27,14 @@ class Row:
     epsilon_extrapolated: float
     epsilon_people: float | None = None
     round_number: int = 0
+
+
+def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_after: int | None) -> str:
+    """Who is there, what is trained, where it goes, and after which round it goes on."""
+    resumed = "" if resumed_after is None else f"resumed after round {resumed_after}\n"
+    return (
+        f"\nMurmuration: {nodes} nodes hold {speakers} speakers; {model}\nrun folder: {folder}\n{resumed}\n"
+    )
 
 
 def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int, earlier: int = 0) -> str:

@@ -1,14 +1,18 @@
-"""From a run configuration to what a run is made of: the starting model, the plan, the clip bounds."""
+"""From a run configuration to what a run is made of: model, plan, clip bounds, server step."""
 
 from __future__ import annotations
+
+from dataclasses import fields
 
 import murmuration_data
 from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
-from recipes.run_config import ModelSection, PrivacySection
+from recipes.run_config import ModelSection, PrivacySection, ServerSection
 from speech.checkpoint import load_model
 from speech.model import PRESETS, CTCTransformer, build_model
+from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of
+from strategies.schedules import Schedule, ScheduleSettings, make_schedule
 
 
 def starting_model(section: ModelSection) -> CTCTransformer:
@@ -69,6 +73,15 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
         section.clip_bound,
         layout,
         action=section.clip_action,
+        exponent=section.clip_exponent,
         statistics=len(STATISTICS),
     )
     return bounds, Grid.of(bounds, bits=section.grid_bits)
+
+
+def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:
+    """The server optimiser, with those of the section's settings that it has, and its schedule."""
+    wanted = {name: getattr(section, name) for name in settings_of(section.optimiser)}
+    shape = {field.name: getattr(section, field.name) for field in fields(ScheduleSettings)}
+    schedule = make_schedule(section.schedule, ScheduleSettings(**shape))
+    return make_optimiser(section.optimiser, layout, **wanted), schedule

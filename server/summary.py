@@ -15,6 +15,7 @@ from speech.evaluation import Evaluation
 def summarise(
     *,
     plan: PrivacyPlan,
+    rounds: int,
     account: Account,
     synthetic: bool,
     extrapolated: PrivacyPlan,
@@ -31,12 +32,12 @@ def summarise(
     resumed_after: int | None = None,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
-    rounds = account.rounds
+    released = max(rounds, account.releases)  # a round that was made anew was released twice
     parts = [
         _sentences(sentences),
         _learnt(seed, final, rounds, seconds),
         _stopped(stopped_because),
-        _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
+        _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
         _of_people(account, plan.delta, synthetic),
         _resumed(resumed_after),
         _caveats(failures, skipped, skipped_held_out, heard_in_training),

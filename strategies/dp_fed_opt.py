@@ -2,7 +2,7 @@
 
 Per round: a Poisson cohort over speakers, one task per node that holds a drawn speaker, replies added
 as they arrive, the ledger entry, noise once on the sum, division by the fixed expected cohort, a step
-of the server optimiser. `DPFedAdam` is this with Adam.
+of the server optimiser. `strategies/named.py` has it under the names of its optimisers (`DPFedAdam`, ...).
 
 Guarantee: every model that leaves `aggregate_train` is post-processing of Poisson-sampled Gaussian
 releases with the plan's noise multiplier and sampling rate, under zero-out / add-or-remove of one
@@ -34,13 +34,12 @@ from privacy import (
 )
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
-from strategies.optimisers import Adam, ServerOptimiser
+from strategies.optimisers import ServerOptimiser
 from strategies.protocol import Answer, Task, pack_vector
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
 
 BLOCK = 1 << 22  # coordinates noised at a time: 64-bit scratch for a block, never for a whole model
-_OPTIMISER = "optimiser."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,16 +129,11 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         return pack_vector(self.vector)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a round leaves behind, as named tensors for a checkpoint; never a noise key."""
-        state = {f"{_OPTIMISER}{name}": value for name, value in self.optimiser.state_dict().items()}
-        return {"vector": self.vector, **state}
+        """What the next round needs beside vector and optimiser: nothing."""
+        return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take the state of a checkpoint of the same layout, plan and optimiser."""
-        self.vector.copy_(state["vector"])
-        self.optimiser.load_state_dict(
-            {name.removeprefix(_OPTIMISER): state[name] for name in state if name.startswith(_OPTIMISER)}
-        )
+        """Go on from a `state_dict`."""
 
     # --- Flower's Strategy -----------------------------------------------------------------------
 
@@ -252,18 +246,3 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 noise.add_rounded_(block.numpy(), std_steps)
             mean[start : start + BLOCK] = block.to(torch.float64) * to_mean
         return mean
-
-
-class DPFedAdam(DPFedOpt):
-    """`DPFedOpt` with Adam on the server: DP-FedAdam."""
-
-    def __init__(
-        self,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
-        adam_epsilon: float = 1e-6,
-        **settings: object,
-    ) -> None:
-        optimiser = Adam(beta1=beta1, beta2=beta2, epsilon=adam_epsilon)
-        super().__init__(optimiser=optimiser, **settings)  # type: ignore[arg-type]

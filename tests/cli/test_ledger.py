@@ -37,7 +37,7 @@ def test_totals_are_those_of_a_plan_of_as_many_rounds(path):
 
 
 def test_text_shows_entries_both_bounds_and_the_smaller(path):
-    text = murmur("show", path).stdout
+    text = murmur("show", path, "--delta", 1e-6).stdout
     assert "4 entries, epsilon at delta 1e-06" in text
     assert "data set one: 3 releases, epsilon " in text
     assert "RDP " in text and "PLD " in text

@@ -1,10 +1,14 @@
 import tomllib
+from typing import get_args
 
 import pytest
 
 from cli.composing import app_folder, default_config, flatten
+from privacy import clipping
 from recipes import ConfigError, RunConfig
-from recipes.run_config import known_keys
+from recipes.run_config import CLIP_ACTIONS, CLIP_RULES, OPTIMISERS, SCHEDULES, known_keys
+from strategies import schedules
+from strategies.optimisers.base import _REGISTRY
 
 DEFAULT = default_config()
 
@@ -27,7 +31,10 @@ def test_every_run_recipe_is_valid(path):
 
 FAULTS = {
     "unknown key": ({"privacy.noise-multiplyer": 1.0}, "did you mean 'privacy.noise-multiplier'"),
-    "unknown section": ({"privaty.delta": 1e-6}, "privaty"),
+    "unknown section": (
+        {"privaty.delta": 1e-6},
+        "privaty.delta = 1e-06: no such key; did you mean 'privacy.delta'",
+    ),
     "no section": ({"rounds": 3}, "rounds = 3: no such key"),
     "wrong type": ({"training.rounds": "ten"}, "training.rounds = 'ten'"),
     "bool for a number": ({"training.rounds": True}, "training.rounds = True"),
@@ -36,7 +43,19 @@ FAULTS = {
     "negative noise": ({"privacy.noise-multiplier": -1.0}, "privacy.noise-multiplier = -1.0"),
     "nan": ({"privacy.clip-bound": float("nan")}, "privacy.clip-bound = nan"),
     "delta of one": ({"privacy.delta": 1.0}, "privacy.delta = 1.0"),
-    "unknown rule": ({"privacy.clip-rule": "median"}, "'global', 'uniform' or 'dim'"),
+    "unknown rule": ({"privacy.clip-rule": "median"}, "'global', 'uniform', 'dim' or 'power'"),
+    "scaffold in private": (
+        {"local.algorithm": "scaffold"},
+        "local.algorithm = 'scaffold': refused in a private",
+    ),
+    "scaffold": (
+        {"local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0},
+        "local.algorithm = 'scaffold': not built yet",
+    ),
+    "fedprox without mu": ({"local.algorithm": "fedprox"}, "mu belongs to 'fedprox'"),
+    "mu without fedprox": ({"local.proximal-mu": 0.1}, "mu belongs to 'fedprox'"),
+    "no decay": ({"server.schedule": "step"}, "nothing would decay"),
+    "unknown optimiser": ({"server.optimiser": "adamw"}, "'yogi', 'adagrad' or 'sgd'"),
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),
@@ -66,3 +85,10 @@ def test_a_missing_key_is_named():
 
 def test_a_whole_number_stands_for_a_float():
     assert RunConfig.from_flat({**DEFAULT, "training.cohort": 16}).training.cohort == 16.0
+
+
+def test_the_names_of_a_recipe_are_those_that_are_registered():
+    assert set(get_args(OPTIMISERS)) == set(_REGISTRY)
+    assert set(get_args(SCHEDULES)) == set(schedules.SCHEDULES)
+    assert set(get_args(CLIP_RULES)) == set(clipping.CLIP_RULES)
+    assert set(get_args(CLIP_ACTIONS)) == set(clipping.CLIP_ACTIONS)

@@ -10,17 +10,11 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from cli.composing import default_config
 from recipes import RunConfig
 from server.federation import run_federation
-from strategies.optimisers import _REGISTRY
 from strategies.protocol import VERSION, Task
-from tests.strategies.federation import PlainStep, answer_to
+from tests.strategies.federation import answer_to
 from tests.strategies.flower import FakeGrid
 
 SPEAKERS = (3, 2)
-
-
-def plain_steps() -> None:
-    """Let recipes that ask for Adam have the plain step, in this process from now on."""
-    _REGISTRY["adam"] = lambda **settings: PlainStep()
 
 
 def recipe(corpus, **changes) -> RunConfig:
@@ -33,6 +27,7 @@ def recipe(corpus, **changes) -> RunConfig:
             "training.rounds": 4,
             "training.cohort": 2.0,
             "privacy.noise-multiplier": 1.0,
+            "privacy.delta": 1e-6,
             **changes,
         }
     )

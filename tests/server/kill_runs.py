@@ -27,12 +27,13 @@ from server.checkpoints import ResumeRefused, load_checkpoint
 from server.run_folder import RunFolder
 from speech.checkpoint import load_model
 from strategies import bind, dp_fed_opt
-from tests.server.in_process import federate, plain_steps, recipe
+from tests.server.in_process import federate, recipe
 
 WATCHED = 20_000  # coordinates of a model that are written down and compared
 TOO_ALIKE = 12 / WATCHED**0.5  # correlation of independent noise: 12 standard deviations, never by chance
 SETTINGS = {"training.cohort": 4.0, "training.rounds": 5, "server.learning-rate": 1.0,
-            "server.schedule": "constant"}  # fmt: skip
+            "server.schedule": "constant",
+            "server.optimiser": "sgd", "server.momentum": 0.0}  # fmt: skip
 DELTA = 1e-6
 RANDOM_KILLS = 50
 
@@ -265,7 +266,6 @@ def shared_noise(noise: list[np.ndarray]) -> list[str]:
 def main() -> None:
     folder, corpus, sabotage, deaths = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
     torch.set_num_threads(1)
-    plain_steps()
     warm = folder / "warm"
     warm.mkdir(parents=True)
     for _ in range(2):  # the first one imports what is imported late; forked servers then need not

@@ -14,7 +14,8 @@ PLAN = PrivacyPlan(population=96, cohort=24.0, rounds=40, noise_multiplier=0.7, 
 
 
 def config(**changes):
-    return RunConfig.from_flat({**default_config(), **changes})
+    known = {"privacy.clip-bound": 0.5, "server.beta1": 0.9, "model.preset": "tiny"}
+    return RunConfig.from_flat({**default_config(), **known, **changes})
 
 
 IDENTITY = Identity.of(config(), PLAN, "layout-digest", "data-digest")
@@ -22,6 +23,7 @@ CHECKPOINT = Checkpoint(
     round_number=3,
     identity=IDENTITY,
     ledger_head="f" * 64,
+    privacy="see ledger.jsonl",
     tensors={"vector": torch.arange(5.0), "optimiser.steps": torch.tensor(3)},
 )
 

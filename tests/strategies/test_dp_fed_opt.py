@@ -11,7 +11,6 @@ from tests.strategies.federation import (
     BOUNDS,
     GRID,
     LAYOUT,
-    PlainStep,
     failing,
     honest,
     make_strategy,
@@ -169,15 +168,3 @@ def test_a_plan_for_another_population_is_refused(tmp_path):
             run_id="t",
             dataset="d",
         )
-
-
-def test_dp_fed_adam_steps_by_about_its_learning_rate(tmp_path):
-    base = make_strategy(tmp_path, {1: 2}, z=TINY_NOISE)
-    settings = {
-        name: getattr(base, name)
-        for name in ("vector", "layout", "plan", "bounds", "grid", "roster", "ledger", "run_id", "dataset")
-    }
-    strategy = DPFedAdam(**settings, learning_rate=0.01)
-    run(strategy, {1: honest(constant(0.05))})
-    torch.testing.assert_close(strategy.vector, torch.full((LAYOUT.size,), -0.01), rtol=0.05, atol=0)
-    assert not isinstance(strategy.optimiser, PlainStep)
