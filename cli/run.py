@@ -18,6 +18,8 @@ import typer
 from cli.composing import Flat, app_folder, default_config, read_recipe, read_settings
 from cli.local_superlink import SuperLink, SuperLinkError, local_superlink
 from recipes import ConfigError, RunConfig, corpus_path
+from server.checkpoints import ResumeRefused
+from server.resumption import Interrupted, interrupted_path
 from speech.corpus import load_corpus
 from speech.errors import SpeechError
 
@@ -31,6 +33,10 @@ def run(
         list[str] | None,
         typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
     ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with the run of this folder, or with 'latest'; its recipe is kept."),
+    ] = None,
     nodes: Annotated[int, typer.Option(min=1, help="Simulated nodes.")] = 8,
     cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")] = 1,
     gpus_per_node: Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")] = 0.0,
@@ -38,9 +44,14 @@ def run(
 ) -> None:
     """Run a federation on this machine (Flower's simulation on Ray)."""
     try:
-        overrides = {**(read_recipe(recipe) if recipe else {}), **read_settings(setting or [])}
+        settings = read_settings(setting or [])
+        overrides = {
+            **(recipe_of_run(resume, settings) if resume else {}),
+            **(read_recipe(recipe) if recipe else {}),
+            **settings,
+        }
         check(overrides)
-    except (ConfigError, SpeechError) as error:
+    except (ConfigError, SpeechError, ResumeRefused) as error:
         typer.echo(f"murmur run: {error}", err=True)
         raise typer.Exit(2) from None
     federation = (
@@ -58,15 +69,30 @@ def run(
         raise typer.Exit(1)
 
 
+def recipe_of_run(resume: str, settings: Flat) -> Flat:
+    """The recipe that an interrupted run was started with, set to go on with it.
+
+    Raises
+    ------
+    ConfigError, ResumeRefused
+        If there is no such run folder.
+    """
+    here = Path(resume).expanduser()
+    runs = str(settings.get("run.folder", default_config()["run.folder"]))
+    path = interrupted_path(str(here.absolute()) if here.is_dir() else resume, runs)
+    return {**read_recipe(path / "config.toml"), "run.resume": str(path)}
+
+
 def check(overrides: Flat) -> RunConfig:
     """The configuration with `overrides`, checked as far as it can be before a start.
 
     Raises
     ------
-    ConfigError, SpeechError
+    ConfigError, SpeechError, ResumeRefused
         With the fault.
     """
     config = RunConfig.from_flat({**default_config(), **overrides})
+    Interrupted.find(config)  # raises if the run to resume is not there, or was another one
     section = config.corpus
     corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
     for split in (section.train_split, section.test_split):

@@ -14,19 +14,19 @@ intact entry but for the newline counts as spent. Any other fragment was never a
 returned, no noise was drawn, and the next writer cuts the fragment off, with a warning in the log.
 """
 
-import fcntl
 import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
 from privacy.accounting import Epsilon, Release, epsilon, merge
-from privacy.errors import LedgerCorrupt, LedgerInUse
+from privacy.durable_file import append_durably, lock, open_durably, read_all
+from privacy.errors import LedgerCorrupt
 from privacy.validate import whole
 
 _CAP_FIELDS = ("cohort_cap", "population")
@@ -83,9 +83,23 @@ def read_ledger(path: Path | str) -> tuple[LedgerEntry, ...]:
     return _replay(Path(path), Path(path).read_bytes())[0]
 
 
-def ledger_releases(entries: Iterable[LedgerEntry], dataset: str | None = None) -> tuple[Release, ...]:
-    """All that was released on a data set (by default on any), equal releases counted together."""
-    return merge(entry.release for entry in entries if dataset in (None, entry.dataset))
+def ledger_releases(
+    entries: Iterable[LedgerEntry], dataset: str | None = None, run: str | None = None
+) -> tuple[Release, ...]:
+    """All that was released on a data set by a run (by default any), equal releases counted together."""
+    return merge(
+        entry.release for entry in entries if dataset in (None, entry.dataset) and run in (None, entry.run)
+    )
+
+
+def contains_head(entries: Sequence[LedgerEntry], head: str) -> bool:
+    """Whether a ledger of these entries once ended with ``head``."""
+    return head == head_of(entries) or any(entry.previous == head for entry in entries)
+
+
+def head_of(entries: Sequence[LedgerEntry]) -> str:
+    """The SHA-256 (hex) of the last line: it stands for the whole ledger up to there."""
+    return _hash(entries[-1].line()) if entries else _NOTHING_BEFORE
 
 
 class Ledger:
@@ -111,10 +125,10 @@ class Ledger:
             LedgerInUse: if another process, or this one, has it open already.
         """
         path = Path(path)
-        descriptor = _open_durably(path)
+        descriptor = open_durably(path)
         try:
-            _lock(descriptor, path)
-            content = _read(descriptor)
+            lock(descriptor, path)
+            content = read_all(descriptor)
             entries, intact = _replay(path, content)
             _mend(descriptor, path, content, intact)
         except BaseException:
@@ -130,7 +144,11 @@ class Ledger:
     @property
     def head(self) -> str:
         """The SHA-256 (hex) of the last line: it stands for the whole ledger up to now."""
-        return _hash(self._entries[-1].line()) if self._entries else _NOTHING_BEFORE
+        return head_of(self._entries)
+
+    def contains(self, head: str) -> bool:
+        """Whether the ledger once ended with ``head``: if not, entries were cut off, or it is another one."""
+        return contains_head(self._entries, head)
 
     def spend(self, release: Release, *, run: str, dataset: str, round: int) -> LedgerEntry:
         """Write down a release that is about to happen, durably. Call it *before* noise is drawn.
@@ -157,14 +175,14 @@ class Ledger:
             previous=self.head,
         )
         self._usable = False  # until the entry is known to be on disk
-        _append_durably(self._descriptor, entry.line() + b"\n")
+        append_durably(self._descriptor, entry.line() + b"\n")
         self._entries.append(entry)
         self._usable = True
         return entry
 
-    def releases(self, dataset: str | None = None) -> tuple[Release, ...]:
-        """All that was released on a data set (by default on any), equal releases counted together."""
-        return ledger_releases(self._entries, dataset)
+    def releases(self, dataset: str | None = None, run: str | None = None) -> tuple[Release, ...]:
+        """All that was released on a data set by a run (by default any), equal releases counted together."""
+        return ledger_releases(self._entries, dataset, run)
 
     def epsilon(self, delta: float, pld: bool = True, dataset: str | None = None) -> Epsilon:
         """Epsilon of everything released so far on a data set (by default on any)."""
@@ -235,42 +253,10 @@ def _corrupt(path: Path, number: int, what: str) -> LedgerCorrupt:
     )
 
 
-def _open_durably(path: Path) -> int:
-    """Open for appending; a file just created is in its directory for good before this returns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-    return descriptor
-
-
-def _read(descriptor: int) -> bytes:
-    """The whole file behind the descriptor that is locked, whatever the path names by now."""
-    with os.fdopen(os.dup(descriptor), "rb") as file:
-        file.seek(0)
-        return file.read()
-
-
-def _lock(descriptor: int, path: Path) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise LedgerInUse(f"Another run is writing to the ledger {path}; wait until it ends.") from error
-
-
 def _mend(descriptor: int, path: Path, content: bytes, intact: int) -> None:
     if fragment := content[intact:]:
         _log.warning("Cut an unacknowledged write off the end of the ledger %s: %r", path, fragment)
         os.ftruncate(descriptor, intact)
         os.fsync(descriptor)
     elif content and not content.endswith(b"\n"):
-        _append_durably(descriptor, b"\n")
-
-
-def _append_durably(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
-    os.fsync(descriptor)
+        append_durably(descriptor, b"\n")

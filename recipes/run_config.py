@@ -200,6 +200,7 @@ class PrivacySection(Section):
     )
     noise_seed: Annotated[int, Field(ge=0)] = Field(description="seed of 'seeded-not-private'")
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
+    people: str = Field(description="names these people's ledger; empty: the data set's digest does")
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
 
@@ -248,6 +249,7 @@ class RunSection(Section):
     """What is kept."""
 
     folder: str = Field(min_length=1, description="run folders are made here")
+    resume: str = Field(description="a run folder to go on with, or 'latest'; empty: a fresh run")
     checkpoint_every: Count = Field(description="rounds between checkpoints")
     sentences_shown: Annotated[int, Field(ge=0)] = Field(
         description="held-out sentences read side by side at the end"

@@ -8,7 +8,9 @@ import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
+from server.checkpoints import ResumeRefused
 from server.federation import run_federation
 from server.roll_call import RollCallError
 from speech.errors import SpeechError
@@ -26,6 +28,6 @@ def main(grid: Grid, context: Context) -> None:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     try:
         run_federation(grid, RunConfig.from_flat(context.run_config), run_id=str(context.run_id))
-    except (ConfigError, SpeechError, RollCallError) as error:
+    except (ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError) as error:
         print(f"\nmurmuration: {error}\n", flush=True)
         raise

@@ -1,41 +1,156 @@
-"""Checkpoints of a federation: the released model and the server optimiser's state.
+"""What a checkpoint of a federation is: the one module that knows its format.
 
-One safetensors file, written beside its final name and renamed, so that a crash leaves the old one
-whole. It never holds a noise key, and nothing in it is older than its ledger entry.
+One safetensors file: the tensors of the strategy (the model vector, the optimiser's state) and, as metadata,
+the round after which they stood, what they belong to, the stamp `privacy` of its model, and the head of the
+privacy ledger at that time. The schedule's position is the round, and the optimiser counts its own steps.
+
+Guarantee: a path holds a whole checkpoint or nothing (temporary file, fsync, rename, fsync of the folder);
+nothing in it is older than its ledger entry; no noise key is ever in it.
 """
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-FORMAT = "murmuration-federation-1"
+from privacy import PrivacyPlan
+from recipes import RunConfig
+
+FORMAT = "murmuration-federation-2"
+UNFINISHED = ".partial"
+
+MAY_CHANGE = (
+    *("run.", "corpus.path", "model.seed", "privacy.extrapolate-"),
+    *("training.evaluate-every", "training.min-nodes", "training.wait-seconds"),
+    "training.round-deadline-seconds",
+)
+"""Keys of the recipe (or their beginnings) that a resumed run may set anew: they change neither what is
+learnt from whom nor what is promised. The data set and the model are compared by themselves."""
 
 
-def save_checkpoint(
-    path: Path,
-    *,
-    vector: Tensor,
-    optimiser: dict[str, Tensor],
-    round_number: int,
-    layout: str,
-    preset: str,
-    privacy: str,
-) -> None:
-    """Write vector (d,), optimiser state and what they belong to, atomically."""
-    tensors = {"vector": vector, **{f"optimiser.{name}": value for name, value in optimiser.items()}}
+class ResumeRefused(RuntimeError):
+    """A run cannot be resumed as asked; the message names every difference and the remedy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """What a checkpoint belongs to; a run may go on from it only if all of this is the same."""
+
+    preset: str
+    layout: str
+    dataset: str
+    plan: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, config: RunConfig, plan: PrivacyPlan, layout: str, dataset: str) -> Identity:
+        """The identity of a run of `config`; `layout` and `dataset` are digests."""
+        return cls(
+            preset=config.model.preset,
+            layout=layout,
+            dataset=dataset,
+            plan=json.loads(json.dumps(asdict(plan))),  # as it will come back from the file
+            recipe=fixed_settings(config),
+        )
+
+    def differences(self, now: Identity) -> list[str]:
+        """What is not the same `now`, in words: the name, what it was and what it is."""
+        return [
+            *_compare("", {"model preset": self.preset}, {"model preset": now.preset}),
+            *_compare("", {"model layout": self.layout}, {"model layout": now.layout}),
+            *_compare("", {"data set": self.dataset}, {"data set": now.dataset}),
+            *_compare("plan: ", self.plan, now.plan),
+            *recipe_differences(self.recipe, now.recipe),
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A federation as it stood after a round."""
+
+    round_number: int
+    identity: Identity
+    ledger_head: str
+    tensors: Mapping[str, Tensor]
+    privacy: str
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` atomically and durably."""
     metadata = {
         "format": FORMAT,
-        "round": str(round_number),
-        "layout": layout,
-        "preset": preset,
-        "privacy": privacy,
+        "round": str(checkpoint.round_number),
+        "ledger_head": checkpoint.ledger_head,
+        "privacy": checkpoint.privacy,
+        "identity": json.dumps(asdict(checkpoint.identity), sort_keys=True),
     }
-    unfinished = path.with_suffix(".partial")
-    save_file(tensors, unfinished, metadata)
-    with unfinished.open("rb") as file:
-        os.fsync(file.fileno())
+    unfinished = path.with_suffix(UNFINISHED)
+    save_file(dict(checkpoint.tensors), unfinished, metadata)
+    _sync(unfinished)
     unfinished.replace(path)
+    _sync(path.parent)
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises
+    ------
+    ResumeRefused
+        If the file is damaged or of another format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ResumeRefused(
+            f"checkpoint {path} cannot be read ({error}); delete it to resume from the one before it "
+            "(the rounds in between stay spent)"
+        ) from None
+    if metadata.get("format") != FORMAT:
+        raise ResumeRefused(
+            f"checkpoint {path} is of format {metadata.get('format')!r}, this release reads {FORMAT!r}: "
+            "resume with the release that wrote it, or start a fresh run"
+        )
+    return Checkpoint(
+        round_number=int(metadata["round"]),
+        identity=Identity(**json.loads(metadata["identity"])),
+        ledger_head=metadata["ledger_head"],
+        tensors=tensors,
+        privacy=metadata["privacy"],
+    )
+
+
+def fixed_settings(config: RunConfig) -> dict[str, Any]:
+    """The settings of a recipe that a resumed run must keep."""
+    return {key: value for key, value in config.to_flat().items() if not key.startswith(MAY_CHANGE)}
+
+
+def recipe_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings that are not the same."""
+    return _compare("", then, now)
+
+
+def _compare(what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{what}{key} was {then.get(key, 'not known')!r} and is now {now.get(key, 'not known')!r}"
+        for key in dict.fromkeys([*then, *now])
+        if then.get(key) != now.get(key)
+    ]
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,29 +7,32 @@ and shown. What a run has released so far is on disk at every moment.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
 
-from flwr.app import ArrayRecord
 from flwr.serverapp import Grid as FlowerGrid
 
-from privacy import BudgetExhausted, Ledger, PrivacyPlan, epsilon
+from privacy import BudgetExhausted, PrivacyPlan, epsilon
 from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
-from server.checkpoints import save_checkpoint
+from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
+from server.ledgers import Account
 from server.live_table import Row
+from server.metrics import as_metrics
 from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
+from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
 from server.summary import summarise
 from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
-from strategies import DPFedOpt, StreamingGrid, bind
+from strategies import DPFedOpt, StreamingGrid, bind, run_rounds
 from strategies.scaffold import Scaffold
+from strategies.state import load_state, state_of
 
 MESSAGES_UNDER_WAY = 64
 
@@ -39,16 +42,18 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
 
     Raises
     ------
-    ConfigError, SpeechError, RollCallError
-        If the run cannot start; nothing has been drawn or spent then.
+    ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError
+        If the run cannot start, or cannot go on; nothing has been drawn or spent then.
     """
-    model = starting_model(config.model)
+    interrupted = Interrupted.find(config)
+    model = interrupted.seed_model() if interrupted else starting_model(config.model)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
     roll = call_roll(streaming, config.training)
     plan = make_plan(config, roll.roster.population)
-    federation = Federation.prepare(config, model, held_out, roll, plan, run_id)
-    return federation.run(streaming)
+    federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
+    with federation.strategy.ledger:
+        return federation.run(streaming)
 
 
 @dataclass(kw_only=True)
@@ -61,9 +66,13 @@ class Federation:
     held_out: HeldOut
     folder: RunFolder
     extrapolated: PrivacyPlan
+    account: Account
+    identity: Identity
+    interrupted: Interrupted | None
     skipped: int
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
+    rounds_done: int = 0
     stopped_because: str = ""
     started: float = 0.0
     round_started: float = 0.0
@@ -77,12 +86,14 @@ class Federation:
         roll: RollCall,
         plan: PrivacyPlan,
         run_id: str,
+        interrupted: Interrupted | None = None,
     ) -> Federation:
-        """Make the run folder and everything that a round needs."""
+        """Make the run folder, or reopen that of the interrupted run, and all that a round needs."""
         layout, vector = bind(model)
         bounds, grid = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
-        folder = RunFolder.create(config, run_id)
+        identity = Identity.of(config, plan, layout.digest, roll.dataset)
+        folder, ledger = open_run(config, identity, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
@@ -91,11 +102,11 @@ class Federation:
             grid=grid,
             roster=roll.roster,
             optimiser=optimiser,
-            ledger=Ledger.open(folder.ledger),
+            ledger=ledger,
             learning_rate=config.server.learning_rate,
             schedule=schedule,
-            run_id=run_id,
-            dataset=roll.dataset,
+            run_id=folder.path.name,
+            dataset=config.privacy.people or roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
             on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
             noise=make_noise(plan, config.privacy.noise_shape),
@@ -111,98 +122,118 @@ class Federation:
             held_out=held_out,
             folder=folder,
             extrapolated=extrapolated,
+            account=Account(ledger=ledger, people=strategy.dataset, run=strategy.run_id),
+            identity=identity,
+            interrupted=interrupted,
             skipped=roll.skipped,
         )
 
     def run(self, grid: StreamingGrid) -> Path:
-        """All rounds, then the summary."""
-        self._save_model(self.folder.seed)
-        self._announce()
+        """All rounds that are left, then the summary."""
         self.started = self.round_started = time.monotonic()
+        self._begin()
         try:
-            self.strategy.start(
+            run_rounds(
+                self.strategy,
                 grid,
-                self.strategy.arrays(),
-                num_rounds=self.config.training.rounds,
-                timeout=self.config.training.round_deadline_seconds,
-                evaluate_fn=self._after_round,
+                first=self.rounds_done + 1,
+                last=self.config.training.rounds,
+                timeout_seconds=self.config.training.round_deadline_seconds,
+                after_round=self._after_round,
             )
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
         self._finish()
         return self.folder.path
 
-    # --- Hooks ------------------------------------------------------------------------------------
+    # --- Before, between and after the rounds ------------------------------------------------------
 
-    def _after_round(self, round_number: int, arrays: ArrayRecord) -> None:
-        """Flower calls this with 0 before the first round and after each round."""
-        if round_number:
-            self._file_model(round_number)
-        reading = self._read_if_due(round_number)
-        self._show(round_number, reading)
+    def _begin(self) -> None:
+        """The seed model, and in a resumed run what its checkpoint holds, are read, filed and shown."""
+        self._announce()
+        self.seed_reading = self.last_reading = self.held_out.read_by(self.model)
+        if self.interrupted is None:
+            self._save_model(self.folder.seed)
+            self._save_checkpoint()
+        else:
+            self.rounds_done = self.interrupted.checkpoint.round_number
+            load_state(self.strategy, self.interrupted.checkpoint.tensors)
+            self.last_reading = self.held_out.read_by(self.model)
+        self._show(self.last_reading)
+
+    def _after_round(self, round_number: int) -> None:
+        self.rounds_done = round_number
+        last = round_number == self.config.training.rounds
+        if last or round_number % self.config.run.checkpoint_every == 0:
+            self._file_model()
+        self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
         self.round_started = time.monotonic()
 
-    def _file_model(self, round_number: int) -> None:
-        every = self.config.run.checkpoint_every
-        if round_number % every and round_number != self.config.training.rounds:
-            return
-        save_checkpoint(
-            self.folder.checkpoint(round_number),
-            vector=self.strategy.vector,
-            optimiser=self.strategy.optimiser.state_dict(),
-            round_number=round_number,
-            layout=self.strategy.layout.digest,
-            preset=self.config.model.preset,
-            privacy=self.strategy.plan.stamp,
-        )
-        self.folder.drop_old_checkpoints()
+    def _file_model(self) -> None:
+        self._save_checkpoint()
         self._save_model(self.folder.model)
 
-    def _read_if_due(self, round_number: int) -> Evaluation | None:
-        last = round_number == self.config.training.rounds
-        if round_number % self.config.training.evaluate_every and not last:
-            return None
-        reading = self.held_out.read_by(self.model)
-        self.seed_reading = self.seed_reading or reading
-        self.last_reading = reading
-        return reading
+    def _save_checkpoint(self) -> None:
+        checkpoint = Checkpoint(
+            round_number=self.rounds_done,
+            identity=self.identity,
+            ledger_head=self.strategy.ledger.head,
+            tensors=state_of(self.strategy),
+            privacy=self.strategy.plan.stamp,
+        )
+        save_checkpoint(self.folder.checkpoint(self.rounds_done), checkpoint)
+        self.folder.drop_old_checkpoints()
 
-    def _show(self, round_number: int, reading: Evaluation | None) -> None:
-        plan = self.strategy.plan
-        spent = self.strategy.ledger.releases(self.strategy.dataset)
+    def _read(self) -> Evaluation:
+        self.last_reading = self.held_out.read_by(self.model)
+        return self.last_reading
+
+    def _show(self, reading: Evaluation | None) -> None:
+        account, delta = self.account, self.strategy.plan.delta
+        released = max(account.releases, self.rounds_done)
+        people = epsilon(account.everything, delta, pld=False).value
         row = Row(
-            report=self.strategy.last_report if round_number else None,
+            report=self.strategy.last_report,
+            round_number=self.rounds_done,
             loss=reading.loss if reading else nan,
             wer=reading.wer if reading else nan,
             cer=reading.cer if reading else nan,
             seconds=time.monotonic() - self.round_started,
-            epsilon_run=epsilon(spent, plan.delta, pld=False).value,
-            epsilon_extrapolated=self.extrapolated.epsilon(round_number, pld=False).value,
+            epsilon_run=epsilon(account.own, delta, pld=False).value,
+            epsilon_extrapolated=self.extrapolated.epsilon(released, pld=False).value,
+            epsilon_people=people if account.others else None,
         )
         print(live_table.line(row), flush=True)
-        self.folder.append_metrics({**_as_metrics(round_number, row), "privacy": plan.stamp})
-
-    # --- Before and after -------------------------------------------------------------------------
+        resumed = {"resumed": True} if self.interrupted and self.strategy.last_report is None else {}
+        self.folder.append_metrics({**as_metrics(row), **resumed, "privacy": self.strategy.plan.stamp})
 
     def _announce(self) -> None:
         strategy = self.strategy
-        print(
-            f"\nMurmuration: {len(strategy.roster.nodes)} nodes hold {strategy.plan.population} "
-            f"speakers; {self.config.model.preset} model, {strategy.layout.size:,} parameters in "
-            f"{len(strategy.layout)} tensors, {self.config.privacy.clip_rule!r} clip bounds\n"
-            f"run folder: {self.folder.path}\n\n"
-            f"{live_table.heading(strategy.plan, self.extrapolated, len(self.held_out.speakers))}",
-            flush=True,
+        model = f"{self.config.model.preset} model, {strategy.layout.size:,} parameters in "
+        opening = live_table.opening(
+            nodes=len(strategy.roster.nodes),
+            speakers=strategy.plan.population,
+            model=f"{model}{len(strategy.layout)} tensors, {self.config.privacy.clip_rule!r} clip bounds",
+            folder=self.folder.path,
+            resumed_after=self._resumed_after(),
         )
+        held_out, others = len(self.held_out.speakers), self.account.others
+        print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
+
+    def _resumed_after(self) -> int | None:
+        return self.interrupted.checkpoint.round_number if self.interrupted else None
 
     def _finish(self) -> None:
-        self._save_model(self.folder.model)
+        self._file_model()
         if self.last_reading is None or self.seed_reading is None:
             return
+        if self.stopped_because:
+            self._read()  # the table's last reading may be some rounds old
         text = summarise(
             plan=self.strategy.plan,
-            rounds=self.strategy.last_report.round_number if self.strategy.last_report else 0,
-            spent=self.strategy.ledger.releases(self.strategy.dataset),
+            rounds=self.rounds_done,
+            account=self.account,
+            synthetic=self.config.corpus.kind == "embedded",
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,
@@ -215,6 +246,7 @@ class Federation:
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
             raw_metrics=self.config.run.raw_metrics,
+            resumed_after=self._resumed_after(),
         )
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
@@ -225,21 +257,3 @@ class Federation:
             "privacy": self.strategy.plan.stamp,
         }
         save_model(path, self.model, self.config.model.preset, extra)
-
-
-def _as_metrics(round_number: int, row: Row) -> dict[str, float | int | str | None]:
-    metrics = {
-        "round": round_number,
-        "loss": row.loss,
-        "wer": row.wer,
-        "cer": row.cer,
-        "seconds": row.seconds,
-        "epsilon_rdp_this_run": row.epsilon_run,
-        "epsilon_rdp_extrapolated": row.epsilon_extrapolated,
-    }
-    if row.report is None:
-        return metrics
-    report = asdict(row.report)
-    statistics = report.pop("statistics")
-    report["dropped"] = [asdict(drop) for drop in row.report.dropped]
-    return {**report, **{f"{name}_noised": value for name, value in statistics.items()}, **metrics}

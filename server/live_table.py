@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from privacy import PrivacyPlan
 from strategies import RoundReport
 
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 12)
 TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
+PEOPLE = "eps (people)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +25,26 @@ class Row:
     seconds: float
     epsilon_run: float
     epsilon_extrapolated: float
+    epsilon_people: float | None = None
+    round_number: int = 0
 
 
-def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int) -> str:
-    """What the columns mean, then the column titles."""
+def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_after: int | None) -> str:
+    """Who is there, what is trained, where it goes, and after which round it goes on."""
+    resumed = "" if resumed_after is None else f"resumed after round {resumed_after}\n"
+    return (
+        f"\nMurmuration: {nodes} nodes hold {speakers} speakers; {model}\nrun folder: {folder}\n{resumed}\n"
+    )
+
+
+def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int, earlier: int = 0) -> str:
+    """What the columns mean, then the column titles; `earlier` releases of other runs add a column."""
+    of_people = (
+        [f"{PEOPLE}: this run and {earlier:,} releases of earlier runs on the same people, together"]
+        if earlier
+        else []
+    )
+    titles = "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True))
     return "\n".join(
         [
             *warning(plan),
@@ -36,9 +54,10 @@ def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int
             f"{plan.cohort:g}, delta {plan.delta:g}",
             f"eps (extrap.): the same noise on the mean, if the population were "
             f"{extrapolated.population:,} and the cohort {extrapolated.cohort:,.0f}; not this run",
-            f"both: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
+            *of_people,
+            f"all: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
             "",
-            "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True)),
+            titles + (f"  {PEOPLE}" if earlier else ""),
         ]
     )
 
@@ -55,7 +74,7 @@ def line(row: Row) -> str:
     """One round."""
     report = row.report
     cells = (
-        str(report.round_number if report else 0),
+        str(report.round_number if report else row.round_number),
         str(report.drawn) if report else "-",
         _number(row.loss, ".3f"),
         _number(100 * row.wer, ".1f"),
@@ -66,6 +85,8 @@ def line(row: Row) -> str:
         epsilon_text(row.epsilon_extrapolated),
     )
     text = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    if row.epsilon_people is not None:
+        text += "  " + epsilon_text(row.epsilon_people).rjust(len(PEOPLE))
     for drop in report.dropped if report else ():
         text += f"\n       node {drop.node} left out: {drop.reason}"
     return text

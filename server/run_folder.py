@@ -1,8 +1,10 @@
 """The run folder: everything that a run leaves behind, and `latest`, which points at the newest.
 
 config.toml       the resolved configuration
-ledger.jsonl      the privacy ledger: what was spent, before it was released
-metrics.jsonl     one line per evaluated round
+ledger.jsonl      the privacy ledger of these people (a link, see server/ledgers.py): what was spent, before
+                  it was released; the entries of this run carry the folder's name
+metrics.jsonl     one line per round; a line with "resumed": true begins what a resumed run added, and takes
+                  the place of all lines before it of the same or a later round
 checkpoints/      the last two checkpoints
 seed.safetensors  the model that the run started from
 model.safetensors the newest released model
@@ -22,6 +24,7 @@ from typing import Any
 import tomli_w
 
 from recipes import ConfigError, RunConfig, resolve
+from server.checkpoints import UNFINISHED
 from strategies.raw_metrics import RawMetrics
 
 NOT_PRIVATE = (
@@ -59,6 +62,19 @@ class RunFolder:
             ) from error
         return cls(path)
 
+    def reopen(self) -> RunFolder:
+        """Go on in this folder: mend what a crash may have torn, and let `latest` point at it."""
+        for unfinished in (self.path / "checkpoints").glob(f"*{UNFINISHED}"):
+            unfinished.unlink()
+        _cut_torn_line(self.metrics)
+        _point(self.path.parent / "latest", self.path)
+        return self
+
+    @property
+    def metrics(self) -> Path:
+        """The lines of all rounds."""
+        return self.path / "metrics.jsonl"
+
     @property
     def ledger(self) -> Path:
         """The privacy ledger."""
@@ -78,9 +94,14 @@ class RunFolder:
         """Where the checkpoint of a round goes."""
         return self.path / "checkpoints" / f"round-{round_number:06d}.safetensors"
 
+    def newest_checkpoint(self) -> Path | None:
+        """The checkpoint of the latest round, or None before the first."""
+        found = self._checkpoints()
+        return found[-1] if found else None
+
     def drop_old_checkpoints(self, keep: int = 2) -> None:
         """Delete all but the newest `keep` checkpoints."""
-        for old in sorted((self.path / "checkpoints").glob("round-*.safetensors"))[:-keep]:
+        for old in self._checkpoints()[:-keep]:
             old.unlink()
 
     @property
@@ -96,7 +117,10 @@ class RunFolder:
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
-        _append(self.path / "metrics.jsonl", metrics)
+        _append(self.metrics, metrics)
+
+    def _checkpoints(self) -> list[Path]:
+        return sorted((self.path / "checkpoints").glob("round-*.safetensors"))
 
     def write_summary(self, text: str) -> None:
         """Write summary.txt."""
@@ -109,6 +133,12 @@ def _point(link: Path, target: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target.name)
     fresh.replace(link)
+
+
+def _cut_torn_line(path: Path) -> None:
+    """Drop a last line that a crash left without its end."""
+    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
+        os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _plain(value: Any) -> Any:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from privacy import Epsilon, PrivacyPlan, Release, epsilon
+from privacy import Epsilon, PrivacyPlan, epsilon
 from server.evaluation import Reading
+from server.ledgers import Account
 from server.live_table import epsilon_text, warning
 from speech.evaluation import Evaluation
 
@@ -19,7 +20,8 @@ def summarise(
     *,
     plan: PrivacyPlan,
     rounds: int,
-    spent: Sequence[Release],
+    account: Account,
+    synthetic: bool,
     extrapolated: PrivacyPlan,
     seed: Evaluation,
     final: Evaluation,
@@ -32,13 +34,17 @@ def summarise(
     seconds: float,
     folder: Path,
     raw_metrics: bool = False,
+    resumed_after: int | None = None,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
+    released = max(rounds, account.releases)  # a round that was made anew was released twice
     parts = [
         _sentences(sentences),
         _learnt(seed, final, rounds, seconds),
         _stopped(stopped_because),
-        _price(plan, epsilon(spent, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
+        _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
+        _of_people(account, plan.delta, synthetic),
+        _resumed(resumed_after),
         _caveats(failures, skipped, skipped_held_out, heard_in_training),
         RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
@@ -84,6 +90,27 @@ def _epsilons(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagi
         f"extrapolated, not this run (same sigma_DP): population {extrapolated.population:,}, "
         f"cohort {extrapolated.cohort:,.0f}, noise multiplier {extrapolated.noise_multiplier:.4g}: "
         f"epsilon {_both(imagined)}"
+    )
+
+
+def _of_people(account: Account, delta: float, synthetic: bool) -> str:
+    """What other runs on the same people add; on the first run, only where they will be counted."""
+    who = "these synthetic speakers" if synthetic else "these people"
+    if not account.others:
+        return f"runs on {who} add up in one ledger: {account.ledger.path}"
+    return (
+        f"privacy of {who} over all runs, with {account.others:,} releases of other runs on them: "
+        f"epsilon {_both(epsilon(account.everything, delta))}\n"
+        f"ledger of all runs: {account.ledger.path}"
+    )
+
+
+def _resumed(after: int | None) -> str:
+    if after is None:
+        return ""
+    return (
+        f"note: resumed after round {after}; the time is since then, and releases of rounds that were not "
+        "kept are counted as spent"
     )
 
 

@@ -4,6 +4,7 @@ from strategies.dp_fed_opt import DPFedOpt, RoundReport
 from strategies.named import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi
 from strategies.optimisers import Adam, ServerOptimiser
 from strategies.roster import Roster
+from strategies.rounds import run_rounds
 from strategies.streaming import StreamingGrid
 from strategies.vector import bind, bind_gradients
 
@@ -22,4 +23,5 @@ __all__ = [
     "StreamingGrid",
     "bind",
     "bind_gradients",
+    "run_rounds",
 ]

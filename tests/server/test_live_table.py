@@ -74,3 +74,17 @@ def test_a_run_without_privacy_says_so_first(change, why):
 )
 def test_epsilons_fit_their_column(value, text):
     assert epsilon_text(value) == text
+
+
+def test_other_runs_on_the_same_people_add_a_column():
+    extrapolated = PLAN.extrapolate(1_000_000, 1024.0)
+    assert "eps (people)" not in heading(PLAN, extrapolated, held_out_speakers=20)
+    text = heading(PLAN, extrapolated, held_out_speakers=20, earlier=7)
+    assert "eps (people): this run and 7 releases of earlier runs on the same people, together" in text
+    first = line(row(epsilon_people=23456.0)).splitlines()[0]
+    assert first.split()[-1] == "23,456"
+    assert len(first) == len(text.splitlines()[-1])
+
+
+def test_the_row_of_a_resumed_run_names_its_round():
+    assert line(row(report=None, round_number=7)).split()[:2] == ["7", "-"]

@@ -1,0 +1,173 @@
+"""`murmur ledger`: what has been spent on whose data, and whether the record is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.composing import default_config, read_recipe
+from recipes import ConfigError, resolve
+from recipes.run_config import RunConfig
+from server.checkpoints import ResumeRefused, load_checkpoint
+from server.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from privacy import LedgerEntry, Release
+
+app = typer.Typer(no_args_is_help=True, help="Show or verify a privacy ledger.")
+
+LATEST = "runs/latest"
+PLACE = "A ledger, or a run folder; by default that of the newest run."
+
+
+@dataclass(frozen=True)
+class Place:
+    """A ledger file, and the run folder through which it was named, if any."""
+
+    ledger: Path
+    folder: RunFolder | None
+
+    @classmethod
+    def of(cls, path: Path | None) -> Place:
+        """From a ledger file or a run folder; a relative path counts from here, then from home.
+
+        Raises `ConfigError` if there is neither.
+        """
+        chosen = path or Path(LATEST)
+        found = chosen if path and chosen.exists() else resolve(chosen)
+        if found.is_dir():
+            folder = RunFolder(found.resolve())
+            return cls._existing(folder.ledger, folder)
+        return cls._existing(found, None)
+
+    @classmethod
+    def _existing(cls, ledger: Path, folder: RunFolder | None) -> Place:
+        if not ledger.is_file():
+            raise ConfigError(f"there is no ledger {ledger}: give a ledger file or a run folder")
+        return cls(ledger.resolve(), folder)
+
+    def delta(self) -> float:
+        """The delta of the run's recipe, else the default one."""
+        flat = default_config()
+        if self.folder is not None:
+            flat.update(read_recipe(self.folder.path / "config.toml"))
+        return RunConfig.from_flat(flat).privacy.delta
+
+
+@app.command("show")
+def show(
+    path: Annotated[Path | None, typer.Argument(help=PLACE)] = None,
+    run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder.")] = None,
+    delta: Annotated[float | None, typer.Option(help="By default that of the run's recipe.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Entries, and epsilon by RDP and PLD for each data set and each run on it."""
+    from privacy import LedgerCorrupt, read_ledger
+
+    try:
+        if path and run:
+            raise ConfigError("give a path or --run, not both")
+        place = Place.of(run or path)
+        chosen = place.delta() if delta is None else delta
+        answer = answer_of(read_ledger(place.ledger), chosen)
+    except (ValueError, LedgerCorrupt) as error:
+        typer.echo(f"murmur ledger show: {error}", err=True)
+        raise typer.Exit(1 if isinstance(error, LedgerCorrupt) else 2) from None
+    answer = {"ledger": str(place.ledger), **answer}
+    typer.echo(json.dumps(answer, allow_nan=False) if as_json else _text(answer))
+
+
+@app.command("verify")
+def verify(path: Annotated[Path | None, typer.Argument(help=PLACE)] = None) -> None:
+    """Check the chain of a ledger; of a run folder, also that nothing its checkpoint saw is gone."""
+    from privacy import LedgerCorrupt
+
+    try:
+        typer.echo(verified(Place.of(path)))
+    except (ConfigError, LedgerCorrupt, ResumeRefused) as error:
+        typer.echo(f"murmur ledger verify: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def verified(place: Place) -> str:
+    """What could be verified, in a sentence.
+
+    Raises `LedgerCorrupt` naming the line, or `ResumeRefused` for a checkpoint that cannot be read.
+    """
+    from privacy import LedgerCorrupt, read_ledger
+    from privacy.ledger import contains_head
+
+    entries = read_ledger(place.ledger)
+    said = f"{place.ledger}: {len(entries)} entries, the chain is whole"
+    newest = place.folder.newest_checkpoint() if place.folder else None
+    if newest is None:
+        return f"{said} (entries cut off at the end show only beside a checkpoint: give a run folder)"
+    if not contains_head(entries, load_checkpoint(newest).ledger_head):
+        raise LedgerCorrupt(
+            f"{place.ledger}: the chain ends with line {len(entries)}, but checkpoint {newest} saw an entry "
+            "that is not in it: entries were cut off at the end, or it is another ledger"
+        )
+    return f"{said} and holds all that {newest.name} saw"
+
+
+def answer_of(entries: Sequence[LedgerEntry], delta: float) -> dict[str, Any]:
+    """Entries and totals in plain values, fit for JSON; an infinite epsilon is None.
+
+    Raises `ValueError` for a delta out of range.
+    """
+    from privacy import ledger_releases
+
+    def total(dataset: str, run: str | None = None) -> dict[str, Any]:
+        return _total(ledger_releases(entries, dataset, run), delta)
+
+    datasets = []
+    for dataset in dict.fromkeys(entry.dataset for entry in entries):
+        runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == dataset)
+        of_runs = [{"run": run, **total(dataset, run)} for run in runs]
+        datasets.append({"dataset": dataset, **total(dataset), "runs": of_runs})
+    return {"delta": delta, "datasets": datasets, "entries": [_plain(entry) for entry in entries]}
+
+
+def _total(releases: Iterable[Release], delta: float) -> dict[str, Any]:
+    from privacy import epsilon
+    from privacy.plan import describe_epsilon
+
+    releases = tuple(releases)
+    count = sum(release.count for release in releases)
+    return {"releases": count, **describe_epsilon(epsilon(releases, delta))}
+
+
+def _plain(entry: LedgerEntry) -> dict[str, Any]:
+    fields = json.loads(entry.line())
+    return {name: fields[name] for name in ("sequence", "time_utc", "dataset", "run", "round", "release")}
+
+
+def _text(answer: dict[str, Any]) -> str:
+    lines = [f"{answer['ledger']}: {len(answer['entries'])} entries, epsilon at delta {answer['delta']:g}"]
+    for dataset in answer["datasets"]:
+        lines += ["", f"data set {dataset['dataset']}: {_spent(dataset)}"]
+        lines += [f"  run {run['run']}: {_spent(run)}" for run in dataset["runs"]]
+        lines += [_entry(entry) for entry in answer["entries"] if entry["dataset"] == dataset["dataset"]]
+    return "\n".join(lines)
+
+
+def _spent(total: dict[str, Any]) -> str:
+    bounds = total["epsilon"]
+    return (
+        f"{total['releases']} releases, epsilon {_number(total['claim'])} (by {total['accountant']}; "
+        f"RDP {_number(bounds['rdp'])}, PLD {_number(bounds['pld'])})"
+    )
+
+
+def _entry(entry: dict[str, Any]) -> str:
+    release = ", ".join(f"{name} {value}" for name, value in entry["release"].items())
+    return f"    {entry['time_utc']}  run {entry['run']}  round {entry['round']}  {release}"
+
+
+def _number(value: float | None) -> str:
+    return "infinite" if value is None else f"{value:,.6g}"

@@ -1,0 +1,38 @@
+"""What `murmur run` decides before anything starts; whole runs are in tests/test_simulation.py."""
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.run import check, recipe_of_run
+from server.checkpoints import ResumeRefused
+from tests.corpora import make_corpus
+from tests.server.in_process import federate, recipe
+
+
+@pytest.fixture
+def folder(tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", {"train": 5, "test": 1}, utterances=1)
+    return federate(recipe(corpus, **{"training.rounds": 1, "server.beta1": 0.5}))
+
+
+def test_a_run_is_resumed_by_its_own_recipe(folder, monkeypatch):
+    by_name = recipe_of_run("latest", {})
+    assert by_name["server.beta1"] == 0.5
+    assert by_name["run.resume"] == str(folder)
+    assert check(by_name).run.resume == str(folder)
+    monkeypatch.chdir(folder.parent)
+    assert recipe_of_run(folder.name, {}) == by_name  # a path counts from here, as a person types it
+
+
+def test_a_resumed_run_that_would_be_another_is_refused_before_anything_starts(folder):
+    done = CliRunner().invoke(app, ["run", "--resume", str(folder), "--set", "server.beta1=0.6"])
+    assert done.exit_code == 2
+    assert "server.beta1 was 0.5 and is now 0.6" in done.stderr
+
+
+def test_no_run_to_resume_is_said(folder):
+    done = CliRunner().invoke(app, ["run", "--resume", "runs/none"])
+    assert (done.exit_code, "there is no run folder" in done.stderr) == (2, True)
+    with pytest.raises(ResumeRefused):
+        recipe_of_run("latest", {"run.folder": "elsewhere"})

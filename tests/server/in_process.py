@@ -1,0 +1,56 @@
+"""A whole federation in one process: the real server, and nodes that answer at once.
+
+The nodes hold silent speakers, whose updates are zero: what a round releases is then its noise alone, and
+with a plain step on the server the models that the nodes see differ by exactly that.
+"""
+
+import torch
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+
+from cli.composing import default_config
+from recipes import RunConfig
+from server.federation import run_federation
+from strategies.protocol import VERSION, Task
+from tests.strategies.federation import answer_to
+from tests.strategies.flower import FakeGrid
+
+SPEAKERS = (3, 2)
+
+
+def recipe(corpus, **changes) -> RunConfig:
+    return RunConfig.from_flat(
+        {
+            **default_config(),
+            "corpus.kind": "manifest",
+            "corpus.path": str(corpus),
+            "model.seed": "random",
+            "training.rounds": 4,
+            "training.cohort": 2.0,
+            "privacy.noise-multiplier": 1.0,
+            "privacy.delta": 1e-6,
+            **changes,
+        }
+    )
+
+
+def silent_speakers(speakers, dataset="people", saw=None):
+    """A node; `saw` is called with the round and the model of every task."""
+
+    def node(message: Message) -> RecordDict:
+        if message.metadata.message_type == MessageType.QUERY:
+            answer = {"version": VERSION, "speakers": speakers, "dataset": dataset, "skipped": 0}
+            return RecordDict({"answer": ConfigRecord(answer)})
+        task, vector = Task.from_message(message)
+        if saw:
+            saw(task.round_number, vector)
+        return answer_to(task, lambda number: torch.zeros(vector.numel())).to_record()
+
+    return node
+
+
+def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1"):
+    """Run `config` to its end; returns the run folder."""
+    nodes = {
+        number: silent_speakers(speakers, dataset, saw) for number, speakers in enumerate(SPEAKERS, start=1)
+    }
+    return run_federation(FakeGrid(nodes), config, run_id=run_id)
