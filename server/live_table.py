@@ -9,7 +9,7 @@ from pathlib import Path
 from privacy import PrivacyPlan
 from strategies import RoundReport
 
-WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 12)
+WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 13)
 TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
 PEOPLE = "eps (people)"
 
