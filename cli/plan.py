@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ class Question:
     delta: float
     extrapolate_population: int | None
     extrapolate_cohort: float | None
+    order: float | None = None
 
     def __post_init__(self) -> None:
         by_cohort = self.population is not None and self.cohort is not None
@@ -40,6 +42,8 @@ class Question:
             raise ValueError("--extrapolate-population and --extrapolate-cohort go together")
         if self.extrapolate_cohort is not None and not by_cohort:
             raise ValueError("to extrapolate, give --population and --cohort: sigma_DP is z / cohort")
+        if self.order is not None and not 1 < self.order < math.inf:
+            raise ValueError(f"--order must be above 1 and finite, got {self.order!r}")
 
 
 def plan(
@@ -61,6 +65,9 @@ def plan(
         typer.Option(help="Also say what the same sigma_DP would give with this many speakers ..."),
     ] = None,
     extrapolate_cohort: Annotated[float | None, typer.Option(help="... and this cohort.")] = None,
+    order: Annotated[
+        float | None, typer.Option(help="Also say epsilon by RDP at this one Renyi order, as papers do.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Epsilon of a run, or the noise it needs, by RDP and PLD."""
@@ -76,6 +83,7 @@ def plan(
                 delta=delta,
                 extrapolate_population=extrapolate_population,
                 extrapolate_cohort=extrapolate_cohort,
+                order=order,
             )
         )
     except ValueError as error:
@@ -91,13 +99,30 @@ def answer_of(question: Question) -> dict[str, Any]:
         ValueError: for a value out of range, or an epsilon that no noise can meet.
     """
     if question.sampling_rate is not None:
-        return {**_of_rate(question, question.sampling_rate), "noise_convention": NOISE_CONVENTION}
+        answer = {**_of_rate(question, question.sampling_rate), "noise_convention": NOISE_CONVENTION}
+        return {**answer, **_at_order(question, answer)}
     made = _plan_of(question)
-    answer: dict[str, Any] = {**made.describe(), "noise_convention": NOISE_CONVENTION}
+    answer = {**made.describe(), "noise_convention": NOISE_CONVENTION}
+    answer |= _at_order(question, answer)
     if question.extrapolate_population is not None and question.extrapolate_cohort is not None:
         there = made.extrapolate(question.extrapolate_population, question.extrapolate_cohort)
         answer["extrapolated"] = there.describe()
     return answer
+
+
+def _at_order(question: Question, answer: dict[str, Any]) -> dict[str, float]:
+    """RDP at the one order that was asked for: what a table made with few orders would print."""
+    if question.order is None or not answer["noise_multiplier"]:
+        return {}
+    from privacy.accounting import Release, rdp_epsilon
+
+    run = Release(
+        sampling_rate=answer["sampling_rate"],
+        noise_multiplier=answer["noise_multiplier"],
+        count=question.rounds,
+    )
+    value, _ = rdp_epsilon([run], question.delta, (question.order,))
+    return {"rdp_at_order": value} if math.isfinite(value) else {}
 
 
 def _plan_of(question: Question) -> PrivacyPlan:
@@ -161,6 +186,7 @@ def _lines(answer: dict[str, Any]) -> list[str]:
             f"{_number(answer['claim'])}  by {answer['accountant']}, the smaller of two upper bounds",
         ),
         ("  by RDP", f"{_number(bounds['rdp'])}  at order {_number(bounds['order'])}"),
+        *([("  RDP as asked", _number(answer["rdp_at_order"]))] if "rdp_at_order" in answer else []),
         ("  by PLD", _number(bounds["pld"])),
         ("delta", f"{answer['delta']:g}"),
         ("noise multiplier", f"z = {answer['noise_multiplier']:.6g}  (std on the sum, in clip bounds C)"),

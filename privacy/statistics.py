@@ -51,9 +51,7 @@ TRAIN_LOSS = Statistic(name="train_loss", low=0.0, high=10.0)
 STATISTICS = (CLIPPED_SHARE, TRAIN_LOSS)
 
 
-def add_statistics_(
-    accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, grid: Grid
-) -> None:
+def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, grid: Grid) -> None:
     """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's last slice.
 
     Rounding is towards zero, so the slice's integer norm is at most its bound in grid steps.
@@ -66,9 +64,7 @@ def add_statistics_(
     accumulator[-len(STATISTICS) :] += torch.tensor(integers, dtype=accumulator.dtype)
 
 
-def read_statistics(
-    released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid
-) -> dict[str, float]:
+def read_statistics(released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid) -> dict[str, float]:
     """The noisy mean of each statistic over the `drawn` speakers of a round.
 
     Parameters
