@@ -7,7 +7,7 @@ an answer carries one sum of clipped, grid-rounded updates. Nothing about a sing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy.typing as npt
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from privacy import ClipBounds, Grid, ReplyRejected
 
 VERSION = 1
+Record = TypeVar("Record", ArrayRecord, ConfigRecord)
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -69,7 +70,7 @@ class Task:
         ValueError
             If the message speaks another version of this protocol.
         """
-        config = message.content.config_records["task"]
+        config = _record(message.content, "task", ConfigRecord)
         if config["version"] != VERSION:
             raise ValueError(
                 f"the server speaks protocol {config['version']}, this node {VERSION}: "
@@ -88,7 +89,7 @@ class Task:
             ),
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
         )
-        return task, unpack_vector(message.content.array_records["model"])
+        return task, unpack_vector(_record(message.content, "model", ArrayRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,11 +127,11 @@ class Answer:
         """
         if message.has_error():
             raise ReplyRejected(f"Flower error {message.error.code}: {message.error.reason}")
-        config = message.content.config_records.get("answer", ConfigRecord())
-        if "problem" in config:
-            raise ReplyRejected(f"the node reports: {config['problem']}")
         try:
-            sums = message.content.array_records["sum"]["integers"].numpy()
+            config = _record(message.content, "answer", ConfigRecord)
+            if "problem" in config:
+                raise ReplyRejected(f"the node reports: {config['problem']}")
+            sums = _record(message.content, "sum", ArrayRecord)["integers"].numpy()
             return cls(
                 round_number=int(config["round"]),
                 nonce=str(config["nonce"]),
@@ -138,6 +139,8 @@ class Answer:
                 count=int(config["count"]),
                 integers=torch.from_numpy(_writable(sums)),
             )
+        except ReplyRejected:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
 
@@ -145,6 +148,18 @@ class Answer:
 def problem(reason: str) -> RecordDict:
     """The content of a reply that says why there is no sum."""
     return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})
+
+
+def _record(content: RecordDict, name: str, kind: type[Record]) -> Record:
+    """A record by its name.
+
+    Not by `content.array_records`: Flower makes that a view with a reference back, a cycle that keeps the
+    whole content in memory until Python's collector happens to run, many replies later.
+    """
+    record = content[name]
+    if not isinstance(record, kind):
+        raise TypeError(f"record {name!r} is no {kind.__name__}")
+    return record
 
 
 def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -66,3 +69,17 @@ def test_another_version_of_the_protocol_is_refused():
     message.content["task"]["version"] = 99
     with pytest.raises(ValueError, match=r"protocol 99.*install the same release"):
         Task.from_message(message)
+
+
+def test_a_reply_is_let_go_without_the_garbage_collector():
+    """Flower's views of a record tie it into a cycle; replies would pile up between collections."""
+    content = answer_to(TASK, lambda number: torch.ones(LAYOUT.size)).to_record()
+    alive = weakref.ref(content)
+    gc.disable()
+    try:
+        reply = Message(content, reply_to=sent())
+        Answer.from_message(reply)
+        del content, reply
+        assert alive() is None
+    finally:
+        gc.enable()
