@@ -1,11 +1,11 @@
 """Gaussian noise that nobody can predict, rounded to whole grid steps and added to integer sums.
 
-The generator is AES-128 in counter mode under a key from ``os.urandom`` that lives only in this process's
+The generator is AES-256 in counter mode under a key from ``os.urandom`` that lives only in this process's
 memory: never returned, stored, pickled or seeded. Whoever knew the key could subtract the noise.
 
-Said honestly: it is the ziggurat sampler in float64 on a cryptographic stream, not an exact sampler. At
-2**20 steps per clip bound, each whole step covers some 2**32 points of the sampler's own lattice, a relative
-error of about 2**-32 per value.
+Said honestly: it is Box and Muller's formula in float64 on a cryptographic stream, not an exact sampler. At
+2**20 steps per clip bound, float64 places the border between two whole steps to about 2**-31 of a step: a
+relative error of that size per value.
 """
 
 import os
@@ -13,20 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import numpy as np
-import randomgen
 
+from privacy.normal_stream import NormalStream
 from privacy.validate import positive, whole
 
-_BLOCK = 1 << 14
+_BLOCK = 1 << 15
 _WORTH_A_THREAD = 1 << 20
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-
-def _fresh_generator() -> np.random.Generator:
-    """A generator of its own secret 128-bit key."""
-    return np.random.Generator(randomgen.AESCounter(key=int.from_bytes(os.urandom(16), "little")))
 
 
 class SecureGaussian:
@@ -45,7 +40,7 @@ class SecureGaussian:
 
     def __init__(self, threads: int | None = None) -> None:
         count = whole(1, threads=threads or os.cpu_count() or 1)
-        self._generators = [_fresh_generator() for _ in range(count)]
+        self._generators = [NormalStream() for _ in range(count)]
         self._process = os.getpid()
 
     def add_rounded_(self, sums: Integers, std_steps: float) -> None:
@@ -83,7 +78,7 @@ def _check(sums: Integers, std_steps: float) -> None:
         raise ValueError(f"Expected std_steps <= {_LARGEST_STD_STEPS:.3g}, got std_steps={std_steps!r}.")
 
 
-def _add(generator: np.random.Generator, sums: Integers, std_steps: float) -> None:
+def _add(generator: NormalStream, sums: Integers, std_steps: float) -> None:
     noise = np.empty(min(_BLOCK, sums.size))
     for start in range(0, sums.size, _BLOCK):
         part = noise[: min(_BLOCK, sums.size - start)]
