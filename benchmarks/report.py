@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,15 +19,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def best_seconds(work: Callable[[], object], repeats: int = 7) -> float:
-    """The shortest of some runs after one that warms up: the least disturbed by other processes."""
-    work()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+def best_seconds(works: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
+    """The shortest run of each, in turns: what disturbs the machine disturbs them alike."""
+    best = dict.fromkeys(works, float("inf"))
+    for repeat in range(repeats + 1):  # the first warms up
+        for name, work in works.items():
+            began = time.perf_counter()
+            work()
+            seconds = time.perf_counter() - began
+            best[name] = min(best[name], seconds) if repeat else float("inf")
+    return best
 
 
 def processor() -> str:
