@@ -43,7 +43,7 @@ def main(values: int = VALUES) -> None:
     write(
         Path(__file__).with_suffix(".md"),
         f"# Noise on {values:,} values\n\n{conditions()}\n\n{table(rows)}\n\n"
-        "`normal_` writes float32 from a generator that can be seeded. Ours draws float64 from AES-256 in\n"
+        "`normal_` writes float32 from a generator that can be seeded. Ours draws float64 from AES-128 in\n"
         "counter mode under a key that nobody sees, scales, rounds to whole grid steps and adds to int64\n"
         "sums, on one core as well; a run uses all cores of its machine for it.\n"
         f"The goal is a speed of at least 0.5: {'met' if plain / secure >= 0.5 else 'not met'}.",

@@ -1,6 +1,6 @@
 """Gaussian noise that nobody can predict, rounded to whole grid steps and added to integer sums.
 
-The generator is AES-256 in counter mode under a key from ``os.urandom`` that lives only in this process's
+The generator is AES-128 in counter mode under a key from ``os.urandom`` that lives only in this process's
 memory: never returned, stored, pickled or seeded. Whoever knew the key could subtract the noise.
 
 Said honestly: it is Box and Muller's formula in float64 on a cryptographic stream, not an exact sampler. At
@@ -19,6 +19,7 @@ from privacy.validate import positive, whole
 
 _BLOCK = 1 << 15
 _WORTH_A_THREAD = 1 << 20
+_MAGIC, _MAGIC_BITS = 1.5 * 2.0**52, 0x4338_0000_0000_0000
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -78,11 +79,13 @@ def _check(sums: Integers, std_steps: float) -> None:
         raise ValueError(f"Expected std_steps <= {_LARGEST_STD_STEPS:.3g}, got std_steps={std_steps!r}.")
 
 
-def _add(generator: NormalStream, sums: Integers, std_steps: float) -> None:
+def _add(stream: NormalStream, sums: Integers, std_steps: float) -> None:
+    """Add rounded noise: what lies below 2**51 and is added to 1.5 * 2**52 has no room for a fraction."""
     noise = np.empty(min(_BLOCK, sums.size))
     for start in range(0, sums.size, _BLOCK):
         part = noise[: min(_BLOCK, sums.size - start)]
-        generator.standard_normal(out=part)
-        part *= std_steps
-        np.rint(part, out=part)
-        sums[start : start + part.size] += part.astype(np.int64)
+        stream.normal(part, std_steps)
+        part += _MAGIC
+        whole_steps = part.view(np.int64)
+        whole_steps -= _MAGIC_BITS
+        sums[start : start + part.size] += whole_steps

@@ -17,7 +17,7 @@ COUNT = 1_000_000
 @pytest.fixture(scope="module")
 def sample() -> np.ndarray:
     values = np.empty(COUNT)
-    NormalStream().standard_normal(values)
+    NormalStream().normal(values)
     return values
 
 
@@ -45,7 +45,7 @@ def test_the_two_of_a_pair_are_independent(sample: np.ndarray) -> None:
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 32_767, 32_768, 32_769])
 def test_every_value_of_an_array_is_drawn(size: int) -> None:
     values = np.full(size, np.nan)
-    NormalStream().standard_normal(values)
+    NormalStream().normal(values)
     assert np.isfinite(values).all() and np.unique(values).size == size
 
 
@@ -57,7 +57,7 @@ def test_the_extreme_words_give_finite_values(byte: int) -> None:
 
     stream, values = NormalStream(), np.empty(8)
     stream._cipher = Constant()  # type: ignore[assignment]
-    stream.standard_normal(values)
+    stream.normal(values)
     assert np.isfinite(values).all()
     assert np.abs(values).max() < 9.5
 
@@ -66,7 +66,7 @@ def test_streams_and_calls_differ_and_the_key_cannot_leave() -> None:
     one, other = NormalStream(), NormalStream()
     draws = np.empty((3, 1000))
     for stream, values in zip((one, one, other), draws, strict=True):
-        stream.standard_normal(values)
+        stream.normal(values)
     assert np.unique(draws).size == draws.size
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError):
