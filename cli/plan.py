@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import plan_bands
+
 if TYPE_CHECKING:
     from privacy.plan import PrivacyPlan
 
+BANDS_TO_TRY = (1, 4, 8, 16, 32)
 NOISE_CONVENTION = "noise_multiplier z = std of the noise on the SUM of updates / clip bound C"
 
 
@@ -29,8 +32,12 @@ class Question:
     extrapolate_population: int | None
     extrapolate_cohort: float | None
     order: float | None = None
+    bands: str = "1"
+    cohort_cap: int = 0
 
     def __post_init__(self) -> None:
+        if self.bands != "auto" and not (self.bands.isascii() and self.bands.isdigit() and int(self.bands)):
+            raise ValueError(f"--bands {self.bands}: give a number from 1, or auto")
         by_cohort = self.population is not None and self.cohort is not None
         if by_cohort == (self.sampling_rate is not None) or (self.population is None) != (
             self.cohort is None
@@ -40,10 +47,14 @@ class Question:
             raise ValueError("give either --noise-multiplier or --epsilon")
         if (self.extrapolate_population is None) != (self.extrapolate_cohort is None):
             raise ValueError("--extrapolate-population and --extrapolate-cohort go together")
+        if self.cohort_cap and not by_cohort:
+            raise ValueError("for --cohort-cap, give --population and --cohort")
         if self.extrapolate_cohort is not None and not by_cohort:
             raise ValueError("to extrapolate, give --population and --cohort: sigma_DP is z / cohort")
         if self.order is not None and not 1 < self.order < math.inf:
             raise ValueError(f"--order must be above 1 and finite, got {self.order!r}")
+        if self.order is not None and self.cohort_cap:
+            raise ValueError("--order is for plain Poisson sampling: leave out --order or --cohort-cap")
 
 
 def plan(
@@ -68,6 +79,13 @@ def plan(
     order: Annotated[
         float | None, typer.Option(help="Also say epsilon by RDP at this one Renyi order, as papers do.")
     ] = None,
+    bands: Annotated[
+        str,
+        typer.Option(help="Correlate noise over so many rounds, and say what that changes; or 'auto'."),
+    ] = "1",
+    cohort_cap: Annotated[
+        int, typer.Option(help="Most speakers in a round (a truncated Poisson sample); 0 for no cap.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Epsilon of a run, or the noise it needs, by RDP and PLD."""
@@ -84,6 +102,8 @@ def plan(
                 extrapolate_population=extrapolate_population,
                 extrapolate_cohort=extrapolate_cohort,
                 order=order,
+                bands=bands,
+                cohort_cap=cohort_cap,
             )
         )
     except ValueError as error:
@@ -98,12 +118,23 @@ def answer_of(question: Question) -> dict[str, Any]:
     Raises:
         ValueError: for a value out of range, or an epsilon that no noise can meet.
     """
+    if question.bands == "auto":
+        plain = answer_of(replace(question, bands="1"))
+        return {**plain, "bands_comparison": plan_bands.comparison(plain, BANDS_TO_TRY)}
     if question.sampling_rate is not None:
-        answer = {**_of_rate(question, question.sampling_rate), "noise_convention": NOISE_CONVENTION}
-        return {**answer, **_at_order(question, answer)}
-    made = _plan_of(question)
-    answer = {**made.describe(), "noise_convention": NOISE_CONVENTION}
+        answer = _of_rate(question, question.sampling_rate)
+    else:
+        answer = _of_cohort(question)
+    answer["noise_convention"] = NOISE_CONVENTION
     answer |= _at_order(question, answer)
+    if question.bands != "1":
+        answer["bands_comparison"] = plan_bands.comparison(answer, (1, int(question.bands)))
+    return answer
+
+
+def _of_cohort(question: Question) -> dict[str, Any]:
+    made = _plan_of(question)
+    answer: dict[str, Any] = made.describe()
     if question.extrapolate_population is not None and question.extrapolate_cohort is not None:
         there = made.extrapolate(question.extrapolate_population, question.extrapolate_cohort)
         answer["extrapolated"] = there.describe()
@@ -133,6 +164,8 @@ def _plan_of(question: Question) -> PrivacyPlan:
         "cohort": question.cohort,
         "rounds": question.rounds,
         "delta": question.delta,
+        "bands": int(question.bands),
+        "cohort_cap": question.cohort_cap,
     }
     if question.epsilon is not None:
         return PrivacyPlan.calibrate(target_epsilon=question.epsilon, **scale)
@@ -143,32 +176,40 @@ def _of_rate(question: Question, rate: float) -> dict[str, Any]:
     """The answer when only q is known: there is no cohort, so no sigma_DP."""
     from privacy.accounting import Release, epsilon
     from privacy.calibration import calibrate_noise_multiplier
-    from privacy.plan import ADJACENCY, SAMPLER, describe_epsilon
+    from privacy.plan import adjacency_of, describe_epsilon, sampler_of
     from privacy.validate import whole
 
     rounds, noise = whole(1, rounds=question.rounds), question.noise_multiplier
+    bands, group_rate = int(question.bands), int(question.bands) * rate
+    releases = -(-rounds // bands)
     if question.epsilon is not None:
         noise = calibrate_noise_multiplier(
-            target_epsilon=question.epsilon, delta=question.delta, sampling_rate=rate, rounds=rounds
+            target_epsilon=question.epsilon, delta=question.delta, sampling_rate=group_rate, rounds=releases
         )
-    release = Release(sampling_rate=rate, noise_multiplier=noise or 0.0, count=rounds)
+    release = Release(sampling_rate=group_rate, noise_multiplier=noise or 0.0, count=releases)
     return {
         "population": None,
         "cohort": None,
         "sampling_rate": rate,
         "rounds": question.rounds,
+        "bands": bands,
+        "cohort_cap": 0,
+        "noise_source": "secure",
+        "privacy": "see ledger.jsonl" if release.noise_multiplier else "none",
         "noise_multiplier": release.noise_multiplier,
         "sigma_dp": None,
         "delta": question.delta,
         "epsilon_budget": question.epsilon,
         **describe_epsilon(epsilon([release], question.delta)),
-        "adjacency": ADJACENCY,
-        "sampler": SAMPLER,
+        "adjacency": adjacency_of(bands),
+        "sampler": sampler_of(bands),
     }
 
 
 def _table(answer: dict[str, Any]) -> str:
     lines = _lines(answer)
+    if compared := answer.get("bands_comparison"):
+        lines += ["", *plan_bands.lines(compared)]
     if there := answer.get("extrapolated"):
         lines += ["", "extrapolated: the same sigma_DP at another scale, if training came out the same"]
         lines += _lines(there)
@@ -193,7 +234,7 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         ("sigma_DP", _sigma(answer["sigma_dp"])),
         ("sampling rate", scale),
         ("rounds", f"{answer['rounds']:,}"),
-        ("sampler", f"{answer['sampler']}: every speaker by an independent coin, each round"),
+        ("sampler", f"{answer['sampler']}, every speaker by an independent coin"),
         ("adjacency", answer["adjacency"]),
     ]
     return [f"{name:<17} {value}" for name, value in rows]

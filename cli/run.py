@@ -7,6 +7,7 @@ log, and asks Flower how the run ended.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from speech.corpus import load_corpus
 from speech.errors import SpeechError
 
 COMPLETED = "finished:completed"
-NOISE = ("INFO :", "WARNING :", "DEBUG :")
+FLOWERS_OWN = re.compile(r"^(\x1b\[\d+m)?(INFO|WARNING|DEBUG) |^(Using SuperLink|Successfully installed)")
 
 
 def run(
@@ -101,7 +102,7 @@ def _show_log(superlink: SuperLink, run_id: str, *, verbose: bool) -> None:
     )
     try:
         for line in process.stdout or ():
-            if verbose or not line.startswith(NOISE):
+            if verbose or not FLOWERS_OWN.match(line):
                 typer.echo(line, nl=False)
     finally:
         process.terminate()

@@ -11,13 +11,16 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.control_variates import ControlVariates
 from client.node import Node
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
-from strategies.protocol import VERSION, Task, problem
+from strategies.protocol import VERSION, Task, problem, unpack_vector
+from strategies.records import read_record
+from strategies.scaffold import CONTROL
 
 log = logging.getLogger("murmuration.client")
 app = ClientApp()
@@ -73,4 +76,12 @@ def query(message: Message, context: Context) -> RecordDict:
 def train(message: Message, context: Context) -> RecordDict:
     """The sum of the drawn speakers' clipped updates."""
     task, vector = Task.from_message(message)
-    return node_of(context).train(task, vector).to_record()
+    node = node_of(context)
+    if node.algorithm != "scaffold":
+        return node.train(task, vector).to_record()
+    controls = ControlVariates(
+        context.state, unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
+    )
+    content = node.train(task, vector, controls).to_record()
+    content[CONTROL] = controls.to_record()
+    return content

@@ -16,16 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
-from privacy import accumulator_dtype, add_clipped_
+from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
-from recipes import RunConfig, corpus_path
+from recipes import ConfigError, RunConfig, corpus_path
 from recipes.run_config import CorpusSection
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError
 from speech.examples import ExampleStore
 from speech.features import PRESETS as FEATURES
 from strategies.protocol import Answer, Task
+from strategies.raw_metrics import RawMetrics
 
 log = logging.getLogger("murmuration.client")
 
@@ -43,6 +45,7 @@ class Share:
     max_seconds: float
     index: int
     parts: int
+    simulated: bool
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> Share:
@@ -55,6 +58,7 @@ class Share:
             max_seconds=corpus.max_seconds,
             index=0 if own else int(node_config.get("partition-id", 0)),
             parts=1 if own else int(node_config.get("num-partitions", 1)),
+            simulated=not own and {"partition-id", "num-partitions"} <= set(node_config),
         )
 
 
@@ -73,6 +77,7 @@ class Node:
         self.speakers = everyone[share.index :: share.parts]
         self.dataset = corpus.digest
         self.skipped = len(corpus.skipped)
+        self.algorithm = trainer.settings.algorithm
 
     @classmethod
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
@@ -81,40 +86,66 @@ class Node:
         store = _store(share.kind, share.path, share.max_seconds, config.model.preset)
         return cls(share, store, _trainer(config))
 
-    def train(self, task: Task, vector: Tensor) -> Answer:
-        """Train each drawn speaker from `vector`, clip, round, add.
+    def train(self, task: Task, vector: Tensor, controls: ControlVariates | None = None) -> Answer:
+        """Train each drawn speaker from `vector`, clip, round, add. `controls` are SCAFFOLD's.
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
         training fails, or gives a number that is not finite, counts as the zero vector.
 
         Raises
         ------
+        ConfigError
+            If un-noised metrics are asked of a node that is no share of a simulation.
         ValueError
             If the task is for another model or for speakers that this node does not hold.
         """
         self._check(task)
+        raw = RawMetrics() if task.raw_metrics else None
+        self._trainer.reserve(task.bounds.size)
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
-            self._add_speaker_(total, number, task, vector)
+            self._add_speaker_(total, raw, number, task, vector, controls)
         return Answer(
             round_number=task.round_number,
             nonce=task.nonce,
             layout=task.layout,
             count=len(task.speakers),
             integers=total,
+            raw=raw,
         )
 
-    def _add_speaker_(self, total: Tensor, number: int, task: Task, vector: Tensor) -> None:
+    def _add_speaker_(
+        self,
+        total: Tensor,
+        raw: RawMetrics | None,
+        number: int,
+        task: Task,
+        vector: Tensor,
+        controls: ControlVariates | None,
+    ) -> None:
         try:
             examples = self._store.examples(self._share.split, self.speakers[number])
-            update, loss = self._trainer.update(vector, examples, order=(task.round_number, number))
+            correction = controls.correction(number) if controls else None
+            order = (task.round_number, number)
+            update, loss = self._trainer.update(vector, examples, order, correction)
         except Exception:  # one speaker's trouble must not cost the others their round
             log.exception("a speaker could not be trained and counts as zero")
             return
+        if controls:
+            controls.learn(number, self._trainer.mean_step())
         clipped = add_clipped_(total, update, task.bounds, task.grid)
         add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+        if raw is not None:
+            raw.add(train_loss=loss, clipped_share=clipped)
+        if task.bounds.indicators:
+            add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.grid)
 
     def _check(self, task: Task) -> None:
+        if task.raw_metrics and not self._share.simulated:
+            raise ConfigError(
+                "run.raw-metrics = true: un-noised metrics are for simulations, and this node holds speech "
+                "of its own; set run.raw-metrics to false"
+            )
         if task.layout != self._trainer.layout.digest:
             raise ValueError("the server trains another model: use the same model.preset and release")
         if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(self.speakers):

@@ -4,8 +4,12 @@ Everything here works on flat vectors and numbers; nothing knows of speech, of m
 """
 
 from privacy.accounting import Epsilon, Release, epsilon, pld_epsilon, rdp_epsilon
+from privacy.adaptive_clipping import QuantileClip, add_indicators_, unclipped_slices
+from privacy.banded_matrix import BandChoice, compare_bands
+from privacy.banded_noise import BandedNoise
 from privacy.calibration import calibrate_noise_multiplier
 from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
+from privacy.cohort import draw_cohort
 from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
 from privacy.grid import (
     ClippedUpdate,
@@ -18,39 +22,57 @@ from privacy.grid import (
 )
 from privacy.layout import LayerLayout
 from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
-from privacy.noise import SecureGaussian
+from privacy.mechanisms import make_noise
+from privacy.noise import NoiseSource, SecureGaussian
+from privacy.noise_shape import NOISE_SHAPES, joint_multiplier, noise_shape, relative_stds
 from privacy.plan import PrivacyPlan
+from privacy.round_noise import IndependentNoise, RoundNoise
 from privacy.sampling import poisson_sample
 
 __all__ = [
     "CLIP_ACTIONS",
     "CLIP_RULES",
+    "NOISE_SHAPES",
+    "BandChoice",
+    "BandedNoise",
     "BudgetExhausted",
     "ClipBounds",
     "ClippedUpdate",
     "Epsilon",
     "Grid",
+    "IndependentNoise",
     "LayerLayout",
     "Ledger",
     "LedgerCorrupt",
     "LedgerEntry",
     "LedgerInUse",
+    "NoiseSource",
     "PrivacyError",
     "PrivacyPlan",
+    "QuantileClip",
     "Release",
     "ReplyRejected",
+    "RoundNoise",
     "SecureGaussian",
     "accumulator_dtype",
     "add_clipped_",
+    "add_indicators_",
     "calibrate_noise_multiplier",
     "check_sum",
     "clip_rule",
     "clip_to_grid",
     "clipped_share",
+    "compare_bands",
+    "draw_cohort",
     "epsilon",
+    "joint_multiplier",
     "ledger_releases",
+    "make_noise",
+    "noise_shape",
     "pld_epsilon",
     "poisson_sample",
     "rdp_epsilon",
     "read_ledger",
+    "relative_stds",
+    "unclipped_slices",
 ]

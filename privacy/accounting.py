@@ -15,7 +15,7 @@ opacus' GaussianAccountant (a central limit approximation, up to 60 times too lo
 import math
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -49,6 +49,7 @@ COARSE_ORDERS: tuple[float, ...] = (
 """A few orders: a bound a little looser, found twenty times faster, for where a search begins."""
 
 MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER = 1e-4, 1e5
+_FOR_OVERFLOW = 0.01  # the share of delta kept for cohorts that a cap cut down
 _PLD_INTERVAL, _FINE_PLD_INTERVAL, _PLD_POINTS = 1e-3, 1e-4, 1e5
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -62,6 +63,9 @@ class Release:
         sampling_rate: the probability q, in [0, 1], that one person takes part in one release.
         noise_multiplier: the noise's standard deviation on the sum over the clip bound, z; 0 for none.
         count: how many of them.
+        cohort_cap: if above 0, a cohort larger than this is cut down to a uniformly random subset of it
+            (a truncated Poisson sample).
+        population: how many people there are; needed with a cap, 0 without one.
 
     Raises:
         ValueError: for NaN, infinity, or a value out of range.
@@ -70,8 +74,13 @@ class Release:
     sampling_rate: float
     noise_multiplier: float
     count: int = 1
+    cohort_cap: int = 0
+    population: int = 0
 
     def __post_init__(self) -> None:
+        whole(whole(cohort_cap=self.cohort_cap), population=self.population)
+        if self.population and not self.cohort_cap:
+            raise ValueError(f"Expected population=0 without a cohort_cap, got {self.population}.")
         probability(sampling_rate=self.sampling_rate)
         noise_multiplier = finite(noise_multiplier=self.noise_multiplier)
         if noise_multiplier and not MIN_NOISE_MULTIPLIER <= noise_multiplier <= MAX_NOISE_MULTIPLIER:
@@ -103,14 +112,17 @@ class Epsilon:
 
 def merge(releases: Iterable[Release]) -> tuple[Release, ...]:
     """The same releases with equal ones counted together; those that reveal nothing are left out."""
-    counts: dict[tuple[float, float], int] = {}
+    counts: dict[tuple[float, float, int, int], int] = {}
     for release in releases:
         if release.sampling_rate and release.count:
-            kind = (float(release.sampling_rate), float(release.noise_multiplier))
+            numbers = (float(release.sampling_rate), float(release.noise_multiplier))
+            kind = (*numbers, release.cohort_cap, release.population)
             counts[kind] = counts.get(kind, 0) + release.count
     return tuple(
-        Release(sampling_rate=rate, noise_multiplier=noise, count=count)
-        for (rate, noise), count in sorted(counts.items())
+        Release(
+            sampling_rate=rate, noise_multiplier=noise, cohort_cap=cap, population=population, count=count
+        )
+        for (rate, noise, cap, population), count in sorted(counts.items())
     )
 
 
@@ -120,6 +132,11 @@ def rdp_epsilon(
     """Epsilon of all releases together by Renyi differential privacy.
 
     The moments of each pair (q, z) are computed once and kept, so a running total takes microseconds.
+
+    For capped cohorts no Renyi moments are known. They are accounted for as uncapped ones, from which they
+    differ with the probability m that any cohort overflows: (epsilon, delta') of the uncapped releases is
+    (epsilon, delta' + (1 + e^epsilon) m) of the capped ones. A hundredth of delta is kept for the second
+    term; where that is too little the answer is infinity (and PLD has a better one).
 
     Guarantee:
         An upper bound, at every list of orders; more releases never lower it. Nothing released is (0, 0).
@@ -133,11 +150,32 @@ def rdp_epsilon(
         return 0.0, math.inf
     if any(release.noise_multiplier == 0 for release in merged):
         return math.inf, math.inf
-    moments = sum(
-        release.count * _moments(release.sampling_rate, release.noise_multiplier, orders)
-        for release in merged
+    moments = np.asarray(
+        sum(
+            release.count * _moments(release.sampling_rate, release.noise_multiplier, orders)
+            for release in merged
+        )
     )
-    return _convert(np.asarray(moments), delta, orders)
+    overflow = math.fsum(release.count * _overflow_probability(release) for release in merged)
+    if not overflow:
+        return _convert(moments, delta, orders)
+    epsilon, order = _convert(moments, delta * (1 - _FOR_OVERFLOW), orders)
+    fits = np.logaddexp(0, epsilon) + math.log(overflow) <= math.log(delta * _FOR_OVERFLOW)
+    return (epsilon, order) if fits else (math.inf, math.inf)
+
+
+def without_caps(releases: Iterable[Release]) -> tuple[Release, ...]:
+    """The same releases without their caps: no bound for capped ones, but a quick first look."""
+    return tuple(replace(release, cohort_cap=0, population=0) for release in releases)
+
+
+def _overflow_probability(release: Release) -> float:
+    """The probability that one Poisson cohort is larger than its cap."""
+    from scipy.stats import binom
+
+    if not release.cohort_cap:
+        return 0.0
+    return float(binom.sf(release.cohort_cap, release.population, release.sampling_rate))
 
 
 def _convert(moments: Vector, delta: float, orders: tuple[float, ...]) -> tuple[float, float]:
@@ -179,7 +217,7 @@ def pld_epsilon(releases: Iterable[Release], delta: float) -> float:
     merged = merge(releases)
     if not merged:
         return 0.0
-    rough, _ = rdp_epsilon(merged, delta, COARSE_ORDERS)
+    rough, _ = rdp_epsilon(without_caps(merged), delta, COARSE_ORDERS)
     if not math.isfinite(rough):
         return math.inf
     epsilon = _pld_at(merged, delta, max(_PLD_INTERVAL, rough / _PLD_POINTS))
@@ -188,18 +226,31 @@ def pld_epsilon(releases: Iterable[Release], delta: float) -> float:
 
 @lru_cache(maxsize=256)
 def _pld_at(releases: tuple[Release, ...], delta: float, interval: float) -> float:
-    from dp_accounting import GaussianDpEvent, NeighboringRelation, PoissonSampledDpEvent
+    from dp_accounting import NeighboringRelation
     from dp_accounting.pld import PLDAccountant
 
     accountant = PLDAccountant(NeighboringRelation.REPLACE_SPECIAL, value_discretization_interval=interval)
     try:
         for release in releases:
-            event = PoissonSampledDpEvent(release.sampling_rate, GaussianDpEvent(release.noise_multiplier))
-            accountant.compose(event, release.count)
+            accountant.compose(_event(release), release.count)
         epsilon = float(accountant.get_epsilon(delta))
     except (ArithmeticError, MemoryError, ValueError):
         return math.inf
     return math.inf if math.isnan(epsilon) else max(0.0, epsilon)
+
+
+def _event(release: Release) -> object:
+    """One release in dp_accounting's words."""
+    from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, dp_event
+
+    if not release.cohort_cap:
+        return PoissonSampledDpEvent(release.sampling_rate, GaussianDpEvent(release.noise_multiplier))
+    return dp_event.TruncatedSubsampledGaussianDpEvent(
+        dataset_size=release.population,
+        sampling_probability=release.sampling_rate,
+        truncated_batch_size=release.cohort_cap,
+        noise_multiplier=release.noise_multiplier,
+    )
 
 
 def epsilon(releases: Iterable[Release], delta: float, pld: bool = True) -> Epsilon:

@@ -14,14 +14,23 @@ from privacy.accounting import (
     Release,
     pld_epsilon,
     rdp_epsilon,
+    without_caps,
 )
 from privacy.validate import open_probability, positive, whole
 
 
 def calibrate_noise_multiplier(
-    *, target_epsilon: float, delta: float, sampling_rate: float, rounds: int
+    *,
+    target_epsilon: float,
+    delta: float,
+    sampling_rate: float,
+    rounds: int,
+    cohort_cap: int = 0,
+    population: int = 0,
 ) -> float:
     """The least noise multiplier whose better bound meets a target, to one part in ten thousand.
+
+    Cap and population are those of `Release`.
 
     Guarantee:
         ``epsilon([Release(q, z, rounds)], delta).value <= target_epsilon`` for the z returned.
@@ -33,13 +42,23 @@ def calibrate_noise_multiplier(
     open_probability(delta=delta)
     whole(1, rounds=rounds)
 
+    def run(noise: float) -> list[Release]:
+        return [
+            Release(
+                sampling_rate=sampling_rate,
+                noise_multiplier=noise,
+                count=rounds,
+                cohort_cap=cohort_cap,
+                population=population,
+            )
+        ]
+
     def rough(noise: float) -> float:
-        run = [Release(sampling_rate=sampling_rate, noise_multiplier=noise, count=rounds)]
-        return _log_ratio(rdp_epsilon(run, delta, COARSE_ORDERS)[0], target_epsilon)
+        return _log_ratio(rdp_epsilon(without_caps(run(noise)), delta, COARSE_ORDERS)[0], target_epsilon)
 
     def excess(noise: float) -> float:
-        run = [Release(sampling_rate=sampling_rate, noise_multiplier=noise, count=rounds)]
-        return min(rough(noise), _log_ratio(pld_epsilon(run, delta), target_epsilon))
+        by_rdp, _ = rdp_epsilon(run(noise), delta, COARSE_ORDERS)
+        return _log_ratio(min(by_rdp, pld_epsilon(run(noise), delta)), target_epsilon)
 
     start = _least(rough, start=1.0, stride=2.0, tolerance=1e-2)
     return _least(excess, start=start, stride=1.1, tolerance=1e-4)

@@ -129,7 +129,7 @@ def clip_to_grid(update: torch.Tensor, bounds: ClipBounds, grid: Grid) -> Clippe
         group's is within its own bound. An update with any entry that is not finite becomes all zeros.
 
     Args:
-        update: shape (d + k,): the model's coordinates, then the statistics.
+        update: shape (bounds.size,): the model's coordinates, then room for statistics and indicators.
 
     Returns:
         Fresh integers, and the share of the model's slices whose norm exceeded their bound.

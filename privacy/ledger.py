@@ -29,6 +29,7 @@ from privacy.accounting import Epsilon, Release, epsilon, merge
 from privacy.errors import LedgerCorrupt, LedgerInUse
 from privacy.validate import whole
 
+_CAP_FIELDS = ("cohort_cap", "population")
 _NOTHING_BEFORE = "0" * 64
 _log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class LedgerEntry:
 
     def line(self) -> bytes:
         """The entry as it stands in the file, without the newline: its fields and their digest."""
-        fields = asdict(self)
+        fields = {**asdict(self), "release": _release_fields(self.release)}
         return _json({**fields, "digest": _hash(_json(fields))})
 
     @classmethod
@@ -187,6 +188,12 @@ class Ledger:
 
 def _json(fields: dict[str, object]) -> bytes:
     return json.dumps(fields, sort_keys=True, allow_nan=False).encode("ascii")
+
+
+def _release_fields(release: Release) -> dict[str, object]:
+    """A release's fields; a cap only where there is one, as ledgers were written before caps were known."""
+    fields = asdict(release)
+    return {name: value for name, value in fields.items() if release.cohort_cap or name not in _CAP_FIELDS}
 
 
 def _hash(line: bytes) -> str:

@@ -9,8 +9,9 @@ relative error of that size per value.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -23,6 +24,19 @@ _MAGIC, _MAGIC_BITS = 1.5 * 2.0**52, 0x4338_0000_0000_0000
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+Reals = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+
+class NoiseSource(Protocol):
+    """Where Gaussian noise comes from."""
+
+    def add_rounded_(self, sums: Integers, std_steps: float) -> None:
+        """Add round(Y), Y ~ N(0, std_steps^2 I), to int64 sums (n,) in place."""
+        ...
+
+    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
+        """Replace float64 centres m (n,) by the whole numbers round(m + Y), in place."""
+        ...
 
 
 class SecureGaussian:
@@ -55,25 +69,40 @@ class SecureGaussian:
             ValueError: for another array or a standard deviation that is not positive and finite.
             RuntimeError: in a process forked from the one that made this object.
         """
-        _check(sums, std_steps)
+        self._spread(_add, sums, np.dtype(np.int64), std_steps)
+
+    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
+        """Replace real centres m by round(m + Y), Y ~ N(0, std^2 I), in place.
+
+        Args:
+            centres: contiguous float64, one dimension, in grid steps; whole numbers afterwards.
+            std_steps: as for `add_rounded_`.
+        """
+        self._spread(_add_and_round, centres, np.dtype(np.float64), std_steps)
+
+    def _spread(
+        self, work: Callable[..., None], values: Integers | Reals, dtype: np.dtype[Any], std_steps: float
+    ) -> None:
+        """Share the values among the generators, each in a thread of its own."""
+        _check(values, dtype, std_steps)
         if os.getpid() != self._process:
             raise RuntimeError("A forked process must make its own SecureGaussian: noise may not repeat.")
-        workers = min(len(self._generators), max(1, sums.size // _WORTH_A_THREAD))
-        shares = np.array_split(sums, workers)
+        workers = min(len(self._generators), max(1, values.size // _WORTH_A_THREAD))
+        shares = np.array_split(values, workers)
         if workers == 1:
-            _add(self._generators[0], shares[0], std_steps)
+            work(self._generators[0], shares[0], std_steps)
             return
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(_add, self._generators[:workers], shares, [std_steps] * workers))
+            list(pool.map(work, self._generators[:workers], shares, [std_steps] * workers))
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("A SecureGaussian holds a secret key and cannot be pickled or copied.")
 
 
-def _check(sums: Integers, std_steps: float) -> None:
-    if sums.dtype != np.int64 or sums.ndim != 1 or not sums.flags.c_contiguous:
+def _check(values: Integers | Reals, dtype: np.dtype[Any], std_steps: float) -> None:
+    if values.dtype != dtype or values.ndim != 1 or not values.flags.c_contiguous:
         raise ValueError(
-            f"Expected contiguous one-dimensional int64 sums, got {sums.dtype} of shape {sums.shape}."
+            f"Expected contiguous one-dimensional {dtype} sums, got {values.dtype} of shape {values.shape}."
         )
     if positive(std_steps=std_steps) > _LARGEST_STD_STEPS:
         raise ValueError(f"Expected std_steps <= {_LARGEST_STD_STEPS:.3g}, got std_steps={std_steps!r}.")
@@ -81,11 +110,25 @@ def _check(sums: Integers, std_steps: float) -> None:
 
 def _add(stream: NormalStream, sums: Integers, std_steps: float) -> None:
     """Add rounded noise: what lies below 2**51 and is added to 1.5 * 2**52 has no room for a fraction."""
-    noise = np.empty(min(_BLOCK, sums.size))
-    for start in range(0, sums.size, _BLOCK):
-        part = noise[: min(_BLOCK, sums.size - start)]
-        stream.normal(part, std_steps)
-        part += _MAGIC
-        whole_steps = part.view(np.int64)
+    for part, noise in _noise_of(stream, sums, std_steps):
+        noise += _MAGIC
+        whole_steps = noise.view(np.int64)
         whole_steps -= _MAGIC_BITS
-        sums[start : start + part.size] += whole_steps
+        part += whole_steps
+
+
+def _add_and_round(stream: NormalStream, centres: Reals, std_steps: float) -> None:
+    for part, noise in _noise_of(stream, centres, std_steps):
+        part += noise
+        np.rint(part, out=part)
+
+
+def _noise_of(
+    stream: NormalStream, values: np.ndarray[tuple[int], Any], std_steps: float
+) -> Iterator[tuple[np.ndarray[tuple[int], Any], Reals]]:
+    """Each block of the values with fresh noise for it; the noise's memory is used again."""
+    noise = np.empty(min(_BLOCK, values.size))
+    for start in range(0, values.size, _BLOCK):
+        part = values[start : start + _BLOCK]
+        stream.normal(noise[: part.size], std_steps)
+        yield part, noise[: part.size]

@@ -19,6 +19,22 @@ from privacy.validate import open_probability, positive, whole
 
 ADJACENCY = "zero-out / add-or-remove one speaker"
 SAMPLER = "Poisson"
+SECURE, SEEDED = NOISE_SOURCES = ("secure", "seeded-not-private")
+
+
+def adjacency_of(bands: int = 1, cohort_cap: int = 0) -> str:
+    """Which two data sets the guarantee compares.
+
+    To remove someone would shift the groups of bands, and change the population that a cap is accounted by.
+    """
+    return ADJACENCY if bands == 1 and not cohort_cap else "zero-out one speaker"
+
+
+def sampler_of(bands: int = 1, cohort_cap: int = 0) -> str:
+    """How cohorts must be drawn."""
+    groups = f"group-wise ({bands} fixed groups in turn) " if bands > 1 else ""
+    cap = f"truncated (at most {cohort_cap}) " if cohort_cap else ""
+    return groups + cap + SAMPLER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +42,11 @@ class PrivacyPlan:
     """What a run promises to every speaker of its population.
 
     Guarantee:
-        If every round draws its cohort by `poisson_sample` at `sampling_rate`, holds each speaker's update
-        to the clip bound C, adds Gaussian noise of standard deviation ``noise_multiplier * C`` to the sum
-        and divides by the fixed ``cohort``, then the models of all rounds together are
-        (epsilon, delta)-differentially private with respect to zeroing out any one speaker, for the
-        epsilon of `epsilon()`.
+        If every round draws its cohort by `draw_cohort` (`poisson_sample` at `sampling_rate`), holds each
+        speaker's update to the clip bound C, adds Gaussian noise of standard deviation
+        ``noise_multiplier * C`` to the sum (with bands: `BandedNoise`) and divides by the fixed ``cohort``,
+        then the models of all rounds together are (epsilon, delta)-differentially private with respect to
+        zeroing out any one speaker, for the epsilon of `epsilon()`.
 
     Args:
         population: how many speakers there are, N; public.
@@ -39,6 +55,14 @@ class PrivacyPlan:
         noise_multiplier: z; 0 is a run without noise and without privacy (`is_private` is False).
         delta: the probability with which epsilon may fail; in (0, 1), best far below 1 / N.
         epsilon_budget: where the run must stop, if anywhere before its last round.
+        bands: over how many rounds noise is correlated, b (`privacy.banded_matrix`). Speakers are then in b
+            fixed groups, round t draws from one of them with probability b q, and b rounds together are
+            one release of that rate. 1 is independent noise.
+        cohort_cap: the most speakers that may take part in a round; if more are drawn, a random subset of
+            this size stays, and the rounds are accounted for as truncated Poisson samples. 0 for no cap.
+        noise_source: 'secure', or 'seeded-not-private': noise that a seed repeats, for simulations. Such a
+            run has no privacy, whatever its noise multiplier, and everything it leaves behind says so.
+        noise_seed: the seed of 'seeded-not-private'; nothing else reads it.
 
     Raises:
         ValueError: for any value out of range.
@@ -50,6 +74,10 @@ class PrivacyPlan:
     noise_multiplier: float
     delta: float
     epsilon_budget: float | None = None
+    bands: int = 1
+    cohort_cap: int = 0
+    noise_source: str = SECURE
+    noise_seed: int = 0
 
     def __post_init__(self) -> None:
         whole(1, population=self.population)
@@ -62,7 +90,32 @@ class PrivacyPlan:
             )
         if self.epsilon_budget is not None:
             positive(epsilon_budget=self.epsilon_budget)
-        _ = self.release  # refuses a noise multiplier that cannot be accounted for
+        if whole(1, bands=self.bands) * self.sampling_rate > 1:
+            raise ValueError(
+                f"Expected bands * cohort / population <= 1, got {self.bands} * {self.cohort:g} / "
+                f"{self.population}: a group of {self.population / self.bands:g} speakers cannot give such a "
+                "cohort; use fewer bands or a smaller cohort."
+            )
+        if whole(cohort_cap=self.cohort_cap):
+            self._check_cap()
+        if self.noise_source not in NOISE_SOURCES:
+            raise ValueError(
+                f"Expected noise_source to be one of {NOISE_SOURCES}, got {self.noise_source!r}."
+            )
+        whole(noise_seed=self.noise_seed)
+        _ = replace(self.release, noise_multiplier=self.noise_multiplier)  # refuses one out of range
+
+    def _check_cap(self) -> None:
+        if not self.cohort <= self.cohort_cap <= self.population:
+            raise ValueError(
+                f"Expected cohort <= cohort_cap <= population, got cohort={self.cohort:g}, "
+                f"cohort_cap={self.cohort_cap}, population={self.population}."
+            )
+        if self.bands > 1:
+            raise ValueError(
+                f"cohort_cap={self.cohort_cap} and bands={self.bands}: a capped cohort out of groups is not "
+                "accounted for; use one of the two."
+            )
 
     @classmethod
     def calibrate(
@@ -73,14 +126,29 @@ class PrivacyPlan:
         cohort: float,
         rounds: int,
         delta: float,
+        bands: int = 1,
+        cohort_cap: int = 0,
     ) -> "PrivacyPlan":
         """The plan with the least noise that keeps all its rounds within ``target_epsilon``.
 
         The target becomes the plan's budget too.
         """
-        draft = cls(population=population, cohort=cohort, rounds=rounds, noise_multiplier=0, delta=delta)
+        draft = cls(
+            population=population,
+            cohort=cohort,
+            rounds=rounds,
+            noise_multiplier=0,
+            delta=delta,
+            bands=bands,
+            cohort_cap=cohort_cap,
+        )
         noise = calibrate_noise_multiplier(
-            target_epsilon=target_epsilon, delta=delta, sampling_rate=draft.sampling_rate, rounds=rounds
+            target_epsilon=target_epsilon,
+            delta=delta,
+            sampling_rate=draft.release.sampling_rate,
+            rounds=draft.releases_in(rounds),
+            cohort_cap=draft.release.cohort_cap,
+            population=draft.release.population,
         )
         return replace(draft, noise_multiplier=noise, epsilon_budget=target_epsilon)
 
@@ -97,27 +165,52 @@ class PrivacyPlan:
     @property
     def adjacency(self) -> str:
         """Which two data sets the guarantee compares."""
-        return ADJACENCY
+        return adjacency_of(self.bands, self.cohort_cap)
 
     @property
     def sampler(self) -> str:
         """How cohorts must be drawn."""
-        return SAMPLER
+        return sampler_of(self.bands, self.cohort_cap)
 
     @property
     def is_private(self) -> bool:
-        """Whether there is any noise."""
-        return self.noise_multiplier > 0
+        """Whether there is any noise, and nobody can repeat it."""
+        return self.noise_multiplier > 0 and self.noise_source == SECURE
+
+    @property
+    def stamp(self) -> str:
+        """What every artefact of a run must say about its privacy."""
+        return "see ledger.jsonl" if self.is_private else "none"
 
     @property
     def release(self) -> Release:
-        """What one round releases."""
-        return Release(sampling_rate=self.sampling_rate, noise_multiplier=self.noise_multiplier)
+        """What one round releases; with bands, what any `bands` rounds in a row release.
+
+        Noise that a seed repeats counts as none.
+        """
+        return Release(
+            sampling_rate=self.bands * self.sampling_rate,
+            noise_multiplier=self.noise_multiplier if self.noise_source == SECURE else 0.0,
+            cohort_cap=self.cohort_cap,
+            population=self.population if self.cohort_cap else 0,
+        )
+
+    def releases_in(self, rounds: int) -> int:
+        """How many releases so many rounds are: ceil(rounds / bands)."""
+        return -(-whole(rounds=rounds) // self.bands)
+
+    def charge(self, step: int) -> Release | None:
+        """What the ``step``-th round since the process began (from 0) adds to the ledger.
+
+        With bands the first of every `bands` rounds is charged for all of them. A process that resumes a run
+        begins a cycle, and noise, of its own: nobody takes part twice in a cycle that was charged once.
+        """
+        return None if whole(step=step) % self.bands else self.release
 
     def epsilon(self, rounds: int | None = None, pld: bool = True) -> Epsilon:
         """Epsilon after so many rounds, by default all that are planned."""
         count = self.rounds if rounds is None else whole(rounds=rounds)
-        return epsilon([replace(self.release, count=count)], self.delta, pld)
+        return epsilon([replace(self.release, count=self.releases_in(count))], self.delta, pld)
 
     def extrapolate(self, population: int, cohort: float) -> "PrivacyPlan":
         """The same training at another scale: sigma_DP, delta and rounds stay, z becomes sigma_DP * S'.
@@ -125,9 +218,14 @@ class PrivacyPlan:
         That the model would come out the same is the paper's assumption, not a result; show the epsilon
         of such a plan only beside this one's.
         """
-        noise = self.sigma_dp * cohort
+        cap = math.ceil(max(cohort, self.cohort_cap / self.cohort * cohort)) if self.cohort_cap else 0
         return replace(
-            self, population=population, cohort=cohort, noise_multiplier=noise, epsilon_budget=None
+            self,
+            population=population,
+            cohort=cohort,
+            noise_multiplier=self.sigma_dp * cohort,
+            epsilon_budget=None,
+            cohort_cap=min(cap, population),
         )
 
     def require_budget(self, spent: Iterable[Release]) -> None:
@@ -149,7 +247,7 @@ class PrivacyPlan:
         if epsilon(next_round, self.delta, pld=False).value <= self.epsilon_budget:
             return
         done = sum(one.count for one in so_far)
-        whole_plan = (*so_far, replace(self.release, count=max(1, self.rounds - done)))
+        whole_plan = (*so_far, replace(self.release, count=max(1, self.releases_in(self.rounds) - done)))
         for future in (whole_plan, next_round):
             if (would_be := epsilon(future, self.delta).value) <= self.epsilon_budget:
                 return
@@ -167,6 +265,10 @@ class PrivacyPlan:
             "cohort": self.cohort,
             "sampling_rate": self.sampling_rate,
             "rounds": self.rounds,
+            "bands": self.bands,
+            "cohort_cap": self.cohort_cap,
+            "noise_source": self.noise_source,
+            "privacy": self.stamp,
             "noise_multiplier": self.noise_multiplier,
             "sigma_dp": self.sigma_dp,
             "delta": self.delta,

@@ -52,7 +52,7 @@ STATISTICS = (CLIPPED_SHARE, TRAIN_LOSS)
 
 
 def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, grid: Grid) -> None:
-    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's last slice.
+    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's statistics.
 
     Rounding is towards zero, so the slice's integer norm is at most its bound in grid steps.
     """
@@ -61,7 +61,7 @@ def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBo
         math.trunc(statistic.to_unit(value) * scale)
         for statistic, value in zip(STATISTICS, values, strict=True)
     ]
-    accumulator[-len(STATISTICS) :] += torch.tensor(integers, dtype=accumulator.dtype)
+    accumulator[bounds.statistics_part] += torch.tensor(integers, dtype=accumulator.dtype)
 
 
 def read_statistics(released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid) -> dict[str, float]:
@@ -70,7 +70,7 @@ def read_statistics(released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid
     Parameters
     ----------
     released : Tensor
-        (k,) the last slice of the released sum, in grid steps.
+        (k,) the statistics of the released sum, in grid steps.
     drawn : int
         Size of the cohort: under zero-out adjacency it does not depend on anyone's data.
     """
@@ -84,4 +84,4 @@ def read_statistics(released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid
 
 
 def _unit_in_steps(bounds: ClipBounds, grid: Grid) -> float:
-    return bounds.bounds[-1] / grid.step / math.sqrt(len(STATISTICS))
+    return bounds.bounds[bounds.model_slices] / grid.step / math.sqrt(len(STATISTICS))

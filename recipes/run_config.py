@@ -18,12 +18,25 @@ from pydantic_core import ErrorDetails
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
-OPTIMISERS = Literal["adam"]
-SCHEDULES = Literal["constant", "half-cosine"]
-CLIP_RULES = Literal["global", "uniform", "dim"]
+OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
+SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
+LOCAL_OPTIMISERS = Literal["sgd", "adam"]
+LOCAL_ALGORITHMS = Literal["fedavg", "fedprox", "scaffold"]
+CLIP_RULES = Literal["global", "uniform", "dim", "power"]
 CLIP_ACTIONS = Literal["clip", "normalise"]
+NOISE_SOURCES = Literal["secure", "seeded-not-private"]
+NOISE_SHAPES = Literal["isotropic", "variance-optimal"]
+
+SCAFFOLD_IN_A_PRIVATE_RUN = (
+    "local.algorithm = 'scaffold': refused in a private run. Its control variates are a second release "
+    "from every client, un-noised and outside the accounting, and they keep a state per speaker between "
+    "rounds; use 'fedavg' or 'fedprox'"
+)
 
 
 class ConfigError(ValueError):
@@ -78,7 +91,16 @@ class TrainingSection(Section):
 class LocalSection(Section):
     """What a drawn speaker does with the round's model (stateless)."""
 
-    learning_rate: Positive = Field(description="SGD learning rate")
+    algorithm: LOCAL_ALGORITHMS = Field(
+        description="'fedavg'; 'fedprox' stays near the round's model; 'scaffold' only without privacy"
+    )
+    proximal_mu: NotNegative = Field(description="FedProx: weight mu of mu/2 |w - w0|^2")
+    optimiser: LOCAL_OPTIMISERS = Field(description="local optimiser, afresh for every speaker")
+    learning_rate: Positive = Field(description="local learning rate")
+    momentum: Decay = Field(description="momentum (sgd); 0: none")
+    beta1: Decay = Field(description="decay of the first moment (adam)")
+    beta2: Decay = Field(description="decay of the second moment (adam)")
+    epsilon: Positive = Field(description="added to the root of the second moment (adam)")
     batch_size: Count = Field(description="utterances per local batch")
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
@@ -94,6 +116,25 @@ class LocalSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _plain_sgd_for_scaffold(self) -> LocalSection:
+        if self.algorithm == "scaffold" and (self.optimiser, self.momentum) != ("sgd", 0):
+            raise ValueError(
+                f"local.algorithm = 'scaffold', local.optimiser = {self.optimiser!r} and "
+                f"local.momentum = {self.momentum}: its control variates are mean gradients of plain SGD; "
+                "use 'sgd' and 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mu_with_fedprox(self) -> LocalSection:
+        if (self.algorithm == "fedprox") != (self.proximal_mu > 0):
+            raise ValueError(
+                f"local.algorithm = {self.algorithm!r} and local.proximal-mu = {self.proximal_mu}: "
+                "mu belongs to 'fedprox' and is above 0 there, 0 elsewhere"
+            )
+        return self
+
 
 class ServerSection(Section):
     """How the noisy mean becomes a model."""
@@ -101,9 +142,28 @@ class ServerSection(Section):
     optimiser: OPTIMISERS = Field(description="server optimiser")
     learning_rate: Positive = Field(description="server learning rate")
     schedule: SCHEDULES = Field(description="how the server learning rate moves over the rounds")
-    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the first moment")
-    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(description="decay of the second moment")
-    epsilon: Positive = Field(description="added to the root of the second moment")
+    warm_up_rounds: WholeNumber = Field(description="rounds of a linear ramp before any schedule")
+    decay_after: WholeNumber = Field(description="rounds before decay begins (exponential, step)")
+    decay_every: Count = Field(description="rounds per factor of decay (exponential, step)")
+    decay_factor: Annotated[float, Field(gt=0, le=1)] = Field(description="the factor (exponential, step)")
+    final_factor: Share = Field(description="the factor at the end (cosine, half-cosine)")
+    beta1: Decay = Field(description="decay of the first moment (adam, lamb, yogi)")
+    beta2: Decay = Field(description="decay of the second moment (adam, lamb, yogi)")
+    epsilon: Positive = Field(description="added to the root of the second moment (all but sgd, lars)")
+    momentum: Decay = Field(description="momentum (sgd, lars); 0: none")
+    initial_accumulator: NotNegative = Field(description="where the second moment starts (yogi, adagrad)")
+    trust_ratio_cap: NotNegative = Field(description="bound on |weights| / |update| (lamb); 0: no bound")
+    trust_coefficient: Positive = Field(description="a layer's step over its norm (lars)")
+    weight_decay: NotNegative = Field(description="weight decay (lamb, lars)")
+
+    @model_validator(mode="after")
+    def _decay_that_decays(self) -> ServerSection:
+        if self.schedule in ("exponential", "step") and self.decay_factor == 1:
+            raise ValueError(
+                f"server.schedule = {self.schedule!r} and server.decay-factor = 1.0: nothing would decay; "
+                "set a factor below 1, or the schedule 'constant'"
+            )
+        return self
 
 
 class PrivacySection(Section):
@@ -116,8 +176,29 @@ class PrivacySection(Section):
     delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="delta of the guarantee")
     epsilon_budget: NotNegative = Field(description="stop before passing it; 0: no budget")
     clip_rule: CLIP_RULES = Field(description="how the clip bound is split over the layers")
+    clip_exponent: Share = Field(description="p of the rule 'power', C_h ~ d_h^p; others ignore it")
     clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
     clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
+    noise_shape: NOISE_SHAPES = Field(
+        description="noise equal everywhere, or per layer with the least total variance at the same z"
+    )
+    adaptive_clip: bool = Field(
+        description="let each layer's bound follow a quantile of the norms, from noised bits"
+    )
+    adaptive_quantile: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of updates that shall stay within their bound"
+    )
+    adaptive_rate: Positive = Field(description="the most by which a bound's logarithm moves in a round")
+    bands: Count = Field(
+        description="rounds over which noise is correlated; `murmur plan --bands auto` says if it helps"
+    )
+    cohort_cap: Annotated[int, Field(ge=0)] = Field(
+        description="most speakers in a round, accounted for as a truncated Poisson sample; 0: no cap"
+    )
+    noise_source: NOISE_SOURCES = Field(
+        description="'secure', or fast noise that a seed repeats: no privacy, and every artefact says so"
+    )
+    noise_seed: Annotated[int, Field(ge=0)] = Field(description="seed of 'seeded-not-private'")
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
@@ -133,6 +214,27 @@ class PrivacySection(Section):
             raise ValueError(
                 f"privacy.epsilon-budget = {self.epsilon_budget} and privacy.target-epsilon = "
                 f"{self.target_epsilon}: the target is the budget already; set the budget to 0"
+            )
+        if self.noise_shape != "isotropic" and self.clip_action == "normalise":
+            raise ValueError(
+                f"privacy.noise-shape = {self.noise_shape!r} and privacy.clip-action = 'normalise': noise "
+                "may differ by layer only where each layer is held to its own bound; use clip-action = 'clip'"
+            )
+        if self.bands > 1 and self.noise_shape != "isotropic" and self.adaptive_clip:
+            raise ValueError(
+                f"privacy.bands = {self.bands} with privacy.noise-shape = {self.noise_shape!r} and "
+                "privacy.adaptive-clip: correlated noise cannot change its shape between rounds; "
+                "use noise-shape = 'isotropic'"
+            )
+        if self.bands > 1 and self.cohort_cap:
+            raise ValueError(
+                f"privacy.bands = {self.bands} and privacy.cohort-cap = {self.cohort_cap}: a capped cohort "
+                "out of groups is not accounted for; set bands to 1 or the cap to 0"
+            )
+        if self.noise_source != "secure" and (self.epsilon_budget or self.target_epsilon):
+            raise ValueError(
+                f"privacy.noise-source = {self.noise_source!r} has no epsilon to keep within a budget: set "
+                "privacy.epsilon-budget and privacy.target-epsilon to 0"
             )
         if self.extrapolate_cohort > self.extrapolate_population:
             raise ValueError(
@@ -150,6 +252,9 @@ class RunSection(Section):
     sentences_shown: Annotated[int, Field(ge=0)] = Field(
         description="held-out sentences read side by side at the end"
     )
+    raw_metrics: bool = Field(
+        description="simulations only: un-noised metrics of the nodes, in a file that is not private"
+    )
 
 
 class RunConfig(Section):
@@ -162,6 +267,13 @@ class RunConfig(Section):
     server: ServerSection
     privacy: PrivacySection
     run: RunSection
+
+    @model_validator(mode="after")
+    def _no_control_variates(self) -> RunConfig:
+        private = self.privacy.noise_multiplier > 0 or self.privacy.target_epsilon > 0
+        if self.local.algorithm == "scaffold" and private:
+            raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
+        return self
 
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> RunConfig:
@@ -219,7 +331,8 @@ def _as_declared(section: str, name: str, value: Any) -> Any:
 def _explain(fault: ErrorDetails) -> str:
     key, value = ".".join(str(part) for part in fault["loc"]), fault["input"]
     if fault["type"] == "extra_forbidden":
-        return _unknown(key, value)
+        unknown = value.items() if isinstance(value, dict) else [(None, value)]
+        return "\n  - ".join(_unknown(f"{key}.{name}" if name else key, inner) for name, inner in unknown)
     if fault["type"] == "missing":
         return f"{key} is missing: add it ({known_keys().get(key, 'a section of the recipe')})"
     if fault["type"] == "value_error":

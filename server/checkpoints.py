@@ -23,6 +23,7 @@ def save_checkpoint(
     round_number: int,
     layout: str,
     preset: str,
+    privacy: str,
 ) -> None:
     """Write vector (d,), optimiser state and what they belong to, atomically."""
     tensors = {"vector": vector, **{f"optimiser.{name}": value for name, value in optimiser.items()}}
@@ -31,6 +32,7 @@ def save_checkpoint(
         "round": str(round_number),
         "layout": layout,
         "preset": preset,
+        "privacy": privacy,
     }
     unfinished = path.with_suffix(".partial")
     save_file(tensors, unfinished, metadata)

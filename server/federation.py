@@ -15,12 +15,13 @@ from flwr.app import ArrayRecord
 from flwr.serverapp import Grid as FlowerGrid
 
 from privacy import BudgetExhausted, Ledger, PrivacyPlan, epsilon
+from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
 from server.checkpoints import save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.live_table import Row
-from server.preparation import make_bounds, make_plan, starting_model
+from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
 from server.summary import summarise
@@ -28,8 +29,7 @@ from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind
-from strategies.optimisers import make_optimiser
-from strategies.schedules import SCHEDULES
+from strategies.scaffold import Scaffold
 
 MESSAGES_UNDER_WAY = 64
 
@@ -81,26 +81,25 @@ class Federation:
         """Make the run folder and everything that a round needs."""
         layout, vector = bind(model)
         bounds, grid = make_bounds(config.privacy, layout)
+        optimiser, schedule = make_server_step(config.server, layout)
         folder = RunFolder.create(config, run_id)
-        strategy = DPFedOpt(
+        strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
             plan=plan,
             bounds=bounds,
             grid=grid,
             roster=roll.roster,
-            optimiser=make_optimiser(
-                config.server.optimiser,
-                beta1=config.server.beta1,
-                beta2=config.server.beta2,
-                epsilon=config.server.epsilon,
-            ),
+            optimiser=optimiser,
             ledger=Ledger.open(folder.ledger),
             learning_rate=config.server.learning_rate,
-            schedule=SCHEDULES[config.server.schedule],
+            schedule=schedule,
             run_id=run_id,
             dataset=roll.dataset,
             round_deadline_seconds=config.training.round_deadline_seconds,
+            on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
+            noise=make_noise(plan, config.privacy.noise_shape),
+            adaptive=make_adaptive(config.privacy),
         )
         extrapolated = plan.extrapolate(
             config.privacy.extrapolate_population, config.privacy.extrapolate_cohort
@@ -154,6 +153,7 @@ class Federation:
             round_number=round_number,
             layout=self.strategy.layout.digest,
             preset=self.config.model.preset,
+            privacy=self.strategy.plan.stamp,
         )
         self.folder.drop_old_checkpoints()
         self._save_model(self.folder.model)
@@ -180,7 +180,7 @@ class Federation:
             epsilon_extrapolated=self.extrapolated.epsilon(round_number, pld=False).value,
         )
         print(live_table.line(row), flush=True)
-        self.folder.append_metrics(_as_metrics(round_number, row))
+        self.folder.append_metrics({**_as_metrics(round_number, row), "privacy": plan.stamp})
 
     # --- Before and after -------------------------------------------------------------------------
 
@@ -201,6 +201,7 @@ class Federation:
             return
         text = summarise(
             plan=self.strategy.plan,
+            rounds=self.strategy.last_report.round_number if self.strategy.last_report else 0,
             spent=self.strategy.ledger.releases(self.strategy.dataset),
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
@@ -213,6 +214,7 @@ class Federation:
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
+            raw_metrics=self.config.run.raw_metrics,
         )
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
@@ -220,7 +222,7 @@ class Federation:
     def _save_model(self, path: Path) -> None:
         extra = {
             "layout": self.strategy.layout.digest,
-            "privacy": "none" if not self.strategy.plan.is_private else "see ledger.jsonl",
+            "privacy": self.strategy.plan.stamp,
         }
         save_model(path, self.model, self.config.model.preset, extra)
 

@@ -29,6 +29,7 @@ def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int
     """What the columns mean, then the column titles."""
     return "\n".join(
         [
+            *warning(plan),
             f"loss, WER and CER on {held_out_speakers} held-out speakers; 'clipped' is the noised "
             "share of layers that were clipped",
             f"eps (run): THIS run, as it is: population {plan.population:,}, expected cohort "
@@ -40,6 +41,14 @@ def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int
             "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True)),
         ]
     )
+
+
+def warning(plan: PrivacyPlan) -> list[str]:
+    """What must stand above the numbers of a run without privacy; nothing for others."""
+    if plan.is_private:
+        return []
+    why = "its noise can be repeated from a seed" if plan.noise_multiplier else "it adds no noise"
+    return [f"privacy: none. This run protects nobody: {why}"]
 
 
 def line(row: Row) -> str:

@@ -1,14 +1,18 @@
-"""From a run configuration to what a run is made of: the starting model, the plan, the clip bounds."""
+"""From a run configuration to what a run is made of: model, plan, clip bounds, server step."""
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import murmuration_data
-from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan
+from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan, QuantileClip
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
-from recipes.run_config import ModelSection, PrivacySection
+from recipes.run_config import ModelSection, PrivacySection, ServerSection
 from speech.checkpoint import load_model
 from speech.model import PRESETS, CTCTransformer, build_model
+from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of
+from strategies.schedules import Schedule, ScheduleSettings, make_schedule
 
 
 def starting_model(section: ModelSection) -> CTCTransformer:
@@ -39,7 +43,7 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     Raises
     ------
     ConfigError
-        If the expected cohort is larger than the population.
+        If the expected cohort is larger than the population, or than one of the groups of `bands`.
     """
     privacy, cohort = config.privacy, config.training.cohort
     if cohort > population:
@@ -47,17 +51,32 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
             f"training.cohort = {cohort:g}: the nodes hold only {population} speakers; "
             f"at most {population} can be expected in a round"
         )
+    if privacy.bands * cohort > population:
+        raise ConfigError(
+            f"privacy.bands = {privacy.bands}: each round draws from one of so many groups, of "
+            f"{population / privacy.bands:g} speakers here, fewer than training.cohort = {cohort:g}; use at "
+            f"most {int(population / cohort)} bands"
+        )
     shape = {
         "population": population,
         "cohort": cohort,
         "rounds": config.training.rounds,
         "delta": privacy.delta,
+        "bands": privacy.bands,
+        "cohort_cap": privacy.cohort_cap,
     }
+    if privacy.cohort_cap and not cohort <= privacy.cohort_cap <= population:
+        raise ConfigError(
+            f"privacy.cohort-cap = {privacy.cohort_cap}: it must lie between training.cohort = {cohort:g} "
+            f"and the population, {population} speakers here; 0 is no cap"
+        )
     if privacy.target_epsilon > 0:
         return PrivacyPlan.calibrate(target_epsilon=privacy.target_epsilon, **shape)
     return PrivacyPlan(
         noise_multiplier=privacy.noise_multiplier,
         epsilon_budget=privacy.epsilon_budget or None,
+        noise_source=privacy.noise_source,
+        noise_seed=privacy.noise_seed,
         **shape,
     )
 
@@ -69,6 +88,23 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
         section.clip_bound,
         layout,
         action=section.clip_action,
+        exponent=section.clip_exponent,
         statistics=len(STATISTICS),
+        adaptive=section.adaptive_clip,
     )
     return bounds, Grid.of(bounds, bits=section.grid_bits)
+
+
+def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:
+    """The server optimiser, with those of the section's settings that it has, and its schedule."""
+    wanted = {name: getattr(section, name) for name in settings_of(section.optimiser)}
+    shape = {field.name: getattr(section, field.name) for field in fields(ScheduleSettings)}
+    schedule = make_schedule(section.schedule, ScheduleSettings(**shape))
+    return make_optimiser(section.optimiser, layout, **wanted), schedule
+
+
+def make_adaptive(section: PrivacySection) -> QuantileClip | None:
+    """How the clip bounds follow the updates, if they do."""
+    if not section.adaptive_clip:
+        return None
+    return QuantileClip(quantile=section.adaptive_quantile, rate=section.adaptive_rate)

@@ -7,6 +7,7 @@ checkpoints/      the last two checkpoints
 seed.safetensors  the model that the run started from
 model.safetensors the newest released model
 summary.txt       the run in words
+not_private.jsonl un-noised metrics, only in a simulation that asked for them
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ from typing import Any
 import tomli_w
 
 from recipes import ConfigError, RunConfig, resolve
+from strategies.raw_metrics import RawMetrics
+
+NOT_PRIVATE = (
+    "These metrics come from the nodes without noise. No epsilon of this run covers them: never publish "
+    "this file, nor a choice made by looking at it, as private."
+)
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,20 @@ class RunFolder:
         for old in sorted((self.path / "checkpoints").glob("round-*.safetensors"))[:-keep]:
             old.unlink()
 
+    @property
+    def not_private(self) -> Path:
+        """Un-noised metrics of a simulation."""
+        return self.path / "not_private.jsonl"
+
+    def append_raw_metrics(self, round_number: int, node: int, raw: RawMetrics) -> None:
+        """Add a line to not_private.jsonl, whose first line says what it is."""
+        if not self.not_private.exists():
+            _append(self.not_private, {"not_private": NOT_PRIVATE})
+        _append(self.not_private, raw.as_line(round_number, node))
+
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
-        line = json.dumps({key: _plain(value) for key, value in metrics.items()}, allow_nan=False)
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+        _append(self.path / "metrics.jsonl", metrics)
 
     def write_summary(self, text: str) -> None:
         """Write summary.txt."""
@@ -98,4 +114,10 @@ def _point(link: Path, target: Path) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and value != value:
         return None
-    return "inf" if value == float("inf") else value
+    return str(value) if value in (float("inf"), -float("inf")) else value
+
+
+def _append(path: Path, values: dict[str, Any]) -> None:
+    line = json.dumps({key: _plain(value) for key, value in values.items()}, allow_nan=False)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line + "\n")

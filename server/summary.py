@@ -7,13 +7,18 @@ from pathlib import Path
 
 from privacy import Epsilon, PrivacyPlan, Release, epsilon
 from server.evaluation import Reading
-from server.live_table import epsilon_text
+from server.live_table import epsilon_text, warning
 from speech.evaluation import Evaluation
+
+RAW_METRICS = (
+    "note: run.raw-metrics was on: not_private.jsonl holds un-noised metrics that no epsilon above covers"
+)
 
 
 def summarise(
     *,
     plan: PrivacyPlan,
+    rounds: int,
     spent: Sequence[Release],
     extrapolated: PrivacyPlan,
     seed: Evaluation,
@@ -26,15 +31,16 @@ def summarise(
     stopped_because: str,
     seconds: float,
     folder: Path,
+    raw_metrics: bool = False,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
-    rounds = sum(release.count for release in spent)
     parts = [
         _sentences(sentences),
         _learnt(seed, final, rounds, seconds),
         _stopped(stopped_because),
         _price(plan, epsilon(spent, plan.delta), extrapolated, extrapolated.epsilon(rounds)),
         _caveats(failures, skipped, skipped_held_out, heard_in_training),
+        RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -67,6 +73,10 @@ def _stopped(reason: str) -> str:
 
 
 def _price(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
+    return "\n".join([*warning(plan), _epsilons(plan, real, extrapolated, imagined)])
+
+
+def _epsilons(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
     return (
         f"privacy of this run ({plan.adjacency}, {plan.sampler} sampling, delta {plan.delta:g}):\n"
         f"  population {plan.population:,}, expected cohort {plan.cohort:g}, noise multiplier "

@@ -1,6 +1,7 @@
 """How updates become a model: Flower strategies under one privacy plan, and server optimisers."""
 
-from strategies.dp_fed_opt import DPFedAdam, DPFedOpt, RoundReport
+from strategies.dp_fed_opt import DPFedOpt, RoundReport
+from strategies.named import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi
 from strategies.optimisers import Adam, ServerOptimiser
 from strategies.roster import Roster
 from strategies.streaming import StreamingGrid
@@ -8,8 +9,13 @@ from strategies.vector import bind, bind_gradients
 
 __all__ = [
     "Adam",
+    "DPFedAdaGrad",
     "DPFedAdam",
+    "DPFedAvgM",
+    "DPFedLAMB",
+    "DPFedLARS",
     "DPFedOpt",
+    "DPFedYogi",
     "Roster",
     "RoundReport",
     "ServerOptimiser",

@@ -2,7 +2,7 @@
 
 Per round: a Poisson cohort over speakers, one task per node that holds a drawn speaker, replies added
 as they arrive, the ledger entry, noise once on the sum, division by the fixed expected cohort, a step
-of the server optimiser. `DPFedAdam` is this with Adam.
+of the server optimiser. `strategies/named.py` has it under the names of its optimisers (`DPFedAdam`, ...).
 
 Guarantee: every model that leaves `aggregate_train` is post-processing of Poisson-sampled Gaussian
 releases with the plan's noise multiplier and sampling rate, under zero-out / add-or-remove of one
@@ -12,9 +12,10 @@ failed or refused reply counts as zero and changes neither noise nor divisor.
 
 from __future__ import annotations
 
+import math
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -27,19 +28,24 @@ from privacy import (
     Grid,
     LayerLayout,
     Ledger,
+    NoiseSource,
     PrivacyPlan,
+    QuantileClip,
     ReplyRejected,
     SecureGaussian,
-    poisson_sample,
+    draw_cohort,
 )
+from privacy.mechanisms import make_noise
+from privacy.plan import SEEDED
+from privacy.round_noise import RoundNoise
+from privacy.seeded_noise import SeededGaussian
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum, Dropped
-from strategies.optimisers import Adam, ServerOptimiser
+from strategies.optimisers import ServerOptimiser
 from strategies.protocol import Answer, Task, pack_vector
+from strategies.raw_metrics import RawMetrics
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
-
-BLOCK = 1 << 22  # coordinates noised at a time: 64-bit scratch for a block, never for a whole model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,7 @@ class RoundReport:
     learning_rate: float
     statistics: dict[str, float]
     dropped: tuple[Dropped, ...]
+    clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
 
 
 @dataclass(kw_only=True)
@@ -84,6 +91,14 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    on_raw_metrics : callable, optional
+        Simulations only: asks the nodes for un-noised metrics, which no guarantee covers, and is called
+        with (round, node, metrics) for each that answers.
+    noise : RoundNoise
+        How a round's noise is made (`privacy.mechanisms.make_noise`); by default as the plan says, the
+        same on every coordinate.
+    adaptive : QuantileClip
+        How `bounds` follow the updates, if they do; the bounds then carry indicators.
     """
 
     def __init__(
@@ -102,6 +117,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         dataset: str,
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
+        on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
+        noise: RoundNoise | None = None,
+        adaptive: QuantileClip | None = None,
     ) -> None:
         if roster.population != plan.population:
             raise ValueError(
@@ -114,19 +132,50 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 f"vector {tuple(vector.shape)}, layout {layout.size}, bounds {bounds.model_size} with "
                 f"{bounds.statistics} statistics (expected {len(STATISTICS)}): they do not fit together"
             )
+        if (adaptive is None) != (bounds.indicators == 0):
+            raise ValueError(
+                f"adaptive clipping is {'off' if adaptive is None else 'on'} and the bounds have "
+                f"{bounds.indicators} indicators: make the bounds with adaptive={adaptive is not None}"
+            )
         self.vector, self.layout = vector, layout
         self.plan, self.bounds, self.grid = plan, bounds, grid
         self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset = run_id, dataset
         self.round_deadline_seconds = round_deadline_seconds
+        self._on_raw_metrics = on_raw_metrics
+        self.noise = noise or make_noise(plan)
+        self.adaptive = adaptive
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self._round: _Round | None = None
+        self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
 
     def arrays(self) -> ArrayRecord:
         """The global model as Flower's record."""
         return pack_vector(self.vector)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the next round needs beside vector and optimiser; all of it is released already."""
+        if self.adaptive is None:
+            return {}
+        return {"clip_bounds": torch.tensor(self.bounds.bounds, dtype=torch.float64)}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            If the state is of a run with other mechanisms or other slices.
+        """
+        if set(state) != set(self.state_dict()):
+            raise ValueError(
+                f"the state holds {sorted(state)}, this run keeps {sorted(self.state_dict())}: resume "
+                "with the privacy section of the run's own config.toml"
+            )
+        if "clip_bounds" in state:
+            self._set_bounds(replace(self.bounds, bounds=tuple(state["clip_bounds"].tolist())))
 
     # --- Flower's Strategy -----------------------------------------------------------------------
 
@@ -140,8 +189,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         BudgetExhausted
             If this round would pass the plan's budget; nothing has been drawn or sent then.
         """
-        self.plan.require_budget(self.ledger.releases(self.dataset))
-        drawn = poisson_sample(self.roster.population, self.plan.sampling_rate)
+        if self.plan.charge(self._step) is not None:
+            self.plan.require_budget(self.ledger.releases(self.dataset))
+        drawn = draw_cohort(self.plan, self._step)
         nonce = secrets.token_hex(8)
         tasks = {
             node: Task(
@@ -151,6 +201,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 speakers=tuple(speakers),
                 bounds=self.bounds,
                 grid=self.grid,
+                raw_metrics=self._on_raw_metrics is not None,
             )
             for node, speakers in self.roster.locate(drawn).items()
         }
@@ -171,11 +222,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         dropped = self._collect(current, total, replies)
         released = self._release(server_round, total)
         rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
+        in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.grid.step)
         statistics = read_statistics(
-            released[self.layout.size :] * (self.plan.cohort / self.grid.step),
-            current.drawn,
-            self.bounds,
-            self.grid,
+            in_steps[: self.bounds.statistics], current.drawn, self.bounds, self.grid
         )
         self.optimiser.step_(self.vector, released[: self.layout.size], rate)
         self._round = None
@@ -187,7 +236,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             learning_rate=rate,
             statistics=statistics,
             dropped=tuple(dropped),
+            clip_bound=self.bounds.total,
         )
+        self._adapt(in_steps[self.bounds.statistics :])
         return self.arrays(), MetricRecord(dict(statistics))
 
     def configure_evaluate(
@@ -215,9 +266,13 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             try:
                 if node is None:
                     raise ReplyRejected("it answers no message of this round")
-                total.add(node, Answer.from_message(reply))
+                answer = Answer.from_message(reply)
+                total.add(node, answer)
             except ReplyRejected as rejection:
                 dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
+            else:
+                if self._on_raw_metrics and answer.raw:
+                    self._on_raw_metrics(current.number, node, answer.raw)
         told = {drop.node for drop in dropped}
         for node in total.silent_nodes():
             if node not in told:
@@ -227,30 +282,30 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         return dropped
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
-        """The noised mean (d + statistics,) in update units; the ledger knows of it first."""
-        self.ledger.spend(self.plan.release, run=self.run_id, dataset=self.dataset, round=server_round)
-        noise = SecureGaussian() if self.plan.is_private else None
-        std_steps = self.grid.noise_std_steps(self.plan.noise_multiplier)
+        """The noised mean (bounds.size,) in update units; the ledger knows of it first."""
+        charge = self.plan.charge(self._step)
+        if charge is not None:
+            self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
+        self._step += 1
         to_mean = self.grid.step / self.plan.cohort
         mean = torch.empty(total.integers.shape, dtype=torch.float32)
-        for start in range(0, mean.numel(), BLOCK):
-            block = total.integers[start : start + BLOCK].to(torch.int64)
-            if noise is not None:
-                noise.add_rounded_(block.numpy(), std_steps)
-            mean[start : start + BLOCK] = block.to(torch.float64) * to_mean
+        noised = self.noise.noised_blocks(
+            total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
+        )
+        for begin, end, block in noised:
+            mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
         return mean
 
+    def _source(self, server_round: int) -> NoiseSource:
+        """Fresh noise under a key of its own; repeatable noise only where the plan owns up to it."""
+        if self.plan.noise_source == SEEDED:
+            return SeededGaussian(self.plan.noise_seed, server_round)
+        return SecureGaussian()
 
-class DPFedAdam(DPFedOpt):
-    """`DPFedOpt` with Adam on the server: DP-FedAdam."""
+    def _adapt(self, indicators: Tensor) -> None:
+        """Move the bounds for the next round by what this round released (grid steps)."""
+        if self.adaptive is not None:
+            self._set_bounds(self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.grid))
 
-    def __init__(
-        self,
-        *,
-        beta1: float = 0.9,
-        beta2: float = 0.99,
-        adam_epsilon: float = 1e-6,
-        **settings: object,
-    ) -> None:
-        optimiser = Adam(beta1=beta1, beta2=beta2, epsilon=adam_epsilon)
-        super().__init__(optimiser=optimiser, **settings)  # type: ignore[arg-type]
+    def _set_bounds(self, bounds: ClipBounds) -> None:
+        self.bounds, self.grid = bounds, Grid.of(bounds, bits=self.grid.bits)

@@ -7,7 +7,7 @@ an answer carries one sum of clipped, grid-rounded updates. Nothing about a sing
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -15,9 +15,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from torch import Tensor
 
 from privacy import ClipBounds, Grid, ReplyRejected
+from strategies.raw_metrics import RECORD as RAW
+from strategies.raw_metrics import RawMetrics
+from strategies.records import read_record
 
 VERSION = 1
-Record = TypeVar("Record", ArrayRecord, ConfigRecord)
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -40,6 +42,7 @@ class Task:
     speakers: tuple[int, ...]
     bounds: ClipBounds
     grid: Grid
+    raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
         """The message for `node`; messages of a round share `arrays`."""
@@ -55,7 +58,9 @@ class Task:
                 "grid-step": self.grid.step,
                 "grid-bits": self.grid.bits,
                 "statistics": self.bounds.statistics,
+                "indicators": self.bounds.indicators,
                 "clip-action": self.bounds.action,
+                "raw-metrics": self.raw_metrics,
             }
         )
         content = RecordDict({"model": arrays, "task": config})
@@ -70,7 +75,7 @@ class Task:
         ValueError
             If the message speaks another version of this protocol.
         """
-        config = _record(message.content, "task", ConfigRecord)
+        config = read_record(message.content, "task", ConfigRecord)
         if config["version"] != VERSION:
             raise ValueError(
                 f"the server speaks protocol {config['version']}, this node {VERSION}: "
@@ -85,11 +90,13 @@ class Task:
                 offsets=tuple(config["bound-offsets"]),
                 bounds=tuple(config["bounds"]),
                 statistics=int(config["statistics"]),
+                indicators=int(config["indicators"]),
                 action=str(config["clip-action"]),
             ),
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
+            raw_metrics=bool(config["raw-metrics"]),
         )
-        return task, unpack_vector(_record(message.content, "model", ArrayRecord))
+        return task, unpack_vector(read_record(message.content, "model", ArrayRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,7 @@ class Answer:
     layout: str
     count: int
     integers: Tensor
+    raw: RawMetrics | None = None
 
     def to_record(self) -> RecordDict:
         """The content of the reply."""
@@ -114,7 +122,8 @@ class Answer:
             }
         )
         sums = ArrayRecord({"integers": Array(self.integers.numpy())})
-        return RecordDict({"sum": sums, "answer": config})
+        asked_for = {RAW: self.raw.to_record()} if self.raw else {}
+        return RecordDict({"sum": sums, "answer": config, **asked_for})
 
     @classmethod
     def from_message(cls, message: Message) -> Answer:
@@ -128,16 +137,17 @@ class Answer:
         if message.has_error():
             raise ReplyRejected(f"Flower error {message.error.code}: {message.error.reason}")
         try:
-            config = _record(message.content, "answer", ConfigRecord)
+            config = read_record(message.content, "answer", ConfigRecord)
             if "problem" in config:
                 raise ReplyRejected(f"the node reports: {config['problem']}")
-            sums = _record(message.content, "sum", ArrayRecord)["integers"].numpy()
+            sums = read_record(message.content, "sum", ArrayRecord)["integers"].numpy()
             return cls(
                 round_number=int(config["round"]),
                 nonce=str(config["nonce"]),
                 layout=str(config["layout"]),
                 count=int(config["count"]),
                 integers=torch.from_numpy(_writable(sums)),
+                raw=RawMetrics.from_content(message.content),
             )
         except ReplyRejected:
             raise
@@ -148,18 +158,6 @@ class Answer:
 def problem(reason: str) -> RecordDict:
     """The content of a reply that says why there is no sum."""
     return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})
-
-
-def _record(content: RecordDict, name: str, kind: type[Record]) -> Record:
-    """A record by its name.
-
-    Not by `content.array_records`: Flower makes that a view with a reference back, a cycle that keeps the
-    whole content in memory until Python's collector happens to run, many replies later.
-    """
-    record = content[name]
-    if not isinstance(record, kind):
-        raise TypeError(f"record {name!r} is no {kind.__name__}")
-    return record
 
 
 def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -26,7 +26,8 @@ def settings(corpus, **changes):
         **changes,
     }
     pairs = " ".join(
-        f'{key}="{value}"' if isinstance(value, str) else f"{key}={value}" for key, value in chosen.items()
+        f'{key}="{value}"' if isinstance(value, str) else f"{key}={str(value).lower()}"
+        for key, value in chosen.items()
     )
     return ["--set", pairs]
 
@@ -35,7 +36,8 @@ def settings(corpus, **changes):
 def finished(corpus, tmp_path_factory):
     """One run from a folder that is not the checkout, and its output."""
     home, elsewhere = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("elsewhere")
-    done = run_command("murmur", "run", "--nodes", 2, *settings(corpus), home=home, cwd=elsewhere)
+    chosen = settings(corpus, **{"run.raw-metrics": True})
+    done = run_command("murmur", "run", "--nodes", 2, *chosen, home=home, cwd=elsewhere)
     assert done.returncode == 0, done.stdout
     return home, elsewhere, done.stdout
 
@@ -59,6 +61,17 @@ def test_the_run_folder_holds_the_whole_run(finished):
     assert [line["round"] for line in metrics] == [0, 1, 2, 3]
     assert metrics[-1]["loss"] < metrics[0]["loss"]
     assert [entry.round for entry in read_ledger(folder / "ledger.jsonl")] == [1, 2, 3]
+
+
+def test_raw_metrics_that_were_asked_for_lie_apart_and_are_named_as_such(finished):
+    home, _, output = finished
+    folder = home / "runs" / "latest"
+    first, *lines = map(json.loads, (folder / "not_private.jsonl").read_text().splitlines())
+    assert "without noise" in first["not_private"]
+    assert {line["round"] for line in lines} <= {1, 2, 3}
+    assert all(line["train_loss"] > 0 for line in lines)
+    assert "not_private.jsonl" in output
+    assert '"train_loss":' not in (folder / "metrics.jsonl").read_text()
 
 
 def test_its_model_transcribes(finished, corpus):

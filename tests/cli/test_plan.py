@@ -93,6 +93,7 @@ def test_table_names_what_the_number_rests_on() -> None:
         (RATE, "--noise-multiplier or --epsilon"),
         ([*RATE, "--noise-multiplier", "1", "--order", "1"], "--order must be above 1"),
         ([*RATE, "--noise-multiplier", "1", "--order", "nan"], "--order must be above 1"),
+        ([*PAPER, "--noise-multiplier", "1", "--order", "2", "--cohort-cap", "300000"], "plain Poisson"),
         ([*RATE, "--noise-multiplier", "1", "--epsilon", "1"], "--noise-multiplier or --epsilon"),
         ([*RATE, "--noise-multiplier", "nan"], "noise_multiplier=nan"),
         ([*RATE, "--noise-multiplier", "1e-160"], "noise_multiplier=1e-160"),
@@ -119,3 +120,24 @@ def test_bad_combinations_are_one_line_and_status_2(arguments: list[str], named:
 
 def test_missing_rounds_is_status_2() -> None:
     assert CliRunner().invoke(app, ["--sampling-rate", "0.1"]).exit_code == 2
+
+
+def test_bands_are_compared_at_one_epsilon_and_judged() -> None:
+    rate = ["--rounds", "2006", "--delta", "1e-9", "--epsilon"]
+    small = ask("--sampling-rate", "0.00295", *rate, "7.2", "--bands", "8")
+    (plain, eight) = small["bands_comparison"]["rows"]
+    assert (plain["noise_multiplier"], eight["noise_multiplier"]) == pytest.approx((0.588, 0.792), rel=3e-3)
+    assert eight["prefix_rmse_ratio"] == pytest.approx(0.565, abs=2e-3)
+    assert small["noise_multiplier"] == pytest.approx(eight["noise_multiplier"], rel=2e-3)
+    assert "helps the sum of the rounds: with 8 bands" in small["bands_comparison"]["verdict"]
+    large = ask("--sampling-rate", "0.0295", *rate, "4.5", "--bands", "auto")["bands_comparison"]
+    assert [row["bands"] for row in large["rows"]] == [1, 4, 8, 16, 32]
+    assert large["recommended_bands"] == 1
+    assert large["verdict"].startswith("does not help")
+
+
+@pytest.mark.parametrize("bands", ["0", "two", "-1", "5"])
+def test_impossible_bands_are_refused(bands: str) -> None:
+    result = CliRunner().invoke(app, [*RATE, "--noise-multiplier", "1", "--bands", bands])
+    assert result.exit_code == 2
+    assert result.stderr.count("\n") == 1

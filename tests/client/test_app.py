@@ -12,7 +12,7 @@ from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
 from speech.model import build_model
 from strategies import bind
-from strategies.protocol import Answer, Task, pack_vector
+from strategies.protocol import Answer, Task, pack_vector, unpack_vector
 from tests.corpora import make_corpus
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 
@@ -35,9 +35,9 @@ def ask(context):
     return app(message, context).content["answer"]
 
 
-def task(speakers, layout=None, bound=0.5):
+def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False):
     own_layout, vector = bind(build_model("tiny"))
-    bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS))
+    bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS), adaptive=adaptive)
     made = Task(
         round_number=1,
         nonce="abc",
@@ -45,6 +45,7 @@ def task(speakers, layout=None, bound=0.5):
         speakers=speakers,
         bounds=bounds,
         grid=Grid.of(bounds),
+        raw_metrics=raw_metrics,
     )
     return made.to_message(2, pack_vector(vector), 60.0), made
 
@@ -80,11 +81,63 @@ def test_the_reply_is_one_sum_within_the_bounds(manifest):
     assert 0 < norm <= 3 * made.bounds.total
 
 
+def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
+    message, made = task((0, 2, 4), bound=1e3, adaptive=True)
+    answer = Answer.from_message(app(message, context(manifest)))
+    bits = answer.integers[made.bounds.indicators_part]
+    assert len(bits) == made.bounds.model_slices
+    assert (bits > 0).all()  # nobody is clipped at such a bound
+    assert float(bits.double().norm()) * made.grid.step <= 3 * made.bounds.bounds[-1]
+
+
 def test_the_reply_says_nothing_of_single_speakers(manifest):
     message, _ = task((0, 2))
     reply = app(message, context(manifest))
     assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "count"}
     assert list(reply.content["sum"]) == ["integers"]
+    assert set(reply.content) == {"answer", "sum"}
+
+
+def test_a_share_of_a_simulation_tells_raw_metrics_if_asked(manifest):
+    message, _ = task((0, 2), raw_metrics=True)
+    reply = app(message, context(manifest))
+    assert set(reply.content) == {"answer", "sum", "not-private"}
+    raw = Answer.from_message(reply).raw
+    assert raw.trained == 2
+    assert raw.train_loss > 0
+    assert raw.clipped_share >= 0
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own corpus", "no partition"])
+def test_a_node_of_a_deployment_refuses_raw_metrics(manifest, own):
+    """Partition numbers beside a corpus of its own do not make a node a simulated one."""
+    speech = {"corpus-kind": "manifest", "corpus-path": str(manifest), "partition-id": 0, "num-partitions": 1}
+    message, _ = task((0,), raw_metrics=True)
+    reply = app(message, context(manifest, node_config=speech if own else {"name": "ward"}))
+    assert set(reply.content) == {"answer"}
+    assert "run.raw-metrics" in reply.content["answer"]["problem"]
+
+
+def test_scaffold_keeps_a_control_variate_per_trained_speaker_and_tells_their_change(manifest):
+    here = context(manifest, **{"local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0})
+    message, made = task((0, 2))
+    control = torch.full((made.bounds.model_size,), 1e-3)
+    message.content["control"] = pack_vector(control)
+    reply = app(message, here)
+    own = [unpack_vector(here.state[f"control-{speaker}"]) for speaker in (0, 2)]
+    assert set(here.state) == {"control-0", "control-2"}
+    assert not torch.equal(*own)
+    torch.testing.assert_close(unpack_vector(reply.content["control"]), sum(own))
+    # From c_i = 0 a mean step is g + c, and c_i becomes g: of a norm within the gradient clip.
+    assert all(0 < float(one.norm()) <= 1.0 + 1e-3 for one in own)
+
+
+def test_a_control_variate_is_neither_read_nor_told_unless_the_run_is_scaffolds(manifest):
+    message, made = task((0,))
+    message.content["control"] = pack_vector(torch.ones(made.bounds.model_size))
+    here = context(manifest)
+    assert set(app(message, here).content) == {"answer", "sum"}
+    assert not here.state
 
 
 def test_a_speaker_that_cannot_be_trained_counts_as_zero(tmp_path):

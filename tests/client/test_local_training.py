@@ -4,9 +4,11 @@ import torch
 from cli.composing import default_config
 from client.local_training import LocalTrainer
 from recipes import RunConfig
+from speech.batching import collate
 from speech.corpus import load_corpus
 from speech.examples import ExampleStore
 from speech.features import PRESETS
+from speech.loss import ctc_loss
 from speech.model import build_model
 from strategies import bind
 from tests.corpora import make_corpus
@@ -73,8 +75,84 @@ def test_a_step_moves_by_at_most_rate_times_gradient_clip(examples, start):
     assert float(update.norm()) == pytest.approx(0.3, rel=1e-4)
 
 
+def test_a_correction_is_added_to_the_clipped_gradient(examples, start):
+    """Not before the clip: the control variates must be means of what the steps really were."""
+    trainer = LocalTrainer("tiny", settings(epochs=0, steps=1, gradient_clip=0.5, learning_rate=0.1))
+    plain = trainer.update(start, examples, (1, 0))[0].clone()
+    correction = torch.linspace(-1, 1, start.numel())
+    corrected, _ = trainer.update(start, examples, (1, 0), correction)
+    torch.testing.assert_close(corrected, plain + 0.1 * correction, rtol=0, atol=1e-6)
+    torch.testing.assert_close(trainer.mean_step(), corrected / 0.1)
+
+
 def test_there_is_room_for_the_statistics(examples, start):
     trainer = LocalTrainer("tiny", settings(), room_for=2)
     update, _ = trainer.update(start, examples, (1, 0))
     assert update.shape == (start.numel() + 2,)
     assert update[-2:].tolist() == [0.0, 0.0]
+
+
+def by_torch(make, examples, start, chosen):
+    """The update by torch's own optimiser, autograd and clipping, in the batches of the trainer."""
+    model = build_model("tiny").train()
+    _, vector = bind(model)
+    vector.copy_(start)
+    optimiser = make(model.parameters())
+    origin = [parameter.detach().clone() for parameter in model.parameters()]
+    order = torch.Generator().manual_seed(hash((1, 0)) & 0x7FFF_FFFF_FFFF_FFFF)
+    batches = LocalTrainer("tiny", chosen)._batches(examples, order)
+    for batch in batches:
+        optimiser.zero_grad(set_to_none=False)
+        distance = sum((p - o).square().sum() for p, o in zip(model.parameters(), origin, strict=True))
+        loss = ctc_loss(model, collate([examples[index] for index in batch]))
+        (loss + chosen.proximal_mu / 2 * distance).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), chosen.gradient_clip)
+        optimiser.step()
+    return start - vector
+
+
+LOCAL = {
+    "sgd": ({}, lambda p: torch.optim.SGD(p, lr=0.01)),
+    "momentum": ({"momentum": 0.9}, lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9)),
+    "adam": (
+        {"optimiser": "adam", "learning_rate": 1e-3, "epsilon": 1e-4},
+        lambda p: torch.optim.Adam(p, lr=1e-3, betas=(0.9, 0.999), eps=1e-4),
+    ),
+    "fedprox": ({"algorithm": "fedprox", "proximal_mu": 2.0}, lambda p: torch.optim.SGD(p, lr=0.01)),
+    "fedprox, clipped": (
+        {"algorithm": "fedprox", "proximal_mu": 20.0, "gradient_clip": 0.1},
+        lambda p: torch.optim.SGD(p, lr=0.01),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LOCAL)
+def test_it_trains_as_torchs_optimiser_would(examples, start, case):
+    changes, make = LOCAL[case]
+    usual = {
+        "learning_rate": 0.01,
+        "epochs": 2,
+        "batch_size": 3,
+        "spec_augment": False,
+        "gradient_clip": 100.0,
+    }
+    chosen = settings(**{**usual, **changes})
+    update, _ = LocalTrainer("tiny", chosen).update(start, examples, (1, 0))
+    theirs = by_torch(make, examples, start, chosen)
+    assert float((update - theirs).norm()) < 1e-3 * float(theirs.norm())
+
+
+@pytest.mark.parametrize("changes", [{"momentum": 0.9}, {"optimiser": "adam"}])
+def test_a_local_optimiser_carries_nothing_to_the_next_speaker(examples, start, changes):
+    trainer = LocalTrainer("tiny", settings(epochs=1, **changes))
+    first = trainer.update(start, examples, (1, 0))[0].clone()
+    trainer.update(start, examples[:2], (1, 1))
+    assert torch.equal(trainer.update(start, examples, (1, 0))[0], first)
+
+
+def test_fedprox_keeps_the_speaker_near_the_rounds_model(examples, start):
+    moved = []
+    for changes in ({}, {"algorithm": "fedprox", "proximal_mu": 30.0}):
+        trainer = LocalTrainer("tiny", settings(epochs=4, learning_rate=0.01, gradient_clip=100.0, **changes))
+        moved.append(float(trainer.update(start, examples, (1, 0))[0].norm()))
+    assert moved[1] < 0.8 * moved[0]

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = sorted([*(ROOT / "privacy").glob("**/*.py"), *(ROOT / "strategies").glob("**/*.py")])
+# Noise that a seed repeats, for runs that say of themselves that they are not private.
+NOT_PRIVATE = ROOT / "privacy" / "seeded_noise.py"
+MODULES = sorted(
+    {*(ROOT / "privacy").glob("**/*.py"), *(ROOT / "strategies").glob("**/*.py")} - {NOT_PRIVATE}
+)
 FORBIDDEN_IMPORTS = {"random", "numpy.random"}
 ALLOWED = {"np.random.Generator"}
 FORBIDDEN_NAMES = {
@@ -48,3 +52,16 @@ def test_module_uses_no_ordinary_randomness(module: Path) -> None:
 )
 def test_the_search_finds_what_it_should(source: str) -> None:
     assert violations(source)
+
+
+def test_repeatable_noise_is_known_to_the_strategy_alone() -> None:
+    """Only there can it not be had without the plan's stamp."""
+    assert violations(NOT_PRIVATE.read_text())
+    rooms = ("cli", "client", "privacy", "recipes", "server", "speech", "strategies")
+    users = [
+        path
+        for room in rooms
+        for path in (ROOT / room).glob("**/*.py")
+        if "seeded_noise" in path.read_text() and path != NOT_PRIVATE
+    ]
+    assert users == [ROOT / "strategies" / "dp_fed_opt.py"]

@@ -1,10 +1,14 @@
 import tomllib
+from typing import get_args
 
 import pytest
 
 from cli.composing import app_folder, default_config, flatten
+from privacy import clipping
 from recipes import ConfigError, RunConfig
-from recipes.run_config import known_keys
+from recipes.run_config import CLIP_ACTIONS, CLIP_RULES, OPTIMISERS, SCHEDULES, known_keys
+from strategies import schedules
+from strategies.optimisers.base import _REGISTRY
 
 DEFAULT = default_config()
 
@@ -27,7 +31,10 @@ def test_every_run_recipe_is_valid(path):
 
 FAULTS = {
     "unknown key": ({"privacy.noise-multiplyer": 1.0}, "did you mean 'privacy.noise-multiplier'"),
-    "unknown section": ({"privaty.delta": 1e-6}, "privaty"),
+    "unknown section": (
+        {"privaty.delta": 1e-6},
+        "privaty.delta = 1e-06: no such key; did you mean 'privacy.delta'",
+    ),
     "no section": ({"rounds": 3}, "rounds = 3: no such key"),
     "wrong type": ({"training.rounds": "ten"}, "training.rounds = 'ten'"),
     "bool for a number": ({"training.rounds": True}, "training.rounds = True"),
@@ -36,10 +43,35 @@ FAULTS = {
     "negative noise": ({"privacy.noise-multiplier": -1.0}, "privacy.noise-multiplier = -1.0"),
     "nan": ({"privacy.clip-bound": float("nan")}, "privacy.clip-bound = nan"),
     "delta of one": ({"privacy.delta": 1.0}, "privacy.delta = 1.0"),
-    "unknown rule": ({"privacy.clip-rule": "median"}, "'global', 'uniform' or 'dim'"),
+    "unknown rule": ({"privacy.clip-rule": "median"}, "'global', 'uniform', 'dim' or 'power'"),
+    "scaffold in private": (
+        {"local.algorithm": "scaffold"},
+        "local.algorithm = 'scaffold': refused in a private",
+    ),
+    "scaffold with momentum": (
+        {"local.algorithm": "scaffold", "local.momentum": 0.9, "privacy.noise-multiplier": 0.0},
+        "control variates are mean gradients of plain SGD",
+    ),
+    "fedprox without mu": ({"local.algorithm": "fedprox"}, "mu belongs to 'fedprox'"),
+    "mu without fedprox": ({"local.proximal-mu": 0.1}, "mu belongs to 'fedprox'"),
+    "no decay": ({"server.schedule": "step"}, "nothing would decay"),
+    "unknown optimiser": ({"server.optimiser": "adamw"}, "'yogi', 'adagrad' or 'sgd'"),
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),
+    "shape and normalise": (
+        {"privacy.noise-shape": "variance-optimal", "privacy.clip-action": "normalise"},
+        "each layer is held to its own bound",
+    ),
+    "bands that change shape": (
+        {"privacy.bands": 2, "privacy.noise-shape": "variance-optimal", "privacy.adaptive-clip": True},
+        "cannot change its shape",
+    ),
+    "bands and cap": ({"privacy.bands": 2, "privacy.cohort-cap": 40}, "set bands to 1 or the cap to 0"),
+    "budget without privacy": (
+        {"privacy.noise-source": "seeded-not-private", "privacy.epsilon-budget": 3.0},
+        "no epsilon to keep",
+    ),
     "cohort beyond population": ({"privacy.extrapolate-cohort": 1e9}, "is larger than"),
 }
 
@@ -49,6 +81,13 @@ def test_a_fault_is_refused_with_key_value_and_remedy(name):
     change, message = FAULTS[name]
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         RunConfig.from_flat({**DEFAULT, **change})
+
+
+def test_scaffold_is_there_without_privacy():
+    flat = {**DEFAULT, "local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0}
+    assert RunConfig.from_flat(flat).local.algorithm == "scaffold"
+    with pytest.raises(ConfigError, match="refused in a private run"):
+        RunConfig.from_flat({**flat, "privacy.target-epsilon": 5.0})
 
 
 def test_all_faults_are_told_at_once():
@@ -66,3 +105,10 @@ def test_a_missing_key_is_named():
 
 def test_a_whole_number_stands_for_a_float():
     assert RunConfig.from_flat({**DEFAULT, "training.cohort": 16}).training.cohort == 16.0
+
+
+def test_the_names_of_a_recipe_are_those_that_are_registered():
+    assert set(get_args(OPTIMISERS)) == set(_REGISTRY)
+    assert set(get_args(SCHEDULES)) == set(schedules.SCHEDULES)
+    assert set(get_args(CLIP_RULES)) == set(clipping.CLIP_RULES)
+    assert set(get_args(CLIP_ACTIONS)) == set(clipping.CLIP_ACTIONS)

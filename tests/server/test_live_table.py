@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,20 @@ def test_the_heading_says_whose_epsilon_is_whose():
     assert "zero-out" in text
     assert "Poisson" in text
     assert "RDP" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"noise_multiplier": 0.0}, "no noise"),
+        ({"noise_source": "seeded-not-private"}, "repeated from a seed"),
+    ],
+)
+def test_a_run_without_privacy_says_so_first(change, why):
+    text = heading(replace(PLAN, **change), PLAN, held_out_speakers=20)
+    assert text.startswith("privacy: none.")
+    assert why in text.splitlines()[0]
+    assert "privacy: none" not in heading(PLAN, PLAN, held_out_speakers=20)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,14 @@
 import pytest
+import torch
 
 from cli.composing import default_config
+from privacy import LayerLayout
 from recipes import ConfigError, RunConfig
-from server.preparation import make_bounds, make_plan, starting_model
+from server.preparation import make_bounds, make_plan, make_server_step, starting_model
 from speech.errors import CheckpointMismatch
 from strategies import bind
+from strategies.optimisers import LAMB
+from strategies.optimisers.base import _REGISTRY
 
 
 def config(**changes):
@@ -42,10 +46,42 @@ def test_a_seed_of_another_model_is_refused(tmp_path):
         starting_model(config(**{"model.seed": str(tmp_path / "nowhere.safetensors")}).model)
 
 
-@pytest.mark.parametrize("rule", ["global", "uniform", "dim"])
+@pytest.mark.parametrize("rule", ["global", "uniform", "dim", "power"])
 def test_bounds_cover_model_and_statistics_and_add_up_to_the_clip_bound(rule):
     layout, _ = bind(starting_model(config(**{"model.seed": "random"}).model))
     bounds, grid = make_bounds(config(**{"privacy.clip-rule": rule}).privacy, layout)
     assert bounds.model_size == layout.size
     assert bounds.total == pytest.approx(config().privacy.clip_bound)
     assert grid.step == pytest.approx(bounds.total / 2**20)
+
+
+def test_the_exponent_of_the_power_rule_is_the_recipes():
+    layout = LayerLayout.of({"a": (4,), "b": (64,)})
+    bounds, _ = make_bounds(
+        config(**{"privacy.clip-rule": "power", "privacy.clip-exponent": 0.5}).privacy, layout
+    )
+    assert bounds.bounds[1] / bounds.bounds[0] == pytest.approx(4.0)
+
+
+@pytest.mark.parametrize("name", sorted(_REGISTRY))
+def test_every_optimiser_can_be_made_from_a_recipe(name):
+    layout = LayerLayout.of({"a": (3,)})
+    optimiser, _ = make_server_step(config(**{"server.optimiser": name}).server, layout)
+    vector = torch.ones(3)
+    optimiser.step_(vector, torch.ones(3), 0.1)
+    assert (vector < 1).all()
+
+
+def test_the_recipes_settings_reach_optimiser_and_schedule():
+    changes = {
+        "optimiser": "lamb",
+        "trust-ratio-cap": 3.0,
+        "beta2": 0.5,
+        "schedule": "step",
+        "decay-factor": 0.25,
+    }
+    section = config(**{f"server.{key}": value for key, value in changes.items()}).server
+    layout = LayerLayout.of({"a": (3,)})
+    optimiser, schedule = make_server_step(section, layout)
+    assert optimiser == LAMB(layout=layout, trust_ratio_cap=3.0, beta2=0.5, epsilon=section.epsilon)
+    assert schedule(1, 9) == 0.25

@@ -8,6 +8,7 @@ import pytest
 from cli.composing import default_config, flatten
 from recipes import ConfigError, RunConfig
 from server.run_folder import RunFolder
+from strategies.raw_metrics import RawMetrics
 
 CONFIG = RunConfig.from_flat(default_config())
 
@@ -31,6 +32,16 @@ def test_metrics_are_strict_json_even_without_a_number(tmp_path):
     folder.append_metrics({"wer": math.nan, "epsilon": math.inf, "round": 1})
     line = (folder.path / "metrics.jsonl").read_text()
     assert json.loads(line) == {"wer": None, "epsilon": "inf", "round": 1}
+
+
+def test_raw_metrics_have_a_file_of_their_own_that_says_what_it_is(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    folder.append_raw_metrics(1, 7, RawMetrics(trained=2, train_loss=3.0, clipped_share=1.0))
+    folder.append_raw_metrics(2, 7, RawMetrics())
+    first, *lines = map(json.loads, folder.not_private.read_text().splitlines())
+    assert "No epsilon of this run covers them" in first["not_private"]
+    assert lines[0] == {"round": 1, "node": 7, "speakers": 2, "train_loss": 1.5, "clipped_share": 0.5}
+    assert lines[1] == {"round": 2, "node": 7, "speakers": 0, "train_loss": None, "clipped_share": None}
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path):

@@ -5,10 +5,21 @@ from pathlib import Path
 import torch
 from flwr.app import Error, Message, RecordDict
 
-from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, accumulator_dtype, add_clipped_
+from privacy import (
+    ClipBounds,
+    Grid,
+    LayerLayout,
+    Ledger,
+    PrivacyPlan,
+    accumulator_dtype,
+    add_clipped_,
+    add_indicators_,
+    unclipped_slices,
+)
 from privacy.statistics import STATISTICS, add_statistics_
 from strategies import DPFedOpt, Roster
 from strategies.protocol import Answer, Task
+from strategies.raw_metrics import RawMetrics
 
 LAYOUT = LayerLayout.of([("weight", (6, 4)), ("bias", (6,)), ("scale", ())])
 BOUNDS = ClipBounds.of("uniform", 1.0, LAYOUT, statistics=len(STATISTICS))
@@ -41,15 +52,18 @@ def honest(update_of, loss=1.0):
 def answer_to(task: Task, update_of, loss=1.0) -> Answer:
     total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
     for number in task.speakers:
-        padded = torch.cat([update_of(number), torch.zeros(len(STATISTICS))])
+        padded = torch.cat([update_of(number), torch.zeros(task.bounds.size - task.bounds.model_size)])
         clipped = add_clipped_(total, padded, task.bounds, task.grid)
         add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+        if task.bounds.indicators:
+            add_indicators_(total, unclipped_slices(padded, task.bounds), task.bounds, task.grid)
     return Answer(
         round_number=task.round_number,
         nonce=task.nonce,
         layout=task.layout,
         count=len(task.speakers),
         integers=total,
+        raw=RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None,
     )
 
 
@@ -65,7 +79,17 @@ def silent(message: Message) -> None:
 
 
 def make_strategy(
-    folder: Path, counts: dict[int, int], *, cohort=None, z=1.0, rounds=3, budget=None, optimiser=None
+    folder: Path,
+    counts: dict[int, int],
+    *,
+    cohort=None,
+    z=1.0,
+    rounds=3,
+    budget=None,
+    optimiser=None,
+    bounds=BOUNDS,
+    plan_settings=None,
+    **mechanisms,
 ) -> DPFedOpt:
     roster = Roster.of(counts)
     plan = PrivacyPlan(
@@ -75,13 +99,14 @@ def make_strategy(
         noise_multiplier=z,
         delta=1e-6,
         epsilon_budget=budget,
+        **(plan_settings or {}),
     )
     return DPFedOpt(
         vector=torch.zeros(LAYOUT.size),
         layout=LAYOUT,
         plan=plan,
-        bounds=BOUNDS,
-        grid=GRID,
+        bounds=bounds,
+        grid=Grid.of(bounds, bits=20),
         roster=roster,
         optimiser=optimiser or PlainStep(),
         ledger=Ledger.open(folder / "ledger.jsonl"),
@@ -89,4 +114,5 @@ def make_strategy(
         run_id="test",
         dataset="people",
         round_deadline_seconds=5.0,
+        **mechanisms,
     )

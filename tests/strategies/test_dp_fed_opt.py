@@ -11,7 +11,6 @@ from tests.strategies.federation import (
     BOUNDS,
     GRID,
     LAYOUT,
-    PlainStep,
     failing,
     honest,
     make_strategy,
@@ -171,13 +170,16 @@ def test_a_plan_for_another_population_is_refused(tmp_path):
         )
 
 
-def test_dp_fed_adam_steps_by_about_its_learning_rate(tmp_path):
-    base = make_strategy(tmp_path, {1: 2}, z=TINY_NOISE)
-    settings = {
-        name: getattr(base, name)
-        for name in ("vector", "layout", "plan", "bounds", "grid", "roster", "ledger", "run_id", "dataset")
-    }
-    strategy = DPFedAdam(**settings, learning_rate=0.01)
-    run(strategy, {1: honest(constant(0.05))})
-    torch.testing.assert_close(strategy.vector, torch.full((LAYOUT.size,), -0.01), rtol=0.05, atol=0)
-    assert not isinstance(strategy.optimiser, PlainStep)
+def test_raw_metrics_are_asked_for_and_handed_on_only_on_demand(tmp_path):
+    told = []
+    nodes = {1: honest(constant(0.0)), 2: honest(constant(0.0)), 3: failing()}
+    asking = make_strategy(
+        tmp_path, {1: 2, 2: 3, 3: 1}, on_raw_metrics=lambda *line: told.append((*line[:2], line[2].trained))
+    )
+    run(asking, nodes, rounds=2)
+    assert sorted(told) == [(1, 1, 2), (1, 2, 3), (2, 1, 2), (2, 2, 3)]
+    grid = FakeGrid({1: honest(constant(0.0))})
+    make_strategy(tmp_path / "b", {1: 1}).start(
+        StreamingGrid(grid), asking.arrays(), num_rounds=1, timeout=1.0
+    )
+    assert not any(message.content["task"]["raw-metrics"] for message in grid.pushed)

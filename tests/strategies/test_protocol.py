@@ -1,12 +1,18 @@
 import gc
+import re
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
+import client
+import strategies
 from privacy import ReplyRejected
 from strategies.protocol import Answer, Task, pack_vector, problem
+from strategies.raw_metrics import RawMetrics
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to
 
@@ -35,6 +41,20 @@ def test_an_answer_arrives_as_it_was_sent():
         LAYOUT.digest,
         2,
     )
+
+
+def test_raw_metrics_travel_only_where_there_are_any():
+    assert "not-private" not in answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    raw = RawMetrics(trained=2, train_loss=3.5, clipped_share=0.25)
+    answer = replace(answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)), raw=raw)
+    assert Answer.from_message(Message(answer.to_record(), reply_to=sent())).raw == raw
+
+
+def test_raw_metrics_that_cannot_be_read_spoil_the_reply():
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    content["not-private"] = ConfigRecord({"trained": 1})
+    with pytest.raises(ReplyRejected, match="cannot be read"):
+        Answer.from_message(Message(content, reply_to=sent()))
 
 
 def test_the_message_lives_no_longer_than_the_round():
@@ -83,3 +103,9 @@ def test_a_reply_is_let_go_without_the_garbage_collector():
         assert alive() is None
     finally:
         gc.enable()
+
+
+def test_no_module_uses_the_views_that_keep_a_reply_alive():
+    rooms = Path(strategies.__file__).parent, Path(client.__file__).parent
+    for file in (file for room in rooms for file in room.glob("**/*.py") if file.name != "records.py"):
+        assert not re.search(r"\.(array|config|metric)_records\b", file.read_text()), file

@@ -1,0 +1,116 @@
+"""Noise that remembers the last rounds: the streaming form of `privacy.banded_matrix`.
+
+With c_0 .. c_(b-1) the bands of C, round t's whole-number noise is
+
+    v_t = round((z_t - sum over k = 1 .. b-1 of c_k v_(t-k)) / c_0),      z_t ~ N(0, (z C)^2 I) afresh,
+
+and what is released is r_t = x_t + v_t, all in grid steps. Only b - 1 past noises are kept, as integers, and
+the oldest one's memory takes the new one.
+
+**What is claimed.** x_t is whole, so with v_(t-k) = r_(t-k) - x_(t-k) the release is
+
+    r_t = round(((C x + z)_t - sum of c_k r_(t-k)) / c_0):
+
+a function of the *continuous* Gaussian mechanism C x + z and of what was released before. It is exactly
+post-processing, although the noise itself is rounded and fed back; v is then not C^-1 z to the last digit
+(rounding errors enter it, half a step each), which touches utility by parts in 2**bits and privacy not at
+all. Beyond that there is float64 arithmetic, as in `privacy.noise`.
+
+The past noises are as secret as a noise key: with them the sums could be laid bare. They live in this process
+only and are in no checkpoint. A run that is resumed starts a new matrix, and its plan a new cycle of charges.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from typing import NoReturn
+
+import torch
+
+from privacy.banded_matrix import square_root_bands, step_gain
+from privacy.clipping import ClipBounds
+from privacy.grid import Grid
+from privacy.noise import Integers, NoiseSource
+from privacy.noise_shape import relative_stds
+from privacy.round_noise import NoisedBlock, blocks
+from privacy.validate import positive
+
+_GAIN_HORIZON = 4096
+_NEVER_BEYOND_STDS = 40
+
+
+class BandedNoise:
+    """Noise correlated over `bands` rounds, of a shape (`privacy.noise_shape`).
+
+    Guarantee:
+        All rounds of this object together are post-processing of the Gaussian mechanism C x + z with noise
+        multiplier z per participation, for everyone who takes part at most once in any `bands` consecutive
+        rounds. (`draw_cohort` sees to that, `PrivacyPlan.charge` accounts for it.)
+    """
+
+    def __init__(self, bands: int, shape: str = "isotropic") -> None:
+        self.shape = shape
+        self._column = square_root_bands(bands).tolist()
+        self._gain = step_gain(bands, _GAIN_HORIZON)
+        self._past: deque[torch.Tensor] = deque()
+        self._terms: object = None
+        self._usable = True
+
+    def noised_blocks(
+        self, sums: torch.Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
+    ) -> Iterator[NoisedBlock]:
+        """See `privacy.round_noise.RoundNoise`. All blocks must be taken.
+
+        Raises:
+            ValueError: for a noise multiplier of 0, or if noise, shape or size changed between rounds.
+            RuntimeError: after a round that was not noised to its end.
+        """
+        positive(noise_multiplier=noise_multiplier)
+        self._hold_terms((sums.numel(), grid.bits, noise_multiplier, relative_stds(self.shape, bounds)))
+        self._usable = False
+        fresh = self._room(sums.numel(), bounds, grid, noise_multiplier)
+        for begin, end, std_steps in blocks(self.shape, bounds, grid, noise_multiplier):
+            noise = self._noise(begin, end, std_steps, source)
+            fresh[begin:end] = noise
+            block: Integers = noise.add_(sums[begin:end]).numpy()
+            yield begin, end, block
+        self._remember(fresh)
+        self._usable = True
+
+    def _noise(self, begin: int, end: int, std_steps: float, source: NoiseSource) -> torch.Tensor:
+        """v_t on one block, int64."""
+        first, *others = self._column
+        centre = torch.zeros(end - begin, dtype=torch.float64)
+        for coefficient, past in zip(others, self._past, strict=False):
+            centre.add_(past[begin:end], alpha=-coefficient / first)
+        source.add_and_round_(centre.numpy(), std_steps / first)
+        return centre.to(torch.int64)
+
+    def _hold_terms(self, terms: object) -> None:
+        if not self._usable:
+            raise RuntimeError("A round's correlated noise was left unfinished: resume from a checkpoint.")
+        if self._terms not in (None, terms):
+            raise ValueError(
+                "Correlated noise needs the same noise multiplier, grid bits and noise shape in every round; "
+                "with bounds that adapt, use noise shape 'isotropic'."
+            )
+        self._terms = terms
+
+    def _room(self, size: int, bounds: ClipBounds, grid: Grid, noise_multiplier: float) -> torch.Tensor:
+        """Where this round's noise is kept: the oldest noise's memory once enough are held.
+
+        The oldest is read, block by block, before its block is overwritten.
+        """
+        if self._past and len(self._past) == len(self._column) - 1:
+            return self._past[-1]
+        largest = max(relative_stds(self.shape, bounds)) * self._gain * grid.noise_std_steps(noise_multiplier)
+        fits = _NEVER_BEYOND_STDS * largest < 2**31
+        return torch.zeros(size, dtype=torch.int32 if fits else torch.int64)
+
+    def _remember(self, fresh: torch.Tensor) -> None:
+        if self._past and self._past[-1] is fresh:
+            self._past.pop()
+        if len(self._column) > 1:
+            self._past.appendleft(fresh)
+
+    def __getstate__(self) -> NoReturn:
+        raise TypeError("BandedNoise holds secret noise and cannot be pickled or copied.")

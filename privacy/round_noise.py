@@ -1,0 +1,72 @@
+"""A round's noise on the released sum: which coordinates get how much, block by block.
+
+`RoundNoise.noised_blocks` is the only place where noise meets data. It walks the slices in runs of equal
+noise, widens one block at a time to 64 bits, and hands out each block noised; the caller's sum is only read.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+
+from privacy.clipping import ClipBounds
+from privacy.grid import Grid
+from privacy.noise import Integers, NoiseSource
+from privacy.noise_shape import relative_stds
+
+BLOCK = 1 << 22  # coordinates noised at a time: 64-bit scratch for a block, never for a whole model
+
+NoisedBlock = tuple[int, int, Integers]
+"""Where a block begins and ends, and its noised sums in grid steps."""
+
+
+class RoundNoise(Protocol):
+    """What adds a round's noise to its sum."""
+
+    def noised_blocks(
+        self, sums: torch.Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
+    ) -> Iterator[NoisedBlock]:
+        """Yield every block of ``sums`` (integers, shape (size,), only read) with noise, in order."""
+        ...
+
+
+class IndependentNoise:
+    """Fresh Gaussian noise each round, of a shape (`privacy.noise_shape`).
+
+    Guarantee:
+        The round is a Gaussian mechanism of the given noise multiplier for every update within the bounds.
+    """
+
+    def __init__(self, shape: str = "isotropic") -> None:
+        self.shape = shape
+
+    def noised_blocks(
+        self, sums: torch.Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
+    ) -> Iterator[NoisedBlock]:
+        """See `RoundNoise`; a noise multiplier of 0 adds nothing."""
+        for begin, end, std_steps in blocks(self.shape, bounds, grid, noise_multiplier):
+            block: Integers = sums[begin:end].to(torch.int64, copy=True).numpy()
+            if std_steps:
+                source.add_rounded_(block, std_steps)
+            yield begin, end, block
+
+
+def blocks(
+    shape: str, bounds: ClipBounds, grid: Grid, noise_multiplier: float
+) -> Iterator[tuple[int, int, float]]:
+    """Begin, end and the noise's standard deviation in steps, of blocks that cover the released vector."""
+    unit = grid.noise_std_steps(noise_multiplier)
+    for begin, end, relative in _runs(bounds, relative_stds(shape, bounds)):
+        for start in range(begin, end, BLOCK):
+            yield start, min(start + BLOCK, end), unit * relative
+
+
+def _runs(bounds: ClipBounds, relative: tuple[float, ...]) -> Iterator[tuple[int, int, float]]:
+    """Neighbouring slices of equal noise joined into one run."""
+    begin = 0
+    for index, value in enumerate(relative):
+        end = bounds.offsets[index + 1]
+        last = index + 1 == len(relative)
+        if last or relative[index + 1] != value:
+            yield begin, end, value
+            begin = end

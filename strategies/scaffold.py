@@ -1,0 +1,72 @@
+"""SCAFFOLD (Karimireddy et al. 2020, option II), for runs without privacy only.
+
+Control variates correct the drift of local steps: a speaker adds c - c_i to its gradients, where c_i is
+its own mean gradient of the last time and c the mean of all c_i. They are a second vector from every
+client, un-noised and outside the clip, and a state per speaker; so a private plan is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid as FlowerGrid
+from torch import Tensor
+
+from privacy import LayerLayout, PrivacyPlan
+from strategies.dp_fed_opt import DPFedOpt
+from strategies.protocol import pack_vector, unpack_vector
+from strategies.records import find_record
+
+CONTROL = "control"
+
+
+class Scaffold(DPFedOpt):
+    """`DPFedOpt` without noise, with control variates. They begin at 0, also where a run is resumed.
+
+    Raises
+    ------
+    ValueError
+        For a private plan.
+    """
+
+    def __init__(self, *, plan: PrivacyPlan, layout: LayerLayout, **settings: Any) -> None:
+        if plan.is_private:
+            raise ValueError(
+                f"SCAFFOLD with noise multiplier {plan.noise_multiplier:g}: control variates leave clients "
+                "un-noised, so no private plan can cover them; use DPFedOpt, or a plan without noise"
+            )
+        super().__init__(plan=plan, layout=layout, **settings)
+        self.control = torch.zeros(layout.size)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
+    ) -> list[Message]:
+        """As in `DPFedOpt`, with c beside the model."""
+        messages = super().configure_train(server_round, arrays, config, grid)
+        control = pack_vector(self.control)
+        for message in messages:
+            message.content[CONTROL] = control
+        return messages
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """As in `DPFedOpt`; then c moves by the changes of the c_i over the whole population."""
+        changes = torch.zeros_like(self.control)
+        result = super().aggregate_train(server_round, _gather(replies, changes))
+        self.control.add_(changes, alpha=1 / self.plan.population)
+        return result
+
+
+def _gather(replies: Iterable[Message], changes: Tensor) -> Iterator[Message]:
+    """Hand the replies on; add to `changes` what each says of its speakers' control variates."""
+    for reply in replies:
+        record = None if reply.has_error() else find_record(reply.content, CONTROL, ArrayRecord)
+        if record is not None:
+            change = unpack_vector(record)
+            if change.shape == changes.shape and bool(change.isfinite().all()):
+                changes += change
+        yield reply

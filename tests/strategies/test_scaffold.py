@@ -1,0 +1,84 @@
+"""SCAFFOLD on two people with quadratic losses, where the right answer is known in closed form."""
+
+import pytest
+import torch
+from flwr.app import RecordDict
+
+from client.control_variates import ControlVariates
+from strategies import StreamingGrid
+from strategies.optimisers import SGD
+from strategies.protocol import Task, unpack_vector
+from strategies.scaffold import CONTROL, Scaffold
+from tests.strategies.federation import LAYOUT, answer_to, make_strategy
+from tests.strategies.flower import FakeGrid
+
+# Of each node curvature and minimum of loss a/2 |w - b|^2; small enough that nothing is clipped.
+PEOPLE = {1: (1.0, 0.03), 2: (4.0, -0.01)}
+OPTIMUM = (1.0 * 0.03 + 4.0 * -0.01) / 5.0
+RATE, STEPS = 0.1, 10
+
+
+def person(curvature, minimum, state):
+    """A node with one speaker that takes many local steps, corrected if the server sends a control."""
+
+    def node(message):
+        task, vector = Task.from_message(message)
+        record = message.content.array_records.get(CONTROL)
+        controls = None if record is None else ControlVariates(state, unpack_vector(record))
+        moved = vector.clone()
+        for _ in range(STEPS):
+            correction = controls.correction(0) if controls else 0.0
+            moved -= RATE * (curvature * (moved - minimum) + correction)
+        content = answer_to(task, lambda number: vector - moved).to_record()
+        if controls:
+            controls.learn(0, (vector - moved) / (STEPS * RATE))
+            content[CONTROL] = controls.to_record()
+        return content
+
+    return node
+
+
+def train(tmp_path, cls, rounds=60):
+    base = make_strategy(tmp_path, {1: 1, 2: 1}, z=0.0, rounds=rounds, optimiser=SGD(momentum=0.0))
+    names = (
+        "vector",
+        "layout",
+        "plan",
+        "bounds",
+        "grid",
+        "roster",
+        "optimiser",
+        "ledger",
+        "run_id",
+        "dataset",
+    )
+    strategy = cls(**{name: getattr(base, name) for name in names}, learning_rate=1.0)
+    nodes = {node: person(*PEOPLE[node], RecordDict()) for node in PEOPLE}
+    strategy.start(StreamingGrid(FakeGrid(nodes)), strategy.arrays(), num_rounds=rounds, timeout=1.0)
+    return strategy
+
+
+def test_it_finds_the_optimum_that_federated_averaging_misses(tmp_path):
+    averaged = train(tmp_path / "a", type(make_strategy(tmp_path / "b", {1: 1}))).vector
+    assert (averaged - OPTIMUM).abs().min() > 2e-3
+    corrected = train(tmp_path / "c", Scaffold)
+    torch.testing.assert_close(corrected.vector, torch.full((LAYOUT.size,), OPTIMUM), rtol=0, atol=1e-4)
+    assert corrected.control.abs().max() < 1e-3  # the mean gradient vanishes at the optimum
+
+
+def test_a_private_plan_is_refused(tmp_path):
+    base = make_strategy(tmp_path, {1: 1}, z=1.0)
+    names = (
+        "vector",
+        "layout",
+        "plan",
+        "bounds",
+        "grid",
+        "roster",
+        "optimiser",
+        "ledger",
+        "run_id",
+        "dataset",
+    )
+    with pytest.raises(ValueError, match=r"control variates leave clients un-noised"):
+        Scaffold(**{name: getattr(base, name) for name in names}, learning_rate=1.0)
