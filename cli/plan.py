@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +31,7 @@ class Question:
     delta: float
     extrapolate_population: int | None
     extrapolate_cohort: float | None
+    order: float | None = None
     bands: str = "1"
     cohort_cap: int = 0
 
@@ -49,6 +51,10 @@ class Question:
             raise ValueError("for --cohort-cap, give --population and --cohort")
         if self.extrapolate_cohort is not None and not by_cohort:
             raise ValueError("to extrapolate, give --population and --cohort: sigma_DP is z / cohort")
+        if self.order is not None and not 1 < self.order < math.inf:
+            raise ValueError(f"--order must be above 1 and finite, got {self.order!r}")
+        if self.order is not None and self.cohort_cap:
+            raise ValueError("--order is for plain Poisson sampling: leave out --order or --cohort-cap")
 
 
 def plan(
@@ -70,6 +76,9 @@ def plan(
         typer.Option(help="Also say what the same sigma_DP would give with this many speakers ..."),
     ] = None,
     extrapolate_cohort: Annotated[float | None, typer.Option(help="... and this cohort.")] = None,
+    order: Annotated[
+        float | None, typer.Option(help="Also say epsilon by RDP at this one Renyi order, as papers do.")
+    ] = None,
     bands: Annotated[
         str,
         typer.Option(help="Correlate noise over so many rounds, and say what that changes; or 'auto'."),
@@ -92,6 +101,7 @@ def plan(
                 delta=delta,
                 extrapolate_population=extrapolate_population,
                 extrapolate_cohort=extrapolate_cohort,
+                order=order,
                 bands=bands,
                 cohort_cap=cohort_cap,
             )
@@ -116,6 +126,7 @@ def answer_of(question: Question) -> dict[str, Any]:
     else:
         answer = _of_cohort(question)
     answer["noise_convention"] = NOISE_CONVENTION
+    answer |= _at_order(question, answer)
     if question.bands != "1":
         answer["bands_comparison"] = plan_bands.comparison(answer, (1, int(question.bands)))
     return answer
@@ -128,6 +139,21 @@ def _of_cohort(question: Question) -> dict[str, Any]:
         there = made.extrapolate(question.extrapolate_population, question.extrapolate_cohort)
         answer["extrapolated"] = there.describe()
     return answer
+
+
+def _at_order(question: Question, answer: dict[str, Any]) -> dict[str, float]:
+    """RDP at the one order that was asked for: what a table made with few orders would print."""
+    if question.order is None or not answer["noise_multiplier"]:
+        return {}
+    from privacy.accounting import Release, rdp_epsilon
+
+    run = Release(
+        sampling_rate=answer["sampling_rate"],
+        noise_multiplier=answer["noise_multiplier"],
+        count=question.rounds,
+    )
+    value, _ = rdp_epsilon([run], question.delta, (question.order,))
+    return {"rdp_at_order": value} if math.isfinite(value) else {}
 
 
 def _plan_of(question: Question) -> PrivacyPlan:
@@ -201,6 +227,7 @@ def _lines(answer: dict[str, Any]) -> list[str]:
             f"{_number(answer['claim'])}  by {answer['accountant']}, the smaller of two upper bounds",
         ),
         ("  by RDP", f"{_number(bounds['rdp'])}  at order {_number(bounds['order'])}"),
+        *([("  RDP as asked", _number(answer["rdp_at_order"]))] if "rdp_at_order" in answer else []),
         ("  by PLD", _number(bounds["pld"])),
         ("delta", f"{answer['delta']:g}"),
         ("noise multiplier", f"z = {answer['noise_multiplier']:.6g}  (std on the sum, in clip bounds C)"),

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from functools import wraps
 
-from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.control_variates import ControlVariates
@@ -19,6 +19,7 @@ from client.node import Node
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
 from strategies.protocol import VERSION, Task, problem, unpack_vector
+from strategies.records import read_record
 from strategies.scaffold import CONTROL
 
 log = logging.getLogger("murmuration.client")
@@ -78,7 +79,9 @@ def train(message: Message, context: Context) -> RecordDict:
     node = node_of(context)
     if node.algorithm != "scaffold":
         return node.train(task, vector).to_record()
-    controls = ControlVariates(context.state, unpack_vector(message.content.array_records[CONTROL]))
+    controls = ControlVariates(
+        context.state, unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
+    )
     content = node.train(task, vector, controls).to_record()
     content[CONTROL] = controls.to_record()
     return content

@@ -11,6 +11,7 @@ from flwr.app import ArrayRecord, RecordDict
 from torch import Tensor
 
 from strategies.protocol import pack_vector, unpack_vector
+from strategies.records import find_record
 
 
 class ControlVariates:
@@ -36,7 +37,7 @@ class ControlVariates:
         return pack_vector(self._change)
 
     def _own(self, speaker: int) -> Tensor:
-        kept = self._state.array_records.get(_key(speaker))
+        kept = find_record(self._state, _key(speaker), ArrayRecord)
         return torch.zeros_like(self._control) if kept is None else unpack_vector(kept)
 
 

@@ -9,7 +9,8 @@ the bound. The result is then counted once more, exactly: a sum of squares of in
 here, and what exceeded its bound would be taken back and shrunk.
 
 Large vectors are walked in blocks that stay in the processor's cache; the only memory besides the caller's
-buffers is one such block.
+buffers is one such block. Large float32 slices take the shortcuts of `privacy.float32` where the bound is
+proven to hold with their errors; everything else is counted.
 """
 
 import math
@@ -19,6 +20,7 @@ from functools import lru_cache
 
 import torch
 
+from privacy import float32
 from privacy.clipping import ClipBounds
 from privacy.errors import ReplyRejected
 from privacy.validate import positive, whole
@@ -157,7 +159,11 @@ def add_clipped_(accumulator: torch.Tensor, update: torch.Tensor, bounds: ClipBo
     if not all(map(math.isfinite, norms)):
         return 0.0
     for group, limit in zip(bounds.groups, limits, strict=True):
-        pieces = _pieces(group, norms, bounds, grid)
+        pieces = _pieces(group, norms, bounds, grid, _room(update, bounds, group))
+        if _proven(limit, update, pieces, [norms[index] for index in group]):
+            for begin, end, factor in pieces:
+                float32.add_rounded_(accumulator[begin:end], update[begin:end], factor)
+            continue
         while not _add_within(limit, accumulator, update, pieces, block):
             pieces = [(begin, end, factor / 2) for begin, end, factor in pieces]
     return _share_above(norms, bounds)
@@ -198,6 +204,8 @@ def check_sum(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -
     for group, limit in zip(bounds.groups, squared_limits(bounds, grid), strict=True):
         begin, end = bounds.offsets[group.start], bounds.offsets[group.stop]
         allowed = float(count * count * limit) * _SQUARES_SLACK
+        if float32.squared_at_most(total[begin:end]) <= allowed:
+            continue
         squared = _squared_norm(total, begin, end, block)
         if not squared <= allowed:
             raise ReplyRejected(
@@ -236,9 +244,32 @@ def _squared_norm(values: torch.Tensor, begin: int, end: int, block: torch.Tenso
     return squared
 
 
+def _norm(update: torch.Tensor, begin: int, end: int, block: torch.Tensor) -> float:
+    values = update[begin:end]
+    quick = float32.norm(values) if float32.worthwhile(values) else None
+    return math.sqrt(_squared_norm(update, begin, end, block)) if quick is None else quick
+
+
 def _slice_norms(update: torch.Tensor, bounds: ClipBounds, block: torch.Tensor) -> list[float]:
     borders = zip(bounds.offsets, bounds.offsets[1:], strict=False)
-    return [math.sqrt(_squared_norm(update, begin, end, block)) for begin, end in borders]
+    return [_norm(update, begin, end, block) for begin, end in borders]
+
+
+def _room(update: torch.Tensor, bounds: ClipBounds, group: range) -> float:
+    """How far below its bound a group is aimed, as a factor: room for the errors of its norms."""
+    quick = any(
+        float32.worthwhile(update[bounds.offsets[index] : bounds.offsets[index + 1]]) for index in group
+    )
+    return 1 - 2 * float32.NORM_ERROR if quick else _FLOAT_ROOM
+
+
+def _proven(limit: int, update: torch.Tensor, pieces: list[Piece], norms: list[float]) -> bool:
+    """Whether float32 arithmetic, at its worst, keeps the pieces within the limit (see `float32`)."""
+    begin, end = pieces[0][0], pieces[-1][1]
+    if not float32.worthwhile(update[begin:end]):
+        return False
+    reach = float32.reach(norms, [factor for _, _, factor in pieces], end - begin)
+    return reach < float32.LARGEST and reach * reach * _SQUARES_SLACK <= limit
 
 
 def _share_above(norms: list[float], bounds: ClipBounds) -> float:
@@ -246,15 +277,15 @@ def _share_above(norms: list[float], bounds: ClipBounds) -> float:
     return sum(norms[index] > bounds.bounds[index] for index in model) / len(model)
 
 
-def _pieces(group: range, norms: list[float], bounds: ClipBounds, grid: Grid) -> list[Piece]:
+def _pieces(group: range, norms: list[float], bounds: ClipBounds, grid: Grid, room: float) -> list[Piece]:
     """The one clip rule: a group beyond its bound has each of its slices scaled to its own bound."""
     borders = [(bounds.offsets[index], bounds.offsets[index + 1]) for index in group]
-    aim = (bounds.group_bound(group) - grid.margin(bounds.group_size(group))) * _FLOAT_ROOM
+    aim = (bounds.group_bound(group) - grid.margin(bounds.group_size(group))) * room
     if math.hypot(*(norms[index] for index in group)) <= aim:
         return [(begin, end, 1 / grid.step) for begin, end in borders]
     pieces: list[Piece] = []
     for index, (begin, end) in zip(group, borders, strict=True):
-        aim = max(0.0, bounds.bounds[index] - grid.margin(end - begin)) * _FLOAT_ROOM
+        aim = max(0.0, bounds.bounds[index] - grid.margin(end - begin)) * room
         pieces.append((begin, end, aim / norms[index] / grid.step if norms[index] else 0.0))
     return pieces
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from privacy import ClipBounds, Grid, ReplyRejected
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
+from strategies.records import read_record
 
 VERSION = 1
 
@@ -74,7 +75,7 @@ class Task:
         ValueError
             If the message speaks another version of this protocol.
         """
-        config = message.content.config_records["task"]
+        config = read_record(message.content, "task", ConfigRecord)
         if config["version"] != VERSION:
             raise ValueError(
                 f"the server speaks protocol {config['version']}, this node {VERSION}: "
@@ -95,7 +96,7 @@ class Task:
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
             raw_metrics=bool(config["raw-metrics"]),
         )
-        return task, unpack_vector(message.content.array_records["model"])
+        return task, unpack_vector(read_record(message.content, "model", ArrayRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +136,11 @@ class Answer:
         """
         if message.has_error():
             raise ReplyRejected(f"Flower error {message.error.code}: {message.error.reason}")
-        config = message.content.config_records.get("answer", ConfigRecord())
-        if "problem" in config:
-            raise ReplyRejected(f"the node reports: {config['problem']}")
         try:
-            sums = message.content.array_records["sum"]["integers"].numpy()
+            config = read_record(message.content, "answer", ConfigRecord)
+            if "problem" in config:
+                raise ReplyRejected(f"the node reports: {config['problem']}")
+            sums = read_record(message.content, "sum", ArrayRecord)["integers"].numpy()
             return cls(
                 round_number=int(config["round"]),
                 nonce=str(config["nonce"]),
@@ -148,6 +149,8 @@ class Answer:
                 integers=torch.from_numpy(_writable(sums)),
                 raw=RawMetrics.from_content(message.content),
             )
+        except ReplyRejected:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
 

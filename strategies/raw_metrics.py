@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, RecordDict
 
+from strategies.records import find_record
+
 RECORD = "not-private"
 
 
@@ -38,7 +40,7 @@ class RawMetrics:
     @classmethod
     def from_content(cls, content: RecordDict) -> RawMetrics | None:
         """What a reply tells, or None."""
-        record = content.config_records.get(RECORD)
+        record = find_record(content, RECORD, ConfigRecord)
         if record is None:
             return None
         return cls(

@@ -18,6 +18,7 @@ from torch import Tensor
 from privacy import LayerLayout, PrivacyPlan
 from strategies.dp_fed_opt import DPFedOpt
 from strategies.protocol import pack_vector, unpack_vector
+from strategies.records import find_record
 
 CONTROL = "control"
 
@@ -63,7 +64,7 @@ class Scaffold(DPFedOpt):
 def _gather(replies: Iterable[Message], changes: Tensor) -> Iterator[Message]:
     """Hand the replies on; add to `changes` what each says of its speakers' control variates."""
     for reply in replies:
-        record = None if reply.has_error() else reply.content.array_records.get(CONTROL)
+        record = None if reply.has_error() else find_record(reply.content, CONTROL, ArrayRecord)
         if record is not None:
             change = unpack_vector(record)
             if change.shape == changes.shape and bool(change.isfinite().all()):

@@ -64,6 +64,14 @@ def test_extrapolation_keeps_sigma_dp() -> None:
     assert answer["extrapolated"]["sigma_dp"] == pytest.approx(answer["sigma_dp"])
 
 
+def test_one_order_is_answered_beside_the_best() -> None:
+    answer = ask(*RATE, "--noise-multiplier", "1", "--order", "2")
+    assert answer["epsilon"]["rdp"] < answer["rdp_at_order"] < 10 * answer["epsilon"]["rdp"]
+    assert "rdp_at_order" not in ask(*RATE, "--noise-multiplier", "0", "--order", "2")
+    table = CliRunner().invoke(app, [*RATE, "--noise-multiplier", "1", "--order", "2"]).stdout
+    assert f"{answer['rdp_at_order']:.6g}" in table
+
+
 def test_no_noise_is_no_number() -> None:
     answer = ask(*RATE, "--noise-multiplier", "0")
     assert answer["epsilon"] == {"rdp": None, "pld": None, "order": None}
@@ -83,6 +91,9 @@ def test_table_names_what_the_number_rests_on() -> None:
         ([*RATE[2:], "--noise-multiplier", "1", "--population", "5"], "--cohort"),
         ([*RATE[2:], "--noise-multiplier", "1"], "--sampling-rate"),
         (RATE, "--noise-multiplier or --epsilon"),
+        ([*RATE, "--noise-multiplier", "1", "--order", "1"], "--order must be above 1"),
+        ([*RATE, "--noise-multiplier", "1", "--order", "nan"], "--order must be above 1"),
+        ([*PAPER, "--noise-multiplier", "1", "--order", "2", "--cohort-cap", "300000"], "plain Poisson"),
         ([*RATE, "--noise-multiplier", "1", "--epsilon", "1"], "--noise-multiplier or --epsilon"),
         ([*RATE, "--noise-multiplier", "nan"], "noise_multiplier=nan"),
         ([*RATE, "--noise-multiplier", "1e-160"], "noise_multiplier=1e-160"),

@@ -1,0 +1,1 @@
+"""Measurements with their committed output: each script writes the page of its name."""

@@ -1,0 +1,148 @@
+"""Clipping and adding replies against a plain in-place add: `python -m benchmarks.aggregation`.
+
+The goal: clip and add at least half as fast as `a.add_(b)` on the same machine, in the same run; beside it
+Flower's own DP wrapper and pfl 0.6 on tensors of the same sizes. pfl needs older packages than ours, so it
+gets a virtual environment of its own in a temporary folder; without network that row is left out, and said.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.report import best_seconds, conditions, one_thread, table, write
+from privacy import ClipBounds, Grid, LayerLayout, add_clipped_, check_sum
+
+LAYERS, SHAPE = 42, (768, 768)
+CLIENTS = 4  # replies in a round of Flower's, which is timed whole
+PFL_PACKAGES = ("pfl==0.6.0", "dp-accounting<0.6", "packaging<26", "wheel<0.46")
+PFL_PROGRAM = Path(__file__).with_name("pfl_round.py")
+
+
+def ours() -> dict[str, Callable[[], object]]:
+    """A plain add, and our steps, over one model."""
+    layout = LayerLayout.of({f"layer{index}": SHAPE for index in range(LAYERS)})
+    bounds = ClipBounds.of("uniform", 1.0, layout)
+    grid = Grid.of(bounds)
+    update = torch.randn(layout.size, generator=torch.Generator().manual_seed(0)) * 1e-3
+    floats, total = torch.zeros(layout.size), torch.zeros(layout.size, dtype=torch.int32)
+    reply = torch.zeros_like(total)
+    add_clipped_(reply, update, bounds, grid)
+
+    def check_and_add() -> None:
+        check_sum(reply, 1, bounds, grid)
+        total.add_(reply)
+
+    def in_floats() -> None:
+        floats.add_(update, alpha=min(1.0, 1.0 / float(update.norm())))
+
+    return {
+        "plain": lambda: floats.add_(update),
+        "floats": in_floats,
+        "clip": lambda: add_clipped_(total, update, bounds, grid),
+        "check": check_and_add,
+    }
+
+
+def flower() -> Callable[[], object]:
+    """One round of Flower's fixed-clipping wrapper around FedAvg, from replies to the noised model."""
+    from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+    from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAvg
+    from flwr.supercore.task_identity import TaskIdentity
+
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    generator = np.random.default_rng(0)
+    update = {
+        f"layer{index}": Array(generator.standard_normal(SHAPE, dtype=np.float32)) for index in range(LAYERS)
+    }
+    zero = ArrayRecord({name: Array(np.zeros(SHAPE, np.float32)) for name in update})
+    asked = Message(RecordDict({"arrays": zero, "config": ConfigRecord()}), 1, "train")
+
+    def reply() -> Message:
+        metrics = MetricRecord({"num-examples": 1})
+        return Message(RecordDict({"arrays": ArrayRecord(update), "metrics": metrics}), reply_to=asked)
+
+    def one_round() -> None:
+        strategy = DifferentialPrivacyServerSideFixedClipping(FedAvg(), 1.0, 1.0, CLIENTS)
+        strategy.current_arrays = zero
+        strategy.aggregate_train(1, [reply() for _ in range(CLIENTS)])
+
+    return one_round
+
+
+def pfl() -> dict[str, float] | str:
+    """Seconds of a plain add and of pfl's clip and sum in pfl's own environment, or why there are none."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = Path(folder) / "bin" / "python"
+        install = [python, "-m", "pip", "install", "--quiet", *PFL_PACKAGES]
+        done = subprocess.run(install, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return (
+                f"pfl could not be installed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            )
+        packages = next(Path(folder).glob("lib/*/site-packages"))
+        (packages / "torch.pth").write_text(
+            f"{Path(torch.__file__).parents[1]}\n"
+        )  # after pfl's own packages
+        program = [python, "-I", PFL_PROGRAM, str(LAYERS), *map(str, SHAPE)]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+        if done.returncode:
+            return f"pfl could not be run: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return measured
+
+
+def main() -> None:
+    """Measure everything once and write the page."""
+    one_thread()
+    best = best_seconds(ours())
+    best |= {name: value / CLIENTS for name, value in best_seconds({"flower": flower()}, 3).items()}
+    other = pfl()
+    values = LAYERS * SHAPE[0] * SHAPE[1]
+    names = {
+        "plain": "`a.add_(b)`, float32",
+        "floats": "`update.norm()` and `a.add_(update, alpha)`, all float32, no layers, nothing exact",
+        "clip": "ours: `add_clipped_` (clip, round, add; on the node)",
+        "check": "ours: `check_sum` and add (on the server)",
+        "flower": f"Flower's wrapper and FedAvg, a round of {CLIENTS} with noise, per reply",
+    }
+    rows = [("a reply", "ms", "million values a second", "speed")]
+    for name, title in names.items():
+        rows.append(_row(title, best[name], values, best["plain"]))
+    if not isinstance(other, str):
+        rows.append(
+            _row("pfl 0.6.0: clip and sum (plain add of its own run)", other["pfl"], values, other["plain"])
+        )
+    ratios = ", ".join(_verdict(name, best["plain"] / best[name]) for name in ("clip", "check"))
+    notes = f"The goal is a speed of at least 0.5: {ratios}.{REASON}"
+    text = f"# Aggregating {values:,} values\n\n{conditions()}\n\n{table(rows)}\n\n{notes}"
+    write(Path(__file__).with_suffix(".md"), text + (f"\n\n{other}" if isinstance(other, str) else ""))
+
+
+REASON = """
+A plain add passes once over its two tensors. A clip must have read an update to its end before it may add the
+first value: that is a second pass over the update. Rounding and the exact conversion to integers are three
+more operations on each block, in the processor's cache, as torch has no operation that does them at once."""
+
+
+def _verdict(name: str, speed: float) -> str:
+    return f"{name} {speed:.2f} ({'met' if speed >= 0.5 else 'not met'})"
+
+
+def _row(title: str, seconds: float, values: int, plain: float) -> tuple[str, ...]:
+    return (title, f"{seconds * 1e3:.1f}", f"{values / seconds / 1e6:,.0f}", f"{plain / seconds:.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
