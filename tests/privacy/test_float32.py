@@ -49,6 +49,19 @@ def test_add_rounded_is_rounding_and_addition(dtype: torch.dtype, factor: float)
     assert bool(((added - exact).abs() <= 0.5 + exact.abs() * 2.0**-22).all())
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 9), st.floats(-3, 3), st.booleans())
+def test_reach_guarantee(seed: int, exponent: float, alike: bool) -> None:
+    """What is added is never longer; with values that all round away from zero, hardly shorter."""
+    values = torch.full((5000,), 0.51) if alike else vector(5000, seed)
+    factor = 1.0 if alike else 10**exponent
+    total = torch.zeros(5000, dtype=torch.int64)
+    float32.add_rounded_(total, values, factor)
+    norm = float32.norm(values)
+    assert norm is not None
+    assert math.sqrt(squared(total)) <= float32.reach([norm], [factor], 5000)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 9), st.floats(0, 6))
 def test_squared_at_most_guarantee(seed: int, exponent: float) -> None:
