@@ -56,18 +56,16 @@ def reach(norms: list[float], factors: list[float], size: int) -> float:
 def add_rounded_(accumulator: torch.Tensor, values: torch.Tensor, factor: float) -> None:
     """accumulator += round(values * factor), in place; every |value * factor| must be below `LARGEST`."""
     block = torch.empty(min(_BLOCK, values.numel()))
-    for start in range(0, values.numel(), _BLOCK):
-        part = values[start : start + _BLOCK]
+    for part, sums in zip(values.split(_BLOCK), accumulator.split(_BLOCK), strict=True):
         shifted = torch.add(_MAGIC, part, alpha=factor, out=block[: part.numel()])
-        accumulator[start : start + _BLOCK].add_(shifted.view(torch.int32).sub_(_MAGIC_BITS))
+        sums.add_(shifted.view(torch.int32).sub_(_MAGIC_BITS))
 
 
 def squared_at_most(integers: torch.Tensor) -> float:
     """An upper bound, a part in 2**12 above it at most, on the squared norm of an int32 or int64 vector."""
     block = torch.empty(min(_BLOCK, integers.numel()))
     squared = 0.0
-    for start in range(0, integers.numel(), _BLOCK):
-        part = integers[start : start + _BLOCK]
+    for part in integers.split(_BLOCK):
         squared += _squared(block[: part.numel()].copy_(part))
     return squared * (1 + 3 * NORM_ERROR)  # 2 of them for the norms, and more than enough for the copy
 
