@@ -56,7 +56,7 @@ def reach(norms: list[float], factors: list[float], size: int) -> float:
 def add_rounded_(accumulator: torch.Tensor, values: torch.Tensor, factor: float) -> None:
     """accumulator += round(values * factor), in place; every |value * factor| must be below `LARGEST`."""
     block = torch.empty(min(_BLOCK, values.numel()))
-    for part, sums in zip(values.split(_BLOCK), accumulator.split(_BLOCK), strict=True):
+    for part, sums in zip(torch.split(values, _BLOCK), torch.split(accumulator, _BLOCK), strict=True):
         shifted = torch.add(_MAGIC, part, alpha=factor, out=block[: part.numel()])
         sums.add_(shifted.view(torch.int32).sub_(_MAGIC_BITS))
 
@@ -65,7 +65,7 @@ def squared_at_most(integers: torch.Tensor) -> float:
     """An upper bound, a part in 2**12 above it at most, on the squared norm of an int32 or int64 vector."""
     block = torch.empty(min(_BLOCK, integers.numel()))
     squared = 0.0
-    for part in integers.split(_BLOCK):
+    for part in torch.split(integers, _BLOCK):
         squared += _squared(block[: part.numel()].copy_(part))
     return squared * (1 + 3 * NORM_ERROR)  # 2 of them for the norms, and more than enough for the copy
 
