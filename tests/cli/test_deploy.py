@@ -58,7 +58,7 @@ def test_the_certificate_stands_for_each_of_its_names(folder, name):
 
 
 def test_the_certificate_stands_for_no_other_name(folder):
-    with pytest.raises(ssl.SSLCertVerificationError, match="example.org"):
+    with pytest.raises(ssl.SSLCertVerificationError, match="example"):
         handshake(folder, "example.org", folder / "ca.crt")
 
 
