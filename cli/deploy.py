@@ -138,6 +138,32 @@ def revoke(
             Path(node).with_suffix(".id").unlink(missing_ok=True)
 
 
+@app.command("run")
+@plainly
+def run(
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe over the defaults.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+    ] = None,
+    superlink: Connection = None,
+) -> None:
+    """Submit a run, follow its log through restarts of the SuperLink, end with the run's own status."""
+    # Imported here: everything else in this module also works without the app's own dependencies.
+    from cli.follow import follow
+    from cli.submit import settings_file
+
+    with settings_file(recipe, setting or []) as settings:
+        answer = _flwr("run", str(_app()), *_named(superlink), *settings)
+    raise typer.Exit(follow(str(answer["run-id"]), _named(superlink)))
+
+
+def _app() -> Path:
+    from cli.composing import app_folder
+
+    return app_folder()
+
+
 def _number_of(node: str) -> str:
     if node.isdecimal():
         return node
@@ -177,3 +203,7 @@ def _flwr(*arguments: str) -> dict[str, Any]:
 def _said(files: Sequence[Path]) -> None:
     for file in files:
         typer.echo(f"made {file}")
+
+
+if __name__ == "__main__":
+    app()
