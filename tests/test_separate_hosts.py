@@ -197,6 +197,20 @@ def test_a_stranger_is_told_no(federation, sites, keys, authority, refusal, tmp_
     assert online(superlink) == 2
 
 
+def test_the_doctor_tells_an_admitted_key_from_an_unknown_one(federation, sites, tmp_path):
+    superlink, north, _, stranger = sites
+    question = (
+        "doctor", "--superlink", f"{superlink.host.address}:{FLEET}",
+        "--authority", north.folder / "ca.crt", "--key",
+    )  # fmt: skip
+    answer = north.run(tool("murmur"), *question, north.folder / "node.key")
+    assert (answer.returncode, "node.key: admitted" in answer.stdout) == (0, True), answer.stdout
+    credentials.make_node_key(tmp_path, "unknown")
+    answer = stranger.run(tool("murmur"), *question, tmp_path / "unknown.key")
+    assert (answer.returncode, "not registered, or revoked" in answer.stdout) == (1, True), answer.stdout
+    assert online(superlink) == 2, "asking has disturbed a node"
+
+
 def test_a_private_run_that_no_impostor_can_take(federation, sites):
     superlink, north, south, stranger = sites
     own = superlink.folder
