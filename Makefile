@@ -12,12 +12,16 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test lint clean
+.PHONY: run test test-compose lint clean
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# The compose file in a real Docker engine; what it needs is said in the script.
+test-compose:
+	docker/test-compose.sh
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

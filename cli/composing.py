@@ -65,7 +65,8 @@ def read_settings(settings: Sequence[str]) -> Flat:
         if "=" not in setting:
             raise ConfigError(f"setting {setting!r}: write it as 'section.key=value'")
     try:
-        return dict(parse_config_args(list(settings)))
+        # One at a time: given several, Flower keeps only the last of each section.
+        return {key: value for one in settings for key, value in parse_config_args([one]).items()}
     except Exception as error:
         raise ConfigError(f"settings {list(settings)!r} cannot be read: {error}") from error
 

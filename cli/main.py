@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
-from cli import corpus, ledger, plan, pretrain, recipe, run, transcribe
+from cli import corpus, deploy, doctor, ledger, plan, pretrain, recipe, run, transcribe
 
 app = typer.Typer(
     name="murmur",
@@ -25,8 +25,10 @@ app.command("plan")(plan.plan)
 app.command("transcribe")(transcribe.transcribe)
 app.command("pretrain")(pretrain.pretrain)
 app.command("recipe")(recipe.recipe)
+app.command("doctor")(doctor.doctor)
 app.add_typer(corpus.app, name="corpus", help="Make and look at corpora.")
 app.add_typer(ledger.app, name="ledger", help="Show or verify what has been spent on whose data.")
+app.add_typer(deploy.app, name="deploy", help="Certificates, keys and the guest list of a deployment.")
 
 
 def main() -> None:

@@ -1,0 +1,94 @@
+"""Is a node's key admitted? Asked of the SuperLink over its own gRPC API, without a trace.
+
+The question is an activation with an impossible heartbeat interval. Flower looks the key up before it
+refuses the interval: an unknown or revoked key gets one answer, an admitted one the other, and no node
+is activated, so a SuperNode that runs with the same key is not disturbed.
+"""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+
+import grpc
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthClientInterceptor
+from flwr.proto.fleet_pb2 import ActivateNodeRequest
+from flwr.proto.fleet_pb2_grpc import FleetStub
+from flwr.supercore.error import ApiErrorCode
+from flwr.supercore.interceptors import RuntimeVersionClientInterceptor
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+
+from cli.credentials import CredentialError
+
+IMPOSSIBLE_INTERVAL = 0.0
+
+
+class Admission(Enum):
+    """What a SuperLink says to a key."""
+
+    ADMITTED = "admitted"
+    UNKNOWN = "unknown"
+    REFUSED = "refused"
+    OTHER_VERSION = "other version"
+
+
+def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    """A SuperNode's private key.
+
+    Raises
+    ------
+    CredentialError
+        If it cannot be read, or Flower would not take it.
+    """
+    try:
+        key = load_ssh_private_key(path.read_bytes(), None)
+    except OSError as error:
+        raise CredentialError(
+            f"{path} cannot be read: {error.strerror}; `murmur deploy node-key` makes one"
+        ) from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise CredentialError(
+            f"{path} is no ECDSA private key in OpenSSH's format: `murmur deploy node-key` makes one"
+        )
+    return key
+
+
+def admission(
+    address: str, authority: Path, key: ec.EllipticCurvePrivateKey, seconds: float
+) -> tuple[Admission, str]:
+    """What the SuperLink at `address` says to `key`, and its words."""
+    credentials = grpc.ssl_channel_credentials(authority.read_bytes())
+    passes = [
+        RuntimeVersionClientInterceptor(component_name="SuperNode"),
+        NodeAuthClientInterceptor(key, key.public_key()),
+    ]
+    request = ActivateNodeRequest(
+        public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=IMPOSSIBLE_INTERVAL
+    )
+    with grpc.secure_channel(address, credentials) as channel:
+        try:
+            FleetStub(grpc.intercept_channel(channel, *passes)).ActivateNode(request, timeout=seconds)
+        except grpc.RpcError as error:
+            return _read(str(error.details()) if isinstance(error, grpc.Call) else str(error))
+        except SystemExit:  # Flower's own way to say that the releases do not go together
+            return Admission.OTHER_VERSION, "this Flower and the SuperLink's do not go together"
+    return Admission.REFUSED, "the SuperLink accepted what it should not"
+
+
+def _read(details: str) -> tuple[Admission, str]:
+    try:
+        answer = json.loads(details)
+        code, words = int(answer["code"]), str(answer.get("message", details))
+    except (ValueError, KeyError, TypeError):
+        return Admission.REFUSED, details
+    if code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
+        return Admission.ADMITTED, ""
+    if code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
+        return Admission.UNKNOWN, words
+    return Admission.REFUSED, words

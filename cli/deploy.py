@@ -1,0 +1,209 @@
+"""`murmur deploy`: the certificates, keys and secret of a federation over TLS, and its guest list.
+
+Guarantee: private files are made with mode 0600 from their first byte and nothing is ever overwritten;
+no private key is printed or logged. Certificates are checked by Flower's own gRPC and HTTP stacks, node
+keys by Flower's own registry (`flwr supernode`): nothing here is a protocol of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+from cli import credentials
+from cli.credentials import CredentialError
+from cli.local_superlink import QUIET, tool
+
+app = typer.Typer(
+    no_args_is_help=True, help="Make the certificates and keys of a deployment; admit and revoke nodes."
+)
+P = ParamSpec("P")
+Folder = Annotated[Path, typer.Option("--folder", "-d", help="Where the deployment's credentials lie.")]
+Days = Annotated[int, typer.Option(min=1, max=credentials.MOST_DAYS, help="Valid for so many days.")]
+Connection = Annotated[
+    str | None, typer.Option("--superlink", help="A connection of Flower's config.toml; else its default.")
+]
+
+
+def plainly(command: Callable[P, None]) -> Callable[P, None]:
+    """A person who mistyped wants the sentence, not the traceback."""
+
+    @wraps(command)
+    def spoken(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except CredentialError as error:
+            typer.echo(f"murmur deploy: {error}", err=True)
+            raise typer.Exit(1) from None
+
+    return spoken
+
+
+@app.command("ca")
+@plainly
+def authority(
+    folder: Folder = Path("."),
+    name: Annotated[str, typer.Option(help="The authority's common name.")] = "Murmuration federation",
+    days: Days = 3650,
+) -> None:
+    """Make the certificate authority: ca.crt goes to every node, ca.key stays in a safe place."""
+    _said(credentials.make_authority(folder, name=name, days=days))
+
+
+@app.command("server-cert")
+@plainly
+def server_certificate(
+    names: Annotated[
+        list[str], typer.Argument(help="Every DNS name and IP address that clients will use for it.")
+    ],
+    folder: Folder = Path("."),
+    out: Annotated[str, typer.Option(help="Files are called <out>.crt and <out>.key.")] = "server",
+    days: Days = 365,
+) -> None:
+    """Make the SuperLink's certificate, signed by the authority in the same folder."""
+    _said(credentials.make_certificate(folder, names, name=out, days=days))
+
+
+@app.command("node-key")
+@plainly
+def node_key(
+    names: Annotated[list[str], typer.Argument(help="One name a SuperNode, for example clinic-a.")],
+    folder: Folder = Path("."),
+) -> None:
+    """Make SuperNode keys (ECDSA P-384): <name>.key stays on the node, <name>.pub is registered."""
+    for name in names:
+        _said(credentials.make_node_key(folder, name))
+
+
+@app.command("secret")
+@plainly
+def secret(folder: Folder = Path(".")) -> None:
+    """Make the secret that SuperLink and SuperExec share: without it no process gets the server's task."""
+    _said(credentials.make_secret(folder))
+
+
+@app.command("connection")
+@plainly
+def connection(
+    address: Annotated[str, typer.Argument(help="The SuperLink's backend address, host:port.")],
+    folder: Folder = Path("."),
+    name: Annotated[str, typer.Option(help="What to call it.")] = "deployment",
+) -> None:
+    """Write Flower's config.toml (into $FLWR_HOME, else ~/.flwr) so that `flwr` finds the SuperLink."""
+    home = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")
+    authority_file = (folder / credentials.AUTHORITY).with_suffix(".crt").resolve()
+    if not authority_file.exists():
+        raise CredentialError(f"{authority_file} is missing: copy ca.crt there, or give its --folder")
+    text = (
+        f'[superlink]\ndefault = "{name}"\n\n[superlink.{name}]\n'
+        f"address = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority_file))}\n"
+    )
+    _said([credentials.write_new(home / "config.toml", text.encode(), private=False)])
+
+
+@app.command("register")
+@plainly
+def register(
+    public_keys: Annotated[list[Path], typer.Argument(help="<name>.pub of the nodes to admit.")],
+    superlink: Connection = None,
+) -> None:
+    """Admit nodes by their public keys; each node's number is noted beside its key, in <name>.id."""
+    for key in public_keys:
+        credentials.check_public_key(key)
+        name = ["--name", key.stem]
+        answer = _flwr("supernode", "register", str(key), *_named(superlink), *name)
+        number = str(answer["node-id"])
+        key.with_suffix(".id").write_text(number + "\n", encoding="utf-8")
+        typer.echo(f"{key.stem}: registered as node {number}")
+
+
+@app.command("revoke")
+@plainly
+def revoke(
+    nodes: Annotated[list[str], typer.Argument(help="<name>.pub of the nodes to shut out, or node numbers.")],
+    superlink: Connection = None,
+) -> None:
+    """Shut nodes out: their keys are refused from now on, and for good (a new key lets one in again)."""
+    for node in nodes:
+        _flwr("supernode", "unregister", _number_of(node), *_named(superlink))
+        typer.echo(f"{node}: revoked")
+        if not node.isdecimal():
+            Path(node).with_suffix(".id").unlink(missing_ok=True)
+
+
+@app.command("run")
+@plainly
+def run(
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe over the defaults.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+    ] = None,
+    superlink: Connection = None,
+) -> None:
+    """Submit a run, follow its log through restarts of the SuperLink, end with the run's own status."""
+    # Imported here: everything else in this module also works without the app's own dependencies.
+    from cli.follow import follow
+    from cli.submit import settings_file
+
+    with settings_file(recipe, setting or []) as settings:
+        answer = _flwr("run", str(_app()), *_named(superlink), *settings)
+    raise typer.Exit(follow(str(answer["run-id"]), _named(superlink)))
+
+
+def _app() -> Path:
+    from cli.composing import app_folder
+
+    return app_folder()
+
+
+def _number_of(node: str) -> str:
+    if node.isdecimal():
+        return node
+    note = Path(node).with_suffix(".id")
+    try:
+        return note.read_text(encoding="utf-8").strip()
+    except OSError:
+        raise CredentialError(
+            f"{note} is missing, so the number of {node} is not known here: give the node number "
+            "itself (`flwr supernode list` shows them)"
+        ) from None
+
+
+def _named(superlink: str | None) -> list[str]:
+    return [superlink] if superlink else []
+
+
+def _flwr(*arguments: str) -> dict[str, Any]:
+    """A `flwr` command's JSON answer; its words as our error where it says no."""
+    done = subprocess.run(
+        [tool("flwr"), *arguments, "--format", "json"],
+        env={**os.environ, **QUIET},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout[max(done.stdout.find("{"), 0) :])
+    except json.JSONDecodeError:
+        answer = {"success": False, "error-message": (done.stdout + done.stderr).strip()}
+    if done.returncode or not answer.get("success", False):
+        words = str(answer.get("error-message", done.stderr)).strip()
+        raise CredentialError(f"`flwr {' '.join(arguments)}` failed: {words}")
+    return answer
+
+
+def _said(files: Sequence[Path]) -> None:
+    for file in files:
+        typer.echo(f"made {file}")
+
+
+if __name__ == "__main__":
+    app()

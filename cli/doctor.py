@@ -1,0 +1,198 @@
+"""`murmur doctor`: what is wrong with a deployment, part by part, and what would mend it.
+
+It asks what a person on the host can ask: grpcio's health protocol, a TLS handshake, the SuperLink's own
+answer to a node's key, the disk, the installed releases, the speech. It changes nothing, and shows no
+secret. Each check stands alone; the exit status is 1 if any of them found a fault.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import socket
+import ssl
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+from packaging.specifiers import SpecifierSet
+
+from cli import probes
+from cli.credentials import CredentialError
+
+FLOWER = SpecifierSet(">=1.39,<1.40")
+EXPIRY_WARNING = datetime.timedelta(days=30)
+TIMEOUT_SECONDS = 8.0
+HEALTH_MEANINGS = {
+    "UNAVAILABLE": "nothing answers there: start it, or give the address of its --health-server-address",
+    "DEADLINE_EXCEEDED": "it is alive but does not answer, a zombie: restart it",
+    "NOT_SERVING": "it says itself that it does not serve: see its log",
+    "UNIMPLEMENTED": "that port is no health port: give the address of its --health-server-address",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part, whether it is in order, and in words what is wrong and what to do."""
+
+    part: str
+    good: bool
+    words: str
+
+
+def doctor(
+    superlink: Annotated[str, typer.Option(help="The SuperLink's gRPC address, host:9092.")] = "",
+    authority: Annotated[Path | None, typer.Option(help="ca.crt, to check its certificate with.")] = None,
+    key: Annotated[Path | None, typer.Option(help="This node's private key: is it admitted?")] = None,
+    health: Annotated[
+        list[str] | None, typer.Option(help="NAME=host:port of a --health-server-address; repeatable.")
+    ] = None,
+    corpus_kind: Annotated[str, typer.Option(help="As in --node-config: manifest, librispeech.")] = "",
+    corpus_path: Annotated[str, typer.Option(help="As in --node-config.")] = "",
+    corpus_split: Annotated[str, typer.Option(help="The split to train on.")] = "train",
+    disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
+    free_gib: Annotated[float, typer.Option(min=0, help="How much room it needs.")] = 2.0,
+) -> None:
+    """Say which part of a deployment is at fault, and what to do about it."""
+    findings = [check_flower()]
+    findings += [check_health(*given.rpartition("=")[::2]) for given in health or []]
+    if superlink:
+        findings += check_superlink(superlink, authority, key)
+    findings += [check_disk(folder, free_gib) for folder in disk or []]
+    if corpus_kind or corpus_path:
+        findings.append(check_speech(corpus_kind or "manifest", corpus_path, corpus_split))
+    for finding in findings:
+        typer.echo(f"{'ok   ' if finding.good else 'FAULT'}  {finding.part}: {finding.words}")
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def check_flower() -> Finding:
+    """The installed releases: every part of a deployment must have the same."""
+    try:
+        ours, flower = version("murmuration"), version("flwr")
+    except PackageNotFoundError as error:
+        ours, flower = "from its checkout", version("flwr") if error.name != "flwr" else ""
+    words = f"murmuration {ours}, flwr {flower or 'missing'}"
+    if flower and flower in FLOWER:
+        return Finding("release", True, f"{words}: must be the same on every host")
+    return Finding("release", False, f"{words}: install flwr {FLOWER}, whose SuperNodes speak gRPC")
+
+
+def check_health(name: str, address: str) -> Finding:
+    """One part, by grpcio's health protocol."""
+    fault = probes.health(address)
+    part = name or address
+    if not fault:
+        return Finding(part, True, "serves")
+    return Finding(part, False, f"{address} answers {fault}: {HEALTH_MEANINGS.get(fault, 'see its log')}")
+
+
+def check_superlink(address: str, authority: Path | None, key: Path | None) -> Iterator[Finding]:
+    """From the name to the key, each step only if the one before it holds."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal():
+        yield Finding("superlink", False, f"{address!r} is no address: write it as host:9092")
+        return
+    if authority is None:
+        yield Finding(
+            "superlink", False, "give --authority ca.crt, the file that the SuperLink's owner gave out"
+        )
+        return
+    found = _handshake(host.strip("[]"), int(port), authority)
+    yield found
+    if found.good and key is not None:
+        yield _admitted(address, authority, key)
+
+
+def check_disk(folder: Path, free_gib: float) -> Finding:
+    """Room for models, messages and logs."""
+    try:
+        free = shutil.disk_usage(folder).free / 2**30
+    except OSError as error:
+        return Finding(f"disk {folder}", False, f"{error.strerror}: make the folder, or mount its volume")
+    words = f"{free:.1f} GiB free"
+    if free < free_gib:
+        return Finding(
+            f"disk {folder}",
+            False,
+            f"{words}, {free_gib:g} needed: remove old run folders, or give it a larger volume",
+        )
+    return Finding(f"disk {folder}", True, words)
+
+
+def check_speech(kind: str, path: str, split: str) -> Finding:
+    """Whether a node has speakers it can train on."""
+    # Imported here: the other checks should also work where torch does not.
+    from recipes import corpus_path
+    from speech.corpus import MAX_SECONDS, load_corpus
+    from speech.errors import SpeechError
+
+    try:
+        corpus = load_corpus(kind, corpus_path(path), max_seconds=MAX_SECONDS)
+        speakers = corpus.speakers(split)
+    except SpeechError as error:
+        return Finding("speech", False, str(error))
+    skipped = f", {len(corpus.skipped)} utterances cannot be used" if corpus.skipped else ""
+    if not speakers:
+        return Finding("speech", False, f"{path}: no usable speaker in split {split!r}{skipped}")
+    return Finding("speech", True, f"{len(speakers)} usable speakers in split {split!r}{skipped}")
+
+
+def _handshake(host: str, port: int, authority: Path) -> Finding:
+    part = f"superlink {host}:{port}"
+    try:
+        certificate = probes.certificate(host, port, authority)
+    except ssl.SSLCertVerificationError as error:
+        return Finding(part, False, f"its certificate is not good: {error.verify_message}. {_remedy(error)}")
+    except ssl.SSLError as error:
+        words = (
+            f"no TLS there ({error.reason or error}): is it started with --insecure, or is this another port?"
+        )
+        return Finding(part, False, words)
+    except FileNotFoundError:
+        return Finding(part, False, f"{authority} is missing: get ca.crt from the SuperLink's owner")
+    except socket.gaierror:
+        return Finding(part, False, f"the name {host!r} is unknown: check its spelling, or the DNS")
+    except (ConnectionRefusedError, TimeoutError, OSError) as error:
+        words = (
+            f"unreachable ({error.strerror or 'no answer'}): is it started, does the firewall pass {port}?"
+        )
+        return Finding(part, False, words)
+    end = x509.load_der_x509_certificate(certificate).not_valid_after_utc
+    left = end - datetime.datetime.now(datetime.UTC)
+    soon = f"; EXPIRES IN {left.days} DAYS, make a new one" if left < EXPIRY_WARNING else ""
+    return Finding(part, True, f"certificate good until {end:%Y-%m-%d}{soon}")
+
+
+def _remedy(error: ssl.SSLCertVerificationError) -> str:
+    words = error.verify_message
+    if "expired" in words:
+        return "Make a new one: `murmur deploy server-cert`, and restart the SuperLink"
+    if "match" in words or "mismatch" in words:
+        return "Make one with this name: `murmur deploy server-cert NAME ...`, or use a name that it has"
+    return "Another authority made it: get the right ca.crt from the SuperLink's owner"
+
+
+def _admitted(address: str, authority: Path, key: Path) -> Finding:
+    from cli.admission import Admission, admission, load_node_key
+
+    part = f"key {key.name}"
+    try:
+        loaded = load_node_key(key)
+    except CredentialError as error:
+        return Finding(part, False, str(error))
+    if stat.S_IMODE(key.stat().st_mode) & 0o077:
+        return Finding(part, False, f"others can read it: chmod 600 {key}, and think about a new one")
+    verdict, words = admission(address, authority, loaded, TIMEOUT_SECONDS)
+    if verdict is Admission.ADMITTED:
+        return Finding(part, True, "admitted")
+    if verdict is Admission.UNKNOWN:
+        words = (
+            f"not registered, or revoked: have `murmur deploy register {key.stem}.pub` run at the SuperLink"
+        )
+    return Finding(part, False, words)

@@ -1,0 +1,146 @@
+"""Write docker-compose.yml for a number of nodes: `python3 docker/compose.py 5 > docker-compose.yml`.
+
+Each node is two containers (SuperNode, ClientApp) with a network, credentials, state and speech of its
+own, which no `--scale` can give; so the file is written, for any number of nodes, by this script. It
+needs nothing but Python.
+"""
+
+import sys
+
+HEAD = """\
+# A federation of {nodes} nodes on one host: docker compose up --detach
+# Written by docker/compose.py, here for {nodes} nodes; for another number of them:
+#   python3 docker/compose.py 5 > docker-compose.yml
+# docs/deploy.md says what every part is for.
+
+x-part: &part
+  image: ${{MURMURATION_IMAGE:-murmuration:latest}}
+  restart: unless-stopped
+  init: true
+  stop_grace_period: 30s
+  read_only: true
+  tmpfs: [/tmp]
+  cap_drop: [ALL]
+  security_opt: ["no-new-privileges:true"]
+  mem_limit: ${{PART_MEMORY:-1g}}
+  cpus: ${{PART_CPUS:-2.0}}
+  healthcheck: &health
+    # grpcio's health protocol; a part that stays silent is ended, and started again by its restart policy
+    test: ["CMD", "python", "-m", "cli.probes", "127.0.0.1:8099", "--end-after", "4"]
+    interval: 15s
+    timeout: 15s
+    retries: 3
+    start_period: 60s
+
+services:
+  # --- Once: credentials, each part's own in a volume of its own ---
+  setup:
+    <<: *part
+    build: &build
+      context: .
+      dockerfile: docker/Dockerfile
+      args: [BASE_IMAGE, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, TORCH_INDEX_URL]
+    user: "0:0"
+    restart: "no"
+    cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]
+    network_mode: none
+    healthcheck: {{disable: true}}
+    entrypoint: ["/app/docker/setup.sh", "{nodes}", superlink, "${{BACKEND:-172.30.91}}.10"]
+    volumes:
+      - authority:/credentials/authority
+      - server-credentials:/credentials/server
+{setup_volumes}
+  superlink:
+    <<: *part
+    command: >-
+      flower-superlink --isolation process --database /state/superlink.db
+      --host ${{BACKEND:-172.30.91}}.10 --port 8000 --fleet-api-address 0.0.0.0:9092
+      --enable-supernode-auth --superexec-auth-secret-file /credentials/superexec.secret
+      --ssl-ca-certfile /credentials/ca.crt --ssl-certfile /credentials/server.crt
+      --ssl-keyfile /credentials/server.key --health-server-address 127.0.0.1:8099
+    volumes: ["server-credentials:/credentials:ro", "superlink-state:/state"]
+    depends_on: {{setup: {{condition: service_completed_successfully}}}}
+    networks:
+      backend: {{ipv4_address: "${{BACKEND:-172.30.91}}.10"}}
+      fleet: {{aliases: [superlink]}}
+    # For nodes on other machines: ports: ["9092:9092"]. Never publish 8000.
+
+  serverapp:
+    <<: *part
+    mem_limit: ${{SERVERAPP_MEMORY:-4g}}
+    command: >-
+      flower-superexec --runtime-api-address ${{BACKEND:-172.30.91}}.10:8000
+      --root-certificates /credentials/ca.crt
+      --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
+    volumes: ["server-credentials:/credentials:ro", "runs:/state"]
+    depends_on: {{superlink: {{condition: service_healthy}}}}
+    networks: [backend]
+
+  # --- Once: admit the nodes ---
+  register: &operator
+    <<: *part
+    restart: "no"
+    healthcheck: {{disable: true}}
+    entrypoint: ["/app/docker/register.sh", "${{BACKEND:-172.30.91}}.10:8000"]
+    volumes: ["server-credentials:/credentials", "operator:/state"]
+    depends_on: {{superlink: {{condition: service_healthy}}}}
+    networks: [backend]
+
+  # --- docker compose run --rm run [--recipe FILE] [--set key=value ...] ---
+  run:
+    <<: *operator
+    profiles: [run]
+    entrypoint: [murmur, deploy, run, --set, training.min-nodes={nodes}]
+    depends_on: {{register: {{condition: service_completed_successfully}}}}
+
+"""
+
+NODE = """\
+  supernode-{i}:
+    <<: *part
+    command: >-
+      flower-supernode --isolation process --superlink superlink:9092
+      --root-certificates /credentials/ca.crt --auth-supernode-private-key /credentials/node-{i}.key
+      --superexec-auth-secret-file /credentials/superexec.secret
+      --host 0.0.0.0 --port 9094 --health-server-address 127.0.0.1:8099
+      --node-config '${{NODE_{i}_CONFIG:-partition-id={part} num-partitions={nodes}}}'
+    volumes: ["node-{i}-credentials:/credentials:ro", "node-{i}-state:/state"]
+    depends_on: {{register: {{condition: service_completed_successfully}}}}
+    networks: [fleet, node-{i}]
+  clientapp-{i}:
+    <<: *part
+    mem_limit: ${{CLIENTAPP_MEMORY:-4g}}
+    command: >-
+      flower-superexec --insecure --runtime-api-address supernode-{i}:9094
+      --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
+    volumes:
+      - node-{i}-credentials:/credentials:ro
+      - node-{i}-apps:/state
+      - ${{NODE_{i}_DATA:-node-{i}-data}}:/data:ro
+    depends_on: {{supernode-{i}: {{condition: service_healthy}}}}
+    networks: [node-{i}]
+
+"""
+
+
+def compose(nodes: int) -> str:
+    """The compose file for so many nodes."""
+    numbers = range(1, nodes + 1)
+    setup = "".join(f"      - node-{i}-credentials:/credentials/node-{i}\n" for i in numbers)
+    text = HEAD.format(nodes=nodes, setup_volumes=setup)
+    text += "".join(NODE.format(i=i, part=i - 1, nodes=nodes) for i in numbers)
+    text += "networks:\n  # Runtime and Control API: only the server's own parts\n"
+    text += "  backend:\n    internal: true\n"
+    text += '    ipam: {config: [{subnet: "${BACKEND:-172.30.91}.0/24"}]}\n'
+    text += "  # gRPC between nodes and SuperLink\n  fleet: {}\n"
+    text += "  # A node's SuperNode and its ClientApp, which has no way out\n"
+    text += "".join(f"  node-{i}: {{internal: true}}\n" for i in numbers)
+    shared = ("authority", "server-credentials", "superlink-state", "runs", "operator")
+    own = tuple(f"node-{i}-{kind}" for i in numbers for kind in ("credentials", "state", "apps", "data"))
+    return text + "\nvolumes:\n" + "".join(f"  {name}: {{}}\n" for name in shared + own)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or not sys.argv[1].isdecimal() or int(sys.argv[1]) < 1:
+        sys.exit("usage: python3 docker/compose.py NODES > docker-compose.yml")
+    sys.stdout.write(compose(int(sys.argv[1])))

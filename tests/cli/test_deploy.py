@@ -1,0 +1,169 @@
+"""`murmur deploy`: what it makes is what Flower, gRPC and a TLS stack accept, and nothing gets lost."""
+
+import socket
+import ssl
+import stat
+import threading
+
+import pytest
+from cryptography import x509
+from flwr.cli.supernode.register import try_load_public_key
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication as flower_reads
+from typer.testing import CliRunner
+
+from cli import deploy
+from cli.main import app
+
+
+def murmur(*arguments):
+    return CliRunner().invoke(app, ["deploy", *map(str, arguments)])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = tmp_path / "credentials"
+    assert murmur("ca", "--folder", made).exit_code == 0
+    done = murmur("server-cert", "localhost", "127.0.0.1", "::1", "--folder", made)
+    assert done.exit_code == 0, done.output
+    return made
+
+
+def handshake(folder, server_name, authority):
+    """A real TLS handshake over a socket pair; raises what the client's checks raise."""
+    serving = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving.load_cert_chain(folder / "server.crt", folder / "server.key")
+    trusting = ssl.create_default_context(cafile=authority)
+    near, far = socket.socketpair()
+
+    def serve():
+        try:
+            serving.wrap_socket(far, server_side=True).close()
+        except (ssl.SSLError, OSError):
+            far.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with trusting.wrap_socket(near, server_hostname=server_name) as client:
+            return client.version()
+    finally:
+        near.close()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1", "::1"])
+def test_the_certificate_stands_for_each_of_its_names(folder, name):
+    assert handshake(folder, name, folder / "ca.crt") == "TLSv1.3"
+
+
+def test_the_certificate_stands_for_no_other_name(folder):
+    with pytest.raises(ssl.SSLCertVerificationError, match="example"):
+        handshake(folder, "example.org", folder / "ca.crt")
+
+
+def test_another_authority_is_not_believed(folder, tmp_path):
+    murmur("ca", "--folder", tmp_path / "other")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        handshake(folder, "localhost", tmp_path / "other" / "ca.crt")
+
+
+def test_an_authority_signs_servers_only_and_outlives_its_certificates(tmp_path):
+    murmur("ca", "--folder", tmp_path, "--days", 2)
+    murmur("server-cert", "a.example", "--folder", tmp_path, "--days", 300)
+    authority, server = (
+        x509.load_pem_x509_certificate((tmp_path / f"{name}.crt").read_bytes()) for name in ("ca", "server")
+    )
+    limits = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (limits.ca, limits.path_length) == (True, 0)
+    assert not server.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert server.not_valid_after_utc <= authority.not_valid_after_utc
+
+
+def test_flower_reads_both_halves_of_a_node_key(tmp_path):
+    assert murmur("node-key", "clinic-a", "clinic-b", "--folder", tmp_path).exit_code == 0
+
+    class Arguments:
+        auth_supernode_private_key = str(tmp_path / "clinic-a.key")
+        auth_supernode_public_key = None
+
+    private, public = flower_reads(Arguments)
+    assert private.curve.name == "secp384r1"
+    registered = try_load_public_key(tmp_path / "clinic-a.pub")
+    assert registered == public_key_to_bytes(public)
+    assert registered != try_load_public_key(tmp_path / "clinic-b.pub")
+
+
+def test_private_files_are_the_owners_alone(folder):
+    murmur("node-key", "n", "--folder", folder)
+    murmur("secret", "--folder", folder)
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    private = {"ca.key", "server.key", "n.key", "superexec.secret"}
+    assert {name for name, mode in modes.items() if mode == 0o600} == private
+    assert set(modes) == private | {"ca.crt", "server.crt", "n.pub"}
+    assert len((folder / "superexec.secret").read_text()) == 64
+
+
+@pytest.mark.parametrize("arguments", [["ca"], ["server-cert", "localhost"], ["node-key", "n"], ["secret"]])
+def test_nothing_is_overwritten(folder, arguments):
+    murmur(*arguments, "--folder", folder)
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    done = murmur(*arguments, "--folder", folder)
+    assert done.exit_code == 1
+    assert "is there already and is not overwritten" in done.output
+    assert {file: file.read_bytes() for file in folder.iterdir()} == before
+
+
+def test_no_private_half_is_made_for_a_public_file_that_is_there(tmp_path):
+    (tmp_path / "n.pub").write_text("someone's")
+    assert murmur("node-key", "n", "--folder", tmp_path).exit_code == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["n.pub"]
+
+
+@pytest.mark.parametrize("name", ["https://a.example", "a.example:9092", "300.1.1.1", "a b", "", "-a"])
+def test_a_name_that_no_client_could_check_is_refused(folder, name):
+    done = murmur("server-cert", "--folder", folder, "--out", "second", "--", name)
+    assert done.exit_code == 1
+    assert "neither a DNS name nor an IP address" in done.output
+    assert not (folder / "second.key").exists()
+
+
+def test_a_missing_or_foreign_authority_is_named(folder, tmp_path):
+    done = murmur("server-cert", "a.example", "--folder", tmp_path / "nowhere")
+    assert done.exit_code == 1
+    assert "ca.crt" in done.output and "murmur deploy ca" in done.output
+    murmur("ca", "--folder", tmp_path / "other")
+    (folder / "ca.key").write_bytes((tmp_path / "other" / "ca.key").read_bytes())
+    done = murmur("server-cert", "a.example", "--folder", folder, "--out", "second")
+    assert "not the key of ca.crt" in done.output
+
+
+def test_a_private_key_is_not_registered_by_mistake(tmp_path, monkeypatch):
+    murmur("node-key", "n", "--folder", tmp_path)
+    monkeypatch.setattr(deploy, "_flwr", lambda *_: pytest.fail("it went out"))
+    done = murmur("register", tmp_path / "n.key")
+    assert done.exit_code == 1
+    assert "is a private key" in done.output
+
+
+def test_register_notes_the_number_that_revoke_needs(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(deploy, "_flwr", lambda *words: asked.append(words) or {"node-id": "42"})
+    murmur("node-key", "n", "--folder", tmp_path)
+    assert "node 42" in murmur("register", tmp_path / "n.pub", "--superlink", "here").output
+    assert murmur("revoke", tmp_path / "n.pub", "--superlink", "here").exit_code == 0
+    assert asked == [
+        ("supernode", "register", str(tmp_path / "n.pub"), "here", "--name", "n"),
+        ("supernode", "unregister", "42", "here"),
+    ]
+    assert "number of" in murmur("revoke", tmp_path / "n.pub").output
+
+
+def test_flowers_own_words_reach_the_person(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))
+    murmur("ca", "--folder", tmp_path)
+    murmur("node-key", "n", "--folder", tmp_path)
+    assert murmur("connection", "127.0.0.1:9", "--folder", tmp_path).exit_code == 0
+    done = murmur("register", tmp_path / "n.pub")
+    assert done.exit_code == 1
+    assert "flwr supernode register" in done.output and "Traceback" not in done.output

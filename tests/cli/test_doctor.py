@@ -1,0 +1,170 @@
+"""`murmur doctor`: each fault is caused, and must be named with what to do about it."""
+
+import socket
+import ssl
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from grpc_health.v1 import health as grpc_health
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typer.testing import CliRunner
+
+from cli import credentials, doctor, probes
+from cli.local_superlink import free_port
+from cli.main import app
+from tests.corpora import make_corpus
+
+
+def consult(*arguments):
+    done = CliRunner().invoke(app, ["doctor", *map(str, arguments)])
+    return done.exit_code, done.output
+
+
+@contextmanager
+def health_server(status):
+    servicer = grpc_health.HealthServicer()
+    servicer.set("", status)
+    server = grpc.server(ThreadPoolExecutor(1))
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        server.stop(0)
+
+
+@contextmanager
+def listener(context=None):
+    """A server that shakes hands (or, without a context, says nothing sensible) until told to stop."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = server.accept()
+                    if context is None:
+                        connection.sendall(b"HTTP/1.0 400 no\r\n\r\n")
+                    else:
+                        connection = context.wrap_socket(connection, server_side=True)
+                    connection.close()
+                except ssl.SSLError:
+                    continue
+                except OSError:
+                    return
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    credentials.make_authority(tmp_path, name="Test", days=100)
+    return tmp_path
+
+
+def tls(folder, *names, days=60):
+    credentials.make_certificate(folder, names, name="server", days=days)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+    return context
+
+
+def test_a_part_that_serves_is_in_order():
+    with health_server(health_pb2.HealthCheckResponse.SERVING) as address:
+        code, words = consult("--health", f"node-1={address}")
+    assert code == 0 and "ok     node-1: serves" in words
+
+
+def test_a_part_that_does_not_serve_is_named():
+    with health_server(health_pb2.HealthCheckResponse.NOT_SERVING) as address:
+        code, words = consult("--health", f"node-1={address}")
+    assert code == 1 and "FAULT  node-1" in words and "see its log" in words
+
+
+def test_a_part_that_is_not_there_is_named():
+    code, words = consult("--health", f"superlink=127.0.0.1:{free_port()}")
+    assert code == 1 and "FAULT  superlink" in words and "nothing answers there" in words
+
+
+def test_a_zombie_is_told_from_a_missing_part(monkeypatch):
+    monkeypatch.setattr(probes, "SECONDS", 0.5)
+    monkeypatch.setattr(probes.health, "__defaults__", (0.5,))
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        code, words = consult("--health", f"node-1=127.0.0.1:{silent.getsockname()[1]}")
+    assert code == 1 and "FAULT  node-1" in words
+    assert "zombie" in words or "UNAVAILABLE" in words
+
+
+def test_a_good_certificate(folder):
+    with listener(tls(folder, "127.0.0.1")) as address:
+        code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
+    assert code == 0 and "certificate good until" in words and "EXPIRES" not in words
+
+
+def test_a_certificate_that_ends_soon_is_announced(folder):
+    with listener(tls(folder, "127.0.0.1", days=3)) as address:
+        code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
+    assert code == 0 and "EXPIRES IN 2 DAYS" in words
+
+
+def test_a_certificate_for_another_name(folder):
+    with listener(tls(folder, "superlink.example")) as address:
+        code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
+    assert code == 1 and "murmur deploy server-cert NAME" in words
+
+
+def test_a_certificate_of_another_authority(folder, tmp_path):
+    credentials.make_authority(tmp_path / "other", name="Other", days=100)
+    with listener(tls(folder, "127.0.0.1")) as address:
+        code, words = consult("--superlink", address, "--authority", tmp_path / "other" / "ca.crt")
+    assert code == 1 and "Another authority made it" in words
+
+
+def test_a_port_without_tls(folder):
+    with listener() as address:
+        code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
+    assert code == 1 and "no TLS there" in words
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("superlink.invalid:9092", "is unknown"),
+        (f"127.0.0.1:{free_port()}", "unreachable"),
+        ("https://superlink.example", "write it as host:9092"),
+    ],
+)
+def test_a_wrong_address(folder, address, expected):
+    code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
+    assert code == 1 and expected in words
+
+
+def test_a_full_disk_and_a_missing_folder(tmp_path):
+    assert consult("--disk", tmp_path, "--free-gib", 0)[0] == 0
+    code, words = consult("--disk", tmp_path, "--free-gib", 1e9)
+    assert code == 1 and "remove old run folders" in words
+    code, words = consult("--disk", tmp_path / "nowhere")
+    assert code == 1 and "mount its volume" in words
+
+
+def test_another_release_of_flower(monkeypatch):
+    monkeypatch.setattr(doctor, "version", lambda name: "1.41.0" if name == "flwr" else "0.1.0")
+    code, words = consult()
+    assert code == 1 and "FAULT  release" in words and "1.39" in words
+
+
+def test_speech_that_can_be_used_and_speech_that_cannot(tmp_path):
+    corpus = make_corpus(tmp_path / "speech", {"train": 2})
+    code, words = consult("--corpus-path", corpus)
+    assert code == 0 and "2 usable speakers" in words
+    code, words = consult("--corpus-path", corpus, "--corpus-split", "trian")
+    assert code == 1 and "trian" in words
+    code, words = consult("--corpus-path", tmp_path / "nowhere.jsonl")
+    assert code == 1 and "FAULT  speech" in words

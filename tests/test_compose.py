@@ -1,0 +1,58 @@
+"""The compose file: what its script writes, valid, and closed where it must be."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def written(nodes):
+    done = subprocess.run(
+        [sys.executable, ROOT / "docker" / "compose.py", str(nodes)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_committed_file_is_what_the_script_writes():
+    assert (ROOT / "docker-compose.yml").read_text(encoding="utf-8") == written(3)
+
+
+@pytest.mark.parametrize("nodes", [1, 5])
+def test_a_node_shares_nothing_with_another(nodes):
+    file = yaml.safe_load(written(nodes))
+    services = file["services"]
+    assert sum(name.startswith("supernode-") for name in services) == nodes
+    for number in range(1, nodes + 1):
+        node, client = services[f"supernode-{number}"], services[f"clientapp-{number}"]
+        assert node["networks"] == ["fleet", f"node-{number}"] and client["networks"] == [f"node-{number}"]
+        assert file["networks"][f"node-{number}"] == {"internal": True}
+        for volume in [*node["volumes"], *client["volumes"]]:
+            assert f"node-{number}" in volume or f"NODE_{number}_DATA" in volume
+        assert f"partition-id={number - 1} num-partitions={nodes}" in node["command"]
+
+
+def test_everything_is_authenticated_and_nothing_is_published():
+    services = yaml.safe_load(written(3))["services"]
+    superlink = services["superlink"]["command"]
+    for option in (
+        "--enable-supernode-auth",
+        "--ssl-certfile",
+        "--isolation process",
+        "--superexec-auth-secret-file",
+    ):
+        assert option in superlink
+    assert "--insecure" not in superlink and "--host 0.0.0.0" not in superlink
+    for name, service in services.items():
+        assert "ports" not in service, name
+        assert service["read_only"] and service["cap_drop"] == ["ALL"], name
+        assert service["mem_limit"] and service["cpus"], name
+        long_lived = name.startswith(("superlink", "supernode", "serverapp", "clientapp"))
+        assert (service["restart"] == "unless-stopped") == long_lived, name
+        assert ("test" in service["healthcheck"]) == long_lived, name

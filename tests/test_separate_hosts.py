@@ -1,0 +1,248 @@
+"""Three hosts and a stranger: a private run over gRPC with TLS and node keys, and every door tried.
+
+The hosts are network namespaces: a SuperLink with its ServerApp, two SuperNodes beside their speech with
+their ClientApps, all in process isolation, and a fourth host that has no business here.
+"""
+
+import json
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cli import credentials
+from cli.composing import app_folder
+from cli.local_superlink import tool
+from privacy import read_ledger
+from tests.corpora import make_corpus
+from tests.hosts import Host, hosts, why_no_hosts
+from tests.processes import run_command, server, wait_until
+
+pytestmark = pytest.mark.federation
+
+FLEET = 9092
+SCAN = """
+import socket, sys
+for port in range(1, 65536):
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        if probe.connect_ex((sys.argv[1], port)) == 0:
+            print(port)
+"""
+# What a process does that wants the server's task: it asks for it.
+TAKE_TASK = """
+import sys
+from pathlib import Path
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.superexec.run_superexec import _SUPEREXEC_AUTH_METHODS
+
+address, authority, guess = sys.argv[1:]
+passes = [RuntimeVersionHttpInterceptor(component_name="SuperExec")]
+if guess:
+    passes.append(SuperExecAuthHttpInterceptor(
+        master_secret=guess.encode(), protected_methods=_SUPEREXEC_AUTH_METHODS
+    ))
+client = RuntimeHttpClient.from_server_address(
+    server_address=address, insecure=False, root_certificates=Path(authority).read_bytes(),
+    interceptors=passes,
+)
+try:
+    answer = client.AcquireTask(AcquireTaskRequest(supported_task_types=["flwr-serverapp"]))
+    print("taken:", answer)
+except Exception as error:
+    print("refused:", error)
+"""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A host with a disk of its own: home folder, logs, and the credentials it was given."""
+
+    host: Host
+    folder: Path
+
+    def run(self, *words, seconds=120):
+        return run_command(
+            *self.host.command(*words), home=self.folder, cwd=self.folder, seconds=seconds
+        )  # fmt: skip
+
+    def start(self, name, *words):
+        return server(
+            *self.host.command(tool(words[0]), *map(str, words[1:])),
+            home=self.folder,
+            log=self.folder / f"{name}.log",
+        )
+
+    def log(self, name):
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory):
+    reason = why_no_hosts()
+    if reason:
+        print(f"\nNOT TESTED, closed doors between separate hosts: {reason}", file=sys.__stderr__)
+        pytest.skip(reason)
+    with hosts("server", "north", "south", "stranger") as made:
+        folders = [tmp_path_factory.mktemp(name) for name in ("server", "north", "south", "stranger")]
+        yield [Site(host, folder) for host, folder in zip(made, folders, strict=True)]
+
+
+def murmur(site, *words):
+    done = site.run(tool("murmur"), "deploy", *map(str, words))
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def node(site, superlink, *, name, keys, config=""):
+    """The command of a SuperNode in process isolation; its runtime API stays on its own loopback."""
+    return site.start(
+        name, "flower-supernode", "--superlink", f"{superlink.host.address}:{FLEET}", *keys,
+        "--isolation", "process", "--superexec-auth-secret-file", site.folder / "superexec.secret",
+        "--max-retries", "2", "--node-config", config,
+    )  # fmt: skip
+
+
+def executor(site, name, port, *security):
+    return site.start(
+        name, "flower-superexec", "--runtime-api-address", f"127.0.0.1:{port}", *security
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def federation(sites):
+    """SuperLink up, two nodes admitted and connected, their ClientApps waiting; no ServerApp yet."""
+    superlink, north, south, _ = sites
+    own = superlink.folder
+    credentials.make_authority(own, name="Test", days=1)
+    credentials.make_certificate(own, [superlink.host.address, "127.0.0.1"], name="server", days=1)
+    credentials.make_secret(own)
+    murmur(superlink, "connection", "127.0.0.1:8000", "--folder", own)
+    with ExitStack() as stack:
+        stack.enter_context(
+            superlink.start(
+                "superlink", "flower-superlink", "--isolation", "process",
+                "--host", "127.0.0.1", "--port", "8000", "--fleet-api-address", f"0.0.0.0:{FLEET}",
+                "--enable-supernode-auth", "--superexec-auth-secret-file", own / "superexec.secret",
+                "--ssl-ca-certfile", own / "ca.crt", "--ssl-certfile", own / "server.crt",
+                "--ssl-keyfile", own / "server.key", "--database", own / "state.db",
+            )
+        )  # fmt: skip
+        listening = superlink.host.command("ss", "-ltnH")
+        wait_until(
+            lambda: f":{FLEET}" in run_command(*listening, home=own, cwd=own).stdout,
+            seconds=60,
+            what="the SuperLink's gRPC port",
+        )
+        publics = []
+        for site in (north, south):
+            _, public = credentials.make_node_key(site.folder, "node")
+            publics.append(own / f"{site.host.namespace}.pub")
+            publics[-1].write_bytes(public.read_bytes())
+        murmur(superlink, "register", *publics)
+        for site, speakers in ((north, 2), (south, 3)):
+            (site.folder / "ca.crt").write_bytes((own / "ca.crt").read_bytes())
+            credentials.make_secret(site.folder)
+            corpus = make_corpus(site.folder / "speech", {"train": speakers})
+            keys = ("--root-certificates", site.folder / "ca.crt",
+                    "--auth-supernode-private-key", site.folder / "node.key")  # fmt: skip
+            config = f'corpus-kind="manifest" corpus-path="{corpus}"'
+            stack.enter_context(node(site, superlink, name="node", keys=keys, config=config))
+            secret = ("--insecure", "--superexec-auth-secret-file", site.folder / "superexec.secret")
+            stack.enter_context(executor(site, "clientapp", 9094, *secret))
+        wait_until(lambda: online(superlink) == 2, seconds=60, what="both nodes online")
+        yield superlink
+
+
+def online(superlink):
+    listed = superlink.run(tool("flwr"), "supernode", "list", "--format", "json").stdout
+    return listed.count('"online"')
+
+
+def test_nothing_but_the_grpc_port_is_open(federation, sites):
+    superlink, north, _, stranger = sites
+    for target, expected in ((superlink, [str(FLEET)]), (north, [])):
+        scanned = stranger.run(sys.executable, "-c", SCAN, target.host.address)
+        assert scanned.stdout.split() == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "authority", "refusal"),
+    [
+        ([], "ca", "2001"),
+        (["--auth-supernode-private-key", "node.key"], "ca", "2004"),
+        (["--auth-supernode-private-key", "node.key"], "wrong", "CERTIFICATE_VERIFY_FAILED"),
+    ],
+    ids=["no key", "a key that nobody registered", "another authority"],
+)
+def test_a_stranger_is_told_no(federation, sites, keys, authority, refusal, tmp_path):
+    superlink, _, _, stranger = sites
+    site = Site(stranger.host, tmp_path)
+    (site.folder / "ca.crt").write_bytes((superlink.folder / "ca.crt").read_bytes())
+    credentials.make_authority(site.folder / "wrong", name="Wrong", days=1)
+    credentials.make_node_key(site.folder, "node")
+    credentials.make_secret(site.folder)
+    certificate = site.folder / ("ca.crt" if authority == "ca" else "wrong/ca.crt")
+    given = [word if word.startswith("--") else site.folder / word for word in keys]
+    with node(site, superlink, name="x", keys=["--root-certificates", certificate, *given]) as process:
+        wait_until(
+            lambda: process.poll() is not None or refusal in site.log("x"), seconds=60, what="a refusal"
+        )
+    assert refusal in site.log("x"), site.log("x")
+    assert online(superlink) == 2
+
+
+def test_the_doctor_tells_an_admitted_key_from_an_unknown_one(federation, sites, tmp_path):
+    superlink, north, _, stranger = sites
+    question = (
+        "doctor", "--superlink", f"{superlink.host.address}:{FLEET}",
+        "--authority", north.folder / "ca.crt", "--key",
+    )  # fmt: skip
+    answer = north.run(tool("murmur"), *question, north.folder / "node.key")
+    assert (answer.returncode, "node.key: admitted" in answer.stdout) == (0, True), answer.stdout
+    credentials.make_node_key(tmp_path, "unknown")
+    answer = stranger.run(tool("murmur"), *question, tmp_path / "unknown.key")
+    assert (answer.returncode, "not registered, or revoked" in answer.stdout) == (1, True), answer.stdout
+    assert online(superlink) == 2, "asking has disturbed a node"
+
+
+def test_a_private_run_that_no_impostor_can_take(federation, sites):
+    superlink, north, south, stranger = sites
+    own = superlink.folder
+    held_out = make_corpus(own / "held-out", {"test": 2})
+    config = (
+        f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=2 '
+        "training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0"
+    )
+    connected = ("--root-certificates", own / "ca.crt")
+    done = superlink.run(tool("flwr"), "run", str(app_folder()), "--run-config", config, "--format", "json")
+    run_id = json.loads(done.stdout[done.stdout.index("{") :])["run-id"]
+    for guess in ("", "not the secret"):  # from the server's own host, where the port is reachable
+        taken = superlink.run(sys.executable, "-c", TAKE_TASK, "127.0.0.1:8000", own / "ca.crt", guess)
+        assert "401 Unauthorized" in taken.stdout, taken.stdout
+    secret = ("--superexec-auth-secret-file", own / "superexec.secret")
+
+    def status():
+        listed = superlink.run(tool("flwr"), "ls", "--run-id", str(run_id), "--format", "json").stdout
+        return json.loads(listed[listed.index("{") :])["runs"][0]["status"]
+
+    assert status() == "pending"
+    with executor(superlink, "serverapp", 8000, *connected, *secret):
+        wait_until(lambda: status().startswith("finished"), seconds=150, what="the end of the run")
+    assert status() == "finished:completed", superlink.log("serverapp")
+    run_folder = own / "runs" / "latest"
+    metrics = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["nodes_asked"], line["nodes_answered"]) for line in metrics[1:]] == [(2, 2), (2, 2)]
+    assert len(read_ledger(run_folder / "ledger.jsonl")) == 2
+    for site in (north, south):  # the app came to the nodes, and to them only
+        assert (site.folder / "flwr" / "apps").exists()
+    assert not (stranger.folder / "flwr" / "apps").exists()
+    secrets = [(site.folder / "superexec.secret").read_text() for site in (superlink, north, south)]
+    for log in [log for site in sites for log in Path(site.folder).glob("*.log")]:
+        assert not any(secret in log.read_text(errors="replace") for secret in secrets), log
+    assert os.stat(own / "server.key").st_mode & 0o077 == 0
