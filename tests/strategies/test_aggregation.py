@@ -1,5 +1,6 @@
 import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -54,6 +55,12 @@ BAD = {
     "another model": (lambda a: dataclasses.replace(a, layout="x"), "layout is 'x'"),
     "more speakers than asked": (lambda a: dataclasses.replace(a, count=9), "count is 9, asked was 2"),
     "too short": (lambda a: dataclasses.replace(a, integers=a.integers[:-1]), "Expected a sum of"),
+    "too long": (lambda a: dataclasses.replace(a, integers=a.integers.repeat(9)), "Expected a sum of"),
+    "not a number": (
+        lambda a: dataclasses.replace(a, integers=a.integers.float().fill_(math.nan)),
+        "float32",
+    ),
+    "another node's": (lambda a: answer_to(tasks({2: 1})[2], random_update(2)), "count is 1, asked was 2"),
     "floats": (lambda a: dataclasses.replace(a, integers=a.integers.float()), "float32"),
     "beyond the bound": (too_large, "have norm"),
 }
