@@ -24,6 +24,7 @@ def settings(held_out, resume=""):
     )
 
 
+@pytest.mark.timeout(900)
 def test_the_serverapp_is_resumed_and_the_superlink_comes_back(tmp_path):
     """A minute, for two deaths: the ServerApp's, and the SuperLink's after the run was resumed.
 
@@ -43,20 +44,22 @@ def test_the_serverapp_is_resumed_and_the_superlink_comes_back(tmp_path):
     with executor, nodes(made, 2, 3):
         with made.superlink("superlink", *apart) as superlink:
             made.submit(settings(held_out))
-            wait_until(reached(1), seconds=120, what="round 1")
+            wait_until(reached(1), seconds=200, what="round 1")
             (serverapp,) = serverapp_of(made.home)
             os.kill(serverapp, signal.SIGKILL)
             folder = made.run_folder.resolve()
             before = len(read_ledger(folder / "ledger.jsonl"))
 
             second = made.submit(settings(held_out, resume="latest"))
-            wait_until(lambda: any("resumed" in line for line in made.metrics()), seconds=60, what="resuming")
+            wait_until(
+                lambda: any("resumed" in line for line in made.metrics()), seconds=200, what="resuming"
+            )
             resumed_after = made.metrics()[-1]["round"]
-            wait_until(reached(resumed_after + 1), seconds=60, what="a round of the resumed run")
+            wait_until(reached(resumed_after + 1), seconds=200, what="a round of the resumed run")
             superlink.kill()
             superlink.wait()
         with made.superlink("superlink-again", *apart):
-            wait_until(lambda: made.status(second).startswith("finished"), seconds=150, what="the end")
+            wait_until(lambda: made.status(second).startswith("finished"), seconds=200, what="the end")
             assert made.status(second) == "finished:completed", made.log("serverapp")
 
     metrics = made.metrics()
