@@ -57,13 +57,6 @@ try:
 except Exception as error:
     print("refused:", error)
 """
-# `murmur`, with a Flower that says it is of another release.
-OTHER_RELEASE = """
-from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
-RuntimeVersionMetadata.from_local_component.__func__.__kwdefaults__["package_version_value"] = "1.30.0"
-from cli.main import main
-main()
-"""
 
 
 @dataclass(frozen=True)
@@ -216,17 +209,6 @@ def test_the_doctor_tells_an_admitted_key_from_an_unknown_one(federation, sites,
     answer = stranger.run(tool("murmur"), *question, tmp_path / "unknown.key")
     assert (answer.returncode, "not registered, or revoked" in answer.stdout) == (1, True), answer.stdout
     assert online(superlink) == 2, "asking has disturbed a node"
-
-
-def test_another_release_of_flower_is_told_from_a_bad_key(federation, sites):
-    superlink, north, _, _ = sites
-    done = north.run(
-        sys.executable, "-c", OTHER_RELEASE, "doctor",
-        "--superlink", f"{superlink.host.address}:{FLEET}",
-        "--authority", north.folder / "ca.crt", "--key", north.folder / "node.key",
-    )  # fmt: skip
-    assert (done.returncode, "do not go together" in done.stdout) == (1, True), done.stdout
-    assert online(superlink) == 2
 
 
 def private_parts(site):
