@@ -127,7 +127,7 @@ within "a round without node 2" shown 2
 grep -q "left out" "$log" || fail "nothing is said of the node that was lost"
 start_part supernode-2
 kill_part superlink
-sleep 5
+sleep 1
 start_part superlink
 within "SuperLink healthy" healthy superlink
 within "the run goes on" shown 4
@@ -156,6 +156,10 @@ within "the end of the run" run_ended
 wait "$run" || fail "the resumed run did not complete"
 table
 grep -q "^held-out WER .* in 6 rounds" "$log" || fail "no WER was reported"
+
+inside superlink sh -c 'cat /credentials/server.key; echo; cat /credentials/superexec.secret' | grep -v -e ----- -e '^$' > "$work/secrets"
+compose logs > "$work/logs"
+! grep -qFf "$work/secrets" "$work/logs" || fail "a log holds a secret"
 
 say "down"
 tear_down > "$work/down.log" 2>&1 || { cat "$work/down.log"; exit 1; }
