@@ -44,11 +44,18 @@ class SpecAugment:
         return features.masked_fill(hidden.to(features.device), 0.0)
 
 
+_SMALL = SpecAugment()
+_PAPER = SpecAugment(freq_width=30, time_masks=10, time_width=50)  # arXiv 2310.00098, App. F
 PRESETS = {
-    "tiny": SpecAugment(),
-    "small": SpecAugment(),
-    # arXiv 2310.00098, App. F.
-    "paper": SpecAugment(freq_width=30, time_masks=10, time_width=50),
+    "tiny": _SMALL,
+    "small": _SMALL,
+    "conformer": _PAPER,
+    "paper": _PAPER,
+    "paper-post-norm": _PAPER,
+    "paper-narrow": _PAPER,
+    "paper-shallow": _PAPER,
+    "paper-wide": _PAPER,
+    "paper-deep": _PAPER,
 }
 
 
