@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from recipes.learning import LearningSettings
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -88,7 +90,7 @@ class TrainingSection(Section):
     wait_seconds: Positive = Field(description="how long to wait for them")
 
 
-class LocalSection(Section):
+class LocalSection(Section, LearningSettings):
     """What a drawn speaker does with the round's model (stateless)."""
 
     algorithm: LOCAL_ALGORITHMS = Field(
@@ -105,7 +107,6 @@ class LocalSection(Section):
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
     gradient_clip: Positive = Field(description="bound on each step's gradient norm")
-    spec_augment: bool = Field(description="hide bands of the features, as the preset has it")
 
     @model_validator(mode="after")
     def _epochs_or_steps(self) -> LocalSection:

@@ -52,10 +52,11 @@ class StridedFrontend(nn.Module):
 
 
 class ConvPositions(nn.Module):
-    """Adds a depthwise convolution over neighbouring frames: position by neighbourhood."""
+    """Adds a depthwise convolution over neighbouring frames, position by neighbourhood; then dropout."""
 
-    def __init__(self, width: int, *, kernel: int) -> None:
+    def __init__(self, width: int, *, kernel: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.conv = nn.Conv1d(width, width, kernel, groups=width)
 
     def forward(self, hidden: Tensor, frames: Tensor, valid: Tensor | None) -> Tensor:
@@ -67,7 +68,7 @@ class ConvPositions(nn.Module):
         weight = self.conv.weight.unsqueeze(2)
         padding = (0, self.conv.kernel_size[0] // 2)
         mixed = functional.conv2d(image, weight, self.conv.bias, padding=padding, groups=self.conv.groups)
-        return hidden + mixed.squeeze(2).transpose(1, 2)
+        return dropped(hidden + mixed.squeeze(2).transpose(1, 2), self.dropout, self.training)
 
 
 class CapePositions(nn.Module):

@@ -143,7 +143,7 @@ class CTCTransformer(nn.Module):
             glu=config.frontend == "glu",
         )
         self.positions = (
-            ConvPositions(width, kernel=config.position_kernel)
+            ConvPositions(width, kernel=config.position_kernel, dropout=config.dropout)
             if config.positions == "conv"
             else CapePositions(step_seconds=config.frame_seconds * config.stride)
         )
