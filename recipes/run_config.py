@@ -64,6 +64,9 @@ class CorpusSection(Section):
     train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
     test_split: str = Field(min_length=1, description="split of the held-out evaluation")
     max_seconds: Positive = Field(description="longer utterances are skipped and counted")
+    feature_cache: bool = Field(
+        description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> CorpusSection:
