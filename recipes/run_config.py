@@ -78,7 +78,7 @@ class CorpusSection(Section):
 class ModelSection(Section):
     """What is trained, and from where."""
 
-    preset: str = Field(min_length=1, description="a preset of speech/model.py: tiny, small, paper")
+    preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
     seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
 
 
