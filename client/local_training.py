@@ -32,12 +32,20 @@ class LocalTrainer:
     """
 
     def __init__(
-        self, preset: str, settings: LocalSection, *, room_for: int = 0, device: str | None = None
+        self,
+        preset: str,
+        settings: LocalSection,
+        *,
+        language: str = "en",
+        room_for: int = 0,
+        device: str | None = None,
     ) -> None:
         self.settings = settings
         self._augment = make_augment(preset, settings)
         self._compute = Compute.choose(precision=settings.precision, compile=settings.compile, device=device)
-        self._model = build_model(preset, dropout=settings.dropout, layer_drop=settings.layer_drop).train()
+        self._model = build_model(
+            preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
+        ).train()
         self._compute.place(self._model)
         self.layout, self._vector = bind(self._model)
         self._gradients = bind_gradients(self._model, self.layout)

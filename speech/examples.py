@@ -19,7 +19,7 @@ from speech.corpus import Corpus, Skipped, Utterance
 from speech.errors import AudioError
 from speech.feature_cache import FeatureCache, Heard
 from speech.features import FeatureConfig, LogMel
-from speech.text import encode
+from speech.text import ENGLISH, Alphabet
 
 CACHE_BYTES = 2 * 1024**3
 
@@ -39,9 +39,9 @@ class Example:
     shortest: int
 
     @classmethod
-    def of(cls, id: str, text: str, features: Tensor) -> "Example":
+    def of(cls, id: str, text: str, features: Tensor, alphabet: Alphabet = ENGLISH) -> "Example":
         """Make one from a normalised text. Raises `ValueError` for a foreign character."""
-        tokens = encode(text)
+        tokens = alphabet.encode(text)
         repeats = sum(a == b for a, b in pairwise(tokens))
         return cls(
             id=id,
@@ -113,7 +113,7 @@ class ExampleStore:
                     speaker=utterance.speaker,
                 )
             else:
-                yield Example.of(utterance.id, utterance.text, features)
+                yield Example.of(utterance.id, utterance.text, features, self.corpus.alphabet)
 
     def _heard(self, utterances: Sequence[Utterance]) -> list[Heard]:
         if self._disk is None:
