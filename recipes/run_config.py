@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from recipes.learning import LearningSettings
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -68,6 +70,9 @@ class CorpusSection(Section):
     unspelled: UNSPELLED = Field(
         description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
     )
+    feature_cache: bool = Field(
+        description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> CorpusSection:
@@ -84,7 +89,7 @@ class CorpusSection(Section):
 class ModelSection(Section):
     """What is trained, and from where."""
 
-    preset: str = Field(min_length=1, description="a preset of speech/model.py: tiny, small, paper")
+    preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
     seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
 
 
@@ -99,7 +104,7 @@ class TrainingSection(Section):
     wait_seconds: Positive = Field(description="how long to wait for them")
 
 
-class LocalSection(Section):
+class LocalSection(Section, LearningSettings):
     """What a drawn speaker does with the round's model (stateless)."""
 
     algorithm: LOCAL_ALGORITHMS = Field(
@@ -116,7 +121,6 @@ class LocalSection(Section):
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
     gradient_clip: Positive = Field(description="bound on each step's gradient norm")
-    spec_augment: bool = Field(description="hide bands of the features, as the preset has it")
 
     @model_validator(mode="after")
     def _epochs_or_steps(self) -> LocalSection:

@@ -85,6 +85,13 @@ def test_a_fault_is_refused_with_key_value_and_remedy(name):
         RunConfig.from_flat({**DEFAULT, **change})
 
 
+def test_a_setting_may_be_that_of_the_preset():
+    local = RunConfig.from_flat({**DEFAULT, "local.dropout": 0, "local.time-masks": 10}).local
+    assert (local.dropout, local.time_masks) == (0.0, 10)
+    assert (local.layer_drop, local.freq_width) == (None, None)
+    assert RunConfig.from_flat(DEFAULT).to_flat() == DEFAULT
+
+
 def test_scaffold_is_there_without_privacy():
     flat = {**DEFAULT, "local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0}
     assert RunConfig.from_flat(flat).local.algorithm == "scaffold"
