@@ -15,8 +15,9 @@ from torch import Tensor
 
 from recipes.run_config import LocalSection
 from speech.augment import PRESETS as AUGMENTS
-from speech.batching import bucketed_batches, collate
+from speech.batching import BatchLimit, collate
 from speech.examples import Example
+from speech.features import PRESETS as FEATURES
 from speech.loss import ctc_loss
 from speech.model import build_model
 from strategies.optimisers import make_optimiser, settings_of
@@ -29,6 +30,8 @@ class LocalTrainer:
     def __init__(self, preset: str, settings: LocalSection, *, room_for: int = 0) -> None:
         self.settings = settings
         self._augment = AUGMENTS[preset]
+        self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
+        self._hop_seconds = FEATURES[preset].hop_seconds
         self._model = build_model(preset).train()
         self.layout, self._vector = bind(self._model)
         self._gradients = bind_gradients(self._model, self.layout)
@@ -75,7 +78,8 @@ class LocalTrainer:
     def _batches(self, examples: Sequence[Example], generator: torch.Generator) -> Iterator[list[int]]:
         """`epochs` passes, or `steps` batches from as many passes as that takes."""
         lengths = [len(example.features) for example in examples]
-        passes = (bucketed_batches(lengths, self.settings.batch_size, generator) for _ in itertools.count())
+        limit = self._batch_limit
+        passes = (limit.batches(lengths, self._hop_seconds, generator) for _ in itertools.count())
         if self.settings.epochs:
             return itertools.chain.from_iterable(itertools.islice(passes, self.settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self.settings.steps)
