@@ -1,12 +1,15 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
 import murmuration_data
 from cli import pretrain
-from cli.pretrain import SEED_RECIPE, read_recipe
+from cli.pretrain_recipe import SEED_RECIPE, read_recipe
 from recipes import ConfigError
 from speech import features
 from speech.checkpoint import load_model
@@ -41,6 +44,50 @@ def test_it_trains_from_a_recipe_and_says_how_well(tmp_path: Path) -> None:
     assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]).epochs == 2
 
 
+def test_killed_and_resumed_it_makes_the_same_model(tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path)
+    recipe = written(tmp_path, "[pretrain]\nepochs = 12\nbatch-size = 4\n")
+
+    def command(out: str, *more: str) -> list[str]:
+        arguments = ["pretrain", "--recipe", recipe, "--out", tmp_path / out, "--corpus-kind", "manifest"]
+        arguments += ["--corpus-path", manifest, "--snapshot-every", "1", *more]
+        return [sys.executable, "-c", "from cli.main import main; main()", *map(str, arguments)]
+
+    process = subprocess.Popen(command("killed"), stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("epoch   1/12")
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    assert (tmp_path / "killed.snapshot").is_file() and not (tmp_path / "killed").exists()
+
+    refused = subprocess.run(command("killed"), capture_output=True, text=True)
+    assert refused.returncode == 1 and "go on with it by --resume" in refused.stderr
+    subprocess.run(command("killed", "--resume"), check=True, capture_output=True)
+    assert not (tmp_path / "killed.snapshot").exists()
+
+    result = CliRunner().invoke(app, command("whole")[4:])
+    assert result.exit_code == 0, result.output
+    killed, whole = (load_model(tmp_path / name).model for name in ("killed", "whole"))
+    assert all(torch.equal(a, b) for a, b in zip(killed.parameters(), whole.parameters(), strict=True))
+
+
+def test_two_processes_train_one_model(tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path)
+    recipe = written(
+        tmp_path,
+        '[pretrain]\nepochs = 2\nbatch-size = 4\nlook-every = 2\nkeep = "best"\nevaluate-every = 1\n',
+    )
+    arguments = ["--recipe", recipe, "--out", tmp_path / "model", "--processes", 2]
+    arguments += ["--corpus-kind", "manifest", "--corpus-path", manifest]
+    command = [sys.executable, "-c", "from cli.main import main; main()", "pretrain"]
+    result = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("epoch   2/2") == 1, "only one of them speaks"
+    assert "early look: loss" in result.stdout and "kept: epoch" in result.stdout
+    assert load_model(tmp_path / "model").preset == "tiny"
+
+
 def test_the_shipped_recipe_says_everything() -> None:
     recipe = read_recipe(SEED_RECIPE)
     assert recipe.corpus.kind == "embedded" and recipe.pretrain.preset == "tiny"
@@ -57,7 +104,7 @@ def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> No
     assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]) == recipe
     store = ExampleStore(corpus, features.PRESETS["tiny"])
     # Its own domain it hears well, the other badly: what the federation is for.
-    assert evaluate(loaded.model, store.split_examples("seed-test")).wer < 0.25
+    assert evaluate(loaded.model, store.split_examples("seed-test")).wer < 0.2
     assert 0.5 < evaluate(loaded.model, store.split_examples("test")).wer < 0.8
 
 
@@ -71,7 +118,9 @@ def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> No
         ("[pretrain]\nepochs = 1.5", r"pretrain.epochs = 1.5: input should be a valid integer"),
         ("[pretrain]\nspec-augment = 1", r"pretrain.spec-augment = 1: input should be a valid boolean"),
         ("[pretrain]\nlearning-rate = nan", r"pretrain.learning-rate = nan: input should be"),
-        ("[pretrain]\nbatch-size = 0", r"pretrain.batch-size = 0: .*greater than or equal to 1"),
+        ("[pretrain]\nbatch-size = -1", r"pretrain.batch-size = -1: .*greater than or equal to 0"),
+        ("[pretrain]\nbatch-size = 0", r"batch-size = 0 and batch-seconds = 0: set exactly one of them"),
+        ("[pretrain]\nsteps = 9", r"epochs = 20 and steps = 9: set exactly one of them above 0"),
         ("[pretrain\n", "is no TOML"),
     ],
 )
@@ -83,8 +132,8 @@ def test_a_recipe_that_cannot_be_used_names_key_value_and_remedy(
 
 
 def test_every_fault_is_named_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"(?s)epochs = 0.*batch-size = 0"):
-        read_recipe(written(tmp_path, "[pretrain]\nepochs = 0\nbatch-size = 0"))
+    with pytest.raises(ConfigError, match=r"(?s)epochs = -1.*batch-size = -1"):
+        read_recipe(written(tmp_path, "[pretrain]\nepochs = -1\nbatch-size = -1"))
 
 
 def test_errors_are_one_clear_message_and_status_1(tmp_path: Path) -> None:
