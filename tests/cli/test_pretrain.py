@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,24 @@ from speech.corpus import load_corpus
 from speech.evaluation import evaluate
 from speech.examples import ExampleStore
 from speech.pretraining import PretrainConfig
+from speech.pretraining.schedules import learning_rate_scale
+from speech.processes import Processes
 from tests.speech import toy
 
 app = typer.Typer()
 app.command()(pretrain.pretrain)
+
+
+MURMUR = [sys.executable, "-c", "from cli.main import main; main()"]
+TORCHRUN = [
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "--no-python",
+]
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -48,12 +63,12 @@ def test_killed_and_resumed_it_makes_the_same_model(tmp_path: Path) -> None:
     manifest = toy.write_corpus(tmp_path)
     recipe = written(tmp_path, "[pretrain]\nepochs = 12\nbatch-size = 4\n")
 
-    def command(out: str, *more: str) -> list[str]:
-        arguments = ["pretrain", "--recipe", recipe, "--out", tmp_path / out, "--corpus-kind", "manifest"]
-        arguments += ["--corpus-path", manifest, "--snapshot-every", "1", *more]
-        return [sys.executable, "-c", "from cli.main import main; main()", *map(str, arguments)]
+    def arguments(out: str, *more: str) -> list[str]:
+        words = ["--recipe", recipe, "--out", tmp_path / out, "--corpus-kind", "manifest"]
+        return [str(word) for word in (*words, "--corpus-path", manifest, "--snapshot-every", "1", *more)]
 
-    process = subprocess.Popen(command("killed"), stdout=subprocess.PIPE, text=True)
+    command = [*MURMUR, "pretrain", *arguments("killed")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("epoch   1/12")
     process.kill()
@@ -61,31 +76,50 @@ def test_killed_and_resumed_it_makes_the_same_model(tmp_path: Path) -> None:
     process.stdout.close()
     assert (tmp_path / "killed.snapshot").is_file() and not (tmp_path / "killed").exists()
 
-    refused = subprocess.run(command("killed"), capture_output=True, text=True)
-    assert refused.returncode == 1 and "go on with it by --resume" in refused.stderr
-    subprocess.run(command("killed", "--resume"), check=True, capture_output=True)
+    refused = CliRunner().invoke(app, arguments("killed"))
+    assert refused.exit_code == 1 and "go on with it by --resume" in refused.output
+    for words in (arguments("killed", "--resume"), arguments("whole")):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, result.output
     assert not (tmp_path / "killed.snapshot").exists()
-
-    result = CliRunner().invoke(app, command("whole")[4:])
-    assert result.exit_code == 0, result.output
     killed, whole = (load_model(tmp_path / name).model for name in ("killed", "whole"))
     assert all(torch.equal(a, b) for a, b in zip(killed.parameters(), whole.parameters(), strict=True))
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    manifest = toy.write_corpus(tmp_path)
-    recipe = written(
-        tmp_path,
-        '[pretrain]\nepochs = 2\nbatch-size = 4\nlook-every = 2\nkeep = "best"\nevaluate-every = 1\n',
-    )
-    arguments = ["--recipe", recipe, "--out", tmp_path / "model", "--processes", 2]
-    arguments += ["--corpus-kind", "manifest", "--corpus-path", manifest]
-    command = [sys.executable, "-c", "from cli.main import main; main()", "pretrain"]
-    result = subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True)
+def test_two_processes_of_torchrun_train_one_model(tmp_path: Path) -> None:
+    """Real processes, and so some seconds; those that we start ourselves are in tests/speech."""
+    arguments = two_passes(tmp_path)
+    result = subprocess.run([*TORCHRUN, *MURMUR, "pretrain", *arguments], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("epoch   2/2") == 1, "only one of them speaks"
     assert "early look: loss" in result.stdout and "kept: epoch" in result.stdout
     assert load_model(tmp_path / "model").preset == "tiny"
+
+
+def test_processes_are_launched_with_what_can_be_sent_to_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched: list[int] = []
+
+    def run_here(count: int, *work: object) -> None:
+        launched.append(count)
+        function, *arguments = pickle.loads(pickle.dumps(work))
+        function(Processes(), *arguments)
+
+    monkeypatch.setattr(pretrain, "launch", run_here)
+    result = CliRunner().invoke(app, [*two_passes(tmp_path), "--processes", "3"])
+    assert result.exit_code == 0, result.output
+    assert launched == [3]
+    assert load_model(tmp_path / "model").preset == "tiny"
+
+
+def two_passes(folder: Path) -> list[str]:
+    """The arguments of a short training that shows all that can be shown."""
+    manifest = toy.write_corpus(folder)
+    settings = 'epochs = 2\nbatch-size = 4\nlook-every = 2\nkeep = "best"\nevaluate-every = 1\n'
+    recipe = written(folder, f"[pretrain]\n{settings}")
+    words = ["--recipe", recipe, "--out", folder / "model", "--corpus-kind", "manifest"]
+    return [str(word) for word in (*words, "--corpus-path", manifest)]
 
 
 def test_the_shipped_recipe_says_everything() -> None:
@@ -94,6 +128,25 @@ def test_the_shipped_recipe_says_everything() -> None:
     text = SEED_RECIPE.read_text(encoding="utf-8")
     for field in PretrainConfig.model_fields.values():
         assert f"\n{field.alias} = " in text
+
+
+def test_the_recipe_of_the_papers_seed_is_the_papers() -> None:
+    recipe = read_recipe(SEED_RECIPE.with_name("paper-seed.toml")).pretrain
+    assert (recipe.preset, recipe.optimiser, recipe.learning_rate) == ("paper", "lars", 0.5)
+    assert (recipe.momentum, recipe.trust_coefficient, recipe.warm_up) == (0.9, 0.001, 0.0)
+    assert recipe.batch_limit.seconds == 8 * 240
+    rates = {done: learning_rate_scale(done, recipe.steps, recipe) for done in (0, 39_999, 40_000, 90_000)}
+    assert list(rates.values()) == [1.0, 1.0, 0.5, 0.25]
+    assert learning_rate_scale(recipe.steps - 1, recipe.steps, recipe) == 2.0**-6
+
+
+@pytest.mark.parametrize("path", sorted(SEED_RECIPE.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_of_central_training_is_valid(path: Path) -> None:
+    if "[pretrain]" in path.read_text(encoding="utf-8"):
+        read_recipe(path)
+    else:
+        with pytest.raises(ConfigError, match="no such key; known are corpus, pretrain"):
+            read_recipe(path)
 
 
 def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> None:
