@@ -91,7 +91,8 @@ def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:
         place = corpus_path(choice.path) if kind in (None, choice.kind) else ""
     else:
         place = str(path.resolve())
-    return load_corpus(kind or choice.kind, place, max_seconds=choice.max_seconds)
+    rules = choice.model_dump(include={"max_seconds", "language", "unspelled"})
+    return load_corpus(kind or choice.kind, place, **rules)
 
 
 def _check_out(out: Path) -> None:

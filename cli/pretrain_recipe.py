@@ -8,8 +8,9 @@ from pydantic_core import ErrorDetails
 
 import recipes
 from recipes import ConfigError
-from speech.corpus import MAX_SECONDS
+from speech.corpus import MAX_SECONDS, Unspelled
 from speech.pretraining import PretrainConfig
+from speech.text import ENGLISH
 
 SEED_RECIPE = Path(recipes.__file__).parent / "seed.toml"
 
@@ -22,6 +23,8 @@ class CorpusChoice(BaseModel):
     kind: str = Field(default="embedded", min_length=1, description="what lies at the path")
     path: str = Field(default="", description="manifest file or corpus folder; empty for 'embedded'")
     max_seconds: float = Field(default=MAX_SECONDS, gt=0, description="longer utterances are skipped")
+    language: str = Field(default=ENGLISH.language, description="what is spoken: en, fr, de")
+    unspelled: Unspelled = Field(default="skip", description="transcripts with other characters: skip, map")
 
 
 class PretrainRecipe(BaseModel):

@@ -103,7 +103,16 @@ def pretrain(
     held_out = {split: _usable(store, split) for split in config.held_out}
     devices = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        session = _Session(config, _usable(store, config.split), held_out, processes)
+        model = build_model(
+            config.preset,
+            corpus.language,
+            seed=config.random_seed,
+            dropout=config.dropout,
+            layer_drop=config.layer_drop,
+        )
+        torch.manual_seed(config.random_seed + processes.rank)
+        trainer = Trainer(model, _usable(store, config.split), config, processes)
+        session = _Session(trainer, held_out)
         if snapshot:
             session.resume(snapshot)
         save = partial(session.save, snapshots, identity) if snapshots else lambda step: None
@@ -130,19 +139,9 @@ class _Best:
 class _Session:
     """A trainer, the evaluation of what it makes, and the choice of what is kept."""
 
-    def __init__(
-        self,
-        config: PretrainConfig,
-        training: Sequence[Example],
-        held_out: Mapping[str, Sequence[Example]],
-        processes: Processes,
-    ) -> None:
-        self.config, self.held_out, self.processes = config, held_out, processes
-        model = build_model(
-            config.preset, seed=config.random_seed, dropout=config.dropout, layer_drop=config.layer_drop
-        )
-        torch.manual_seed(config.random_seed + processes.rank)
-        self.trainer = Trainer(model, training, config, processes)
+    def __init__(self, trainer: Trainer, held_out: Mapping[str, Sequence[Example]]) -> None:
+        self.trainer, self.held_out = trainer, held_out
+        self.config, self.processes = trainer.config, trainer.processes
         self.best = _Best()
         self._last: Mapping[str, Evaluation] = {}
 
@@ -229,6 +228,7 @@ def _identity(corpus: Corpus, config: PretrainConfig, processes: Processes) -> d
     """What a snapshot is of; only with all of it the same would the rest of the training be, too."""
     return {
         "corpus": corpus.digest,
+        "language": corpus.language,
         "processes": processes.count,
         "device": processes.device.type,
         **config.model_dump(by_alias=True, mode="json"),
