@@ -46,13 +46,12 @@ def largest_difference(runner: Runner, model: CTCTransformer, config: FeatureCon
 def _sounds(rate_hz: int) -> list[Tensor]:
     """Noise whose loudness rises and falls over 100 dB, so that the features' floor is tried too."""
     generator = torch.Generator().manual_seed(0)
-    counts = [round(seconds * rate_hz) for seconds in SECONDS]
-    return [
-        0.1
-        * torch.randn(count, generator=generator)
-        * 10 ** (5 * (torch.linspace(0, 9, count).sin() - 1) / 2)
-        for count in counts
-    ]
+    sounds = []
+    for seconds in SECONDS:
+        count = round(seconds * rate_hz)
+        decibels = 50 * (torch.linspace(0, 9, count).sin() - 1)
+        sounds.append(0.1 * torch.randn(count, generator=generator) * 10 ** (decibels / 20))
+    return sounds
 
 
 def _heard(model: CTCTransformer, log_mel: LogMel, waveform: Tensor) -> Tensor:

@@ -110,12 +110,17 @@ def test_an_export_that_hears_something_else_is_refused_and_leaves_no_file(
 def test_another_number_of_frames_or_a_nan_is_a_difference() -> None:
     model, config = load_model(SEED).model, PRESETS["tiny"]
     listener = Listener(model, config)
+
+    def frames_of_samples(*given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return listener(*given)[0], given[1]
+
+    def nothing(*given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return listener(*given)[0] * torch.nan, listener(*given)[1]
+
     with pytest.raises(ExportError, match="frames, the model"):
-        largest_difference(lambda *given: (listener(*given)[0], given[1]), model, config)
+        largest_difference(frames_of_samples, model, config)
     with pytest.raises(ExportError, match="differs from the model by inf"):
-        largest_difference(
-            lambda *given: (listener(*given)[0] * torch.nan, listener(*given)[1]), model, config
-        )
+        largest_difference(nothing, model, config)
 
 
 def test_a_format_is_named_by_its_suffix(tmp_path: Path) -> None:

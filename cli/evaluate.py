@@ -1,0 +1,202 @@
+"""`murmur evaluate`: how well a model hears a split of a corpus, and whether it hears better than another."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from cli.training_speech import Caution, caution
+from cli.transcribe import model_path
+from recipes import ConfigError, RunConfig, corpus_path
+from speech.checkpoint import LoadedModel, load_model
+from speech.corpus import Corpus, load_corpus
+from speech.errors import SpeechError
+from speech.examples import Example, ExampleStore
+from speech.features import PRESETS
+
+if TYPE_CHECKING:
+    from speech.assessment import Assessment, Comparison
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """A split to be heard."""
+
+    corpus: Corpus
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one model made of a split, and how long it took: seconds for features, and for the rest."""
+
+    path: Path
+    loaded: LoadedModel
+    assessment: Assessment
+    audio_seconds: float
+    feature_seconds: float
+    model_seconds: float
+    skipped: int
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of speech, reading the file included."""
+        return (self.feature_seconds + self.model_seconds) / self.audio_seconds
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder: its final model.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
+    split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
+    on_training_speech: Annotated[
+        bool, typer.Option("--on-training-speech", help="Look at people that a private run trained on.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Error rates with their intervals, by speaker, and the worst utterances word by word."""
+    from cli import evaluation_screen
+    from speech.assessment import Comparison
+
+    try:
+        file = model_path(run, model)
+        speech = _speech(run, kind, path, split)
+        files = [file] if against is None else [file, _other(against)]
+        warnings = _cautions(files, speech, on_training_speech)
+        mine, *others = [hear(file, speech) for file in files]
+    except (SpeechError, ConfigError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code=1) from None
+    comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
+    if as_json:
+        typer.echo(json.dumps(answer(speech, mine, others, comparison, worst, warnings), allow_nan=False))
+        return
+    for warning in warnings:
+        Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst)
+
+
+def hear(file: Path, speech: Speech) -> Result:
+    """Evaluate the model of a file.
+
+    Raises `SpeechError` for a file that is no model, or a split without usable audio.
+    """
+    from speech.evaluation import assess
+    from speech.evaluation import evaluate as evaluate_model
+
+    loaded = load_model(file)
+    store = ExampleStore(speech.corpus, PRESETS[loaded.preset])
+    started = time.perf_counter()
+    examples = store.split_examples(speech.split)
+    featured = time.perf_counter()
+    if not examples:
+        raise SpeechError(
+            f"{speech.corpus.name}: no utterance of split {speech.split!r} has usable audio; "
+            f"the first: {store.skipped[0].reason}"
+        )
+    evaluation = evaluate_model(loaded.model, examples, BATCH_SIZE)
+    done = time.perf_counter()
+    return Result(
+        path=file,
+        loaded=loaded,
+        assessment=assess(evaluation, speech.corpus, speech.split),
+        audio_seconds=_seconds(examples, PRESETS[loaded.preset].hop_seconds),
+        feature_seconds=featured - started,
+        model_seconds=done - featured,
+        skipped=len(store.skipped),
+    )
+
+
+def answer(
+    speech: Speech,
+    mine: Result,
+    others: Sequence[Result],
+    comparison: Comparison | None,
+    worst: int,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Everything in plain values, fit for JSON."""
+    found: dict[str, Any] = {
+        "corpus": speech.corpus.name,
+        "split": speech.split,
+        "hours": mine.audio_seconds / 3600,
+        **_plain(mine),
+        "by_speaker": {
+            one.speaker: {"wer": one.words.rate if one.words.said else None, "words": one.words.said}
+            for one in mine.assessment.speakers
+        },
+        "worst_utterances": [
+            {
+                "id": heard.id,
+                "speaker": heard.speaker,
+                "errors": heard.words.errors,
+                "reference": heard.reference,
+                "hypothesis": heard.hypothesis,
+            }
+            for heard in mine.assessment.worst_utterances(worst)
+        ],
+        "warnings": list(warnings),
+    }
+    if comparison is not None:
+        found["against"] = {**_plain(others[0]), **comparison.summary()}
+    return found
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {
+        "model": str(result.path),
+        "preset": result.loaded.preset,
+        **result.assessment.summary(),
+        "real_time_factor": result.real_time_factor,
+        "threads": torch.get_num_threads(),
+        "skipped": result.skipped,
+    }
+
+
+def _speech(run: Path | None, kind: str | None, path: Path | None, split: str | None) -> Speech:
+    """The corpus that was asked for; what was not said is the run's own, or the shipped one."""
+    from cli.composing import default_config, read_recipe
+
+    flat = default_config()
+    if run is not None and kind is None and path is None:
+        flat.update(read_recipe(model_path(run, None).parent / "config.toml"))
+    if kind is not None or path is not None:
+        # A path counts from where one stands; it alone is a manifest's.
+        flat["corpus.kind"] = kind or "manifest"
+        flat["corpus.path"] = str(path.resolve()) if path else ""
+    section = RunConfig.from_flat(flat).corpus
+    corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+    chosen = split or section.test_split
+    corpus.speakers(chosen)  # raises if there is no such split
+    return Speech(corpus=corpus, split=chosen)
+
+
+def _other(path: Path) -> Path:
+    """A model file, or that of a run folder."""
+    return path if path.is_file() else model_path(path, None)
+
+
+def _cautions(files: Sequence[Path], speech: Speech, allowed: bool) -> list[str]:
+    """What must be said of people whom a private run trained on. Raises `ConfigError` unless allowed."""
+    found: list[Caution] = [c for file in files if (c := caution(file, speech.corpus, speech.split))]
+    for one in found:
+        if one.certain and not allowed:
+            raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")
+    return [one.text for one in found]
+
+
+def _seconds(examples: Sequence[Example], hop_seconds: float) -> float:
+    return sum(len(example.features) for example in examples) * hop_seconds
