@@ -19,7 +19,7 @@ from recipes import ConfigError, RunConfig, corpus_path
 from speech.checkpoint import LoadedModel, load_model
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
-from speech.examples import Example, ExampleStore
+from speech.examples import ExampleStore
 from speech.features import PRESETS
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def hear(file: Path, speech: Speech) -> Result:
         path=file,
         loaded=loaded,
         assessment=assess(evaluation, speech.corpus, speech.split),
-        audio_seconds=_seconds(examples, PRESETS[loaded.preset].hop_seconds),
+        audio_seconds=sum(len(example.features) for example in examples) * store.hop_seconds,
         feature_seconds=featured - started,
         model_seconds=done - featured,
         skipped=len(store.skipped),
@@ -196,7 +196,3 @@ def _cautions(files: Sequence[Path], speech: Speech, allowed: bool) -> list[str]
         if one.certain and not allowed:
             raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")
     return [one.text for one in found]
-
-
-def _seconds(examples: Sequence[Example], hop_seconds: float) -> float:
-    return sum(len(example.features) for example in examples) * hop_seconds

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import DegenerateDataWarning, bootstrap
 
 from speech.metrics import EditCounts
 
@@ -70,6 +69,9 @@ def _interval(samples: tuple[Counts, Counts], statistic: object) -> Interval | N
 
 
 def _bounds(samples: tuple[Counts, Counts], statistic: object, method: str) -> tuple[float, float]:
+    # Imported here: slow to load for everyone who asks for no interval.
+    from scipy.stats import DegenerateDataWarning, bootstrap
+
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", DegenerateDataWarning)
         found = bootstrap(

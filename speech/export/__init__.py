@@ -5,6 +5,14 @@ metadata that say what comes out. A file that does not hear what the model hears
 """
 
 from speech.export.check import TOLERANCE
-from speech.export.writer import Exported, describe, export_model, formats
+from speech.export.writer import LICENCE_MISSING, Exported, describe, export_model, formats, require_formats
 
-__all__ = ["TOLERANCE", "Exported", "describe", "export_model", "formats"]
+__all__ = [
+    "LICENCE_MISSING",
+    "TOLERANCE",
+    "Exported",
+    "describe",
+    "export_model",
+    "formats",
+    "require_formats",
+]

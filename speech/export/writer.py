@@ -6,7 +6,7 @@ Written atomically, after the file was loaded again and found to hear what the m
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata as packages
@@ -26,7 +26,6 @@ FORMAT = "murmuration-export-1"
 METADATA_FILE = "murmuration.json"
 MINIMUM_SECONDS = 0.1
 LICENCE_MISSING = "not stated: whoever publishes this model must choose one"
-PRIVACY_MISSING = "not stated: the model file says nothing of a federation"
 
 Writer = Callable[[Listener, Path, Mapping[str, str]], Runner]
 _WRITERS: dict[str, Writer] = {}
@@ -46,6 +45,15 @@ def formats() -> tuple[str, ...]:
     return tuple(_WRITERS)
 
 
+def require_formats(paths: Iterable[Path]) -> None:
+    """Raise `ExportError` for a path that names no format, or whose folder does not exist."""
+    for path in paths:
+        if path.suffix not in _WRITERS:
+            raise ExportError(f"{path}: no known format; end the name with {' or '.join(_WRITERS)}.")
+        if not path.parent.is_dir():
+            raise ExportError(f"{path}: there is no folder {path.parent}; make it first.")
+
+
 def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, str]) -> Exported:
     """Write `loaded` to `path`, in the format of its suffix, with `metadata` inside.
 
@@ -53,8 +61,7 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
     the model's log-probabilities on several lengths within `TOLERANCE`.
     """
     path = Path(path)
-    if path.suffix not in _WRITERS:
-        raise ExportError(f"{path}: no known format; end the name with {' or '.join(_WRITERS)}.")
+    require_formats([path])
     config = PRESETS[loaded.preset]
     listener = Listener(loaded.model, config)
     with replacing(path) as temporary:
@@ -63,9 +70,7 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
     return Exported(path=path, metadata=metadata, difference=difference)
 
 
-def describe(
-    loaded: LoadedModel, *, licence: str = LICENCE_MISSING, privacy: str = PRIVACY_MISSING
-) -> dict[str, str]:
+def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
     """The metadata of an export: all that is needed to use it, and what it promises."""
     config = PRESETS[loaded.preset]
     characters = loaded.metadata["characters"]
