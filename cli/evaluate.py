@@ -13,6 +13,7 @@ import torch
 import typer
 from rich.console import Console
 
+from cli.composing import default_config, read_recipe
 from cli.training_speech import Caution, caution
 from cli.transcribe import model_path
 from recipes import ConfigError, RunConfig, corpus_path
@@ -73,7 +74,7 @@ def evaluate(
 
     try:
         file = model_path(run, model)
-        speech = _speech(run, kind, path, split)
+        speech = _speech(file, run is not None, kind, path, split)
         files = [file] if against is None else [file, _other(against)]
         warnings = _cautions(files, speech, on_training_speech)
         mine, *others = [hear(file, speech) for file in files]
@@ -92,12 +93,13 @@ def evaluate(
 def hear(file: Path, speech: Speech) -> Result:
     """Evaluate the model of a file.
 
-    Raises `SpeechError` for a file that is no model, or a split without usable audio.
+    Raises `SpeechError` for a file that is no model or one of another language, or a split without
+    usable audio.
     """
     from speech.evaluation import assess
     from speech.evaluation import evaluate as evaluate_model
 
-    loaded = load_model(file)
+    loaded = load_model(file, language=speech.corpus.language)
     store = ExampleStore(speech.corpus, PRESETS[loaded.preset])
     started = time.perf_counter()
     examples = store.split_examples(speech.split)
@@ -166,22 +168,22 @@ def _plain(result: Result) -> dict[str, Any]:
     }
 
 
-def _speech(run: Path | None, kind: str | None, path: Path | None, split: str | None) -> Speech:
+def _speech(file: Path, of_run: bool, kind: str | None, path: Path | None, split: str | None) -> Speech:
     """The corpus that was asked for; what was not said is the run's own, or the shipped one."""
-    from cli.composing import default_config, read_recipe
+    if of_run and kind is None and path is None:
+        section = RunConfig.from_flat({**default_config(), **read_recipe(file.parent / "config.toml")}).corpus
+        corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
+        return _chosen(corpus, split or section.test_split)
+    # A path counts from where one stands; it alone is a manifest's.
+    place = str(path.resolve()) if path else ""
+    language = load_model(file).model.config.language
+    corpus = load_corpus(kind or ("manifest" if path else "embedded"), place, language=language)
+    return _chosen(corpus, split or "test")
 
-    flat = default_config()
-    if run is not None and kind is None and path is None:
-        flat.update(read_recipe(model_path(run, None).parent / "config.toml"))
-    if kind is not None or path is not None:
-        # A path counts from where one stands; it alone is a manifest's.
-        flat["corpus.kind"] = kind or "manifest"
-        flat["corpus.path"] = str(path.resolve()) if path else ""
-    section = RunConfig.from_flat(flat).corpus
-    corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
-    chosen = split or section.test_split
-    corpus.speakers(chosen)  # raises if there is no such split
-    return Speech(corpus=corpus, split=chosen)
+
+def _chosen(corpus: Corpus, split: str) -> Speech:
+    corpus.speakers(split)  # raises if there is no such split
+    return Speech(corpus=corpus, split=split)
 
 
 def _other(path: Path) -> Path:

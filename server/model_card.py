@@ -58,7 +58,7 @@ def _title(facts: ModelFacts) -> str:
 
 def _header(facts: ModelFacts, licence: str | None) -> str:
     header: dict[str, Any] = {
-        "language": [_language(facts)],
+        "language": [facts.loaded.model.config.language],
         "license": licence or "other",
         "library_name": "murmuration",
         "pipeline_tag": "automatic-speech-recognition",
@@ -97,7 +97,7 @@ def _model(facts: ModelFacts) -> str:
     }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
     return (
         f"CTC transformer, preset `{facts.loaded.preset}`, {parameters:,} parameters, for language "
-        f"`{_language(facts)}` in {len(metadata['characters'])} characters; 16 kHz mono speech in, text out. "
+        f"`{facts.loaded.model.config.language}` in {len(metadata['characters'])} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained by Murmuration {packages.version('murmuration')} with federated "
         f"learning, {facts.rounds_done} of {facts.plan.rounds} planned rounds."
     )
@@ -126,7 +126,3 @@ def _held_out(facts: ModelFacts) -> str:
     )
     heard = found["heard_in_training"]
     return f"{counts}; {heard} of these speakers are in other splits too" if heard else counts
-
-
-def _language(facts: ModelFacts) -> str:
-    return facts.loaded.metadata.get("language", "en")

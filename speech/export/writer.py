@@ -21,6 +21,7 @@ from speech.errors import ExportError
 from speech.export.check import Runner, largest_difference
 from speech.export.listener import Listener
 from speech.features import PRESETS, FeatureConfig
+from speech.text import alphabet_of
 
 FORMAT = "murmuration-export-1"
 METADATA_FILE = "murmuration.json"
@@ -73,14 +74,14 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
 def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
     """The metadata of an export: all that is needed to use it, and what it promises."""
     config = PRESETS[loaded.preset]
-    characters = loaded.metadata["characters"]
+    alphabet = alphabet_of(loaded.model.config.language)
     return {
         "format": FORMAT,
         "murmuration": packages.version("murmuration"),
         "preset": loaded.preset,
-        "language": loaded.metadata.get("language", "en"),
-        "characters": characters,
-        "blank": str(len(characters)),
+        "language": alphabet.language,
+        "characters": alphabet.characters,
+        "blank": str(alphabet.blank),
         "sample_rate_hz": str(config.sample_rate_hz),
         "minimum_samples": str(_minimum_samples(config)),
         "samples_per_frame": str(config.hop_samples * loaded.model.config.stride),

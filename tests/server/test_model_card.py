@@ -51,11 +51,9 @@ def test_every_run_leaves_its_card_with_the_ledgers_epsilon_and_what_it_was_comp
     ):
         assert row in card
     larger = plan.extrapolate(1_000_000, 1024).epsilon()
-    assert (
-        f"**not this run**: the same noise on the mean with a population of 1,000,000 and a cohort of 1,024 \
-would give epsilon {epsilon_text(larger.value)}"
-        in card
-    )
+    scale = "with a population of 1,000,000 and a cohort of 1,024"
+    assert f"**not this run**: the same noise on the mean {scale} would give epsilon " in card
+    assert f"epsilon {epsilon_text(larger.value)} (RDP {epsilon_text(larger.rdp)}, PLD" in card
     assert "differential-privacy" in header(card)["tags"]
     assert "Other runs" not in card
 
