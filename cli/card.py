@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.composing import config_of_run
 from cli.transcribe import model_path
 from privacy import LedgerCorrupt
 from recipes import ConfigError
@@ -25,7 +26,8 @@ def card(
 ) -> None:
     """Print the model card (Markdown with a Hugging Face header)."""
     try:
-        text = model_card(RunFolder(model_path(run, None).parent), licence)
+        folder = model_path(run, None).parent
+        text = model_card(RunFolder(folder), config_of_run(folder), licence)
         if out is None:
             typer.echo(text, nl=False)
         else:

@@ -13,10 +13,10 @@ import torch
 import typer
 from rich.console import Console
 
-from cli.composing import default_config, read_recipe
+from cli.composing import config_of_run
 from cli.training_speech import Caution, caution
 from cli.transcribe import model_path
-from recipes import ConfigError, RunConfig, corpus_path
+from recipes import ConfigError, corpus_path
 from speech.checkpoint import LoadedModel, load_model
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
@@ -171,7 +171,7 @@ def _plain(result: Result) -> dict[str, Any]:
 def _speech(file: Path, of_run: bool, kind: str | None, path: Path | None, split: str | None) -> Speech:
     """The corpus that was asked for; what was not said is the run's own, or the shipped one."""
     if of_run and kind is None and path is None:
-        section = RunConfig.from_flat({**default_config(), **read_recipe(file.parent / "config.toml")}).corpus
+        section = config_of_run(file.parent).corpus
         corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
         return _chosen(corpus, split or section.test_split)
     # A path counts from where one stands; it alone is a manifest's.

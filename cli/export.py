@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cli.composing import config_of_run
 from cli.transcribe import model_path
 from privacy import LedgerCorrupt
 from recipes import ConfigError
@@ -63,4 +64,5 @@ def _told(run: Path | None, stamp: str | None, licence: str | None) -> tuple[str
     from server.run_folder import RunFolder
 
     folder = RunFolder(model_path(run, None).parent)
-    return ModelFacts.of(folder).privacy, model_card(folder, licence)
+    config = config_of_run(folder.path)
+    return ModelFacts.of(folder, config).privacy, model_card(folder, config, licence)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.composing import default_config, read_recipe
+from cli.composing import config_of_run
 from privacy import read_ledger
-from recipes import RunConfig, corpus_path
+from recipes import corpus_path
 from recipes.run_config import CorpusSection
 from server.run_folder import RunFolder
 from speech.checkpoint import load_model
@@ -52,10 +52,9 @@ def caution(model: Path, corpus: Corpus, split: str) -> Caution | None:
 
 def _trained_on(folder: RunFolder, corpus: Corpus, split: str) -> set[str] | None:
     """The split's speakers whom the run may have drawn; None where `corpus` is not what it was run on."""
-    recipe = folder.path / "config.toml"
-    if not recipe.is_file():
+    if not (folder.path / "config.toml").is_file():
         return None
-    section = RunConfig.from_flat({**default_config(), **read_recipe(recipe)}).corpus
+    section = config_of_run(folder.path).corpus
     if corpus.digest not in {*_in_ledger(folder), _at_home(section)}:
         return None
     if section.train_split not in corpus.splits:

@@ -6,6 +6,9 @@ from privacy import Epsilon, PrivacyPlan, epsilon
 from server.live_table import epsilon_text, warning
 from server.model_facts import ModelFacts
 
+WEAK = 10.0
+"""Above this epsilon a guarantee says little in practice (Ponomareva et al. 2023, arXiv 2303.00654)."""
+
 
 def privacy_section(facts: ModelFacts) -> str:
     """The guarantee of the run, or in plain words that there is none."""
@@ -39,9 +42,19 @@ def _promised(facts: ModelFacts) -> list[str]:
         "computed from its ledger. The server is trusted with the nodes' sums (central DP). The seed model "
         "and the held-out speech count as public: nothing is promised about them.",
         f"| | this run |\n|---|---|\n{table}",
+        *_weak(spent),
         *_imagined(facts),
         *_other_runs(facts),
         *_unnoised(facts),
+    ]
+
+
+def _weak(spent: Epsilon) -> list[str]:
+    if spent.value <= WEAK:
+        return []
+    return [
+        f"**This epsilon is above {WEAK:g}: as a protection of anyone it says little.** A larger population, "
+        "fewer rounds or more noise would make it smaller."
     ]
 
 

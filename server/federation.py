@@ -250,7 +250,7 @@ class Federation:
             resumed_after=self._resumed_after(),
         )
         self.folder.write_evaluation(self.held_out.summary(self.last_reading))
-        self.folder.card.write_text(model_card(self.folder), encoding="utf-8")
+        self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
 

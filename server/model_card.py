@@ -12,11 +12,12 @@ from typing import Any
 
 import yaml
 
-from privacy import PrivacyPlan
+from recipes import RunConfig
 from server.card_evaluation import evaluation_section
-from server.card_privacy import privacy_section
+from server.card_privacy import WEAK, privacy_section
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder
+from speech.text import alphabet_of
 
 LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
 
@@ -30,15 +31,15 @@ to voice: look at the worst tenth of the speakers, and measure on your own befor
 speech that was recorded without consent."""
 
 
-def model_card(folder: RunFolder, licence: str | None = None) -> str:
-    """The card of the model in a run folder.
+def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None) -> str:
+    """The card of the model in the folder of a run of `config`.
 
     Raises
     ------
     ConfigError, CheckpointMismatch, LedgerCorrupt, ResumeRefused
         As `ModelFacts.of`.
     """
-    facts = ModelFacts.of(folder)
+    facts = ModelFacts.of(folder, config)
     parts = [
         _header(facts, licence),
         f"# {_title(facts)}",
@@ -48,6 +49,7 @@ def model_card(folder: RunFolder, licence: str | None = None) -> str:
         evaluation_section(facts),
         _USE,
         f"## Licence\n\n{licence or LICENCE_MISSING}.",
+        f"*Computed by Murmuration {packages.version('murmuration')} from the run folder and its ledger.*",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -62,7 +64,7 @@ def _header(facts: ModelFacts, licence: str | None) -> str:
         "license": licence or "other",
         "library_name": "murmuration",
         "pipeline_tag": "automatic-speech-recognition",
-        "tags": ["speech", "ctc", "federated-learning", *_privacy_tags(facts.plan)],
+        "tags": ["speech", "ctc", "federated-learning", *_privacy_tags(facts)],
     }
     if licence is None:
         header["license_name"] = "not-chosen"
@@ -71,8 +73,9 @@ def _header(facts: ModelFacts, licence: str | None) -> str:
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
 
 
-def _privacy_tags(plan: PrivacyPlan) -> list[str]:
-    return ["differential-privacy"] if plan.is_private else []
+def _privacy_tags(facts: ModelFacts) -> list[str]:
+    """The tag by which people look for private models is for those that are."""
+    return ["differential-privacy"] if facts.plan.is_private and facts.spent.value <= WEAK else []
 
 
 def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
@@ -88,18 +91,19 @@ def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
 
 
 def _model(facts: ModelFacts) -> str:
-    model, metadata = facts.loaded.model, facts.loaded.metadata
+    model = facts.loaded.model
     parameters = sum(parameter.numel() for parameter in model.parameters())
     seed = facts.config.model.seed
     start = {
         "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
         "random": "random parameters",
     }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
+    alphabet = alphabet_of(model.config.language)
     return (
         f"CTC transformer, preset `{facts.loaded.preset}`, {parameters:,} parameters, for language "
-        f"`{facts.loaded.model.config.language}` in {len(metadata['characters'])} characters; 16 kHz mono speech in, text out. "
-        f"Started from {start}; trained by Murmuration {packages.version('murmuration')} with federated "
-        f"learning, {facts.rounds_done} of {facts.plan.rounds} planned rounds."
+        f"`{alphabet.language}` in {len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
+        f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
+        "planned rounds."
     )
 
 

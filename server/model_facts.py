@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,23 +32,22 @@ class ModelFacts:
     evaluation: dict[str, Any] | None
 
     @classmethod
-    def of(cls, folder: RunFolder) -> ModelFacts:
-        """Read a run folder.
+    def of(cls, folder: RunFolder, config: RunConfig) -> ModelFacts:
+        """Read the folder of a run of `config`.
 
         Raises
         ------
         ConfigError
-            If it is no run folder, or nothing was released yet.
+            If nothing was released yet.
         CheckpointMismatch, LedgerCorrupt, ResumeRefused
             If the model, the ledger or the checkpoint in it cannot be read.
         """
-        recipe, newest = folder.path / "config.toml", folder.newest_checkpoint()
-        if not recipe.is_file() or newest is None or not folder.model.is_file():
+        newest = folder.newest_checkpoint()
+        if newest is None or not folder.model.is_file():
             raise ConfigError(
-                f"{folder.path} is not the folder of a run that released a model: config.toml, a checkpoint "
-                "and model.safetensors are needed"
+                f"{folder.path} is not the folder of a run that released a model: a checkpoint and "
+                "model.safetensors are needed"
             )
-        config = RunConfig.model_validate(tomllib.loads(recipe.read_text(encoding="utf-8")))
         checkpoint = load_checkpoint(newest)
         people = config.privacy.people or checkpoint.identity.dataset
         entries = read_ledger(folder.ledger)
