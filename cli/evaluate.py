@@ -14,8 +14,9 @@ import typer
 from rich.console import Console
 
 from cli.composing import config_of_run
-from cli.training_speech import Caution, caution
+from cli.training_speech import caution
 from cli.transcribe import model_path
+from privacy import LedgerCorrupt
 from recipes import ConfigError, corpus_path
 from speech.checkpoint import LoadedModel, load_model
 from speech.corpus import Corpus, load_corpus
@@ -73,12 +74,12 @@ def evaluate(
     from speech.assessment import Comparison
 
     try:
-        file = model_path(run, model)
-        speech = _speech(file, run is not None, kind, path, split)
-        files = [file] if against is None else [file, _other(against)]
-        warnings = _cautions(files, speech, on_training_speech)
-        mine, *others = [hear(file, speech) for file in files]
-    except (SpeechError, ConfigError) as error:
+        files = [model_path(run, model), *([_other(against)] if against else [])]
+        models = _loaded(files)
+        speech = _speech(files[0] if run else None, models[0], kind, path, split)
+        warnings = _cautions(files, models, speech, on_training_speech)
+        mine, *others = [hear(*pair, speech) for pair in zip(files, models, strict=True)]
+    except (SpeechError, ConfigError, LedgerCorrupt) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
     comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
@@ -90,16 +91,11 @@ def evaluate(
     evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst)
 
 
-def hear(file: Path, speech: Speech) -> Result:
-    """Evaluate the model of a file.
-
-    Raises `SpeechError` for a file that is no model or one of another language, or a split without
-    usable audio.
-    """
+def hear(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
+    """Evaluate the model of a file. Raises `SpeechError` for a split without usable audio."""
     from speech.evaluation import assess
     from speech.evaluation import evaluate as evaluate_model
 
-    loaded = load_model(file, language=speech.corpus.language)
     store = ExampleStore(speech.corpus, PRESETS[loaded.preset])
     started = time.perf_counter()
     examples = store.split_examples(speech.split)
@@ -168,16 +164,24 @@ def _plain(result: Result) -> dict[str, Any]:
     }
 
 
-def _speech(file: Path, of_run: bool, kind: str | None, path: Path | None, split: str | None) -> Speech:
-    """The corpus that was asked for; what was not said is the run's own, or the shipped one."""
+def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
+    """The models, of one language."""
+    first = load_model(files[0])
+    return [first, *(load_model(file, language=first.model.config.language) for file in files[1:])]
+
+
+def _speech(
+    of_run: Path | None, loaded: LoadedModel, kind: str | None, path: Path | None, split: str | None
+) -> Speech:
+    """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
     if of_run and kind is None and path is None:
-        section = config_of_run(file.parent).corpus
+        section = config_of_run(of_run.parent).corpus
         corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
         return _chosen(corpus, split or section.test_split)
     # A path counts from where one stands; it alone is a manifest's.
     place = str(path.resolve()) if path else ""
-    language = load_model(file).model.config.language
-    corpus = load_corpus(kind or ("manifest" if path else "embedded"), place, language=language)
+    chosen = kind or ("manifest" if path else "embedded")
+    corpus = load_corpus(chosen, place, language=loaded.model.config.language)
     return _chosen(corpus, split or "test")
 
 
@@ -191,9 +195,12 @@ def _other(path: Path) -> Path:
     return path if path.is_file() else model_path(path, None)
 
 
-def _cautions(files: Sequence[Path], speech: Speech, allowed: bool) -> list[str]:
+def _cautions(
+    files: Sequence[Path], models: Sequence[LoadedModel], speech: Speech, allowed: bool
+) -> list[str]:
     """What must be said of people whom a private run trained on. Raises `ConfigError` unless allowed."""
-    found: list[Caution] = [c for file in files if (c := caution(file, speech.corpus, speech.split))]
+    pairs = zip(files, models, strict=True)
+    found = [c for file, loaded in pairs if (c := caution(file, loaded, speech.corpus, speech.split))]
     for one in found:
         if one.certain and not allowed:
             raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")

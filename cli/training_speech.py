@@ -14,7 +14,7 @@ from privacy import read_ledger
 from recipes import corpus_path
 from recipes.run_config import CorpusSection
 from server.run_folder import RunFolder
-from speech.checkpoint import load_model
+from speech.checkpoint import LoadedModel
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
 
@@ -27,12 +27,12 @@ class Caution:
     certain: bool
 
 
-def caution(model: Path, corpus: Corpus, split: str) -> Caution | None:
+def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str) -> Caution | None:
     """What evaluating the model of a file on a split of `corpus` calls for; None for nothing.
 
-    Raises `CheckpointMismatch` for a file that is no model.
+    Raises `LedgerCorrupt` for the ledger of a run folder that cannot be read.
     """
-    if load_model(model).metadata.get("privacy", "none") == "none":
+    if loaded.metadata.get("privacy", "none") == "none":
         return None
     heard = _trained_on(RunFolder(model.resolve().parent), corpus, split)
     if heard is None:

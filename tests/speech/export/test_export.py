@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import pytest
 import torch
 
 import murmuration_data
+from speech import model as models
 from speech.audio import read_audio
-from speech.checkpoint import load_model
+from speech.checkpoint import LoadedModel, load_model
 from speech.decoding import greedy
 from speech.errors import ExportError
 from speech.export import LICENCE_MISSING, describe, export_model, formats, writer
 from speech.export.check import largest_difference
 from speech.export.listener import Listener, WaveformFeatures
 from speech.features import PRESETS, LogMel
-from speech.model import build_model
+from speech.model import CTCTransformer, build_model
 from speech.text import ENGLISH
 
 SEED = murmuration_data.path("seed/model.safetensors")
@@ -67,6 +69,16 @@ def test_another_process_without_our_code_hears_the_same_in_every_format(folder:
             assert " ".join(answer["heard"][index].split()) == greedy(expected, frames, ENGLISH)[0]
         assert answer["heard"][0].strip()
         assert answer["metadata"] == describe(loaded, licence="cc0-1.0", privacy="none")
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".pt"])
+def test_the_layers_of_the_paper_are_exported_too(suffix: str, tmp_path: Path) -> None:
+    """Input norm, GLU and CAPE, in the paper's features and a fraction of its size."""
+    shape = replace(models.PRESETS["paper"], width=32, feed_forward=64, layers=1)
+    torch.manual_seed(0)
+    loaded = LoadedModel(model=CTCTransformer(shape).eval(), preset="paper", metadata={})
+    done = export_model(loaded, tmp_path / f"model{suffix}", {})
+    assert done.path.is_file() and done.difference < 1e-4
 
 
 def test_metadata_say_all_that_is_needed() -> None:
