@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from recipes import corpus_path, feature_cache
 from recipes.run_config import CorpusSection
 from speech.corpus import load_corpus
-from speech.evaluation import Evaluation, evaluate
+from speech.evaluation import Evaluation, assess, evaluate
 from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
@@ -56,6 +57,17 @@ class HeldOut:
     def read_by(self, model: CTCTransformer) -> Evaluation:
         """Loss, WER, CER and what the model heard."""
         return evaluate(model, self.store.split_examples(self.split))
+
+    def summary(self, reading: Evaluation) -> dict[str, Any]:
+        """A reading's errors by kind, intervals and quantiles over speakers, fit for JSON."""
+        examples = self.store.split_examples(self.split)
+        frames = sum(len(example.features) for example in examples)
+        return {
+            "split": self.split,
+            "hours": frames * self.store.hop_seconds / 3600,
+            "heard_in_training": len(self.heard_in_training),
+            **assess(reading, self.store.corpus, self.split).summary(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
