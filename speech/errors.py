@@ -15,3 +15,7 @@ class CorpusError(SpeechError):
 
 class CheckpointMismatch(SpeechError):
     """A checkpoint does not belong to the model that it was asked to fill."""
+
+
+class LanguageModelError(SpeechError):
+    """A language model cannot be made, read or used with this model's alphabet."""
