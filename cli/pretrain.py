@@ -12,10 +12,11 @@ from rich.console import Console
 import recipes
 from recipes import ConfigError, corpus_path
 from speech.checkpoint import save_model
-from speech.corpus import MAX_SECONDS, Corpus, load_corpus
+from speech.corpus import MAX_SECONDS, Corpus, Unspelled, load_corpus
 from speech.evaluation import Evaluation
 from speech.pretraining import Epoch, PretrainConfig, Pretrained
 from speech.pretraining import pretrain as train
+from speech.text import ENGLISH
 
 SEED_RECIPE = Path(recipes.__file__).parent / "seed.toml"
 _SKIPPED_SHOWN = 10
@@ -29,6 +30,8 @@ class CorpusChoice(BaseModel):
     kind: str = Field(default="embedded", min_length=1, description="what lies at the path")
     path: str = Field(default="", description="manifest file or corpus folder; empty for 'embedded'")
     max_seconds: float = Field(default=MAX_SECONDS, gt=0, description="longer utterances are skipped")
+    language: str = Field(default=ENGLISH.language, description="what is spoken: en, fr, de")
+    unspelled: Unspelled = Field(default="skip", description="transcripts with other characters: skip, map")
 
 
 class PretrainRecipe(BaseModel):
@@ -87,7 +90,8 @@ def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:
         place = corpus_path(choice.path) if kind in (None, choice.kind) else ""
     else:
         place = str(path.resolve())
-    return load_corpus(kind or choice.kind, place, max_seconds=choice.max_seconds)
+    rules = choice.model_dump(include={"max_seconds", "language", "unspelled"})
+    return load_corpus(kind or choice.kind, place, **rules)
 
 
 def _check_out(out: Path) -> None:

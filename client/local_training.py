@@ -26,10 +26,12 @@ from strategies.vector import bind, bind_gradients
 class LocalTrainer:
     """A model with flat buffers that any number of speakers are trained in, one after the other."""
 
-    def __init__(self, preset: str, settings: LocalSection, *, room_for: int = 0) -> None:
+    def __init__(
+        self, preset: str, settings: LocalSection, *, language: str = "en", room_for: int = 0
+    ) -> None:
         self.settings = settings
         self._augment = AUGMENTS[preset]
-        self._model = build_model(preset).train()
+        self._model = build_model(preset, language).train()
         self.layout, self._vector = bind(self._model)
         self._gradients = bind_gradients(self._model, self.layout)
         self._update = torch.zeros(self.layout.size + room_for)

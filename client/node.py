@@ -39,10 +39,8 @@ torch.set_num_threads(1)
 class Share:
     """Which speech is this node's: a corpus, and the part of it (part `index` of `parts`)."""
 
-    kind: str
-    path: str
+    corpus: CorpusSection
     split: str
-    max_seconds: float
     index: int
     parts: int
     simulated: bool
@@ -52,10 +50,13 @@ class Share:
         """From the run's corpus section, overridden by what the node says of itself."""
         own = "corpus-path" in node_config or "corpus-kind" in node_config
         return cls(
-            kind=str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
-            path=str(node_config.get("corpus-path", "" if own else corpus.path)),
+            corpus=corpus.model_copy(
+                update={
+                    "kind": str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
+                    "path": str(node_config.get("corpus-path", "" if own else corpus.path)),
+                }
+            ),
             split=str(node_config.get("corpus-split", corpus.train_split)),
-            max_seconds=corpus.max_seconds,
             index=0 if own else int(node_config.get("partition-id", 0)),
             parts=1 if own else int(node_config.get("num-partitions", 1)),
             simulated=not own and {"partition-id", "num-partitions"} <= set(node_config),
@@ -83,7 +84,7 @@ class Node:
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
         """The node for this configuration; what it loaded is kept for the life of the process."""
         share = Share.of(config.corpus, node_config)
-        store = _store(share.kind, share.path, share.max_seconds, config.model.preset)
+        store = _store(share.corpus, config.model.preset)
         return cls(share, store, _trainer(config))
 
     def train(self, task: Task, vector: Tensor, controls: ControlVariates | None = None) -> Answer:
@@ -158,20 +159,23 @@ class Node:
 
 
 @lru_cache(maxsize=2)
-def _corpus(kind: str, path: str, max_seconds: float) -> Corpus:
-    return load_corpus(kind, corpus_path(path), max_seconds=max_seconds)
+def _corpus(section: CorpusSection) -> Corpus:
+    return load_corpus(section.kind, corpus_path(section.path), **section.rules)
 
 
 @lru_cache(maxsize=2)
-def _store(kind: str, path: str, max_seconds: float, preset: str) -> ExampleStore:
-    return ExampleStore(_corpus(kind, path, max_seconds), FEATURES[preset])
+def _store(section: CorpusSection, preset: str) -> ExampleStore:
+    return ExampleStore(_corpus(section), FEATURES[preset])
 
 
-_TRAINERS: dict[tuple[str, Any], LocalTrainer] = {}
+_TRAINERS: dict[tuple[str, str, Any], LocalTrainer] = {}
 
 
 def _trainer(config: RunConfig) -> LocalTrainer:
-    key = (config.model.preset, config.local)
+    language = config.corpus.language
+    key = (config.model.preset, language, config.local)
     if key not in _TRAINERS:
-        _TRAINERS[key] = LocalTrainer(config.model.preset, config.local, room_for=len(STATISTICS))
+        _TRAINERS[key] = LocalTrainer(
+            config.model.preset, config.local, language=language, room_for=len(STATISTICS)
+        )
     return _TRAINERS[key]

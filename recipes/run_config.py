@@ -23,6 +23,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
+LANGUAGES = Literal["en", "fr", "de"]
+UNSPELLED = Literal["skip", "map"]
 OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
 SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
@@ -62,12 +64,21 @@ class CorpusSection(Section):
     train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
     test_split: str = Field(min_length=1, description="split of the held-out evaluation")
     max_seconds: Positive = Field(description="longer utterances are skipped and counted")
+    language: LANGUAGES = Field(description="what is spoken; its characters are the model's outputs")
+    unspelled: UNSPELLED = Field(
+        description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> CorpusSection:
         if self.kind != "embedded" and not self.path:
             raise ValueError(f"corpus.path is empty: kind {self.kind!r} needs the path of a corpus")
         return self
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What `speech.corpus.load_corpus` shall take, as its keyword arguments."""
+        return self.model_dump(include={"max_seconds", "language", "unspelled"})
 
 
 class ModelSection(Section):
@@ -275,6 +286,15 @@ class RunConfig(Section):
         private = self.privacy.noise_multiplier > 0 or self.privacy.target_epsilon > 0
         if self.local.algorithm == "scaffold" and private:
             raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
+        return self
+
+    @model_validator(mode="after")
+    def _english_for_the_shipped_seed(self) -> RunConfig:
+        if self.model.seed == "embedded" and self.corpus.language != "en":
+            raise ValueError(
+                f"corpus.language = {self.corpus.language!r} and model.seed = 'embedded': the shipped seed "
+                "model writes English; give the path of a model of that language, or 'random'"
+            )
         return self
 
     @classmethod

@@ -29,7 +29,7 @@ class HeldOut:
         CorpusError
             If the corpus cannot be loaded or has no such split.
         """
-        corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+        corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
         return cls(store=ExampleStore(corpus, FEATURES[preset]), split=section.test_split)
 

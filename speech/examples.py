@@ -16,7 +16,7 @@ from speech.audio import Recording
 from speech.corpus import Corpus, Skipped, Utterance
 from speech.errors import AudioError
 from speech.features import FeatureConfig, LogMel
-from speech.text import encode
+from speech.text import ENGLISH, Alphabet
 
 CACHE_BYTES = 2 * 1024**3
 
@@ -36,9 +36,9 @@ class Example:
     shortest: int
 
     @classmethod
-    def of(cls, id: str, text: str, features: Tensor) -> "Example":
+    def of(cls, id: str, text: str, features: Tensor, alphabet: Alphabet = ENGLISH) -> "Example":
         """Make one from a normalised text. Raises `ValueError` for a foreign character."""
-        tokens = encode(text)
+        tokens = alphabet.encode(text)
         repeats = sum(a == b for a, b in pairwise(tokens))
         return cls(
             id=id,
@@ -116,7 +116,7 @@ class ExampleStore:
             utterance.duration_seconds,
             sample_rate_hz=self._log_mel.config.sample_rate_hz,
         )
-        return Example.of(utterance.id, utterance.text, self._log_mel(waveform))
+        return Example.of(utterance.id, utterance.text, self._log_mel(waveform), self.corpus.alphabet)
 
     def _keep(self, key: tuple[str, str], examples: list[Example]) -> None:
         self._cache[key] = examples

@@ -25,7 +25,7 @@ from speech.layers import (
     lecun_uniform_,
     valid_frames,
 )
-from speech.text import NUM_OUTPUTS
+from speech.text import ENGLISH, alphabet_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +35,7 @@ class ModelConfig:
     `frontend`: what follows the strided convolution, "glu" or "relu". `positions`: "cape" (sinusoids
     of the time in seconds, no parameters) or "conv" (a depthwise convolution over `position_kernel`
     encoder frames). `layer_drop` is the probability that a block is left out for a whole batch.
+    `language` is what it writes, and so how many outputs it has.
     """
 
     num_mels: int
@@ -51,7 +52,7 @@ class ModelConfig:
     frame_seconds: float = 0.010
     dropout: float = 0.0
     layer_drop: float = 0.0
-    num_outputs: int = NUM_OUTPUTS
+    language: str = ENGLISH.language
 
     def __post_init__(self) -> None:
         for name in ("num_mels", "width", "heads", "feed_forward", "layers", "kernel", "stride"):
@@ -69,6 +70,12 @@ class ModelConfig:
             raise ValueError(f"frontend={self.frontend!r} must be 'glu' or 'relu'.")
         if self.positions not in ("cape", "conv"):
             raise ValueError(f"positions={self.positions!r} must be 'cape' or 'conv'.")
+        alphabet_of(self.language)  # raises if there is none
+
+    @property
+    def num_outputs(self) -> int:
+        """The characters of the language, and the CTC blank."""
+        return alphabet_of(self.language).num_outputs
 
 
 _TINY = ModelConfig(
@@ -167,21 +174,25 @@ class CTCTransformer(nn.Module):
 
 def build_model(
     preset: str,
+    language: str = ENGLISH.language,
     *,
     seed: int | None = None,
     dropout: float | None = None,
     layer_drop: float | None = None,
 ) -> CTCTransformer:
-    """A fresh model of a preset, its `dropout` and `layer_drop` the preset's unless given.
+    """A fresh model of a preset that writes `language`.
 
-    `seed` fixes the initial parameters and leaves the global generator as it was. Inside
-    `with torch.device("meta")` it takes no memory. Raises `ValueError` for an unknown preset.
+    `dropout` and `layer_drop` are the preset's unless given. `seed` fixes the initial parameters and
+    leaves the global generator as it was. Inside
+    `with torch.device("meta")` it takes no memory. Raises `ValueError` for an unknown preset or
+    language.
     """
     if preset not in PRESETS:
         raise ValueError(f"model preset {preset!r} is not known; known are {', '.join(PRESETS)}.")
     config = PRESETS[preset]
     config = replace(
         config,
+        language=language,
         dropout=config.dropout if dropout is None else dropout,
         layer_drop=config.layer_drop if layer_drop is None else layer_drop,
     )

@@ -97,6 +97,7 @@ def pretrain(
     """
     model = build_model(
         config.preset,
+        corpus.language,
         seed=config.random_seed,
         dropout=config.dropout,
         layer_drop=config.layer_drop,

@@ -35,8 +35,8 @@ def ask(context):
     return app(message, context).content["answer"]
 
 
-def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False):
-    own_layout, vector = bind(build_model("tiny"))
+def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False, language="en"):
+    own_layout, vector = bind(build_model("tiny", language))
     bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS), adaptive=adaptive)
     made = Task(
         round_number=1,
@@ -169,3 +169,13 @@ def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
 
 def test_a_missing_corpus_is_named(tmp_path):
     assert "nowhere.jsonl" in ask(context(tmp_path / "nowhere.jsonl"))["problem"]
+
+
+def test_a_node_trains_in_the_language_of_the_run(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 1, "test": 1})
+    manifest.write_text(manifest.read_text().replace('"one', '"süß'))
+    german = context(manifest, **{"corpus.language": "de", "model.seed": "random"})
+    message, _ = task((0,), language="de")
+    assert Answer.from_message(app(message, german)).integers.count_nonzero() > 0
+    for_english, _ = task((0,))
+    assert "problem" in app(for_english, german).content["answer"]

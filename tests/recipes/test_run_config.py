@@ -57,6 +57,8 @@ FAULTS = {
     "no decay": ({"server.schedule": "step"}, "nothing would decay"),
     "unknown optimiser": ({"server.optimiser": "adamw"}, "'yogi', 'adagrad' or 'sgd'"),
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
+    "unknown language": ({"corpus.language": "tlh"}, "corpus.language = 'tlh'"),
+    "shipped seed in German": ({"corpus.language": "de"}, "the shipped seed model writes English"),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),
     "shape and normalise": (

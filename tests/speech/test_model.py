@@ -53,6 +53,19 @@ def test_small_presets(preset: str, parameters: int, tensors: int) -> None:
     assert (sum(p.numel() for p in found), len(found)) == (parameters, tensors)
 
 
+def test_a_language_changes_the_outputs_and_nothing_else() -> None:
+    english, german = build_model("tiny", seed=1), build_model("tiny", "de", seed=1)
+    assert (german.config.language, german.config.num_outputs) == ("de", 34)
+    different = {
+        name
+        for name, value in english.state_dict().items()
+        if not torch.equal(value, german.state_dict()[name])
+    }
+    assert different == {"output.weight", "output.bias"}
+    with pytest.raises(ValueError, match="'tlh' is not known"):
+        build_model("tiny", "tlh")
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_nothing_is_learnt_but_parameters(preset: str) -> None:
     with torch.device("meta"):
