@@ -22,7 +22,8 @@ def language_model(
     texts: Annotated[list[Path] | None, typer.Argument(help="Text files, a sentence a line.")] = None,
     unit: Annotated[Unit, typer.Option(help="Model characters (spells any word) or words.")] = "character",
     order: Annotated[
-        int | None, typer.Option(min=MIN_ORDER, max=MAX_ORDER, help="Longest n-gram (6 characters, or 3 words).")
+        int | None,
+        typer.Option(min=MIN_ORDER, max=MAX_ORDER, help="Longest n-gram (6 characters, or 3 words)."),
     ] = None,
     language: Annotated[str, typer.Option(help="Whose characters: en, fr or de.")] = "en",
     corpus_kind: Annotated[
@@ -53,7 +54,9 @@ def language_model(
         raise typer.Exit(code=1) from None
     if skipped:
         console.print(f"{skipped} lines were skipped: they hold digits or letters that nobody can spell out")
-    console.print(f"language model of {count} sentences: {out}", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        f"language model of {count} sentences: {out}", markup=False, highlight=False, soft_wrap=True
+    )
 
 
 def _read(texts: Iterable[Path], alphabet: Alphabet) -> tuple[list[str], int]:

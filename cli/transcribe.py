@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from recipes import resolve
-from speech.checkpoint import LoadedModel, load_model
+from speech.checkpoint import load_model
 from speech.decoding import BeamConfig, BeamSearch
-from speech.errors import AudioError, CheckpointMismatch, SpeechError
+from speech.errors import AudioError, CheckpointMismatch
 from speech.text import alphabet_of
-from speech.transcription import Decoder, Transcriber
+from speech.transcription import Transcriber
 from speech.transcripts import FORMATS, SUFFIXES, Transcript, ctm_name
 
 FINAL_MODEL = "model.safetensors"
@@ -51,21 +51,19 @@ def transcribe(
     _check_names(files, format, out)
     try:
         loaded = load_model(model_path(run, model))
-        settings = {"beam": beam, "lm_weight": lm_weight, "word_bonus": word_bonus}
-        given = {name: value for name, value in settings.items() if value is not None}
-        transcriber = Transcriber(loaded, _decoder(loaded, lm, given))
+        config = BeamConfig(
+            beam=BeamConfig.beam if beam is None else beam,
+            lm_weight=BeamConfig.lm_weight if lm_weight is None else lm_weight,
+            word_bonus=BeamConfig.word_bonus if word_bonus is None else word_bonus,
+        )
+        alphabet = alphabet_of(loaded.model.config.language)
+        greedily = beam is None and lm is None
+        transcriber = Transcriber(loaded, None if greedily else BeamSearch(alphabet, config, lm))
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
     if not _write_all(files, transcriber, format, out):
         raise typer.Exit(code=1)
-
-
-def _decoder(loaded: LoadedModel, lm: Path | None, given: dict[str, float]) -> Decoder | None:
-    """Beam search where anything of it was asked for; None for greedy decoding."""
-    if lm is None and not given:
-        return None
-    return BeamSearch(alphabet_of(loaded.model.config.language), BeamConfig(**given), lm)
 
 
 def _check_names(files: list[Path], format: Format, out: Path | None) -> None:

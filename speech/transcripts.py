@@ -12,7 +12,7 @@ from pathlib import Path
 from speech.decoding import Word
 
 # What a subtitle may hold: readable on two lines, and not on the screen for too long.
-_CUE_CHARACTERS = 84
+_CUE_CHARACTERS = 80
 _CUE_LINE_CHARACTERS = 42
 _CUE_SECONDS = 7.0
 
@@ -41,7 +41,7 @@ def as_text(transcripts: Iterable[Transcript]) -> str:
 
 
 def as_json(transcripts: Iterable[Transcript]) -> str:
-    """One array with an object a file: "file", "text", and "words" with start, end (seconds), confidence."""
+    """One array with an object a file: "file", "text", and "words" with times in seconds."""
     files = [
         {
             "file": str(transcript.path),
@@ -76,7 +76,8 @@ def as_srt(transcripts: Iterable[Transcript]) -> str:
 
 def as_ctm(transcripts: Iterable[Transcript]) -> str:
     """A line a word, for sclite: recording (the file's name), channel, start, duration, word, confidence."""
-    return "".join(_ctm_line(transcript.path, word) for transcript in transcripts for word in transcript.words)
+    words = ((transcript.path, word) for transcript in transcripts for word in transcript.words)
+    return "".join(_ctm_line(path, word) for path, word in words)
 
 
 FORMATS: dict[str, Callable[[Iterable[Transcript]], str]] = {

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from speech.text import Alphabet
 
-_BLANK_STATES = 1  # states before the first character
-
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
@@ -78,7 +76,7 @@ def align(log_probs: NDArray[np.float64], tokens: Sequence[int], blank: int) -> 
     path = _best_path(log_probs, _states(tokens, blank))
     spans = []
     for index, token in enumerate(tokens):
-        frames = np.flatnonzero(path == 2 * index + _BLANK_STATES)
+        frames = np.flatnonzero(path == 2 * index + 1)
         start, stop = int(frames[0]), int(frames[-1]) + 1
         peak = float(log_probs[start:stop, token].max())
         spans.append(Span(start=start, stop=stop, log_posterior=peak))

@@ -72,10 +72,14 @@ def _unigrams(path: Path, file: TextIO) -> list[str]:
             elif line == "\\1-grams:":
                 tokens = []
             elif not line.startswith("ngram "):
-                raise _fault(path, number, f"'ngram N=count' or \\1-grams: must stand here, not {line[:40]!r}")
+                raise _fault(
+                    path, number, f"'ngram N=count' or \\1-grams: must stand here, not {line[:40]!r}"
+                )
         elif line.startswith("\\"):
             if len(tokens) != announced:
-                raise _fault(path, number, f"{len(tokens)} 1-grams came before it, {announced} were announced")
+                raise _fault(
+                    path, number, f"{len(tokens)} 1-grams came before it, {announced} were announced"
+                )
             return tokens
         else:
             tokens.append(_token(path, number, line))

@@ -106,7 +106,9 @@ def _spelling_decoder(alphabet: Alphabet, config: BeamConfig, arpa: Arpa | None)
     else:
         known = [character for character in alphabet.characters if character in arpa.tokens]
         if not known:
-            raise LanguageModelError(f"{arpa.path}: none of its characters is one of {alphabet.characters!r}.")
+            raise LanguageModelError(
+                f"{arpa.path}: none of its characters is one of {alphabet.characters!r}."
+            )
         # The blank is never scored, but has its place among the outputs.
         model = _kenlm(arpa.path, [*alphabet.characters.replace(" ", SPACE), "<blank>"])
     return library.LexiconFreeDecoder(options, model, alphabet.characters.index(" "), alphabet.blank, [])
@@ -141,8 +143,8 @@ def _spelled_words(alphabet: Alphabet, arpa: Arpa) -> tuple[str, ...]:
     words = tuple(word for word in arpa.tokens if set(word) <= set(alphabet.characters))
     if not words:
         raise LanguageModelError(
-            f"{arpa.path}: none of its {len(arpa.tokens)} words, such as {arpa.tokens[0]!r}, can be spelled in "
-            f"{alphabet.characters!r}; make it from normalised text, as `murmur lm` does."
+            f"{arpa.path}: none of its {len(arpa.tokens)} words, such as {arpa.tokens[0]!r}, can be "
+            f"spelled in {alphabet.characters!r}; make it from normalised text, as `murmur lm` does."
         )
     return words
 

@@ -5,9 +5,9 @@ Interpolated Witten-Bell smoothing (Bell, Cleary and Witten, Text Compression, 1
 
     p(w | h) = (c(h w) + T p(w | h')) / (c + T),    h' = h without its oldest token,
 
-down to the uniform distribution over the vocabulary with <unk> and </s>. It needs no counts of counts, so it is
-sound for a few hundred sentences and for the closed vocabulary of characters, where Kneser-Ney's discounts
-are not defined. For gigabytes of text, use KenLM's `lmplz`: the decoder reads its files as well.
+down to the uniform distribution over the vocabulary with <unk> and </s>. It needs no counts of counts, so
+it is sound for a few hundred sentences and for the closed vocabulary of characters, where Kneser-Ney's
+discounts are not defined. For gigabytes of text use KenLM's `lmplz`: the decoder reads its files as well.
 """
 
 import math
