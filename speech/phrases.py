@@ -22,8 +22,9 @@ from torch import Tensor
 from speech.audio import AudioStream, resample
 from speech.errors import AudioError
 
-# A pause is this near to the quietest tenth of the window, whose loudest tenth is at least so far above it.
-_ABOVE_FLOOR_DB = 6.0
+# A pause is in the lowest share of the range, in dB, from a window's quietest to its loudest tenth; where the
+# range is smaller than this, nothing tells pauses from speech.
+_SHARE_OF_RANGE = 0.3
 _LEAST_RANGE_DB = 12.0
 # Below this (relative to full scale) there is nothing to be heard in any recording.
 _SILENCE_DB = -80.0
@@ -171,7 +172,7 @@ def _pauses(levels_db: NDArray[np.float64], shortest: int) -> list[tuple[int, in
     if len(audible):
         floor, peak = np.percentile(audible, [10, 90])
         if peak - floor >= _LEAST_RANGE_DB:
-            limit = max(limit, floor + _ABOVE_FLOOR_DB)
+            limit = max(limit, floor + _SHARE_OF_RANGE * (peak - floor))
     return [(start, stop) for start, stop in runs(levels_db <= limit) if stop - start >= shortest]
 
 
