@@ -18,6 +18,7 @@ from cli import (
     doctor,
     evaluate,
     export,
+    language_model,
     ledger,
     plan,
     pretrain,
@@ -39,6 +40,7 @@ app.command("transcribe")(transcribe.transcribe)
 app.command("evaluate")(evaluate.evaluate)
 app.command("export")(export.export)
 app.command("card")(card.card)
+app.command("lm")(language_model.language_model)
 app.command("pretrain")(pretrain.pretrain)
 app.command("recipe")(recipe.recipe)
 app.command("doctor")(doctor.doctor)

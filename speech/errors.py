@@ -19,3 +19,7 @@ class CheckpointMismatch(SpeechError):
 
 class ExportError(SpeechError):
     """A model cannot be exported, or its export is not the model."""
+
+
+class LanguageModelError(SpeechError):
+    """A language model cannot be made, read or used with this model's alphabet."""
