@@ -22,7 +22,7 @@ WholeNumber = Annotated[int, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
+CORPUS_KINDS = Literal["embedded", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"]
 LANGUAGES = Literal["en", "fr", "de"]
 UNSPELLED = Literal["skip", "map"]
 OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
@@ -67,6 +67,10 @@ class CorpusSection(Section):
     language: LANGUAGES = Field(description="what is spoken; its characters are the model's outputs")
     unspelled: UNSPELLED = Field(
         description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
+    )
+
+    shared_speakers: bool = Field(
+        description="go on although people are in two splits; what is measured on them flatters the model"
     )
 
     @model_validator(mode="after")

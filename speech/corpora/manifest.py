@@ -13,6 +13,7 @@ from typing import Any
 
 from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
+from speech.corpora.tables import lines
 from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import AudioError, CorpusError
 
@@ -31,20 +32,9 @@ def load_manifest(path: Path, rules: Rules, *, name: str) -> Corpus:
     """Load a manifest under a name of its own. Raises `CorpusError` as the module says."""
     file = path / MANIFEST_NAME if path.is_dir() else path
     selection = Selection(name=name, rules=rules)
-    for number, line in enumerate(_lines(file), start=1):
-        if line.strip():
-            _add(selection, file, f"{file}:{number}", line)
+    for place, line in lines(file):
+        _add(selection, file, place, line)
     return selection.corpus()
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise CorpusError(f"{file}: cannot be read ({error.strerror}); give a manifest.") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{file}:{line}: is not UTF-8 text.") from error
 
 
 def _add(selection: Selection, file: Path, source: str, line: str) -> None:
@@ -80,6 +70,11 @@ def _parsed(source: str, line: str) -> dict[str, Any]:
         raise CorpusError(f"{source}: is not JSON ({error}); one object per line.") from error
     if not isinstance(entry, dict):
         raise CorpusError(f"{source}: is {type(entry).__name__}, not a JSON object.")
+    if "shard_id" in entry:
+        raise CorpusError(
+            f"{source}: has a 'shard_id', so its audio lies in tar files, as NeMo packs it; "
+            "unpack them and give a manifest without shards."
+        )
     return entry
 
 

@@ -159,7 +159,7 @@ def test_a_manifest_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         load_corpus("manifest", tmp_path / "absent.jsonl")
     with pytest.raises(CorpusError, match="needs a path"):
         load_corpus("manifest", "")
-    (tmp_path / "manifest.jsonl").write_bytes(b"{}\n{\xff}\n")
+    (tmp_path / "manifest.jsonl").write_bytes(b"\n{\xff}\n")
     with pytest.raises(CorpusError, match=r"manifest\.jsonl:2: is not UTF-8"):
         load_corpus("manifest", tmp_path)
 
