@@ -1,13 +1,15 @@
 """Kind "manifest": any corpus with a NeMo-style `manifest.jsonl`, one JSON object per line.
 
 Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally
-`duration` and `offset` in seconds, `split` ("train" where missing) and `id`. Others are ignored.
+`duration` and `offset` in seconds, `split` ("train" where missing), `id`, and `lang`, which must be the
+language asked for. Others are ignored.
 A line that is broken stops everything, naming file and line: a manifest is written by a program,
 and half of one must not pass for a corpus. An utterance that is merely unusable is skipped.
 """
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ def load_manifest(path: Path, rules: Rules, *, name: str) -> Corpus:
 
 def _add(selection: Selection, file: Path, source: str, line: str) -> None:
     entry = _parsed(source, line)
+    _require_language(entry, source, selection.rules.language)
     name = _text(entry, source, "audio_filepath")
     audio = file.parent / name
     offset = _seconds(entry, source, "offset") or 0.0
@@ -76,6 +79,16 @@ def _parsed(source: str, line: str) -> dict[str, Any]:
             "unpack them and give a manifest without shards."
         )
     return entry
+
+
+def _require_language(entry: dict[str, Any], source: str, language: str) -> None:
+    """German read as English would lose its letters without a word."""
+    lang = entry.get("lang")
+    if isinstance(lang, str) and lang and re.split("[-_]", lang.lower())[0] != language:
+        raise CorpusError(
+            f"{source}: its 'lang' is {lang!r}, and language {language!r} was asked for; "
+            f"say corpus.language = {lang!r} (or --language), or use another corpus."
+        )
 
 
 def _text(

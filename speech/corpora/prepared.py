@@ -34,7 +34,7 @@ def write_manifest(corpus: Corpus, out: Path) -> Path:
     unfinished = out / f".{MANIFEST_NAME}.part"
     with unfinished.open("w", encoding="utf-8") as file:
         for utterance in corpus.all_utterances():
-            file.write(json.dumps(_line(utterance, out), ensure_ascii=False) + "\n")
+            file.write(json.dumps(_line(utterance, corpus.language, out), ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
     unfinished.replace(manifest)
@@ -109,7 +109,7 @@ def _write(file: Path, samples: np.ndarray) -> None:
         raise OSError(f"{file}: cannot be written ({error}); is the disk full?") from None
 
 
-def _line(utterance: Utterance, out: Path) -> dict[str, Any]:
+def _line(utterance: Utterance, language: str, out: Path) -> dict[str, Any]:
     audio, folder = utterance.audio.absolute(), out.absolute()
     inside = audio.is_relative_to(folder)
     line = {
@@ -118,6 +118,7 @@ def _line(utterance: Utterance, out: Path) -> dict[str, Any]:
         "speaker": utterance.speaker,
         "split": utterance.split,
         "id": utterance.id,
+        "lang": language,
     }
     if utterance.duration_seconds is not None:
         line["duration"] = round(utterance.duration_seconds, 6)

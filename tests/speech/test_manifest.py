@@ -114,6 +114,12 @@ def test_a_language_keeps_its_letters(folder: Path) -> None:
     assert corpus.language == "de"
 
 
+def test_a_line_of_another_language_is_refused(folder: Path) -> None:
+    assert load(folder, entry(lang="en-US"), GOOD).language == "en"
+    with pytest.raises(CorpusError, match=r"manifest\.jsonl:1: its 'lang' is 'de', and language 'en' was"):
+        load(folder, entry(lang="de"), GOOD)
+
+
 def test_a_speaker_with_nothing_left_is_dropped_and_said(folder: Path) -> None:
     corpus = load(folder, GOOD, entry(speaker="bob", text=""), entry(speaker="bob", duration=99))
     assert corpus.speakers("train") == ("ann",)

@@ -27,6 +27,8 @@ def test_the_prepared_corpus_is_the_one_that_it_came_from(corpus: Corpus, tmp_pa
     assert prepared.digest == corpus.digest
     assert {u.audio for u in prepared.all_utterances()} == {u.audio for u in corpus.all_utterances()}
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.jsonl"]
+    with pytest.raises(CorpusError, match="its 'lang' is 'de', and language 'en' was asked for"):
+        load_corpus("manifest", manifest)
     with pytest.raises(CorpusError, match="is there already"):
         write_manifest(corpus, tmp_path / "out")
 
