@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recipes import corpus_path
+from recipes import corpus_path, feature_cache
 from recipes.run_config import CorpusSection
 from speech.corpus import load_corpus
 from speech.evaluation import Evaluation, evaluate
 from speech.examples import ExampleStore
+from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import CTCTransformer
 from speech.speakers import require_disjoint, shared_speakers
@@ -35,7 +36,10 @@ class HeldOut:
         corpus.speakers(section.test_split)  # raises if there is no such split
         if not section.shared_speakers:
             require_disjoint(corpus)
-        return cls(store=ExampleStore(corpus, FEATURES[preset]), split=section.test_split)
+        disk = None
+        if section.feature_cache:
+            disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
+        return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
 
     @property
     def speakers(self) -> tuple[str, ...]:
