@@ -59,7 +59,8 @@ def main() -> None:
     parser.add_argument("--digits", type=Path, help="manifest.jsonl of connected digits")
     arguments = parser.parse_args()
     one_thread()
-    pages = [f"# Decoding\n\n`python benchmarks/decoding.py --digits MANIFEST`\n\n{conditions()}", synthetic()]
+    command = "`python benchmarks/decoding.py --digits MANIFEST`"
+    pages = [f"# Decoding\n\n{command}\n\n{conditions()}", synthetic()]
     if arguments.digits:
         pages.append(digits(arguments.digits))
     write(HERE / "decoding.md", "\n\n".join(pages))
@@ -96,7 +97,8 @@ def digits(manifest: Path) -> str:
 
 def compared(dev: Heard, tuning_text: Sequence[str], test: Heard, text: Sequence[str]) -> str:
     """A table: each decoder with its weights of dev, on test."""
-    rows = [("decoder", "LM weight", "word bonus", "dev WER %", "test WER %", "test CER %", "utterances/CPU s")]
+    rates = "dev WER %", "test WER %", "test CER %"
+    rows = [("decoder", "LM weight", "word bonus", *rates, "utterances/CPU s")]
     with tempfile.TemporaryDirectory() as folder:
         for name, decoder in (
             ("greedy", partial(greedy, alphabet=ENGLISH)),
