@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from recipes import corpus_path
+from recipes import corpus_path, feature_cache
 from recipes.run_config import CorpusSection
 from speech.corpus import load_corpus
-from speech.evaluation import Evaluation, evaluate
+from speech.evaluation import Evaluation, assess, evaluate
 from speech.examples import ExampleStore
+from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import CTCTransformer
 
@@ -31,7 +33,10 @@ class HeldOut:
         """
         corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
-        return cls(store=ExampleStore(corpus, FEATURES[preset]), split=section.test_split)
+        disk = None
+        if section.feature_cache:
+            disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
+        return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -52,6 +57,17 @@ class HeldOut:
     def read_by(self, model: CTCTransformer) -> Evaluation:
         """Loss, WER, CER and what the model heard."""
         return evaluate(model, self.store.split_examples(self.split))
+
+    def summary(self, reading: Evaluation) -> dict[str, Any]:
+        """A reading's errors by kind, intervals and quantiles over speakers, fit for JSON."""
+        examples = self.store.split_examples(self.split)
+        frames = sum(len(example.features) for example in examples)
+        return {
+            "split": self.split,
+            "hours": frames * self.store.hop_seconds / 3600,
+            "heard_in_training": len(self.heard_in_training),
+            **assess(reading, self.store.corpus, self.split).summary(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

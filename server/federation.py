@@ -22,6 +22,7 @@ from server.evaluation import HeldOut, readings
 from server.ledgers import Account
 from server.live_table import Row
 from server.metrics import as_metrics
+from server.model_card import model_card
 from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
@@ -248,6 +249,8 @@ class Federation:
             raw_metrics=self.config.run.raw_metrics,
             resumed_after=self._resumed_after(),
         )
+        self.folder.write_evaluation(self.held_out.summary(self.last_reading))
+        self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
 

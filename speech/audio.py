@@ -67,9 +67,7 @@ class Recording:
                 "correct 'offset' and 'duration' in the manifest."
             )
         piece = self.samples[start - self.start : None if stop is None else stop - self.start]
-        if not np.isfinite(piece).all():
-            raise AudioError(f"{self.path}: holds samples that are NaN or infinite; re-export it.")
-        wave = torch.from_numpy(np.ascontiguousarray(piece, dtype=np.float32).copy())
+        wave = torch.from_numpy(np.ascontiguousarray(_finite(self.path, piece), dtype=np.float32).copy())
         return resample(wave, self.sample_rate_hz, sample_rate_hz)
 
 
@@ -87,6 +85,28 @@ def read_audio(
     """
     recording = _read(Path(path), offset_seconds, duration_seconds)
     return recording.segment(offset_seconds, duration_seconds, sample_rate_hz=sample_rate_hz)
+
+
+class AudioStream:
+    """A file read forward, piece by piece, in the memory of a piece: `with AudioStream(path) as stream`.
+
+    Opening and reading raise `AudioError` as `read_audio` does.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._file = _opened(self._path)
+        self.sample_rate_hz: int = self._file.samplerate
+
+    def __enter__(self) -> "AudioStream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def read(self, samples: int) -> np.ndarray:
+        """The next (n,) float32 mono samples at the file's own rate; n < `samples` only at its end."""
+        return _finite(self._path, _decode(self._path, self._file, None, samples))
 
 
 def read_segments(
@@ -133,16 +153,28 @@ def _read(path: Path, offset_seconds: float, duration_seconds: float | None) -> 
         start, stop = _frames(path, offset_seconds, duration_seconds, rate)
         if file.format not in _SEEKS_EXACTLY or start >= file.frames:
             start, stop = 0, None
-        try:
-            file.seek(start)
-            frames = -1 if stop is None else stop - start
-            samples = file.read(frames, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
-            raise AudioError(f"{path}: cannot be decoded ({error}); re-export it.") from error
-    if not len(samples):
+        mono = _decode(path, file, start, -1 if stop is None else stop - start)
+    if not len(mono):
         raise AudioError(f"{path}: holds no sample.")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     return Recording(path=path, samples=mono, sample_rate_hz=rate, start=start)
+
+
+def _decode(path: Path, file: soundfile.SoundFile, start: int | None, frames: int) -> np.ndarray:
+    """At most `frames` samples (all: -1), mono, from `start` or (None) from where the file stands."""
+    try:
+        if start is not None:
+            file.seek(start)
+        samples = file.read(frames, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
+        raise AudioError(f"{path}: cannot be decoded ({error}); re-export it.") from error
+    mono: np.ndarray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    return mono
+
+
+def _finite(path: Path, samples: np.ndarray) -> np.ndarray:
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: holds samples that are NaN or infinite; re-export it.")
+    return samples
 
 
 def _flac_seconds(path: Path) -> float | None:

@@ -7,6 +7,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from cli.composing import default_config
+from client import node
 from client.app import app
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
@@ -169,6 +170,30 @@ def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
 
 def test_a_missing_corpus_is_named(tmp_path):
     assert "nowhere.jsonl" in ask(context(tmp_path / "nowhere.jsonl"))["problem"]
+
+
+def kept(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
+    message, _ = task((0, 1))
+    shares = {"partition-id": 0, "num-partitions": 1}
+    own = {"corpus-path": str(manifest)}
+    default = tmp_path / "cache" / "murmuration" / "features"
+
+    def train(node_config, **settings):
+        node._store.cache_clear()
+        reply = app(message, context(manifest, node_config=node_config, **settings))
+        assert Answer.from_message(reply).count == 2
+
+    train(own)
+    train(shares, **{"corpus.feature-cache": False})
+    assert not kept(tmp_path)
+    train({**own, "feature-cache": str(tmp_path / "named")})
+    assert len(kept(tmp_path / "named")) == 2 and not kept(default)
+    train(shares)
+    assert len(kept(default)) == 2
 
 
 def test_a_node_trains_in_the_language_of_the_run(tmp_path):

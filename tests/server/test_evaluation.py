@@ -35,7 +35,8 @@ def test_readings_pair_what_was_said_with_what_both_models_heard():
     def evaluation(word):
         hypotheses = tuple(f"{word} {i}" for i in range(10))
         references = tuple(f"said {i}" for i in range(10))
-        return Evaluation(loss=1.0, wer=0.5, cer=0.2, hypotheses=hypotheses, references=references)
+        ids = tuple(map(str, range(10)))
+        return Evaluation(loss=1.0, wer=0.5, cer=0.2, ids=ids, hypotheses=hypotheses, references=references)
 
     chosen = readings(evaluation("seed"), evaluation("final"), 3)
     assert [(r.reference, r.by_seed, r.by_final) for r in chosen] == [
