@@ -10,19 +10,20 @@ import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
-from speech.audio import Recording
+from speech.audio import SAMPLE_RATE_HZ, Recording
 from speech.corpus import Corpus, Rules, Utterance, corpus_kind
 from speech.errors import CorpusError
-from speech.synthesis.effects import SAMPLE_RATE_HZ
 from speech.synthesis.plan import DEFAULT_SEED, SplitPlan
 from speech.synthesis.voices import HARD
-from speech.synthesis.writer import Spoken, speak
+
+if TYPE_CHECKING:
+    from speech.synthesis.writer import Spoken
 
 UTTERANCES = 8
 TEST = SplitPlan(name="test", domain=HARD, speakers=20, utterances=12, held_out=True)
@@ -63,67 +64,76 @@ class Numbered(Sequence[str]):
         return int(digits) if int(digits) in self.numbers else None
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyntheticCorpus(Corpus):
-    """Speakers by number. `spoken` speakers are kept, so that a text and its sound are made once."""
+@dataclass(frozen=True)
+class Speakers(Mapping[str, tuple[Utterance, ...]]):
+    """What each speaker of a split says, made as it is asked for."""
 
-    plans: Mapping[str, SplitPlan]
+    plan: SplitPlan
     seed: int = DEFAULT_SEED
 
     @property
-    def splits(self) -> tuple[str, ...]:
-        return tuple(sorted(self.plans))
+    def names(self) -> Numbered:
+        """Their names, in order."""
+        return Numbered(f"{self.plan.name}-", range(self.plan.speakers))
 
-    def speakers(self, split: str) -> Numbered:
-        plan = self._plan(split)
-        return Numbered(f"{split}-", range(plan.speakers))
-
-    def utterances(self, split: str, speaker: str) -> tuple[Utterance, ...]:
-        plan = self._plan(split)
-        number = self.speakers(split).number(speaker)
-        if number is None:
-            raise CorpusError(
-                f"{self.name}: split {split!r} has no speaker {speaker!r} (it has {plan.speakers:,})."
-            )
-        spoken = _spoken(plan, number, self.seed)
+    def __getitem__(self, speaker: str) -> tuple[Utterance, ...]:
         return tuple(
             Utterance(
                 id=f"{speaker}-{index:02d}",
                 speaker=speaker,
-                split=split,
+                split=self.plan.name,
                 audio=Path(speaker),
                 text=text,
-                source=f"{self.name}:{speaker}",
+                source=f"synthetic speaker {speaker}",
                 offset_seconds=start / SAMPLE_RATE_HZ,
                 duration_seconds=length / SAMPLE_RATE_HZ,
             )
-            for index, (text, start, length) in enumerate(spoken.parts)
+            for index, (text, start, length) in enumerate(self.spoken(speaker).parts)
         )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, speaker: object) -> bool:
+        return speaker in self.names
+
+    def spoken(self, speaker: str) -> "Spoken":
+        """All that the speaker says, as one recording. Raises `KeyError` for a stranger."""
+        number = self.names.number(speaker)
+        if number is None:
+            raise KeyError(speaker)
+        return _spoken(self.plan, number, self.seed)
+
+
+class SyntheticCorpus(Corpus):
+    """A corpus whose table makes its speakers; it names them without going through them."""
+
+    table: Mapping[str, Speakers]
+
+    def speakers(self, split: str) -> Numbered:
+        return self._speakers(split).names
 
     def recording(self, audio: Path) -> Recording:
         split = audio.name.rpartition("-")[0]
-        number = self.speakers(split).number(audio.name)
-        if number is None:
-            raise CorpusError(f"{self.name}: no speaker {audio.name!r}.")
-        spoken = _spoken(self._plan(split), number, self.seed)
-        return Recording(path=audio, samples=spoken.samples.astype(np.float32), sample_rate_hz=SAMPLE_RATE_HZ)
+        samples = self.table[split].spoken(audio.name).samples.astype(np.float32)
+        return Recording(path=audio, samples=samples, sample_rate_hz=SAMPLE_RATE_HZ)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        return hashlib.sha256(repr((VERSION, self.seed, sorted(self.plans.items()))).encode()).hexdigest()
-
-    def _plan(self, split: str) -> SplitPlan:
-        if split not in self.plans:
-            known = ", ".join(repr(name) for name in self.splits)
-            raise CorpusError(f"{self.name}: no split {split!r}; it has {known}.")
-        return self.plans[split]
+        """SHA-256 (hex) of all that the speakers follow from."""
+        return hashlib.sha256(repr((VERSION, sorted(self.table.items()))).encode()).hexdigest()
 
 
 @corpus_kind("synthetic")
 def load(path: str, rules: Rules) -> Corpus:
     """The corpus that `path` describes. Raises `CorpusError` where it describes none."""
     if rules.language != "en":
-        raise CorpusError(f"synthetic speakers speak English, not {rules.language!r}: set corpus.language = 'en'.")
+        raise CorpusError(
+            f"synthetic speakers speak English, not {rules.language!r}: set corpus.language = 'en'."
+        )
     described = re.fullmatch(r"(\d{1,9})(?:x(\d{1,3}))?", path)
     speakers = int(described[1]) if described else 0
     utterances = int(described[2] or UTTERANCES) if described else 0
@@ -133,10 +143,14 @@ def load(path: str, rules: Rules) -> Corpus:
             "give '100000', or '100000x5' for 5 utterances each, as corpus.path."
         )
     train = SplitPlan(name="train", domain=HARD, speakers=speakers, utterances=utterances)
-    return SyntheticCorpus(name=f"synthetic {path}", plans={"train": train, "test": TEST})
+    table = {plan.name: Speakers(plan) for plan in (TEST, train)}
+    return SyntheticCorpus(name=f"synthetic {path}", table=table)
 
 
-@lru_cache(maxsize=4)
-def _spoken(plan: SplitPlan, number: int, seed: int) -> Spoken:
-    # The speakers of a population do not depend on how many there are.
+# A speaker's texts and sound are asked for one after the other, and made once.
+@lru_cache(maxsize=2)
+def _spoken(plan: SplitPlan, number: int, seed: int) -> "Spoken":
+    # Imported here: it needs scipy's signal module, which is slow to load for every other corpus.
+    from speech.synthesis.writer import speak
+
     return speak(plan, number, seed)

@@ -41,9 +41,7 @@ class _Worker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def say(
-        self, speaker: VirtualSpeaker, texts: Sequence[str]
-    ) -> Iterator[tuple[NDArray[np.float64], int]]:
+    def say(self, speaker: VirtualSpeaker, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.float64], int]]:
         with self._lock:
             process = self._running()
             watch = threading.Timer(TIMEOUT_SECONDS, process.kill)

@@ -77,8 +77,13 @@ class Espeak:
 
 def answers(espeak: Espeak, request: str) -> Iterator[tuple[dict[str, Any], bytes]]:
     """The header and the PCM of each text of one request."""
-    asked = json.loads(request)
-    for text in asked.pop("texts"):
+    try:
+        asked = json.loads(request)
+        texts = asked.pop("texts")
+    except (AttributeError, KeyError, ValueError) as error:
+        yield {"error": f"no request: {error!r}"}, b""
+        return
+    for text in texts:
         try:
             pcm = espeak.say(**asked, text=text)
         except (TypeError, ValueError) as error:
