@@ -16,8 +16,9 @@ from torch import Tensor
 
 from recipes.run_config import LocalSection
 from speech.augment import make_augment
-from speech.batching import Batch, bucketed_batches, collate
+from speech.batching import Batch, BatchLimit, collate
 from speech.examples import Example
+from speech.features import PRESETS as FEATURES
 from speech.loss import ctc_loss
 from speech.model import build_model
 from speech.precision import Compute
@@ -42,6 +43,8 @@ class LocalTrainer:
     ) -> None:
         self.settings = settings
         self._augment = make_augment(preset, settings)
+        self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
+        self._hop_seconds = FEATURES[preset].hop_seconds
         self._compute = Compute.choose(precision=settings.precision, compile=settings.compile, device=device)
         self._model = build_model(
             preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
@@ -102,7 +105,8 @@ class LocalTrainer:
     def _batches(self, examples: Sequence[Example], generator: torch.Generator) -> Iterator[list[int]]:
         """`epochs` passes, or `steps` batches from as many passes as that takes."""
         lengths = [len(example.features) for example in examples]
-        passes = (bucketed_batches(lengths, self.settings.batch_size, generator) for _ in itertools.count())
+        limit = self._batch_limit
+        passes = (limit.batches(lengths, self._hop_seconds, generator) for _ in itertools.count())
         if self.settings.epochs:
             return itertools.chain.from_iterable(itertools.islice(passes, self.settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self.settings.steps)

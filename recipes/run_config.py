@@ -117,7 +117,8 @@ class LocalSection(Section, LearningSettings):
     beta1: Decay = Field(description="decay of the first moment (adam)")
     beta2: Decay = Field(description="decay of the second moment (adam)")
     epsilon: Positive = Field(description="added to the root of the second moment (adam)")
-    batch_size: Count = Field(description="utterances per local batch")
+    batch_size: WholeNumber = Field(description="utterances per local batch")
+    batch_seconds: NotNegative = Field(description="or seconds of audio per local batch, padding included")
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
     gradient_clip: Positive = Field(description="bound on each step's gradient norm")
@@ -127,6 +128,15 @@ class LocalSection(Section, LearningSettings):
         if (self.epochs == 0) == (self.steps == 0):
             raise ValueError(
                 f"local.epochs = {self.epochs} and local.steps = {self.steps}: "
+                "set exactly one of them above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _utterances_or_seconds(self) -> LocalSection:
+        if (self.batch_size == 0) == (self.batch_seconds == 0):
+            raise ValueError(
+                f"local.batch-size = {self.batch_size} and local.batch-seconds = {self.batch_seconds:g}: "
                 "set exactly one of them above 0"
             )
         return self

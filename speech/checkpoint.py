@@ -51,7 +51,7 @@ def save_model(
     # Parameters may be views into one vector; a name for each is all that the file needs.
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
     _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset, language)
-    with _replacing(Path(path)) as temporary:
+    with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=own | dict(extra or {}))
 
 
@@ -175,7 +175,7 @@ def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place, on the disk too, if all goes well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

@@ -71,6 +71,20 @@ def test_steps_are_batches_looped_as_needed(examples, start):
     assert sorted(index for batch in batches for index in batch) == sorted([*range(7)] * 2)
 
 
+def test_a_speaker_with_less_than_a_batch_loops_it(examples, start):
+    """The paper's local work: 10 steps of 120 s of audio each, from however little a speaker has."""
+    trainer = LocalTrainer("tiny", settings(epochs=0, steps=10, batch_size=0, batch_seconds=120.0))
+    batches = list(trainer._batches(examples, torch.Generator()))
+    assert len(batches) == 10 and all(sorted(batch) == list(range(7)) for batch in batches)
+    frames = [len(example.features) for example in examples]
+    half = LocalTrainer(
+        "tiny", settings(epochs=1, steps=0, batch_size=0, batch_seconds=0.01 * sum(frames) / 2)
+    )
+    assert 2 <= len(list(half._batches(examples, torch.Generator()))) <= 4
+    update, _ = half.update(start, examples, (1, 0))
+    assert update.abs().max() > 0
+
+
 def test_a_step_moves_by_at_most_rate_times_gradient_clip(examples, start):
     trainer = LocalTrainer("tiny", settings(epochs=0, steps=1, gradient_clip=1.0, learning_rate=0.3))
     update, _ = trainer.update(start, examples, (1, 0))
