@@ -13,6 +13,7 @@ from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import CTCTransformer
+from speech.speakers import require_disjoint, shared_speakers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +30,13 @@ class HeldOut:
         Raises
         ------
         CorpusError
-            If the corpus cannot be loaded or has no such split.
+            If the corpus cannot be loaded, has no such split, or has people in two splits without
+            `corpus.shared-speakers`.
         """
         corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
+        if not section.shared_speakers:
+            require_disjoint(corpus)
         disk = None
         if section.feature_cache:
             disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
@@ -46,13 +50,7 @@ class HeldOut:
     @property
     def heard_in_training(self) -> frozenset[str]:
         """Held-out speakers who are also in another split: their WER flatters the model."""
-        others = {
-            speaker
-            for split in self.store.corpus.splits
-            if split != self.split
-            for speaker in self.store.corpus.speakers(split)
-        }
-        return frozenset(self.speakers) & others
+        return frozenset(self.speakers) & shared_speakers(self.store.corpus).keys()
 
     def read_by(self, model: CTCTransformer) -> Evaluation:
         """Loss, WER, CER and what the model heard."""

@@ -27,7 +27,7 @@ from server.preparation import make_adaptive, make_bounds, make_plan, make_serve
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
-from server.summary import summarise
+from server.summary import heard_in_training, summarise
 from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
@@ -219,6 +219,8 @@ class Federation:
             resumed_after=self._resumed_after(),
         )
         held_out, others = len(self.held_out.speakers), self.account.others
+        if self.held_out.heard_in_training:
+            print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
         print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
 
     def _resumed_after(self) -> int | None:
@@ -242,7 +244,7 @@ class Federation:
             failures=self.strategy.failures,
             skipped=self.skipped,
             skipped_held_out=len(self.held_out.store.skipped),
-            heard_in_training=self.held_out.heard_in_training,
+            known_voices=self.held_out.heard_in_training,
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
