@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
+from recipes.learning import LearningSettings, Probability
 from speech.batching import BatchLimit
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -14,7 +15,7 @@ Count = Annotated[int, Field(ge=1)]
 WholeNumber = Annotated[int, Field(ge=0)]
 
 
-class PretrainConfig(BaseModel):
+class PretrainConfig(LearningSettings):
     """How to train. A batch is that of all processes together: their number changes no setting."""
 
     model_config = ConfigDict(
@@ -52,9 +53,10 @@ class PretrainConfig(BaseModel):
         default=0.5, description="the factor (exponential, step)"
     )
     gradient_clip: Positive = Field(default=1.0, description="bound on each step's gradient norm")
-    dropout: BelowOne = Field(default=0.05, description="dropout")
-    layer_drop: BelowOne = Field(default=0.0, description="probability of leaving out a block")
-    spec_augment: bool = Field(default=True, description="hide bands of frequency and time in training")
+    dropout: Probability = Field(default=0.05, description="dropout in [0, 1), or 'preset'")
+    layer_drop: Probability = Field(
+        default=0.0, description="probability of leaving out a block for a whole batch, or 'preset'"
+    )
     evaluate_every: WholeNumber = Field(
         default=0, description="passes between evaluations on the held-out splits; 0: only at the end"
     )

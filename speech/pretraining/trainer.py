@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speech import augment, features
+from speech import features
+from speech.augment import make_augment
 from speech.batching import Batch, collate
 from speech.errors import CheckpointMismatch, SpeechError
 from speech.examples import Example
 from speech.loss import alignable, ctc_losses
 from speech.model import CTCTransformer
+from speech.precision import Compute
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.optimisers import load_state_tensors, make_optimiser, state_tensors
 from speech.pretraining.schedules import learning_rate_scale
@@ -77,17 +79,21 @@ class Trainer:
         config: PretrainConfig,
         processes: Processes,
     ) -> None:
-        self.model, self.examples, self.config = model.to(processes.device), examples, config
+        self.model, self.examples, self.config = model, examples, config
+        self._compute = Compute.choose(
+            precision=config.precision, compile=config.compile, device=str(processes.device)
+        )
+        self._compute.place(model)
         self.processes = processes
         self.optimiser = make_optimiser(model.parameters(), config)
         # The first process draws the order; what is hidden, each draws for itself.
         self.generator = torch.Generator().manual_seed(config.random_seed + processes.rank)
-        self.spec_augment = augment.PRESETS[config.preset] if config.spec_augment else None
+        self.spec_augment = make_augment(config.preset, config)
         self.step = 0
         self.cpu_seconds = self.seconds = 0.0  # of all steps
         self.current: Pass | None = None
         self._lengths = [len(example.features) for example in examples]
-        self._network = processes.wrapped(model, may_skip_layers=config.layer_drop > 0)
+        self._network = processes.wrapped(model, may_skip_layers=model.config.layer_drop > 0)
 
     def passes(self) -> Iterator[Pass]:
         """Every pass that is left, the one that was interrupted first; go through its `steps`."""
@@ -189,7 +195,8 @@ class Trainer:
         """Losses (B,) and, over them, [sum, utterances with an alignment, frames of audio, with padding]."""
         batch = self._augmented(batch)
         inputs = batch.features.to(self.processes.device)
-        log_probs, frames = self._network(inputs, batch.lengths)
+        with self._compute.autocast():
+            log_probs, frames = self._network(inputs, batch.lengths)
         losses = ctc_losses(log_probs, frames, batch) * (1.0 if counts else 0.0)
         sums = [alignable(frames, batch), int(batch.lengths.sum()), inputs.shape[0] * inputs.shape[1]]
         numbers = torch.tensor([0.0, *sums], dtype=torch.float64)
@@ -198,7 +205,7 @@ class Trainer:
         return losses, numbers
 
     def _augmented(self, batch: Batch) -> Batch:
-        if self.spec_augment is None:
+        if self.spec_augment is None or self.step < self.config.spec_augment_after:
             return batch
         masked = self.spec_augment(batch.features, batch.lengths, self.generator)
         return batch.with_features(masked)

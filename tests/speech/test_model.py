@@ -39,7 +39,7 @@ def test_paper_has_255_800_864_parameters_in_296_tensors() -> None:
 
 def test_the_whole_paper_model_takes_a_step_on_a_cpu() -> None:
     """The one test at full size (2 GB): every tensor learns, and a step downhill lowers the loss."""
-    model = build_model("paper", seed=0, dropout=0.0, layer_drop=0.0)
+    model = build_model("paper", seed=0).eval()  # nothing is drawn: no dropout, no shift of positions
     generator = torch.Generator().manual_seed(0)
     batch = collate(
         [

@@ -6,6 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from speech.augment import SpecAugment
 from speech.corpus import Corpus
 from speech.errors import CorpusError, SpeechError
 from speech.evaluation import Evaluation, evaluate
@@ -211,3 +212,17 @@ def test_steps_and_powers_of_decay() -> None:
 def test_impossible_settings_are_refused(change: dict) -> None:
     with pytest.raises(ValidationError):
         PretrainConfig(**change)
+
+
+def test_masks_dropout_and_layer_drop_are_settings(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SpecAugment] = []
+    draw = SpecAugment.__call__
+    monkeypatch.setattr(SpecAugment, "__call__", lambda self, *rest: seen.append(self) or draw(self, *rest))
+    usual = {"epochs": 1, "batch_size": 2, "held_out": ()}  # 8 utterances, 4 steps
+    trained = pretrain(
+        corpus, PretrainConfig(**usual, dropout=0.1, layer_drop=0.2, spec_augment_after=3, time_masks=7)
+    )
+    assert seen == [SpecAugment(time_masks=7)]
+    assert (trained.model.config.dropout, trained.model.config.layer_drop) == (0.1, 0.2)
+    of_preset = pretrain(corpus, PretrainConfig(**usual, dropout="preset", spec_augment=False)).model.config
+    assert (of_preset.dropout, len(seen)) == (0.0, 1)
