@@ -6,6 +6,7 @@ from server.evaluation import HeldOut, readings
 from speech.errors import CorpusError
 from speech.evaluation import Evaluation
 from tests.corpora import make_corpus
+from tests.server.in_process import federate, recipe
 
 
 def section(manifest, **changes):
@@ -51,3 +52,12 @@ def test_readings_pair_what_was_said_with_what_both_models_heard():
         (f"said {i}", f"seed {i}", f"final {i}") for i in (0, 3, 6)
     ]
     assert readings(evaluation("a"), evaluation("b"), 0) == []
+
+
+def test_a_run_on_shared_speakers_says_so_first_and_last(tmp_path, capsys):
+    manifest = make_corpus(tmp_path, {"train": 5, "test": 2}, utterances=1)
+    manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
+    federate(recipe(manifest, **{"training.rounds": 1, "corpus.shared-speakers": True}))
+    said = capsys.readouterr().out.strip()
+    assert said.startswith("WARNING: 1 held-out speakers were also heard in training")
+    assert "note: 1 held-out speakers were also heard in training" in said
