@@ -105,14 +105,7 @@ class Node:
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
             self._add_speaker_(total, raw, number, task, vector, controls)
-        return Answer(
-            round_number=task.round_number,
-            nonce=task.nonce,
-            layout=task.layout,
-            count=len(task.speakers),
-            integers=total,
-            raw=raw,
-        )
+        return Answer.of(task, total, raw)
 
     def _add_speaker_(
         self,

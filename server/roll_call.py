@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 
 from recipes.run_config import TrainingSection
 from strategies import Roster
-from strategies.protocol import VERSION
+from strategies.protocol import VERSION, other_version
 
 POLL_SECONDS = 0.2
 
@@ -80,8 +80,10 @@ def _ask(grid: Grid, nodes: list[int], wait_seconds: float) -> tuple[dict[int, C
             problems[node] = f"Flower error {reply.error.code}: {reply.error.reason}"
             continue
         answer = reply.content.config_records.get("answer", ConfigRecord())
-        if "problem" in answer or answer.get("version") != VERSION:
-            problems[node] = str(answer.get("problem", "it runs another release of murmuration"))
+        if answer.get("version") != VERSION:
+            problems[node] = other_version("it", answer.get("version"), "this server")
+        elif "problem" in answer:
+            problems[node] = str(answer["problem"])
         else:
             answers[node] = answer
     return answers, problems

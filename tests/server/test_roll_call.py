@@ -52,7 +52,7 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (lambda message: problem("corpus x.jsonl has no speakers"), "corpus x.jsonl has no speakers"),
         (failing("crashed"), "Flower error 2: crashed"),
         (silent, "no answer in 0.4 s"),
-        (holds(3, version=99), "another release"),
+        (holds(3, version=99), "it speaks protocol 99, this server 2: install the same release"),
     ],
 )
 def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason):
