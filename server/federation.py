@@ -73,6 +73,8 @@ class Federation:
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
     rounds_done: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
     stopped_because: str = ""
     started: float = 0.0
     round_started: float = 0.0
@@ -163,6 +165,10 @@ class Federation:
 
     def _after_round(self, round_number: int) -> None:
         self.rounds_done = round_number
+        if (report := self.strategy.last_report) is not None:
+            self.folder.append_traffic(report)
+            self.bytes_down += report.bytes_down
+            self.bytes_up += report.bytes_up
         last = round_number == self.config.training.rounds
         if last or round_number % self.config.run.checkpoint_every == 0:
             self._file_model()
@@ -247,6 +253,8 @@ class Federation:
             folder=self.folder.path,
             raw_metrics=self.config.run.raw_metrics,
             resumed_after=self._resumed_after(),
+            bytes_down=self.bytes_down,
+            bytes_up=self.bytes_up,
         )
         self.folder.write_summary(text)
         print("\n" + text, flush=True)

@@ -32,6 +32,8 @@ def summarise(
     heard_in_training: Collection[str],
     stopped_because: str,
     seconds: float,
+    bytes_down: int,
+    bytes_up: int,
     folder: Path,
     raw_metrics: bool = False,
     resumed_after: int | None = None,
@@ -44,6 +46,7 @@ def summarise(
         _stopped(stopped_because),
         _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
         _of_people(account, plan.delta, synthetic),
+        _traffic(bytes_down, bytes_up),
         _resumed(resumed_after),
         _caveats(failures, skipped, skipped_held_out, heard_in_training),
         RAW_METRICS if raw_metrics else "",
@@ -103,6 +106,10 @@ def _of_people(account: Account, delta: float, synthetic: bool) -> str:
         f"epsilon {_both(epsilon(account.everything, delta))}\n"
         f"ledger of all runs: {account.ledger.path}"
     )
+
+
+def _traffic(down: int, up: int) -> str:
+    return f"traffic: {down / 1e6:,.1f} MB of models to the nodes, {up / 1e6:,.1f} MB of sums back"
 
 
 def _resumed(after: int | None) -> str:
