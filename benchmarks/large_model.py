@@ -30,11 +30,11 @@ from tests.processes import run_command, server, wait_until
 ROUNDS, SPEAKERS = 2, 2
 SECONDS = 1500.0
 PARAMETERS = 255_800_864
-NOTES = """A round begins with the line of the round before. Its first phase holds the way down (ServerApp, SuperLink,
-SuperNode) and Flower's polls; the second the start of the ClientApp's process, the way into it, one step for
-each of its speakers, clip, round, add and pack; the third the way up, unpacking and checking, the ledger,
-noise, the server's step, the checkpoint (three vectors) and the model on disk, and the reading of one held-out
-sentence. The bytes are those of the arrays; the model travels to every node that holds a drawn speaker."""
+NOTES = """A round begins with the line of the round before. Its first phase holds the way down (ServerApp,
+SuperLink, SuperNode) and Flower's polls; the second the start of the ClientApp's process, the way into it,
+one step for each of its speakers, clip, round, add and pack; the third the way up, unpacking, checking, the
+ledger, noise, the server's step, checkpoint (three vectors) and model on disk, and reading one sentence. The
+bytes are those of the arrays; the model travels to every node that holds a drawn speaker."""
 PARTS = ("flower-superlink", "flwr-serverapp", "flower-supernode", "flwr-clientapp")
 SETTINGS = (
     'model.preset="paper" model.seed="random" local.epochs=0 local.steps=1 local.batch-size=1 '

@@ -17,6 +17,7 @@ from privacy import BudgetExhausted, PrivacyPlan, epsilon
 from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
+from server.attendance import Attendance
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.ledgers import Account
@@ -70,6 +71,7 @@ class Federation:
     identity: Identity
     interrupted: Interrupted | None
     skipped: int
+    attendance: Attendance
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
     rounds_done: int = 0
@@ -128,6 +130,7 @@ class Federation:
             identity=identity,
             interrupted=interrupted,
             skipped=roll.skipped,
+            attendance=Attendance(roll.roster),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
@@ -141,7 +144,7 @@ class Federation:
                 first=self.rounds_done + 1,
                 last=self.config.training.rounds,
                 timeout_seconds=self.config.training.round_deadline_seconds,
-                after_round=self._after_round,
+                after_round=lambda number: self._after_round(number, grid),
             )
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
@@ -163,7 +166,7 @@ class Federation:
             self.last_reading = self.held_out.read_by(self.model)
         self._show(self.last_reading)
 
-    def _after_round(self, round_number: int) -> None:
+    def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
         if (report := self.strategy.last_report) is not None:
             self.folder.append_traffic(report)
@@ -173,6 +176,8 @@ class Federation:
         if last or round_number % self.config.run.checkpoint_every == 0:
             self._file_model()
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
+        for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
+            print(f"       {remark}", flush=True)
         self.round_started = time.monotonic()
 
     def _file_model(self) -> None:
@@ -245,6 +250,7 @@ class Federation:
             final=self.last_reading,
             sentences=readings(self.seed_reading, self.last_reading, self.config.run.sentences_shown),
             failures=self.strategy.failures,
+            remarks=self.attendance.remarks,
             skipped=self.skipped,
             skipped_held_out=len(self.held_out.store.skipped),
             heard_in_training=self.held_out.heard_in_training,

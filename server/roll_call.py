@@ -46,9 +46,10 @@ def call_roll(grid: Grid, settings: TrainingSection) -> RollCall:
     if faults:
         raise RollCallError(_without_repeats(faults))
     counts = {node: int(str(answer["speakers"])) for node, answer in answers.items()}
+    datasets = {node: str(answer["dataset"]) for node, answer in answers.items()}
     return RollCall(
-        roster=Roster.of(counts),
-        dataset=_dataset_of({str(answer["dataset"]) for answer in answers.values()}),
+        roster=Roster.of(counts, datasets),
+        dataset=_dataset_of(set(datasets.values())),
         skipped=max(int(str(answer["skipped"])) for answer in answers.values()),
     )
 

@@ -27,6 +27,7 @@ def summarise(
     final: Evaluation,
     sentences: Sequence[Reading],
     failures: Mapping[int, Sequence[str]],
+    remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
     heard_in_training: Collection[str],
@@ -48,7 +49,7 @@ def summarise(
         _of_people(account, plan.delta, synthetic),
         _traffic(bytes_down, bytes_up),
         _resumed(resumed_after),
-        _caveats(failures, skipped, skipped_held_out, heard_in_training),
+        _caveats(failures, remarks, skipped, skipped_held_out, heard_in_training),
         RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
@@ -128,6 +129,7 @@ def _both(value: Epsilon) -> str:
 
 def _caveats(
     failures: Mapping[int, Sequence[str]],
+    remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
     heard_in_training: Collection[str],
@@ -136,6 +138,7 @@ def _caveats(
         f"node {node} was left out {len(reasons)} times, last because: {reasons[-1]}"
         for node, reasons in sorted(failures.items())
     ]
+    notes += remarks
     if skipped:
         notes.append(f"{skipped} utterances were skipped (`murmur corpus describe` lists them)")
     if skipped_held_out:

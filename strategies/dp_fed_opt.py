@@ -172,6 +172,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.adaptive = adaptive
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
+        self.changed: set[int] = set()  # nodes that no longer hold what they held at the roll call
         self._round: _Round | None = None
         self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
 
@@ -225,6 +226,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 speakers=tuple(speakers),
                 bounds=self.bounds,
                 grid=self.grid,
+                dataset=self.roster.dataset(node),
                 raw_metrics=self._on_raw_metrics is not None,
             )
             for node, speakers in self.roster.locate(drawn).items()
@@ -297,6 +299,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
             else:
                 current.bytes_up[node] = array_bytes(reply.content)
+                if answer.dataset != current.tasks[node].dataset:
+                    self.changed.add(node)
                 if self._on_raw_metrics and answer.raw:
                     self._on_raw_metrics(current.number, node, answer.raw)
         told = {drop.node for drop in dropped}

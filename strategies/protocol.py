@@ -36,7 +36,11 @@ def unpack_vector(record: ArrayRecord) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a node is asked to do in a round."""
+    """What a node is asked to do in a round.
+
+    `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
+    nobody asked).
+    """
 
     round_number: int
     nonce: str
@@ -44,6 +48,7 @@ class Task:
     speakers: tuple[int, ...]
     bounds: ClipBounds
     grid: Grid
+    dataset: str = ""
     raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
@@ -54,6 +59,7 @@ class Task:
                 "round": self.round_number,
                 "nonce": self.nonce,
                 "layout": self.layout,
+                "dataset": self.dataset,
                 "speakers": list(self.speakers),
                 "bound-offsets": list(self.bounds.offsets),
                 "bounds": list(self.bounds.bounds),
@@ -84,6 +90,7 @@ class Task:
             round_number=int(config["round"]),
             nonce=str(config["nonce"]),
             layout=str(config["layout"]),
+            dataset=str(config["dataset"]),
             speakers=tuple(config["speakers"]),
             bounds=ClipBounds(
                 offsets=tuple(config["bound-offsets"]),
@@ -100,17 +107,23 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A node's part of a round: the `pack`ed sum over its drawn speakers, in grid steps."""
+    """A node's part of a round: the `pack`ed sum over its drawn speakers, in grid steps.
+
+    `dataset` is the digest of the speech that the node holds now, or what it was asked if nobody looked.
+    """
 
     round_number: int
     nonce: str
     layout: str
     count: int
     packed: npt.NDArray[np.uint8]
+    dataset: str = ""
     raw: RawMetrics | None = None
 
     @classmethod
-    def of(cls, task: Task, total: Tensor, raw: RawMetrics | None = None) -> Answer:
+    def of(
+        cls, task: Task, total: Tensor, raw: RawMetrics | None = None, dataset: str | None = None
+    ) -> Answer:
         """The answer to `task` with the sum `total` (task.bounds.size,) over its speakers."""
         count = len(task.speakers)
         return cls(
@@ -119,6 +132,7 @@ class Answer:
             layout=task.layout,
             count=count,
             packed=pack(total, count, task.bounds, task.grid),
+            dataset=task.dataset if dataset is None else dataset,
             raw=raw,
         )
 
@@ -130,6 +144,7 @@ class Answer:
                 "round": self.round_number,
                 "nonce": self.nonce,
                 "layout": self.layout,
+                "dataset": self.dataset,
                 "count": self.count,
             }
         )
@@ -158,6 +173,7 @@ class Answer:
                 round_number=int(config["round"]),
                 nonce=str(config["nonce"]),
                 layout=str(config["layout"]),
+                dataset=str(config["dataset"]),
                 count=int(config["count"]),
                 packed=read_record(message.content, "sum", ArrayRecord)["packed"].numpy(),
                 raw=RawMetrics.from_content(message.content),

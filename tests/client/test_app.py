@@ -94,7 +94,7 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
 def test_the_reply_says_nothing_of_single_speakers(manifest):
     message, _ = task((0, 2))
     reply = app(message, context(manifest))
-    assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "count"}
+    assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "dataset", "count"}
     assert list(reply.content["sum"]) == ["packed"]
     assert set(reply.content) == {"answer", "sum"}
 
@@ -158,7 +158,7 @@ def test_another_model_is_refused_by_the_node(manifest):
 
 
 def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
-    def boom(self, task, vector):
+    def boom(self, task, vector, people):
         raise RuntimeError("the patient said: my secret is 42")
 
     monkeypatch.setattr("client.node.Node.train", boom)

@@ -33,6 +33,11 @@ def test_the_population_is_what_the_nodes_hold():
     assert roll.skipped == 7
 
 
+def test_the_roster_knows_what_speech_each_node_answered_for():
+    roster = call({5: holds(3, "a"), 2: holds(4, "b")}).roster
+    assert (roster.dataset(5), roster.dataset(2)) == ("a", "b")
+
+
 def test_the_same_data_have_the_same_name_however_they_are_spread():
     assert call({1: holds(3), 2: holds(4)}).dataset == call({7: holds(7)}).dataset
     one = call({1: holds(3, "a"), 2: holds(4, "b")}).dataset
