@@ -94,7 +94,7 @@ def check(overrides: Flat) -> RunConfig:
     config = RunConfig.from_flat({**default_config(), **overrides})
     Interrupted.find(config)  # raises if the run to resume is not there, or was another one
     section = config.corpus
-    corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+    corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
     for split in (section.train_split, section.test_split):
         corpus.speakers(split)  # raises if there is no such split
     return config

@@ -12,6 +12,7 @@ from speech.checkpoint import LoadedModel, load_model
 from speech.decoding import greedy
 from speech.errors import AudioError, CheckpointMismatch
 from speech.features import PRESETS, LogMel
+from speech.text import alphabet_of
 
 FINAL_MODEL = "model.safetensors"
 
@@ -22,6 +23,7 @@ class Transcriber:
     def __init__(self, loaded: LoadedModel) -> None:
         self._model = loaded.model
         self._log_mel = LogMel(PRESETS[loaded.preset])
+        self._alphabet = alphabet_of(loaded.model.config.language)
 
     @torch.inference_mode()
     def __call__(self, path: Path) -> str:
@@ -29,7 +31,7 @@ class Transcriber:
         waveform = read_audio(path, sample_rate_hz=self._log_mel.config.sample_rate_hz)
         features = self._log_mel(waveform).unsqueeze(0)
         log_probs, frames = self._model(features, torch.tensor([features.shape[1]]))
-        return greedy(log_probs, frames)[0]
+        return greedy(log_probs, frames, self._alphabet)[0]
 
 
 def transcribe(

@@ -38,6 +38,12 @@ def home() -> Path:
     return checkout() or Path.home() / ".murmuration"
 
 
+def feature_cache() -> Path:
+    """Where features are kept unless a node says otherwise: `$XDG_CACHE_HOME/murmuration/features`."""
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    return (Path(chosen) if chosen else Path.home() / ".cache") / "murmuration" / "features"
+
+
 def corpus_path(path: str) -> str:
     """The path of a corpus for `speech.corpus.load_corpus`; the empty path of a shipped one stays empty."""
     return str(resolve(path)) if path else ""

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from recipes.learning import LearningSettings
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -23,6 +25,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
+LANGUAGES = Literal["en", "fr", "de"]
+UNSPELLED = Literal["skip", "map"]
 OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
 SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
@@ -62,6 +66,13 @@ class CorpusSection(Section):
     train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
     test_split: str = Field(min_length=1, description="split of the held-out evaluation")
     max_seconds: Positive = Field(description="longer utterances are skipped and counted")
+    language: LANGUAGES = Field(description="what is spoken; its characters are the model's outputs")
+    unspelled: UNSPELLED = Field(
+        description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
+    )
+    feature_cache: bool = Field(
+        description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
+    )
 
     @model_validator(mode="after")
     def _path_where_needed(self) -> CorpusSection:
@@ -69,11 +80,16 @@ class CorpusSection(Section):
             raise ValueError(f"corpus.path is empty: kind {self.kind!r} needs the path of a corpus")
         return self
 
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What `speech.corpus.load_corpus` shall take, as its keyword arguments."""
+        return self.model_dump(include={"max_seconds", "language", "unspelled"})
+
 
 class ModelSection(Section):
     """What is trained, and from where."""
 
-    preset: str = Field(min_length=1, description="a preset of speech/model.py: tiny, small, paper")
+    preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
     seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
 
 
@@ -88,7 +104,7 @@ class TrainingSection(Section):
     wait_seconds: Positive = Field(description="how long to wait for them")
 
 
-class LocalSection(Section):
+class LocalSection(Section, LearningSettings):
     """What a drawn speaker does with the round's model (stateless)."""
 
     algorithm: LOCAL_ALGORITHMS = Field(
@@ -101,17 +117,26 @@ class LocalSection(Section):
     beta1: Decay = Field(description="decay of the first moment (adam)")
     beta2: Decay = Field(description="decay of the second moment (adam)")
     epsilon: Positive = Field(description="added to the root of the second moment (adam)")
-    batch_size: Count = Field(description="utterances per local batch")
+    batch_size: WholeNumber = Field(description="utterances per local batch")
+    batch_seconds: NotNegative = Field(description="or seconds of audio per local batch, padding included")
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
     gradient_clip: Positive = Field(description="bound on each step's gradient norm")
-    spec_augment: bool = Field(description="hide bands of the features, as the preset has it")
 
     @model_validator(mode="after")
     def _epochs_or_steps(self) -> LocalSection:
         if (self.epochs == 0) == (self.steps == 0):
             raise ValueError(
                 f"local.epochs = {self.epochs} and local.steps = {self.steps}: "
+                "set exactly one of them above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _utterances_or_seconds(self) -> LocalSection:
+        if (self.batch_size == 0) == (self.batch_seconds == 0):
+            raise ValueError(
+                f"local.batch-size = {self.batch_size} and local.batch-seconds = {self.batch_seconds:g}: "
                 "set exactly one of them above 0"
             )
         return self
@@ -278,6 +303,15 @@ class RunConfig(Section):
         private = self.privacy.noise_multiplier > 0 or self.privacy.target_epsilon > 0
         if self.local.algorithm == "scaffold" and private:
             raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
+        return self
+
+    @model_validator(mode="after")
+    def _english_for_the_shipped_seed(self) -> RunConfig:
+        if self.model.seed == "embedded" and self.corpus.language != "en":
+            raise ValueError(
+                f"corpus.language = {self.corpus.language!r} and model.seed = 'embedded': the shipped seed "
+                "model writes English; give the path of a model of that language, or 'random'"
+            )
         return self
 
     @classmethod

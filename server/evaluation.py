@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recipes import corpus_path
+from recipes import corpus_path, feature_cache
 from recipes.run_config import CorpusSection
 from speech.corpus import load_corpus
 from speech.evaluation import Evaluation, evaluate
 from speech.examples import ExampleStore
+from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import CTCTransformer
 
@@ -29,9 +30,12 @@ class HeldOut:
         CorpusError
             If the corpus cannot be loaded or has no such split.
         """
-        corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+        corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
-        return cls(store=ExampleStore(corpus, FEATURES[preset]), split=section.test_split)
+        disk = None
+        if section.feature_cache:
+            disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
+        return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
 
     @property
     def speakers(self) -> tuple[str, ...]:

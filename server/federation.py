@@ -47,7 +47,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
         If the run cannot start, or cannot go on; nothing has been drawn or spent then.
     """
     interrupted = Interrupted.find(config)
-    model = interrupted.seed_model() if interrupted else starting_model(config.model)
+    model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
     roll = call_roll(streaming, config.training)

@@ -15,26 +15,26 @@ from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of
 from strategies.schedules import Schedule, ScheduleSettings, make_schedule
 
 
-def starting_model(section: ModelSection) -> CTCTransformer:
-    """The seed model, or a random one.
+def starting_model(section: ModelSection, language: str) -> CTCTransformer:
+    """The seed model, or a random one, that writes `language`.
 
     Raises
     ------
     ConfigError
         For an unknown preset.
     CheckpointMismatch
-        If the seed is not a model of that preset.
+        If the seed is not a model of that preset and language.
     """
     if section.preset not in PRESETS:
         raise ConfigError(f"model.preset = {section.preset!r}: known presets are {sorted(PRESETS)}")
     if section.seed == "random":
-        return build_model(section.preset)
+        return build_model(section.preset, language)
     path = (
         murmuration_data.path("seed/model.safetensors")
         if section.seed == "embedded"
         else resolve(section.seed)
     )
-    return load_model(path, preset=section.preset).model
+    return load_model(path, preset=section.preset, language=language).model
 
 
 def make_plan(config: RunConfig, population: int) -> PrivacyPlan:

@@ -11,6 +11,7 @@ from speech.examples import Example
 from speech.loss import alignable, ctc_losses
 from speech.metrics import character_error_rate, word_error_rate
 from speech.model import CTCTransformer
+from speech.text import alphabet_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +54,12 @@ def _listen(model: CTCTransformer, examples: Sequence[Example], batch_size: int)
     """Mean loss and hypotheses, long utterances first and batched with their like."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
+    alphabet = alphabet_of(model.config.language)
     for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
         batch = collate([examples[index] for index in indices])
         log_probs, frames = model(batch.features, batch.lengths)
         total += float(ctc_losses(log_probs, frames, batch).sum())
         counted += alignable(frames, batch)
-        for index, text in zip(indices, greedy(log_probs, frames), strict=True):
+        for index, text in zip(indices, greedy(log_probs, frames, alphabet), strict=True):
             hypotheses[index] = text
     return total / max(counted, 1), hypotheses

@@ -20,6 +20,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes into the checkout's `runs/` or the person's `~/.flwr`."""
+    """No test writes into the checkout's `runs/`, or the person's `~/.flwr` or `~/.cache`."""
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))

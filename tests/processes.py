@@ -33,6 +33,7 @@ def environment(home: Path) -> dict[str, str]:
         **os.environ,
         "MURMUR_HOME": str(home),
         "FLWR_HOME": str(home / "flwr"),
+        "XDG_CACHE_HOME": str(home / "cache"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
 

@@ -10,20 +10,20 @@ from pathlib import Path
 
 from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
-from speech.corpus import Corpus, corpus_kind
+from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import AudioError, CorpusError
 
 SPLITS = ("train", "dev", "test")
 
 
 @corpus_kind("librispeech")
-def load(path: str, max_seconds: float) -> Corpus:
+def load(path: str, rules: Rules) -> Corpus:
     """Load every subset found at `path`. Raises `CorpusError` where none is."""
     if not path:
         raise CorpusError("a corpus of kind 'librispeech' needs a path: the LibriSpeech folder.")
     root = Path(path)
     subsets = _subsets(root)
-    selection = Selection(name=f"librispeech {root}", max_seconds=max_seconds)
+    selection = Selection(name=f"librispeech {root}", rules=rules)
     for subset in subsets:
         for transcripts in sorted(subset.glob("*/*/*.trans.txt")):
             _add_chapter(selection, _split(subset), transcripts)

@@ -13,24 +13,24 @@ from typing import Any
 
 from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
-from speech.corpus import Corpus, corpus_kind
+from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import AudioError, CorpusError
 
 MANIFEST_NAME = "manifest.jsonl"
 
 
 @corpus_kind("manifest")
-def load(path: str, max_seconds: float) -> Corpus:
+def load(path: str, rules: Rules) -> Corpus:
     """Load the manifest at `path`: the file, or a folder that holds a `manifest.jsonl`."""
     if not path:
         raise CorpusError("a corpus of kind 'manifest' needs a path: that of its manifest.jsonl.")
-    return load_manifest(Path(path), max_seconds, name=f"manifest {path}")
+    return load_manifest(Path(path), rules, name=f"manifest {path}")
 
 
-def load_manifest(path: Path, max_seconds: float, *, name: str) -> Corpus:
+def load_manifest(path: Path, rules: Rules, *, name: str) -> Corpus:
     """Load a manifest under a name of its own. Raises `CorpusError` as the module says."""
     file = path / MANIFEST_NAME if path.is_dir() else path
-    selection = Selection(name=name, max_seconds=max_seconds)
+    selection = Selection(name=name, rules=rules)
     for number, line in enumerate(_lines(file), start=1):
         if line.strip():
             _add(selection, file, f"{file}:{number}", line)

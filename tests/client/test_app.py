@@ -7,6 +7,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from cli.composing import default_config
+from client import node
 from client.app import app
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
@@ -36,8 +37,8 @@ def ask(context):
     return app(message, context).content["answer"]
 
 
-def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False):
-    own_layout, vector = bind(build_model("tiny"))
+def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False, language="en"):
+    own_layout, vector = bind(build_model("tiny", language))
     bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS), adaptive=adaptive)
     made = Task(
         round_number=1,
@@ -170,3 +171,37 @@ def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
 
 def test_a_missing_corpus_is_named(tmp_path):
     assert "nowhere.jsonl" in ask(context(tmp_path / "nowhere.jsonl"))["problem"]
+
+
+def kept(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
+    message, _ = task((0, 1))
+    shares = {"partition-id": 0, "num-partitions": 1}
+    own = {"corpus-path": str(manifest)}
+    default = tmp_path / "cache" / "murmuration" / "features"
+
+    def train(node_config, **settings):
+        node._store.cache_clear()
+        reply = app(message, context(manifest, node_config=node_config, **settings))
+        assert Answer.from_message(reply).count == 2
+
+    train(own)
+    train(shares, **{"corpus.feature-cache": False})
+    assert not kept(tmp_path)
+    train({**own, "feature-cache": str(tmp_path / "named")})
+    assert len(kept(tmp_path / "named")) == 2 and not kept(default)
+    train(shares)
+    assert len(kept(default)) == 2
+
+
+def test_a_node_trains_in_the_language_of_the_run(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 1, "test": 1})
+    manifest.write_text(manifest.read_text().replace('"one', '"süß'))
+    german = context(manifest, **{"corpus.language": "de", "model.seed": "random"})
+    message, _ = task((0,), language="de")
+    assert Answer.from_message(app(message, german)).integers.count_nonzero() > 0
+    for_english, _ = task((0,))
+    assert "problem" in app(for_english, german).content["answer"]

@@ -97,6 +97,23 @@ def test_one_bad_utterance_is_skipped_and_said(folder: Path, changes: dict[str, 
     assert re.search(reason, skipped.reason), skipped.reason
 
 
+def test_foreign_characters_are_mapped_and_counted_by_choice(folder: Path) -> None:
+    rows = (GOOD, entry(id="b", text="Room 12, мир"), entry(id="c", text="12"))
+    corpus = load(folder, *rows, unspelled="map")
+    assert [u.text for u in corpus.utterances("train", "ann")] == ["hello there", "room"]
+    (mapped,) = corpus.mapped
+    assert mapped.source.endswith("manifest.jsonl:2")
+    assert mapped.reason == "the transcript has '12мир', outside the 29 characters"
+    assert reasons(corpus) == ["the transcript is empty"]
+    assert load(folder, *rows).mapped == ()
+
+
+def test_a_language_keeps_its_letters(folder: Path) -> None:
+    corpus = load(folder, entry(text="„Süß“ – Straße!"), language="de")
+    assert [u.text for u in corpus.utterances("train", "ann")] == ["süß straße"]
+    assert corpus.language == "de"
+
+
 def test_a_speaker_with_nothing_left_is_dropped_and_said(folder: Path) -> None:
     corpus = load(folder, GOOD, entry(speaker="bob", text=""), entry(speaker="bob", duration=99))
     assert corpus.speakers("train") == ("ann",)
