@@ -63,7 +63,7 @@ def joined(parts: list[bytes], size: int) -> np.ndarray:
 def real_sums() -> dict[str, tuple[torch.Tensor, int, ClipBounds, Grid]]:
     """Sums over speakers of the embedded corpus in their first round."""
     config = RunConfig.from_flat(default_config())
-    layout, vector = bind(starting_model(config.model))
+    layout, vector = bind(starting_model(config.model, config.corpus.language))
     bounds, grid = make_bounds(config.privacy, layout)
     node = Node.of(config, {"partition-id": 0, "num-partitions": 8})
     sums = {}
@@ -133,8 +133,9 @@ def sums_table(others: dict[str, Compress]) -> str:
 
 def models_table(others: dict[str, Compress]) -> str:
     """What general compressors make of the byte planes of float32 models."""
+    config = RunConfig.from_flat(default_config())
     models = {
-        "`tiny`, the embedded seed": starting_model(RunConfig.from_flat(default_config()).model),
+        "`tiny`, the embedded seed": starting_model(config.model, config.corpus.language),
         "`small`, random": build_model("small"),
     }
     rows = [("model", "code", "of float32", "there, of a plain add", "back")]
@@ -157,8 +158,8 @@ def models_table(others: dict[str, Compress]) -> str:
 
 NOTES = """The columns "there" and "back" are the processor time of an in-place add of the same values in the
 same run over the code's (1: as fast). The length of ours is a function of the clip bounds and the number of
-speakers: it may be published, and seen on the network. That of a compressor is a function of the speech. For a
-single speaker, clipped at its bounds, this costs about a bit a value; for many speakers on a node more, as
+speakers: it may be published, and seen on the network. That of a compressor is a function of the speech. For
+a single speaker, clipped at its bounds, this costs about a bit a value; for many speakers on a node more, as
 their sum could be as long as all of them in one direction and never is.
 
 A model goes down as float32: what would be saved is not worth the time."""

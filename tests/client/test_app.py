@@ -201,7 +201,8 @@ def test_a_node_trains_in_the_language_of_the_run(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 1, "test": 1})
     manifest.write_text(manifest.read_text().replace('"one', '"süß'))
     german = context(manifest, **{"corpus.language": "de", "model.seed": "random"})
-    message, _ = task((0,), language="de")
-    assert Answer.from_message(app(message, german)).integers.count_nonzero() > 0
+    message, made = task((0,), language="de")
+    answer = Answer.from_message(app(message, german))
+    assert integers_of(answer, made.bounds, made.grid).count_nonzero() > 0
     for_english, _ = task((0,))
     assert "problem" in app(for_english, german).content["answer"]
