@@ -44,7 +44,7 @@ del ones
 
 def answer(message):
     task = message.content["task"]
-    names = {name: task[name] for name in ("version", "round", "nonce", "layout")}
+    names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}
     labels = ConfigRecord({**names, "count": 1})
     data = template.data[:-1] + template.data[-1:]  # every reply has bytes of its own
     sums = Array(dtype=template.dtype, shape=template.shape, stype=template.stype, data=data)
