@@ -11,7 +11,21 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
-from cli import corpus, deploy, doctor, ledger, plan, pretrain, recipe, run, transcribe
+from cli import (
+    card,
+    corpus,
+    deploy,
+    doctor,
+    evaluate,
+    export,
+    language_model,
+    ledger,
+    plan,
+    pretrain,
+    recipe,
+    run,
+    transcribe,
+)
 
 app = typer.Typer(
     name="murmur",
@@ -23,6 +37,10 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("transcribe")(transcribe.transcribe)
+app.command("evaluate")(evaluate.evaluate)
+app.command("export")(export.export)
+app.command("card")(card.card)
+app.command("lm")(language_model.language_model)
 app.command("pretrain")(pretrain.pretrain)
 app.command("recipe")(recipe.recipe)
 app.command("doctor")(doctor.doctor)

@@ -22,6 +22,7 @@ from server.checkpoints import ResumeRefused
 from server.resumption import Interrupted, interrupted_path
 from speech.corpus import load_corpus
 from speech.errors import SpeechError
+from speech.speakers import require_disjoint
 
 COMPLETED = "finished:completed"
 FLOWERS_OWN = re.compile(r"^(\x1b\[\d+m)?(INFO|WARNING|DEBUG) |^(Using SuperLink|Successfully installed)")
@@ -97,6 +98,8 @@ def check(overrides: Flat) -> RunConfig:
     corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
     for split in (section.train_split, section.test_split):
         corpus.speakers(split)  # raises if there is no such split
+    if not section.shared_speakers:
+        require_disjoint(corpus)
     return config
 
 

@@ -24,7 +24,7 @@ WholeNumber = Annotated[int, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-CORPUS_KINDS = Literal["embedded", "manifest", "librispeech"]
+CORPUS_KINDS = Literal["embedded", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"]
 LANGUAGES = Literal["en", "fr", "de"]
 UNSPELLED = Literal["skip", "map"]
 OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
@@ -72,6 +72,10 @@ class CorpusSection(Section):
     )
     feature_cache: bool = Field(
         description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
+    )
+
+    shared_speakers: bool = Field(
+        description="go on although people are in two splits; what is measured on them flatters the model"
     )
 
     @model_validator(mode="after")

@@ -23,11 +23,12 @@ from server.evaluation import HeldOut, readings
 from server.ledgers import Account
 from server.live_table import Row
 from server.metrics import as_metrics
+from server.model_card import model_card
 from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
-from server.summary import summarise
+from server.summary import heard_in_training, summarise
 from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
@@ -229,6 +230,8 @@ class Federation:
             resumed_after=self._resumed_after(),
         )
         held_out, others = len(self.held_out.speakers), self.account.others
+        if self.held_out.heard_in_training:
+            print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
         print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
 
     def _resumed_after(self) -> int | None:
@@ -253,7 +256,7 @@ class Federation:
             remarks=self.attendance.remarks,
             skipped=self.skipped,
             skipped_held_out=len(self.held_out.store.skipped),
-            heard_in_training=self.held_out.heard_in_training,
+            known_voices=self.held_out.heard_in_training,
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
@@ -262,6 +265,8 @@ class Federation:
             bytes_down=self.bytes_down,
             bytes_up=self.bytes_up,
         )
+        self.folder.write_evaluation(self.held_out.summary(self.last_reading))
+        self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
 

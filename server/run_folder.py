@@ -9,6 +9,8 @@ checkpoints/      the last two checkpoints
 seed.safetensors  the model that the run started from
 model.safetensors the newest released model
 summary.txt       the run in words
+evaluation.json   the final model on the held-out speakers: errors by kind, intervals, quantiles over speakers
+card.md           the model card
 traffic.jsonl     bytes by round and node, from which one can tell who was drawn: not for publication
 not_private.jsonl un-noised metrics, only in a simulation that asked for them
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +144,20 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / "checkpoints").glob("round-*.safetensors"))
+
+    @property
+    def evaluation(self) -> Path:
+        """The final model on the held-out speakers."""
+        return self.path / "evaluation.json"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "card.md"
+
+    def write_evaluation(self, summary: Mapping[str, Any]) -> None:
+        """Write evaluation.json."""
+        self.evaluation.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def write_summary(self, text: str) -> None:
         """Write summary.txt."""

@@ -30,7 +30,7 @@ def summarise(
     remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
-    heard_in_training: Collection[str],
+    known_voices: Collection[str],
     stopped_because: str,
     seconds: float,
     bytes_down: int,
@@ -49,7 +49,7 @@ def summarise(
         _of_people(account, plan.delta, synthetic),
         _traffic(bytes_down, bytes_up),
         _resumed(resumed_after),
-        _caveats(failures, remarks, skipped, skipped_held_out, heard_in_training),
+        _caveats(failures, remarks, skipped, skipped_held_out, known_voices),
         RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
@@ -132,7 +132,7 @@ def _caveats(
     remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
-    heard_in_training: Collection[str],
+    known_voices: Collection[str],
 ) -> str:
     notes = [
         f"node {node} was left out {len(reasons)} times, last because: {reasons[-1]}"
@@ -143,9 +143,14 @@ def _caveats(
         notes.append(f"{skipped} utterances were skipped (`murmur corpus describe` lists them)")
     if skipped_held_out:
         notes.append(f"{skipped_held_out} held-out utterances could not be read and were skipped")
-    if heard_in_training:
-        notes.append(
-            f"{len(heard_in_training)} held-out speakers were also heard in training: "
-            "this WER says nothing about new voices"
-        )
+    if known_voices:
+        notes.append(heard_in_training(known_voices))
     return "\n".join(f"note: {note}" for note in notes)
+
+
+def heard_in_training(known_voices: Collection[str]) -> str:
+    """What it means that held-out speakers are in another split of the corpus too."""
+    return (
+        f"{len(known_voices)} held-out speakers were also heard in training: "
+        "this WER says nothing about new voices"
+    )

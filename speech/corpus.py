@@ -8,7 +8,7 @@ places that hold the same speakers, utterances and texts agree on it, whatever t
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -147,6 +147,12 @@ class Corpus:
                 f"{self.name}: split {split!r} has no speaker {speaker!r} (it has {len(speakers)} others)."
             )
         return speakers[speaker]
+
+    def all_utterances(self) -> Iterator[Utterance]:
+        """Every utterance, by split and speaker."""
+        for speakers in self.table.values():
+            for utterances in speakers.values():
+                yield from utterances
 
     @cached_property
     def digest(self) -> str:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import torch
 
+from speech.assessment import Assessment
 from speech.batching import bucketed_batches, collate
+from speech.corpus import Corpus
 from speech.decoding import greedy
 from speech.examples import Example
 from speech.loss import alignable, ctc_losses
@@ -16,11 +18,12 @@ from speech.text import alphabet_of
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`loss` in nats per utterance; `wer` and `cer` as fractions; texts in the examples' order."""
+    """`loss` in nats per utterance; `wer` and `cer` as fractions; ids and texts in the examples' order."""
 
     loss: float
     wer: float
     cer: float
+    ids: tuple[str, ...]
     hypotheses: tuple[str, ...]
     references: tuple[str, ...]
 
@@ -45,8 +48,24 @@ def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int
         loss=loss,
         wer=word_error_rate(references, hypotheses),
         cer=character_error_rate(references, hypotheses),
+        ids=tuple(example.id for example in examples),
         hypotheses=tuple(hypotheses),
         references=references,
+    )
+
+
+def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
+    """The errors of an evaluation on a split, by kind and by speaker.
+
+    Raises `KeyError` for an utterance that the split does not have.
+    """
+    spoken = (u for speaker in corpus.speakers(split) for u in corpus.utterances(split, speaker))
+    speaker_of = {utterance.id: utterance.speaker for utterance in spoken}
+    return Assessment.of(
+        ids=evaluation.ids,
+        speakers=[speaker_of[id] for id in evaluation.ids],
+        references=evaluation.references,
+        hypotheses=evaluation.hypotheses,
     )
 
 

@@ -85,6 +85,11 @@ class ExampleStore:
         """Utterances met so far whose audio could not be used, and why."""
         return tuple(self._skipped.values())
 
+    @property
+    def hop_seconds(self) -> float:
+        """The time between two frames of an example's features."""
+        return self._log_mel.config.hop_seconds
+
     def examples(self, split: str, speaker: str) -> list[Example]:
         """One speaker's usable examples, in the corpus' order; empty if none can be used.
 

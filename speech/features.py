@@ -15,7 +15,7 @@ from speech.torchaudio_loader import torchaudio
 
 _WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 # Keeps the division finite for an utterance of one constant value, such as digital silence.
-_SMALLEST_DEVIATION = 1e-5
+SMALLEST_DEVIATION = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +115,18 @@ class LogMel:
             pad_mode="constant",
         )
 
+    @property
+    def window(self) -> Tensor:
+        """The window (window_samples,)."""
+        window: Tensor = self._mel.spectrogram.window
+        return window
+
+    @property
+    def mel_filters(self) -> Tensor:
+        """The weights (bins, mels) of the spectrum's bins in each mel channel."""
+        filters: Tensor = self._mel.mel_scale.fb
+        return filters
+
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
         """Features of one utterance. Raises `ValueError` for anything but a (samples,) waveform."""
@@ -134,4 +146,4 @@ class LogMel:
     def _normalised(self, features: Tensor) -> Tensor:
         over = (0,) if self.config.normalise == "mel" else (0, 1)
         deviation, mean = torch.std_mean(features, dim=over, correction=0, keepdim=True)
-        return (features - mean) / deviation.clamp_(min=_SMALLEST_DEVIATION)
+        return (features - mean) / deviation.clamp_(min=SMALLEST_DEVIATION)

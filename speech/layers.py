@@ -42,11 +42,10 @@ class StridedFrontend(nn.Module):
         """(B, T, mels) to (B, max(T // stride, 1), width): one matrix product over windows."""
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         batch, time, mels = features.shape
-        frames = max(time // stride, 1)
         left = kernel // 2
-        right = max((frames - 1) * stride + kernel - left - time, 0)
-        # (B, windows, mels, kernel): the order of the weight of a Conv1d.
-        windows = functional.pad(features, (0, 0, left, right)).unfold(1, kernel, stride)
+        # (B, time // stride + 1, mels, kernel): the order of the weight of a Conv1d.
+        windows = functional.pad(features, (0, 0, left, kernel - left)).unfold(1, kernel, stride)
+        frames = windows.shape[1] - 1 if time >= stride else 1
         flat = windows[:, :frames].reshape(batch, frames, mels * kernel)
         return self.activation(functional.linear(flat, self.conv.weight.flatten(1), self.conv.bias))
 
@@ -152,7 +151,8 @@ def attended(qkv: Tensor, heads: int, mask: Tensor | None, dropout: float) -> Te
 
 def valid_frames(lengths: Tensor, time: int) -> Tensor | None:
     """(B, time) bool, true where a frame belongs to its utterance; None where all do."""
-    if int(lengths.min()) >= time:
+    # A compiled or exported graph has one path for all lengths.
+    if not torch.compiler.is_compiling() and int(lengths.min()) >= time:
         return None
     return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
 

@@ -114,6 +114,12 @@ def test_a_language_keeps_its_letters(folder: Path) -> None:
     assert corpus.language == "de"
 
 
+def test_a_line_of_another_language_is_refused(folder: Path) -> None:
+    assert load(folder, entry(lang="en-US"), GOOD).language == "en"
+    with pytest.raises(CorpusError, match=r"manifest\.jsonl:1: its 'lang' is 'de', and language 'en' was"):
+        load(folder, entry(lang="de"), GOOD)
+
+
 def test_a_speaker_with_nothing_left_is_dropped_and_said(folder: Path) -> None:
     corpus = load(folder, GOOD, entry(speaker="bob", text=""), entry(speaker="bob", duration=99))
     assert corpus.speakers("train") == ("ann",)
@@ -159,7 +165,7 @@ def test_a_manifest_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         load_corpus("manifest", tmp_path / "absent.jsonl")
     with pytest.raises(CorpusError, match="needs a path"):
         load_corpus("manifest", "")
-    (tmp_path / "manifest.jsonl").write_bytes(b"{}\n{\xff}\n")
+    (tmp_path / "manifest.jsonl").write_bytes(b"\n{\xff}\n")
     with pytest.raises(CorpusError, match=r"manifest\.jsonl:2: is not UTF-8"):
         load_corpus("manifest", tmp_path)
 
