@@ -134,7 +134,7 @@ def check_speech(kind: str, path: str, split: str, language: str) -> Finding:
     from speech.errors import SpeechError
 
     try:
-        corpus = load_corpus(kind, corpus_path(path), language=language)
+        corpus = load_corpus(kind, corpus_path(kind, path), language=language)
         speakers = corpus.speakers(split)
     except SpeechError as error:
         return Finding("speech", False, str(error))

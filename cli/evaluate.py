@@ -176,7 +176,7 @@ def _speech(
     """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
     if of_run and kind is None and path is None:
         section = config_of_run(of_run.parent).corpus
-        corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
+        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
         return _chosen(corpus, split or section.test_split)
     # A path counts from where one stands; it alone is a manifest's.
     place = str(path.resolve()) if path else ""

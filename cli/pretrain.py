@@ -88,7 +88,7 @@ def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:
     """The corpus of the recipe, or of the command line, whose paths count from where one stands."""
     if path is None:
         # Another kind than the recipe's has nothing to do with the recipe's path.
-        place = corpus_path(choice.path) if kind in (None, choice.kind) else ""
+        place = corpus_path(choice.kind, choice.path) if kind in (None, choice.kind) else ""
     else:
         place = str(path.resolve())
     rules = choice.model_dump(include={"max_seconds", "language", "unspelled"})

@@ -95,7 +95,7 @@ def check(overrides: Flat) -> RunConfig:
     config = RunConfig.from_flat({**default_config(), **overrides})
     Interrupted.find(config)  # raises if the run to resume is not there, or was another one
     section = config.corpus
-    corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
+    corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
     for split in (section.train_split, section.test_split):
         corpus.speakers(split)  # raises if there is no such split
     if not section.shared_speakers:

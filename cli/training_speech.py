@@ -69,6 +69,6 @@ def _in_ledger(folder: RunFolder) -> set[str]:
 def _at_home(section: CorpusSection) -> str:
     """The digest of the recipe's corpus as it lies here now; empty where it does not."""
     try:
-        return load_corpus(section.kind, corpus_path(section.path), **section.rules).digest
+        return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules).digest
     except SpeechError:
         return ""

@@ -97,7 +97,7 @@ def _write_all(files: list[Path], transcriber: Transcriber, format: Format, out:
             transcripts.append(transcript)
     if out is None and format == "json":
         typer.echo(render(transcripts), nl=False)
-    elif out is not None and not out.is_dir():
+    elif out is not None and transcripts:
         _write(out, render(transcripts))
     return all_read
 

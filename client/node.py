@@ -171,7 +171,7 @@ class Node:
 
 @lru_cache(maxsize=2)
 def _corpus(section: CorpusSection) -> Corpus:
-    return load_corpus(section.kind, corpus_path(section.path), **section.rules)
+    return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
 
 
 @lru_cache(maxsize=2)

@@ -24,7 +24,9 @@ WholeNumber = Annotated[int, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-CORPUS_KINDS = Literal["embedded", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"]
+CORPUS_KINDS = Literal[
+    "embedded", "synthetic", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"
+]
 LANGUAGES = Literal["en", "fr", "de"]
 UNSPELLED = Literal["skip", "map"]
 OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]

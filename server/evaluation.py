@@ -33,7 +33,7 @@ class HeldOut:
             If the corpus cannot be loaded, has no such split, or has people in two splits without
             `corpus.shared-speakers`.
         """
-        corpus = load_corpus(section.kind, corpus_path(section.path), **section.rules)
+        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
         if not section.shared_speakers:
             require_disjoint(corpus)

@@ -247,7 +247,7 @@ class Federation:
             plan=self.strategy.plan,
             rounds=self.rounds_done,
             account=self.account,
-            synthetic=self.config.corpus.kind == "embedded",
+            synthetic=self.config.corpus.kind in ("embedded", "synthetic"),
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,

@@ -108,11 +108,10 @@ def _model(facts: ModelFacts) -> str:
 
 
 def _data(facts: ModelFacts) -> str:
-    training = (
-        "the `train` split of the embedded synthetic corpus; no recording of a person"
-        if facts.config.corpus.kind == "embedded"
-        else "speech that stayed on its nodes"
-    )
+    training = {
+        "embedded": "the `train` split of the embedded synthetic corpus; no recording of a person",
+        "synthetic": "synthetic speakers; no recording of a person",
+    }.get(facts.config.corpus.kind, "speech that stayed on its nodes")
     lines = [
         f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, nodes do not report "
         "them.",

@@ -109,6 +109,8 @@ def data_name(section: CorpusSection) -> str:
     """The kind of a corpus and the name of its folder."""
     if section.kind == "embedded":
         return "embedded synthetic speakers (CC0-1.0)"
+    if section.kind == "synthetic":
+        return f"{section.path} synthetic speakers, made as they are asked for"
     path = Path(section.path)
     return f"{(path.parent if path.suffix else path).name} ({section.kind})"
 

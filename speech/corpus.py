@@ -8,12 +8,13 @@ places that hold the same speakers, utterances and texts agree on it, whatever t
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, get_args
 
+from speech.audio import Recording
 from speech.errors import CorpusError
 from speech.text import ENGLISH, Alphabet, alphabet_of
 
@@ -135,9 +136,17 @@ class Corpus:
         """The names of the splits, sorted."""
         return tuple(self.table)
 
-    def speakers(self, split: str) -> tuple[str, ...]:
+    def speakers(self, split: str) -> Sequence[str]:
         """The split's speakers, sorted: their order is the same everywhere."""
         return tuple(self._speakers(split))
+
+    def has_speaker(self, split: str, speaker: str) -> bool:
+        """Whether the split has this speaker."""
+        return speaker in self._speakers(split)
+
+    def recording(self, audio: Path) -> Recording:
+        """The sound that an utterance is a segment of. Raises `AudioError` where it cannot be had."""
+        return Recording.read(audio)
 
     def utterances(self, split: str, speaker: str) -> tuple[Utterance, ...]:
         """One speaker's utterances in the order of the source."""

@@ -137,7 +137,7 @@ class ExampleStore:
             try:
                 # Neighbours often lie in one file: it is decoded once.
                 if recording is None or recording.path != utterance.audio:
-                    recording = Recording.read(utterance.audio)
+                    recording = self.corpus.recording(utterance.audio)
                 waveform = recording.segment(
                     utterance.offset_seconds,
                     utterance.duration_seconds,

@@ -1,9 +1,10 @@
 """Recordings of any length as a model wants to hear them: phrase by phrase, in bounded memory.
 
 A model is trained on utterances, whose mean and variance normalise their features; minutes of
-speech with pauses in between are nothing it knows (on such a file the shipped seed model's WER is 80 %,
-and 17 % once it is cut). So a recording is cut at its pauses, and the silence is left out. Who speaks
-on without a pause is heard in windows that overlap (`speech.stitching` joins them).
+speech with pauses in between are nothing it knows (72 utterances, WER 12.5 % one by one, in a file with
+half a second of silence between them: 80 % in windows of 20 s, 13.7 % once it is cut). So a recording is cut
+at its pauses, and the silence is left out. Who speaks on without a pause is heard in windows that overlap
+(`speech.stitching` joins them).
 
 A pause is judged by level, against what the window in hand holds: near to its quietest part, for long
 enough.

@@ -13,11 +13,16 @@ from speech.errors import CorpusError
 
 def shared_speakers(corpus: Corpus, splits: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
     """Speakers who are in more than one of the splits (all, unless given), and in which."""
-    found: dict[str, list[str]] = {}
-    for split in corpus.splits if splits is None else dict.fromkeys(splits):
-        for speaker in corpus.speakers(split):
-            found.setdefault(speaker, []).append(split)
-    return {speaker: tuple(places) for speaker, places in found.items() if len(places) > 1}
+    chosen = corpus.splits if splits is None else tuple(dict.fromkeys(splits))
+    # Who is in two splits is in one that is not the largest: a million speakers are not gone through.
+    largest = max(chosen, key=lambda split: len(corpus.speakers(split)), default=None)
+    smaller = (split for split in chosen if split != largest)
+    speakers = dict.fromkeys(speaker for split in smaller for speaker in corpus.speakers(split))
+    places = {
+        speaker: tuple(split for split in chosen if corpus.has_speaker(split, speaker))
+        for speaker in speakers
+    }
+    return {speaker: found for speaker, found in places.items() if len(found) > 1}
 
 
 def require_disjoint(corpus: Corpus) -> None:

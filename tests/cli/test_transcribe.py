@@ -112,6 +112,13 @@ def test_each_format_goes_to_a_file_or_a_folder(model: Path, tmp_path: Path) -> 
     assert json.loads(murmur(files[0], "--model", model, "--format", "json").stdout)[0]["text"] == "abc de"
 
 
+def test_where_no_file_can_be_read_none_is_written(model: Path, tmp_path: Path) -> None:
+    for format in ("text", "json", "srt", "ctm"):
+        result = murmur("absent.wav", "--model", model, "--format", format, "--out", tmp_path / "out")
+        assert result.exit_code == 1 and "no such audio file" in result.stderr
+        assert not (tmp_path / "out").exists()
+
+
 def test_a_language_model_says_which_words_there_are(model: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", toy.tone("abc de", np.random.default_rng(0)), 16_000)
     with (tmp_path / "words.arpa").open("w") as file:

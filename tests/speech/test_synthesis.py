@@ -221,7 +221,7 @@ def test_espeak_is_never_loaded_into_the_callers_process() -> None:
 
 
 def test_the_worker_goes_on_after_a_bad_request() -> None:
-    good = {"voice": "en-us+f1", "rate": 170, "pitch": 50, "text": "yes"}
+    good = {"voice": "en-us+f1", "rate": 170, "pitch": 50, "texts": ["yes"]}
     requests = "not json\n" + json.dumps({"voice": "en-us"}) + "\n" + json.dumps(good) + "\n"
     root = Path(effects.__file__).parents[2]
     output = subprocess.run(
