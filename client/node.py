@@ -10,7 +10,7 @@ Features of a node's own speech are kept on its disk only if it says where: `fea
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -85,6 +85,7 @@ class Node:
             )
         self.speakers = everyone[share.index :: share.parts]
         self.dataset = corpus.digest
+        self.simulated = share.simulated
         self.skipped = len(corpus.skipped)
         self.algorithm = trainer.settings.algorithm
 
@@ -95,8 +96,16 @@ class Node:
         store = _store(share.corpus, config.model.preset, share.feature_cache)
         return cls(share, store, _trainer(config))
 
-    def train(self, task: Task, vector: Tensor, controls: ControlVariates | None = None) -> Answer:
+    def train(
+        self,
+        task: Task,
+        vector: Tensor,
+        people: Sequence[str],
+        controls: ControlVariates | None = None,
+    ) -> Answer:
         """Train each drawn speaker from `vector`, clip, round, add. `controls` are SCAFFOLD's.
+
+        `people` are the speakers that the task's numbers mean (`client.roll`).
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
         training fails, or gives a number that is not finite, counts as the zero vector.
@@ -108,32 +117,26 @@ class Node:
         ValueError
             If the task is for another model or for speakers that this node does not hold.
         """
-        self._check(task)
+        self._check(task, people)
         raw = RawMetrics() if task.raw_metrics else None
         self._trainer.reserve(task.bounds.size)
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
-            self._add_speaker_(total, raw, number, task, vector, controls)
-        return Answer(
-            round_number=task.round_number,
-            nonce=task.nonce,
-            layout=task.layout,
-            count=len(task.speakers),
-            integers=total,
-            raw=raw,
-        )
+            self._add_speaker_(total, raw, (number, people[number]), task, vector, controls)
+        return Answer.of(task, total, raw, self.dataset if task.dataset else None)
 
     def _add_speaker_(
         self,
         total: Tensor,
         raw: RawMetrics | None,
-        number: int,
+        speaker: tuple[int, str],
         task: Task,
         vector: Tensor,
         controls: ControlVariates | None,
     ) -> None:
+        number, name = speaker
         try:
-            examples = self._store.examples(self._share.split, self.speakers[number])
+            examples = self._store.examples(self._share.split, name)
             correction = controls.correction(number) if controls else None
             order = (task.round_number, number)
             update, loss = self._trainer.update(vector, examples, order, correction)
@@ -149,16 +152,16 @@ class Node:
         if task.bounds.indicators:
             add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.grid)
 
-    def _check(self, task: Task) -> None:
-        if task.raw_metrics and not self._share.simulated:
+    def _check(self, task: Task, people: Sequence[str]) -> None:
+        if task.raw_metrics and not self.simulated:
             raise ConfigError(
                 "run.raw-metrics = true: un-noised metrics are for simulations, and this node holds speech "
                 "of its own; set run.raw-metrics to false"
             )
         if task.layout != self._trainer.layout.digest:
             raise ValueError("the server trains another model: use the same model.preset and release")
-        if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(self.speakers):
-            raise ValueError(f"a drawn speaker is beyond the {len(self.speakers)} of this node")
+        if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(people):
+            raise ValueError(f"a drawn speaker is beyond the {len(people)} of this node")
         if (task.bounds.model_size, task.bounds.statistics) != (
             self._trainer.layout.size,
             len(STATISTICS),

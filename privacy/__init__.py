@@ -25,6 +25,7 @@ from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
 from privacy.mechanisms import make_noise
 from privacy.noise import NoiseSource, SecureGaussian
 from privacy.noise_shape import NOISE_SHAPES, joint_multiplier, noise_shape, relative_stds
+from privacy.packing import pack, packed_bytes, unpack
 from privacy.plan import PrivacyPlan
 from privacy.round_noise import IndependentNoise, RoundNoise
 from privacy.sampling import poisson_sample
@@ -69,10 +70,13 @@ __all__ = [
     "ledger_releases",
     "make_noise",
     "noise_shape",
+    "pack",
+    "packed_bytes",
     "pld_epsilon",
     "poisson_sample",
     "rdp_epsilon",
     "read_ledger",
     "relative_stds",
     "unclipped_slices",
+    "unpack",
 ]

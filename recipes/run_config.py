@@ -200,6 +200,9 @@ class ServerSection(Section):
 class PrivacySection(Section):
     """What is promised to a speaker."""
 
+    population: WholeNumber = Field(
+        description="N that the run was planned for, refused if the nodes hold another; 0: what they hold"
+    )
     noise_multiplier: NotNegative = Field(
         description="z: std of the noise on the sum in units of the clip bound; 0 is no privacy"
     )

@@ -17,6 +17,7 @@ from privacy import BudgetExhausted, PrivacyPlan, epsilon
 from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
+from server.attendance import Attendance
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.ledgers import Account
@@ -71,9 +72,12 @@ class Federation:
     identity: Identity
     interrupted: Interrupted | None
     skipped: int
+    attendance: Attendance
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
     rounds_done: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
     stopped_because: str = ""
     started: float = 0.0
     round_started: float = 0.0
@@ -127,6 +131,7 @@ class Federation:
             identity=identity,
             interrupted=interrupted,
             skipped=roll.skipped,
+            attendance=Attendance(roll.roster),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
@@ -140,7 +145,7 @@ class Federation:
                 first=self.rounds_done + 1,
                 last=self.config.training.rounds,
                 timeout_seconds=self.config.training.round_deadline_seconds,
-                after_round=self._after_round,
+                after_round=lambda number: self._after_round(number, grid),
             )
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
@@ -162,12 +167,18 @@ class Federation:
             self.last_reading = self.held_out.read_by(self.model)
         self._show(self.last_reading)
 
-    def _after_round(self, round_number: int) -> None:
+    def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
+        if (report := self.strategy.last_report) is not None:
+            self.folder.append_traffic(report)
+            self.bytes_down += report.bytes_down
+            self.bytes_up += report.bytes_up
         last = round_number == self.config.training.rounds
         if last or round_number % self.config.run.checkpoint_every == 0:
             self._file_model()
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
+        for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
+            print(f"       {remark}", flush=True)
         self.round_started = time.monotonic()
 
     def _file_model(self) -> None:
@@ -242,6 +253,7 @@ class Federation:
             final=self.last_reading,
             sentences=readings(self.seed_reading, self.last_reading, self.config.run.sentences_shown),
             failures=self.strategy.failures,
+            remarks=self.attendance.remarks,
             skipped=self.skipped,
             skipped_held_out=len(self.held_out.store.skipped),
             known_voices=self.held_out.heard_in_training,
@@ -250,6 +262,8 @@ class Federation:
             folder=self.folder.path,
             raw_metrics=self.config.run.raw_metrics,
             resumed_after=self._resumed_after(),
+            bytes_down=self.bytes_down,
+            bytes_up=self.bytes_up,
         )
         self.folder.write_evaluation(self.held_out.summary(self.last_reading))
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")

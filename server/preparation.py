@@ -43,9 +43,15 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     Raises
     ------
     ConfigError
-        If the expected cohort is larger than the population, or than one of the groups of `bands`.
+        If the recipe was made for another population, or the expected cohort is larger than it, or than one
+        of the groups of `bands`.
     """
     privacy, cohort = config.privacy, config.training.cohort
+    if privacy.population not in (0, population):
+        raise ConfigError(
+            f"privacy.population = {privacy.population}: the nodes hold {population} speakers; wait for "
+            f"missing nodes (training.min-nodes), or plan for {population} (`murmur plan`) and say so here"
+        )
     if cohort > population:
         raise ConfigError(
             f"training.cohort = {cohort:g}: the nodes hold only {population} speakers; "

@@ -11,6 +11,7 @@ model.safetensors the newest released model
 summary.txt       the run in words
 evaluation.json   the final model on the held-out speakers: errors by kind, intervals, quantiles over speakers
 card.md           the model card
+traffic.jsonl     bytes by round and node, from which one can tell who was drawn: not for publication
 not_private.jsonl un-noised metrics, only in a simulation that asked for them
 """
 
@@ -20,7 +21,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,17 @@ import tomli_w
 
 from recipes import ConfigError, RunConfig, resolve
 from server.checkpoints import UNFINISHED
+from strategies import RoundReport
 from strategies.raw_metrics import RawMetrics
 
 NOT_PRIVATE = (
     "These metrics come from the nodes without noise. No epsilon of this run covers them: never publish "
     "this file, nor a choice made by looking at it, as private."
+)
+
+WHO_WAS_DRAWN = (
+    "Bytes sent to each node and taken from it. Which nodes hold speakers that were drawn, and how many, can "
+    "be read from them, and the run's epsilon rests on that being secret: keep this file with the server."
 )
 
 
@@ -70,6 +77,7 @@ class RunFolder:
         for unfinished in (self.path / "checkpoints").glob(f"*{UNFINISHED}"):
             unfinished.unlink()
         _cut_torn_line(self.metrics)
+        _cut_torn_line(self.traffic)
         _point(self.path.parent / "latest", self.path)
         return self
 
@@ -117,6 +125,18 @@ class RunFolder:
         if not self.not_private.exists():
             _append(self.not_private, {"not_private": NOT_PRIVATE})
         _append(self.not_private, raw.as_line(round_number, node))
+
+    @property
+    def traffic(self) -> Path:
+        """Bytes by round and node."""
+        return self.path / "traffic.jsonl"
+
+    def append_traffic(self, report: RoundReport) -> None:
+        """Add a round's lines to traffic.jsonl, whose first line says who may see it."""
+        if not self.traffic.exists():
+            _append(self.traffic, {"keep_secret": WHO_WAS_DRAWN})
+        for one in report.traffic:
+            _append(self.traffic, {"round": report.round_number, **asdict(one)})
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""

@@ -27,11 +27,14 @@ def summarise(
     final: Evaluation,
     sentences: Sequence[Reading],
     failures: Mapping[int, Sequence[str]],
+    remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
     known_voices: Collection[str],
     stopped_because: str,
     seconds: float,
+    bytes_down: int,
+    bytes_up: int,
     folder: Path,
     raw_metrics: bool = False,
     resumed_after: int | None = None,
@@ -44,8 +47,9 @@ def summarise(
         _stopped(stopped_because),
         _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
         _of_people(account, plan.delta, synthetic),
+        _traffic(bytes_down, bytes_up),
         _resumed(resumed_after),
-        _caveats(failures, skipped, skipped_held_out, known_voices),
+        _caveats(failures, remarks, skipped, skipped_held_out, known_voices),
         RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
@@ -105,6 +109,10 @@ def _of_people(account: Account, delta: float, synthetic: bool) -> str:
     )
 
 
+def _traffic(down: int, up: int) -> str:
+    return f"traffic: {down / 1e6:,.1f} MB of models to the nodes, {up / 1e6:,.1f} MB of sums back"
+
+
 def _resumed(after: int | None) -> str:
     if after is None:
         return ""
@@ -121,6 +129,7 @@ def _both(value: Epsilon) -> str:
 
 def _caveats(
     failures: Mapping[int, Sequence[str]],
+    remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
     known_voices: Collection[str],
@@ -129,6 +138,7 @@ def _caveats(
         f"node {node} was left out {len(reasons)} times, last because: {reasons[-1]}"
         for node, reasons in sorted(failures.items())
     ]
+    notes += remarks
     if skipped:
         notes.append(f"{skipped} utterances were skipped (`murmur corpus describe` lists them)")
     if skipped_held_out:

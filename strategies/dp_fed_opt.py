@@ -46,6 +46,7 @@ from strategies.protocol import Answer, Task, pack_vector
 from strategies.raw_metrics import RawMetrics
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
+from strategies.traffic import Traffic, array_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,17 @@ class RoundReport:
     statistics: dict[str, float]
     dropped: tuple[Dropped, ...]
     clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
+    traffic: tuple[Traffic, ...] = ()  # by node: not for publication, the sums over the nodes are
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes of the arrays sent to all nodes."""
+        return sum(one.bytes_down for one in self.traffic)
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of the arrays of all answers that were taken."""
+        return sum(one.bytes_up for one in self.traffic)
 
 
 @dataclass(kw_only=True)
@@ -70,6 +82,18 @@ class _Round:
     drawn: int
     tasks: dict[int, Task]
     messages: list[Message] = field(default_factory=list)
+    bytes_up: dict[int, int] = field(default_factory=dict)
+
+    def traffic(self) -> tuple[Traffic, ...]:
+        """What went to each node that was asked, and came back."""
+        return tuple(
+            Traffic(
+                node=message.metadata.dst_node_id,
+                bytes_down=array_bytes(message.content),
+                bytes_up=self.bytes_up.get(message.metadata.dst_node_id, 0),
+            )
+            for message in self.messages
+        )
 
     def asked_by_message(self) -> dict[str, int]:
         """Message id -> node; ids exist once the messages were pushed."""
@@ -148,6 +172,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.adaptive = adaptive
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
+        self.changed: set[int] = set()  # nodes that no longer hold what they held at the roll call
         self._round: _Round | None = None
         self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
 
@@ -201,6 +226,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 speakers=tuple(speakers),
                 bounds=self.bounds,
                 grid=self.grid,
+                dataset=self.roster.dataset(node),
                 raw_metrics=self._on_raw_metrics is not None,
             )
             for node, speakers in self.roster.locate(drawn).items()
@@ -237,6 +263,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             statistics=statistics,
             dropped=tuple(dropped),
             clip_bound=self.bounds.total,
+            traffic=current.traffic(),
         )
         self._adapt(in_steps[self.bounds.statistics :])
         return self.arrays(), MetricRecord(dict(statistics))
@@ -271,6 +298,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             except ReplyRejected as rejection:
                 dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
             else:
+                current.bytes_up[node] = array_bytes(reply.content)
+                if answer.dataset != current.tasks[node].dataset:
+                    self.changed.add(node)
                 if self._on_raw_metrics and answer.raw:
                     self._on_raw_metrics(current.number, node, answer.raw)
         told = {drop.node for drop in dropped}

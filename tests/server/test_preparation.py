@@ -28,6 +28,14 @@ def test_a_cohort_beyond_the_population_is_refused_with_both_numbers():
         make_plan(config(**{"training.cohort": 50.0}), population=7)
 
 
+def test_a_recipe_for_another_population_is_refused_with_both_numbers():
+    made_for = config(**{"privacy.population": 100})
+    assert make_plan(made_for, population=100).population == 100
+    for held in (99, 101):
+        with pytest.raises(ConfigError, match=rf"privacy.population = 100: the nodes hold {held} speakers"):
+            make_plan(made_for, population=held)
+
+
 def test_a_target_epsilon_is_met_and_becomes_the_budget():
     plan = make_plan(
         config(**{"privacy.noise-multiplier": 0.0, "privacy.target-epsilon": 5.0}), population=1000

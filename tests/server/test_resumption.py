@@ -11,7 +11,7 @@ from server.checkpoints import ResumeRefused, load_checkpoint
 from server.federation import Federation
 from strategies.state import state_of
 from tests.corpora import make_corpus
-from tests.server.in_process import federate, recipe
+from tests.server.in_process import SPEAKERS, federate, recipe
 
 
 class Crash(Exception):
@@ -36,9 +36,9 @@ def crash_in_round(corpus, number, home, **changes):
     return (home / "runs" / "latest").resolve()
 
 
-def resume(corpus, saw=None, dataset="people", **changes):
+def resume(corpus, saw=None, dataset="people", speakers=SPEAKERS, **changes):
     settings = {"training.cohort": 5.0, "run.resume": "latest", **changes}
-    return federate(recipe(corpus, **settings), saw=saw, dataset=dataset, run_id="2")
+    return federate(recipe(corpus, **settings), saw=saw, dataset=dataset, speakers=speakers, run_id="2")
 
 
 @pytest.fixture
@@ -103,6 +103,7 @@ CHANGED = {
     "cohort": ({"training.cohort": 4.0}, {}, "training.cohort was 5.0 and is now 4.0"),
     "rounds": ({"training.rounds": 9}, {}, "training.rounds was 4 and is now 9"),
     "model": ({"model.preset": "small"}, {}, "model.preset was 'tiny' and is now 'small'"),
+    "growth": ({}, {"speakers": (4, 2)}, "plan: population was 5 and is now 6"),
     "data": ({}, {"dataset": "others"}, "data set was 'people' and is now 'others'"),
 }
 

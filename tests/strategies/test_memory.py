@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-COORDINATES = 25_000_000
+COORDINATES = 16_000_000
 PROGRAM = """
 import json, resource, sys
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 torch.set_num_threads(1)
-from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan
+from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, pack
 from privacy.statistics import STATISTICS
 from strategies import DPFedOpt, Roster
 from tests.strategies.federation import PlainStep
@@ -38,15 +38,17 @@ strategy = DPFedOpt(
     dataset="people",
 )
 
-template = Array(torch.full((bounds.size,), 1, dtype=torch.int32).numpy())
+ones = torch.ones(bounds.size, dtype=torch.int32)
+template = Array(pack(ones, 1, bounds, strategy.grid))
+del ones
 
 def answer(message):
     task = message.content["task"]
-    names = {name: task[name] for name in ("version", "round", "nonce", "layout")}
+    names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}
     labels = ConfigRecord({**names, "count": 1})
     data = template.data[:-1] + template.data[-1:]  # every reply has bytes of its own
     sums = Array(dtype=template.dtype, shape=template.shape, stype=template.stype, data=data)
-    return RecordDict({"sum": ArrayRecord({"integers": sums}), "answer": labels})
+    return RecordDict({"sum": ArrayRecord({"packed": sums}), "answer": labels})
 
 def replies(messages):
     for message in messages:
