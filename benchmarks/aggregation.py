@@ -127,9 +127,9 @@ def main() -> None:
 
 
 REASON = """
-A plain add passes once over its two tensors. A clip must have read an update to its end before it may add the
-first value: that is a second pass over the update, and so is the check. Both passes of both are compiled loops
-(privacy/kernels.py): torch has no operation that scales, rounds, converts, counts and adds at once."""
+A plain add passes once over its two tensors. A clip must have read an update to its end before it may add
+the first value: that is a second pass over the update, and so is the check. Both passes of both are compiled
+loops (privacy/kernels.py): torch has no operation that scales, rounds, converts, counts and adds at once."""
 
 
 def _verdict(name: str, speed: float) -> str:
