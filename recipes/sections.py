@@ -27,8 +27,6 @@ class CorpusSection(Section):
     path: str = Field(
         description="manifest file, corpus folder or number of synthetic speakers; empty for 'embedded'"
     )
-        description="manifest file, corpus folder or number of synthetic speakers; not for 'embedded'"
-    )
     train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
     test_split: str = Field(min_length=1, description="split of the held-out evaluation")
     max_seconds: Positive = Field(description="longer utterances are skipped and counted")
