@@ -19,14 +19,18 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def best_seconds(works: Mapping[str, Callable[[], object]], repeats: int = 7) -> dict[str, float]:
+def best_seconds(
+    works: Mapping[str, Callable[[], object]],
+    repeats: int = 7,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, float]:
     """The shortest run of each, in turns: what disturbs the machine disturbs them alike."""
     best = dict.fromkeys(works, float("inf"))
     for repeat in range(repeats + 1):  # the first warms up
         for name, work in works.items():
-            began = time.perf_counter()
+            began = clock()
             work()
-            seconds = time.perf_counter() - began
+            seconds = clock() - began
             best[name] = min(best[name], seconds) if repeat else float("inf")
     return best
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from flwr.common.config import parse_config_args
 
-from recipes import ConfigError, checkout
+from recipes import ConfigError, RunConfig, checkout
 
 Flat = dict[str, Any]
 
@@ -51,6 +51,17 @@ def read_recipe(path: Path) -> Flat:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path} is no TOML: {error}") from error
+
+
+def config_of_run(folder: Path) -> RunConfig:
+    """The configuration of a run folder; keys that its release did not have yet take today's defaults.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or it is not valid.
+    """
+    return RunConfig.from_flat({**default_config(), **read_recipe(folder / "config.toml")})
 
 
 def read_settings(settings: Sequence[str]) -> Flat:

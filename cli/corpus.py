@@ -1,7 +1,7 @@
-"""`murmur corpus`: make the synthetic corpus, and say what is in any corpus."""
+"""`murmur corpus`: get corpora, write them down as manifests, split them, and say what is in them."""
 
+import json
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +10,24 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from speech.corpus import MAX_SECONDS, Corpus, load_corpus
+from cli.corpus_download import download_librispeech, download_speechocean762
+from cli.corpus_options import Kind, Language, MaxSeconds, Place, UnspelledChoice, or_exit
+from cli.corpus_prepare import prepare, split
+from speech.corpus import MAX_SECONDS, Corpus, Unspelled, load_corpus
 from speech.errors import SpeechError
+from speech.speakers import shared_speakers
+from speech.statistics import as_json, split_statistics
 from speech.synthesis.plan import DEFAULT_SEED, EMBEDDED_PLAN
 
 SKIPPED_SHOWN = 20
 
-app = typer.Typer(no_args_is_help=True, help="Make a synthetic corpus, or describe any corpus.")
+app = typer.Typer(no_args_is_help=True, help="Get, prepare, split and describe corpora.")
+downloads = typer.Typer(no_args_is_help=True, help="Corpora that may be had without a click on a licence.")
+downloads.command("librispeech")(download_librispeech)
+downloads.command("speechocean762")(download_speechocean762)
+app.add_typer(downloads, name="download")
+app.command("prepare")(prepare)
+app.command("split")(split)
 
 
 def synthesise(
@@ -46,49 +57,52 @@ def describe(
     path: str | Path = "",
     *,
     max_seconds: float = MAX_SECONDS,
+    language: str = "en",
+    unspelled: Unspelled = "skip",
     console: Console | None = None,
-) -> None:
+) -> Corpus:
     """Print a corpus's splits, what was left out of them, and its digest.
 
     Raises `CorpusError` for a corpus that cannot be used.
     """
     console = console or Console()
-    corpus = load_corpus(kind, path, max_seconds=max_seconds)
+    corpus = load_corpus(kind, path, max_seconds=max_seconds, language=language, unspelled=unspelled)
     console.print(_table(corpus))
-    console.print(f"digest {corpus.digest}", soft_wrap=True)
-    for skipped in corpus.skipped[:SKIPPED_SHOWN]:
-        console.print(f"skipped {skipped.source}: {skipped.reason}", markup=False, soft_wrap=True)
-    if len(corpus.skipped) > SKIPPED_SHOWN:
-        console.print(f"... and {len(corpus.skipped) - SKIPPED_SHOWN} more skipped")
+    console.print(f"language {corpus.language}, digest {corpus.digest}", soft_wrap=True)
+    shared = shared_speakers(corpus)
+    if shared:
+        speaker, splits = next(iter(shared.items()))
+        console.print(
+            f"{len(shared)} SPEAKERS ARE IN MORE THAN ONE SPLIT, the first {speaker!r} in "
+            f"{', '.join(splits)}: a run refuses this corpus unless corpus.shared-speakers = true",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+    for what, records in (("mapped", corpus.mapped), ("skipped", corpus.skipped)):
+        for record in records[:SKIPPED_SHOWN]:
+            console.print(f"{what} {record.source}: {record.reason}", markup=False, soft_wrap=True)
+        if len(records) > SKIPPED_SHOWN:
+            console.print(f"... and {len(records) - SKIPPED_SHOWN} more {what}")
+    return corpus
 
 
 def _table(corpus: Corpus) -> Table:
+    """The columns of the paper's Table 2, then what else one wants to know."""
     table = Table("split", title=corpus.name)
-    for heading in ("speakers", "utterances", "hours", "words", "sentences", "skipped"):
+    headings = ("hours", "speakers", "min/spk", "std", "min", "max", "utterances", "words", "sentences")
+    for heading in (*headings, "mapped", "skipped"):
         table.add_column(heading, justify="right")
-    skipped = Counter(skipped.split for skipped in corpus.skipped)
-    for split in (*corpus.splits, *sorted(set(skipped) - set(corpus.splits))):
-        table.add_row(split or "(none)", *_row(corpus, split), str(skipped[split]))
+    for row in split_statistics(corpus):
+        minutes = (row.minutes_mean, row.minutes_std, row.minutes_min, row.minutes_max)
+        table.add_row(
+            row.split or "(none)",
+            f"{row.hours:,.2f}",
+            f"{row.speakers:,}",
+            *(f"{value:,.2f}" for value in minutes),
+            *(f"{count:,}" for count in (row.utterances, row.words, row.sentences, row.mapped, row.skipped)),
+        )
     return table
-
-
-def _row(corpus: Corpus, split: str) -> tuple[str, ...]:
-    speakers = corpus.speakers(split) if split in corpus.splits else ()
-    utterances = [u for speaker in speakers for u in corpus.utterances(split, speaker)]
-    words = {word for utterance in utterances for word in utterance.text.split()}
-    return (
-        str(len(speakers)),
-        str(len(utterances)),
-        f"{sum(u.duration_seconds or 0.0 for u in utterances) / 3600:.2f}",
-        str(len(words)),
-        str(len({utterance.text for utterance in utterances})),
-    )
-
-
-def _or_exit(console: Console, error: Exception) -> typer.Exit:
-    """A person who mistyped a path wants the sentence, not the traceback."""
-    console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-    return typer.Exit(code=1)
 
 
 @app.command("synthesise")
@@ -101,17 +115,41 @@ def _synthesise_command(
     try:
         synthesise(out, seed=seed, workers=workers)
     except (ValueError, OSError) as error:
-        raise _or_exit(Console(stderr=True), error) from None
+        raise or_exit(error) from None
 
 
 @app.command("describe")
 def _describe_command(
-    kind: Annotated[str, typer.Argument(help="embedded, manifest or librispeech.")] = "embedded",
-    path: Annotated[str, typer.Argument(help="Where it lies; nothing for embedded.")] = "",
-    max_seconds: Annotated[float, typer.Option(help="Leave out longer ones.")] = MAX_SECONDS,
+    kind: Kind = "embedded",
+    path: Place = "",
+    max_seconds: MaxSeconds = MAX_SECONDS,
+    language: Language = "en",
+    unspelled: UnspelledChoice = "skip",
+    as_json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="A picture (PNG, SVG, PDF) of minutes per speaker (extra 'plots').")
+    ] = None,
 ) -> None:
-    """Speakers, utterances, hours and what was skipped, per split."""
+    """Hours, speakers and minutes per speaker of each split, what was skipped, and who is in two splits."""
+    rules = {"max_seconds": max_seconds, "language": language, "unspelled": unspelled}
     try:
-        describe(kind, path, max_seconds=max_seconds)
-    except SpeechError as error:
-        raise _or_exit(Console(stderr=True), error) from None
+        if as_json_:
+            corpus = load_corpus(kind, path, **rules)
+            print(json.dumps(as_json(corpus), ensure_ascii=False, indent=1))
+        else:
+            corpus = describe(kind, path, **rules)
+        if plot is not None:
+            _plot(corpus, plot)
+    except (SpeechError, OSError) as error:
+        raise or_exit(error) from None
+
+
+def _plot(corpus: Corpus, file: Path) -> None:
+    try:
+        # Imported here: it is an extra, and slow to load for every other command.
+        from cli.corpus_plot import plot_speakers
+    except ImportError:
+        raise SpeechError("--plot needs matplotlib: pip install 'murmuration[plots]'.") from None
+    if file.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise SpeechError(f"--plot {file}: give a name that ends with .png, .svg or .pdf.")
+    plot_speakers(corpus, file)

@@ -52,9 +52,10 @@ def doctor(
     health: Annotated[
         list[str] | None, typer.Option(help="NAME=host:port of a --health-server-address; repeatable.")
     ] = None,
-    corpus_kind: Annotated[str, typer.Option(help="As in --node-config: manifest, librispeech.")] = "",
+    corpus_kind: Annotated[str, typer.Option(help="As in --node-config: manifest, librispeech ...")] = "",
     corpus_path: Annotated[str, typer.Option(help="As in --node-config.")] = "",
     corpus_split: Annotated[str, typer.Option(help="The split to train on.")] = "train",
+    corpus_language: Annotated[str, typer.Option(help="As in the run: en, fr, de.")] = "en",
     disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
     free_gib: Annotated[float, typer.Option(min=0, help="How much room it needs.")] = 2.0,
 ) -> None:
@@ -65,7 +66,7 @@ def doctor(
         findings += check_superlink(superlink, authority, key)
     findings += [check_disk(folder, free_gib) for folder in disk or []]
     if corpus_kind or corpus_path:
-        findings.append(check_speech(corpus_kind or "manifest", corpus_path, corpus_split))
+        findings.append(check_speech(corpus_kind or "manifest", corpus_path, corpus_split, corpus_language))
     for finding in findings:
         typer.echo(f"{'ok   ' if finding.good else 'FAULT'}  {finding.part}: {finding.words}")
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
@@ -125,15 +126,15 @@ def check_disk(folder: Path, free_gib: float) -> Finding:
     return Finding(f"disk {folder}", True, words)
 
 
-def check_speech(kind: str, path: str, split: str) -> Finding:
+def check_speech(kind: str, path: str, split: str, language: str) -> Finding:
     """Whether a node has speakers it can train on."""
     # Imported here: the other checks should also work where torch does not.
     from recipes import corpus_path
-    from speech.corpus import MAX_SECONDS, load_corpus
+    from speech.corpus import load_corpus
     from speech.errors import SpeechError
 
     try:
-        corpus = load_corpus(kind, corpus_path(path), max_seconds=MAX_SECONDS)
+        corpus = load_corpus(kind, corpus_path(kind, path), language=language)
         speakers = corpus.speakers(split)
     except SpeechError as error:
         return Finding("speech", False, str(error))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.composing import default_config, read_recipe
+from cli.composing import config_of_run, default_config
 from recipes import ConfigError, resolve
 from recipes.run_config import RunConfig
 from server.checkpoints import ResumeRefused, load_checkpoint
@@ -53,10 +53,8 @@ class Place:
 
     def delta(self) -> float:
         """The delta of the run's recipe, else the default one."""
-        flat = default_config()
-        if self.folder is not None:
-            flat.update(read_recipe(self.folder.path / "config.toml"))
-        return RunConfig.from_flat(flat).privacy.delta
+        config = config_of_run(self.folder.path) if self.folder else RunConfig.from_flat(default_config())
+        return config.privacy.delta
 
 
 @app.command("show")

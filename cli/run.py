@@ -22,6 +22,7 @@ from server.checkpoints import ResumeRefused
 from server.resumption import Interrupted, interrupted_path
 from speech.corpus import load_corpus
 from speech.errors import SpeechError
+from speech.speakers import require_disjoint
 
 COMPLETED = "finished:completed"
 FLOWERS_OWN = re.compile(r"^(\x1b\[\d+m)?(INFO|WARNING|DEBUG) |^(Using SuperLink|Successfully installed)")
@@ -94,9 +95,11 @@ def check(overrides: Flat) -> RunConfig:
     config = RunConfig.from_flat({**default_config(), **overrides})
     Interrupted.find(config)  # raises if the run to resume is not there, or was another one
     section = config.corpus
-    corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+    corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
     for split in (section.train_split, section.test_split):
         corpus.speakers(split)  # raises if there is no such split
+    if not section.shared_speakers:
+        require_disjoint(corpus)
     return config
 
 

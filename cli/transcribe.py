@@ -1,59 +1,113 @@
 """`murmur transcribe`: what was said in sound files, by the final model of a run or any model file."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-import torch
 import typer
 
 from recipes import resolve
-from speech.audio import read_audio
-from speech.checkpoint import LoadedModel, load_model
-from speech.decoding import greedy
+from speech.checkpoint import load_model
+from speech.decoding import BeamConfig, BeamSearch
 from speech.errors import AudioError, CheckpointMismatch
-from speech.features import PRESETS, LogMel
+from speech.text import alphabet_of
+from speech.transcription import Transcriber
+from speech.transcripts import FORMATS, SUFFIXES, Transcript, ctm_name
 
 FINAL_MODEL = "model.safetensors"
-
-
-class Transcriber:
-    """A loaded model with the features it was trained on: sound file in, text out."""
-
-    def __init__(self, loaded: LoadedModel) -> None:
-        self._model = loaded.model
-        self._log_mel = LogMel(PRESETS[loaded.preset])
-
-    @torch.inference_mode()
-    def __call__(self, path: Path) -> str:
-        """The text of one file, of any rate and channel count. Raises `AudioError`."""
-        waveform = read_audio(path, sample_rate_hz=self._log_mel.config.sample_rate_hz)
-        features = self._log_mel(waveform).unsqueeze(0)
-        log_probs, frames = self._model(features, torch.tensor([features.shape[1]]))
-        return greedy(log_probs, frames)[0]
+Format = Literal["text", "json", "srt", "ctm"]
 
 
 def transcribe(
-    files: Annotated[list[Path], typer.Argument(help="Sound files: WAV, FLAC, Ogg, MP3 ...")],
+    files: Annotated[list[Path], typer.Argument(help="Sound files of any length: WAV, FLAC, Ogg, MP3 ...")],
     run: Annotated[
         Path | None, typer.Option("--run", "-r", help="A run folder; its final model is used.")
     ] = None,
     model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = "text",
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="A file; or a folder, for a file of its own for each recording."),
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Beam search of this width ({BeamConfig.beam} with --lm); else greedy."),
+    ] = None,
+    lm: Annotated[
+        Path | None, typer.Option(help="A language model of characters or words (ARPA); see `murmur lm`.")
+    ] = None,
+    lm_weight: Annotated[
+        float | None, typer.Option(min=0.0, help=f"The language model's weight ({BeamConfig.lm_weight}).")
+    ] = None,
+    word_bonus: Annotated[
+        float | None, typer.Option(help=f"Added to the score for each word ({BeamConfig.word_bonus}).")
+    ] = None,
 ) -> None:
-    """Print what was said in each file; a file that cannot be read costs no other."""
+    """Write what was said in each file, and when; a file that cannot be read costs no other."""
+    if lm_weight is not None and lm is None:
+        raise typer.BadParameter("--lm-weight needs a language model: give --lm too")
+    if word_bonus is not None and beam is None and lm is None:
+        raise typer.BadParameter("--word-bonus needs a beam search: give --beam or --lm too")
+    _check_names(files, format, out)
     try:
-        transcriber = Transcriber(load_model(model_path(run, model)))
-    except CheckpointMismatch as error:
+        loaded = load_model(model_path(run, model))
+        config = BeamConfig(
+            beam=BeamConfig.beam if beam is None else beam,
+            lm_weight=BeamConfig.lm_weight if lm_weight is None else lm_weight,
+            word_bonus=BeamConfig.word_bonus if word_bonus is None else word_bonus,
+        )
+        alphabet = alphabet_of(loaded.model.config.language)
+        greedily = beam is None and lm is None
+        transcriber = Transcriber(loaded, None if greedily else BeamSearch(alphabet, config, lm))
+    except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
-    failed = False
+    if not _write_all(files, transcriber, format, out):
+        raise typer.Exit(code=1)
+
+
+def _check_names(files: list[Path], format: Format, out: Path | None) -> None:
+    """Find out before the work, and not after it, that its results would have no place."""
+    if out is not None and not out.is_dir() and not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: there is no folder {out.parent}; make it first")
+    into_folder = out is not None and out.is_dir()
+    if format == "srt" and len(files) > 1 and not into_folder:
+        raise typer.BadParameter("subtitles of several files need a file each: give --out with a folder")
+    if into_folder or format == "ctm":
+        name, count = Counter(map(ctm_name, files)).most_common(1)[0]
+        if count > 1:
+            raise typer.BadParameter(f"{count} files are called {name!r}; give them one at a time")
+
+
+def _write_all(files: list[Path], transcriber: Transcriber, format: Format, out: Path | None) -> bool:
+    """Transcribe and write; whether all could be read. To a terminal or pipe, text comes file by file."""
+    render, transcripts, all_read = FORMATS[format], [], True
     for file in files:
         try:
-            typer.echo(f"{file}: {transcriber(file)}")
+            transcript = Transcript(path=file, phrases=transcriber(file))
         except AudioError as error:
-            failed = True
+            all_read = False
             typer.echo(f"error: {error}", err=True)
-    if failed:
-        raise typer.Exit(code=1)
+            continue
+        if out is not None and out.is_dir():
+            _write(out / f"{ctm_name(file)}{SUFFIXES[format]}", render([transcript]))
+        elif out is None and format != "json":
+            typer.echo(render([transcript]), nl=False)
+        else:
+            transcripts.append(transcript)
+    if out is None and format == "json":
+        typer.echo(render(transcripts), nl=False)
+    elif out is not None and transcripts:
+        _write(out, render(transcripts))
+    return all_read
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        typer.echo(f"error: {path} cannot be written: {error.strerror}", err=True)
+        raise typer.Exit(code=1) from None
 
 
 def model_path(run: Path | None, model: Path | None) -> Path:

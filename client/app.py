@@ -14,6 +14,7 @@ from functools import wraps
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client import roll
 from client.control_variates import ControlVariates
 from client.node import Node
 from recipes import ConfigError, RunConfig
@@ -57,6 +58,8 @@ def node_of(context: Context) -> Node:
 def query(message: Message, context: Context) -> RecordDict:
     """How many usable speakers this node holds, and of which data set."""
     node = node_of(context)
+    if not node.simulated:
+        roll.keep(context.state, node.dataset, node.speakers)
     return RecordDict(
         {
             "answer": ConfigRecord(
@@ -77,11 +80,12 @@ def train(message: Message, context: Context) -> RecordDict:
     """The sum of the drawn speakers' clipped updates."""
     task, vector = Task.from_message(message)
     node = node_of(context)
+    people = roll.called(context.state, task.dataset or node.dataset, node.dataset, node.speakers)
     if node.algorithm != "scaffold":
-        return node.train(task, vector).to_record()
+        return node.train(task, vector, people).to_record()
     controls = ControlVariates(
         context.state, unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
     )
-    content = node.train(task, vector, controls).to_record()
+    content = node.train(task, vector, people, controls).to_record()
     content[CONTROL] = controls.to_record()
     return content

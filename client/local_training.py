@@ -2,7 +2,8 @@
 
 Stateless, as in the paper (Algorithm 1): nothing of a speaker outlives the call, the local optimiser's
 state included. Parameters and gradients are views into flat buffers made once, so clipping is one norm
-and a step is that of an optimiser on a vector.
+and a step is that of an optimiser on a vector. On a GPU, where there is one, these buffers lie there; the
+round's model comes from the CPU and the update goes back to it.
 """
 
 from __future__ import annotations
@@ -13,26 +14,46 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from recipes.run_config import LocalSection
-from speech.augment import PRESETS as AUGMENTS
-from speech.batching import bucketed_batches, collate
+from recipes.sections import LocalSection
+from speech.augment import make_augment
+from speech.batching import Batch, BatchLimit, collate
 from speech.examples import Example
+from speech.features import PRESETS as FEATURES
 from speech.loss import ctc_loss
 from speech.model import build_model
+from speech.precision import Compute
 from strategies.optimisers import make_optimiser, settings_of
 from strategies.vector import bind, bind_gradients
 
 
 class LocalTrainer:
-    """A model with flat buffers that any number of speakers are trained in, one after the other."""
+    """A model with flat buffers that any number of speakers are trained in, one after the other.
 
-    def __init__(self, preset: str, settings: LocalSection, *, room_for: int = 0) -> None:
+    It computes on a GPU if there is one, unless `device` names another place.
+    """
+
+    def __init__(
+        self,
+        preset: str,
+        settings: LocalSection,
+        *,
+        language: str = "en",
+        room_for: int = 0,
+        device: str | None = None,
+    ) -> None:
         self.settings = settings
-        self._augment = AUGMENTS[preset]
-        self._model = build_model(preset).train()
+        self._augment = make_augment(preset, settings)
+        self._compute = Compute.choose(precision=settings.precision, compile=settings.compile, device=device)
+        self._model = build_model(
+            preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
+        ).train()
+        self._compute.place(self._model)
+        self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
+        self._hop_seconds = FEATURES[preset].hop_seconds
         self.layout, self._vector = bind(self._model)
         self._gradients = bind_gradients(self._model, self.layout)
-        self._update = torch.zeros(self.layout.size + room_for)
+        self._update = torch.zeros(0)
+        self.reserve(self.layout.size + room_for)
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
         self._steps = 0
         self._optimiser = make_optimiser(settings.optimiser, **wanted)
@@ -41,6 +62,8 @@ class LocalTrainer:
         """Let updates have `size` entries from now on; those after the model's stay zero."""
         if len(self._update) != size:
             self._update = torch.zeros(size)
+            on_gpu = self._vector.is_cuda
+            self._moved = torch.empty_like(self._vector) if on_gpu else self._update[: self.layout.size]
 
     def update(
         self,
@@ -51,20 +74,27 @@ class LocalTrainer:
     ) -> tuple[Tensor, float]:
         """Train on one speaker's `examples` from the global `vector` (d,).
 
-        `order` (round, speaker number) fixes the order of the batches and what is hidden in them;
-        `correction` (d,) is added to every clipped gradient (SCAFFOLD).
+        `order` (round, speaker number) fixes the order of the batches, what is hidden in them and what
+        is dropped; `correction` (d,) is added to every clipped gradient (SCAFFOLD).
 
         Returns the update (d, then zeros where there is room), a buffer that the next call overwrites,
         and the mean training loss.
         """
-        self._vector.copy_(vector)
+        device = self._vector.device
+        start = vector.to(device)
+        correction = None if correction is None else correction.to(device)
+        self._vector.copy_(start)
         self._optimiser.load_state_dict({})
         generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
-        losses = [
-            self._step([examples[index] for index in batch], vector, generator, correction)
-            for batch in self._batches(examples, generator)
-        ]
-        torch.sub(vector, self._vector, out=self._update[: self.layout.size])
+        with torch.random.fork_rng(devices=[device] if self._vector.is_cuda else []):
+            torch.manual_seed(generator.initial_seed())
+            losses = [
+                self._step(self._batch([examples[i] for i in batch], order[0], generator), start, correction)
+                for batch in self._batches(examples, generator)
+            ]
+        torch.sub(start, self._vector, out=self._moved)
+        if self._vector.is_cuda:
+            self._update[: self.layout.size].copy_(self._moved)
         self._steps = len(losses)
         return self._update, sum(losses) / len(losses)
 
@@ -75,25 +105,24 @@ class LocalTrainer:
     def _batches(self, examples: Sequence[Example], generator: torch.Generator) -> Iterator[list[int]]:
         """`epochs` passes, or `steps` batches from as many passes as that takes."""
         lengths = [len(example.features) for example in examples]
-        passes = (bucketed_batches(lengths, self.settings.batch_size, generator) for _ in itertools.count())
+        limit = self._batch_limit
+        passes = (limit.batches(lengths, self._hop_seconds, generator) for _ in itertools.count())
         if self.settings.epochs:
             return itertools.chain.from_iterable(itertools.islice(passes, self.settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self.settings.steps)
 
-    def _step(
-        self,
-        examples: list[Example],
-        start: Tensor,
-        generator: torch.Generator,
-        correction: Tensor | None,
-    ) -> float:
-        """One step; the norm of the local objective's gradient is clipped (paper: C_loc)."""
+    def _batch(self, examples: Sequence[Example], round_number: int, generator: torch.Generator) -> Batch:
+        """One batch, with bands of it hidden if it is time for that."""
         batch = collate(examples)
-        if self.settings.spec_augment:
-            hidden = self._augment(batch.features, batch.lengths, generator)
-            batch = batch.with_features(hidden)
+        if self._augment is None or round_number <= self.settings.spec_augment_after:
+            return batch
+        return batch.with_features(self._augment(batch.features, batch.lengths, generator))
+
+    def _step(self, batch: Batch, start: Tensor, correction: Tensor | None) -> float:
+        """One step; the norm of the local objective's gradient is clipped (paper: C_loc)."""
         self._gradients.zero_()
-        loss = ctc_loss(self._model, batch)
+        with self._compute.autocast():
+            loss = ctc_loss(self._model, batch)
         loss.backward()
         self._pull_towards(start)
         norm = float(self._gradients.norm())
@@ -107,5 +136,5 @@ class LocalTrainer:
     def _pull_towards(self, start: Tensor) -> None:
         """FedProx (Li et al. 2020): the gradient mu (w - w0) of mu/2 |w - w0|^2, w0 the round's model."""
         if self.settings.proximal_mu:
-            moved = torch.sub(self._vector, start, out=self._update[: self.layout.size])
-            self._gradients.add_(moved, alpha=self.settings.proximal_mu)
+            torch.sub(self._vector, start, out=self._moved)
+            self._gradients.add_(self._moved, alpha=self.settings.proximal_mu)

@@ -3,12 +3,14 @@
 Which speech a node holds is its own affair: `--node-config 'corpus-kind="manifest" corpus-path="..."'`
 of its SuperNode says it, and a server cannot. Without that (a simulation, a demo), it is the share of
 the run's corpus that Flower's `partition-id` / `num-partitions` give it.
+
+Features of a node's own speech are kept on its disk only if it says where: `feature-cache="/path"`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,15 +18,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import recipes
 from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
 from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
-from recipes import ConfigError, RunConfig, corpus_path
-from recipes.run_config import CorpusSection
+from recipes import ConfigError, RunConfig, corpus_path, resolve
+from recipes.sections import CorpusSection
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError
 from speech.examples import ExampleStore
+from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from strategies.protocol import Answer, Task
 from strategies.raw_metrics import RawMetrics
@@ -39,26 +43,31 @@ torch.set_num_threads(1)
 class Share:
     """Which speech is this node's: a corpus, and the part of it (part `index` of `parts`)."""
 
-    kind: str
-    path: str
+    corpus: CorpusSection
     split: str
-    max_seconds: float
     index: int
     parts: int
     simulated: bool
+    feature_cache: str  # the folder that the node names; `corpus` says whether there is one without a name
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> Share:
         """From the run's corpus section, overridden by what the node says of itself."""
         own = "corpus-path" in node_config or "corpus-kind" in node_config
+        simulated = not own and {"partition-id", "num-partitions"} <= set(node_config)
         return cls(
-            kind=str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
-            path=str(node_config.get("corpus-path", "" if own else corpus.path)),
+            corpus=corpus.model_copy(
+                update={
+                    "kind": str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
+                    "path": str(node_config.get("corpus-path", "" if own else corpus.path)),
+                    "feature_cache": corpus.feature_cache and simulated,
+                }
+            ),
             split=str(node_config.get("corpus-split", corpus.train_split)),
-            max_seconds=corpus.max_seconds,
             index=0 if own else int(node_config.get("partition-id", 0)),
             parts=1 if own else int(node_config.get("num-partitions", 1)),
-            simulated=not own and {"partition-id", "num-partitions"} <= set(node_config),
+            simulated=simulated,
+            feature_cache=str(node_config.get("feature-cache", "")),
         )
 
 
@@ -76,6 +85,7 @@ class Node:
             )
         self.speakers = everyone[share.index :: share.parts]
         self.dataset = corpus.digest
+        self.simulated = share.simulated
         self.skipped = len(corpus.skipped)
         self.algorithm = trainer.settings.algorithm
 
@@ -83,11 +93,19 @@ class Node:
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
         """The node for this configuration; what it loaded is kept for the life of the process."""
         share = Share.of(config.corpus, node_config)
-        store = _store(share.kind, share.path, share.max_seconds, config.model.preset)
+        store = _store(share.corpus, config.model.preset, share.feature_cache)
         return cls(share, store, _trainer(config))
 
-    def train(self, task: Task, vector: Tensor, controls: ControlVariates | None = None) -> Answer:
+    def train(
+        self,
+        task: Task,
+        vector: Tensor,
+        people: Sequence[str],
+        controls: ControlVariates | None = None,
+    ) -> Answer:
         """Train each drawn speaker from `vector`, clip, round, add. `controls` are SCAFFOLD's.
+
+        `people` are the speakers that the task's numbers mean (`client.roll`).
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
         training fails, or gives a number that is not finite, counts as the zero vector.
@@ -99,32 +117,26 @@ class Node:
         ValueError
             If the task is for another model or for speakers that this node does not hold.
         """
-        self._check(task)
+        self._check(task, people)
         raw = RawMetrics() if task.raw_metrics else None
         self._trainer.reserve(task.bounds.size)
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
-            self._add_speaker_(total, raw, number, task, vector, controls)
-        return Answer(
-            round_number=task.round_number,
-            nonce=task.nonce,
-            layout=task.layout,
-            count=len(task.speakers),
-            integers=total,
-            raw=raw,
-        )
+            self._add_speaker_(total, raw, (number, people[number]), task, vector, controls)
+        return Answer.of(task, total, raw, self.dataset if task.dataset else None)
 
     def _add_speaker_(
         self,
         total: Tensor,
         raw: RawMetrics | None,
-        number: int,
+        speaker: tuple[int, str],
         task: Task,
         vector: Tensor,
         controls: ControlVariates | None,
     ) -> None:
+        number, name = speaker
         try:
-            examples = self._store.examples(self._share.split, self.speakers[number])
+            examples = self._store.examples(self._share.split, name)
             correction = controls.correction(number) if controls else None
             order = (task.round_number, number)
             update, loss = self._trainer.update(vector, examples, order, correction)
@@ -140,16 +152,16 @@ class Node:
         if task.bounds.indicators:
             add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.grid)
 
-    def _check(self, task: Task) -> None:
-        if task.raw_metrics and not self._share.simulated:
+    def _check(self, task: Task, people: Sequence[str]) -> None:
+        if task.raw_metrics and not self.simulated:
             raise ConfigError(
                 "run.raw-metrics = true: un-noised metrics are for simulations, and this node holds speech "
                 "of its own; set run.raw-metrics to false"
             )
         if task.layout != self._trainer.layout.digest:
             raise ValueError("the server trains another model: use the same model.preset and release")
-        if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(self.speakers):
-            raise ValueError(f"a drawn speaker is beyond the {len(self.speakers)} of this node")
+        if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(people):
+            raise ValueError(f"a drawn speaker is beyond the {len(people)} of this node")
         if (task.bounds.model_size, task.bounds.statistics) != (
             self._trainer.layout.size,
             len(STATISTICS),
@@ -158,20 +170,29 @@ class Node:
 
 
 @lru_cache(maxsize=2)
-def _corpus(kind: str, path: str, max_seconds: float) -> Corpus:
-    return load_corpus(kind, corpus_path(path), max_seconds=max_seconds)
+def _corpus(section: CorpusSection) -> Corpus:
+    return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
 
 
 @lru_cache(maxsize=2)
-def _store(kind: str, path: str, max_seconds: float, preset: str) -> ExampleStore:
-    return ExampleStore(_corpus(kind, path, max_seconds), FEATURES[preset])
+def _store(section: CorpusSection, preset: str, feature_cache: str) -> ExampleStore:
+    corpus, features = _corpus(section), FEATURES[preset]
+    disk = None
+    if feature_cache:
+        disk = FeatureCache(resolve(feature_cache), corpus, features)
+    elif section.feature_cache:
+        disk = FeatureCache.if_possible(recipes.feature_cache(), corpus, features)
+    return ExampleStore(corpus, features, disk=disk)
 
 
-_TRAINERS: dict[tuple[str, Any], LocalTrainer] = {}
+_TRAINERS: dict[tuple[str, str, Any], LocalTrainer] = {}
 
 
 def _trainer(config: RunConfig) -> LocalTrainer:
-    key = (config.model.preset, config.local)
+    language = config.corpus.language
+    key = (config.model.preset, language, config.local)
     if key not in _TRAINERS:
-        _TRAINERS[key] = LocalTrainer(config.model.preset, config.local, room_for=len(STATISTICS))
+        _TRAINERS[key] = LocalTrainer(
+            config.model.preset, config.local, language=language, room_for=len(STATISTICS)
+        )
     return _TRAINERS[key]

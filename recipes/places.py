@@ -15,6 +15,8 @@ from pathlib import Path
 import murmuration_data
 
 HOME_VARIABLE = "MURMUR_HOME"
+# Kinds of corpora that lie in no folder of the user's.
+WITHOUT_FILES = ("embedded", "synthetic")
 
 
 def checkout() -> Path | None:
@@ -38,9 +40,15 @@ def home() -> Path:
     return checkout() or Path.home() / ".murmuration"
 
 
-def corpus_path(path: str) -> str:
-    """The path of a corpus for `speech.corpus.load_corpus`; the empty path of a shipped one stays empty."""
-    return str(resolve(path)) if path else ""
+def feature_cache() -> Path:
+    """Where features are kept unless a node says otherwise: `$XDG_CACHE_HOME/murmuration/features`."""
+    chosen = os.environ.get("XDG_CACHE_HOME")
+    return (Path(chosen) if chosen else Path.home() / ".cache") / "murmuration" / "features"
+
+
+def corpus_path(kind: str, path: str) -> str:
+    """The path of a corpus for `speech.corpus.load_corpus`; what is no path on a disk stays as it is."""
+    return str(resolve(path)) if path and kind not in WITHOUT_FILES else path
 
 
 def resolve(path: str | Path) -> Path:

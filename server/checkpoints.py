@@ -28,7 +28,7 @@ FORMAT = "murmuration-federation-2"
 UNFINISHED = ".partial"
 
 MAY_CHANGE = (
-    *("run.", "corpus.path", "model.seed", "privacy.extrapolate-"),
+    *("run.", "corpus.path", "corpus.feature-cache", "model.seed", "privacy.extrapolate-", "local.compile"),
     *("training.evaluate-every", "training.min-nodes", "training.wait-seconds"),
     "training.round-deadline-seconds",
 )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from recipes import corpus_path
-from recipes.run_config import CorpusSection
+from recipes import corpus_path, feature_cache
+from recipes.sections import CorpusSection
 from speech.corpus import load_corpus
-from speech.evaluation import Evaluation, evaluate
+from speech.evaluation import Evaluation, assess, evaluate
 from speech.examples import ExampleStore
+from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import CTCTransformer
+from speech.speakers import require_disjoint, shared_speakers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +30,17 @@ class HeldOut:
         Raises
         ------
         CorpusError
-            If the corpus cannot be loaded or has no such split.
+            If the corpus cannot be loaded, has no such split, or has people in two splits without
+            `corpus.shared-speakers`.
         """
-        corpus = load_corpus(section.kind, corpus_path(section.path), max_seconds=section.max_seconds)
+        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
-        return cls(store=ExampleStore(corpus, FEATURES[preset]), split=section.test_split)
+        if not section.shared_speakers:
+            require_disjoint(corpus)
+        disk = None
+        if section.feature_cache:
+            disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
+        return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -41,17 +50,22 @@ class HeldOut:
     @property
     def heard_in_training(self) -> frozenset[str]:
         """Held-out speakers who are also in another split: their WER flatters the model."""
-        others = {
-            speaker
-            for split in self.store.corpus.splits
-            if split != self.split
-            for speaker in self.store.corpus.speakers(split)
-        }
-        return frozenset(self.speakers) & others
+        return frozenset(self.speakers) & shared_speakers(self.store.corpus).keys()
 
     def read_by(self, model: CTCTransformer) -> Evaluation:
         """Loss, WER, CER and what the model heard."""
         return evaluate(model, self.store.split_examples(self.split))
+
+    def summary(self, reading: Evaluation) -> dict[str, Any]:
+        """A reading's errors by kind, intervals and quantiles over speakers, fit for JSON."""
+        examples = self.store.split_examples(self.split)
+        frames = sum(len(example.features) for example in examples)
+        return {
+            "split": self.split,
+            "hours": frames * self.store.hop_seconds / 3600,
+            "heard_in_training": len(self.heard_in_training),
+            **assess(reading, self.store.corpus, self.split).summary(),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)

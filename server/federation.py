@@ -17,16 +17,18 @@ from privacy import BudgetExhausted, PrivacyPlan, epsilon
 from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
+from server.attendance import Attendance
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.ledgers import Account
 from server.live_table import Row
 from server.metrics import as_metrics
+from server.model_card import model_card
 from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
-from server.summary import summarise
+from server.summary import heard_in_training, summarise
 from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
@@ -46,7 +48,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
         If the run cannot start, or cannot go on; nothing has been drawn or spent then.
     """
     interrupted = Interrupted.find(config)
-    model = interrupted.seed_model() if interrupted else starting_model(config.model)
+    model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
     roll = call_roll(streaming, config.training)
@@ -70,9 +72,12 @@ class Federation:
     identity: Identity
     interrupted: Interrupted | None
     skipped: int
+    attendance: Attendance
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
     rounds_done: int = 0
+    bytes_down: int = 0
+    bytes_up: int = 0
     stopped_because: str = ""
     started: float = 0.0
     round_started: float = 0.0
@@ -126,6 +131,7 @@ class Federation:
             identity=identity,
             interrupted=interrupted,
             skipped=roll.skipped,
+            attendance=Attendance(roll.roster),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
@@ -139,7 +145,7 @@ class Federation:
                 first=self.rounds_done + 1,
                 last=self.config.training.rounds,
                 timeout_seconds=self.config.training.round_deadline_seconds,
-                after_round=self._after_round,
+                after_round=lambda number: self._after_round(number, grid),
             )
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
@@ -161,12 +167,18 @@ class Federation:
             self.last_reading = self.held_out.read_by(self.model)
         self._show(self.last_reading)
 
-    def _after_round(self, round_number: int) -> None:
+    def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
+        if (report := self.strategy.last_report) is not None:
+            self.folder.append_traffic(report)
+            self.bytes_down += report.bytes_down
+            self.bytes_up += report.bytes_up
         last = round_number == self.config.training.rounds
         if last or round_number % self.config.run.checkpoint_every == 0:
             self._file_model()
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
+        for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
+            print(f"       {remark}", flush=True)
         self.round_started = time.monotonic()
 
     def _file_model(self) -> None:
@@ -218,6 +230,8 @@ class Federation:
             resumed_after=self._resumed_after(),
         )
         held_out, others = len(self.held_out.speakers), self.account.others
+        if self.held_out.heard_in_training:
+            print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
         print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
 
     def _resumed_after(self) -> int | None:
@@ -233,21 +247,27 @@ class Federation:
             plan=self.strategy.plan,
             rounds=self.rounds_done,
             account=self.account,
-            synthetic=self.config.corpus.kind == "embedded",
+            synthetic=self.config.corpus.kind in ("embedded", "synthetic"),
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,
             sentences=readings(self.seed_reading, self.last_reading, self.config.run.sentences_shown),
             failures=self.strategy.failures,
+            remarks=self.attendance.remarks,
             skipped=self.skipped,
             skipped_held_out=len(self.held_out.store.skipped),
-            heard_in_training=self.held_out.heard_in_training,
+            known_voices=self.held_out.heard_in_training,
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             folder=self.folder.path,
             raw_metrics=self.config.run.raw_metrics,
             resumed_after=self._resumed_after(),
+            bytes_down=self.bytes_down,
+            bytes_up=self.bytes_up,
         )
+        evaluation = self.held_out.summary(self.last_reading)
+        self.folder.write_evaluation({"privacy": self.strategy.plan.stamp, **evaluation})
+        self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.write_summary(text)
         print("\n" + text, flush=True)
 

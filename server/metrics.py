@@ -25,5 +25,7 @@ def as_metrics(row: Row) -> dict[str, Any]:
         return metrics
     report = asdict(row.report)
     statistics = report.pop("statistics")
+    del report["traffic"]  # by node; `RunFolder.append_traffic` keeps that
+    report |= {"bytes_down": row.report.bytes_down, "bytes_up": row.report.bytes_up}
     report["dropped"] = [asdict(drop) for drop in row.report.dropped]
     return {**report, **{f"{name}_noised": value for name, value in statistics.items()}, **metrics}

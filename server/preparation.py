@@ -8,33 +8,34 @@ import murmuration_data
 from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan, QuantileClip
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
-from recipes.run_config import ModelSection, PrivacySection, ServerSection
+from recipes.privacy_section import PrivacySection
+from recipes.sections import ModelSection, ServerSection
 from speech.checkpoint import load_model
 from speech.model import PRESETS, CTCTransformer, build_model
 from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of
 from strategies.schedules import Schedule, ScheduleSettings, make_schedule
 
 
-def starting_model(section: ModelSection) -> CTCTransformer:
-    """The seed model, or a random one.
+def starting_model(section: ModelSection, language: str) -> CTCTransformer:
+    """The seed model, or a random one, that writes `language`.
 
     Raises
     ------
     ConfigError
         For an unknown preset.
     CheckpointMismatch
-        If the seed is not a model of that preset.
+        If the seed is not a model of that preset and language.
     """
     if section.preset not in PRESETS:
         raise ConfigError(f"model.preset = {section.preset!r}: known presets are {sorted(PRESETS)}")
     if section.seed == "random":
-        return build_model(section.preset)
+        return build_model(section.preset, language)
     path = (
         murmuration_data.path("seed/model.safetensors")
         if section.seed == "embedded"
         else resolve(section.seed)
     )
-    return load_model(path, preset=section.preset).model
+    return load_model(path, preset=section.preset, language=language).model
 
 
 def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
@@ -43,9 +44,15 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     Raises
     ------
     ConfigError
-        If the expected cohort is larger than the population, or than one of the groups of `bands`.
+        If the recipe was made for another population, or the expected cohort is larger than it, or than one
+        of the groups of `bands`.
     """
     privacy, cohort = config.privacy, config.training.cohort
+    if privacy.population not in (0, population):
+        raise ConfigError(
+            f"privacy.population = {privacy.population}: the nodes hold {population} speakers; wait for "
+            f"missing nodes (training.min-nodes), or plan for {population} (`murmur plan`) and say so here"
+        )
     if cohort > population:
         raise ConfigError(
             f"training.cohort = {cohort:g}: the nodes hold only {population} speakers; "

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from recipes.run_config import TrainingSection
+from recipes.sections import TrainingSection
 from strategies import Roster
-from strategies.protocol import VERSION
+from strategies.protocol import VERSION, other_version
 
 POLL_SECONDS = 0.2
 
@@ -46,9 +46,10 @@ def call_roll(grid: Grid, settings: TrainingSection) -> RollCall:
     if faults:
         raise RollCallError(_without_repeats(faults))
     counts = {node: int(str(answer["speakers"])) for node, answer in answers.items()}
+    datasets = {node: str(answer["dataset"]) for node, answer in answers.items()}
     return RollCall(
-        roster=Roster.of(counts),
-        dataset=_dataset_of({str(answer["dataset"]) for answer in answers.values()}),
+        roster=Roster.of(counts, datasets),
+        dataset=_dataset_of(set(datasets.values())),
         skipped=max(int(str(answer["skipped"])) for answer in answers.values()),
     )
 
@@ -80,8 +81,10 @@ def _ask(grid: Grid, nodes: list[int], wait_seconds: float) -> tuple[dict[int, C
             problems[node] = f"Flower error {reply.error.code}: {reply.error.reason}"
             continue
         answer = reply.content.config_records.get("answer", ConfigRecord())
-        if "problem" in answer or answer.get("version") != VERSION:
-            problems[node] = str(answer.get("problem", "it runs another release of murmuration"))
+        if answer.get("version") != VERSION:
+            problems[node] = other_version("it", answer.get("version"), "this server")
+        elif "problem" in answer:
+            problems[node] = str(answer["problem"])
         else:
             answers[node] = answer
     return answers, problems

@@ -9,6 +9,9 @@ checkpoints/      the last two checkpoints
 seed.safetensors  the model that the run started from
 model.safetensors the newest released model
 summary.txt       the run in words
+evaluation.json   the final model on the held-out speakers: errors by kind, intervals, quantiles over speakers
+card.md           the model card
+traffic.jsonl     bytes by round and node, from which one can tell who was drawn: not for publication
 not_private.jsonl un-noised metrics, only in a simulation that asked for them
 """
 
@@ -17,7 +20,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +29,17 @@ import tomli_w
 
 from recipes import ConfigError, RunConfig, resolve
 from server.checkpoints import UNFINISHED
+from strategies import RoundReport
 from strategies.raw_metrics import RawMetrics
 
 NOT_PRIVATE = (
     "These metrics come from the nodes without noise. No epsilon of this run covers them: never publish "
     "this file, nor a choice made by looking at it, as private."
+)
+
+WHO_WAS_DRAWN = (
+    "Bytes sent to each node and taken from it. Which nodes hold speakers that were drawn, and how many, can "
+    "be read from them, and the run's epsilon rests on that being secret: keep this file with the server."
 )
 
 
@@ -53,7 +63,8 @@ class RunFolder:
         try:
             (path / "checkpoints").mkdir(parents=True)
             nested: dict[str, dict[str, Any]] = config.model_dump(by_alias=True)
-            (path / "config.toml").write_text(tomli_w.dumps(nested), encoding="utf-8")
+            text = f"# privacy: {config.privacy.stamp}\n\n{tomli_w.dumps(nested)}"
+            (path / "config.toml").write_text(text, encoding="utf-8")
             _point(parent / "latest", path)
         except OSError as error:
             raise ConfigError(
@@ -67,6 +78,7 @@ class RunFolder:
         for unfinished in (self.path / "checkpoints").glob(f"*{UNFINISHED}"):
             unfinished.unlink()
         _cut_torn_line(self.metrics)
+        _cut_torn_line(self.traffic)
         _point(self.path.parent / "latest", self.path)
         return self
 
@@ -115,12 +127,38 @@ class RunFolder:
             _append(self.not_private, {"not_private": NOT_PRIVATE})
         _append(self.not_private, raw.as_line(round_number, node))
 
+    @property
+    def traffic(self) -> Path:
+        """Bytes by round and node."""
+        return self.path / "traffic.jsonl"
+
+    def append_traffic(self, report: RoundReport) -> None:
+        """Add a round's lines to traffic.jsonl, whose first line says who may see it."""
+        if not self.traffic.exists():
+            _append(self.traffic, {"keep_secret": WHO_WAS_DRAWN})
+        for one in report.traffic:
+            _append(self.traffic, {"round": report.round_number, **asdict(one)})
+
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
         _append(self.metrics, metrics)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / "checkpoints").glob("round-*.safetensors"))
+
+    @property
+    def evaluation(self) -> Path:
+        """The final model on the held-out speakers."""
+        return self.path / "evaluation.json"
+
+    @property
+    def card(self) -> Path:
+        """The model card."""
+        return self.path / "card.md"
+
+    def write_evaluation(self, summary: Mapping[str, Any]) -> None:
+        """Write evaluation.json."""
+        self.evaluation.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
     def write_summary(self, text: str) -> None:
         """Write summary.txt."""

@@ -27,11 +27,14 @@ def summarise(
     final: Evaluation,
     sentences: Sequence[Reading],
     failures: Mapping[int, Sequence[str]],
+    remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
-    heard_in_training: Collection[str],
+    known_voices: Collection[str],
     stopped_because: str,
     seconds: float,
+    bytes_down: int,
+    bytes_up: int,
     folder: Path,
     raw_metrics: bool = False,
     resumed_after: int | None = None,
@@ -44,8 +47,9 @@ def summarise(
         _stopped(stopped_because),
         _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
         _of_people(account, plan.delta, synthetic),
+        _traffic(bytes_down, bytes_up),
         _resumed(resumed_after),
-        _caveats(failures, skipped, skipped_held_out, heard_in_training),
+        _caveats(failures, remarks, skipped, skipped_held_out, known_voices),
         RAW_METRICS if raw_metrics else "",
         f"run folder: {folder}\ntry: murmur transcribe --run {folder} your.wav",
     ]
@@ -105,6 +109,10 @@ def _of_people(account: Account, delta: float, synthetic: bool) -> str:
     )
 
 
+def _traffic(down: int, up: int) -> str:
+    return f"traffic: {down / 1e6:,.1f} MB of models to the nodes, {up / 1e6:,.1f} MB of sums back"
+
+
 def _resumed(after: int | None) -> str:
     if after is None:
         return ""
@@ -121,21 +129,28 @@ def _both(value: Epsilon) -> str:
 
 def _caveats(
     failures: Mapping[int, Sequence[str]],
+    remarks: Sequence[str],
     skipped: int,
     skipped_held_out: int,
-    heard_in_training: Collection[str],
+    known_voices: Collection[str],
 ) -> str:
     notes = [
         f"node {node} was left out {len(reasons)} times, last because: {reasons[-1]}"
         for node, reasons in sorted(failures.items())
     ]
+    notes += remarks
     if skipped:
         notes.append(f"{skipped} utterances were skipped (`murmur corpus describe` lists them)")
     if skipped_held_out:
         notes.append(f"{skipped_held_out} held-out utterances could not be read and were skipped")
-    if heard_in_training:
-        notes.append(
-            f"{len(heard_in_training)} held-out speakers were also heard in training: "
-            "this WER says nothing about new voices"
-        )
+    if known_voices:
+        notes.append(heard_in_training(known_voices))
     return "\n".join(f"note: {note}" for note in notes)
+
+
+def heard_in_training(known_voices: Collection[str]) -> str:
+    """What it means that held-out speakers are in another split of the corpus too."""
+    return (
+        f"{len(known_voices)} held-out speakers were also heard in training: "
+        "this WER says nothing about new voices"
+    )

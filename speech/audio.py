@@ -2,11 +2,12 @@
 
 What comes out is mono, at the asked rate, finite and not empty; everything else is an `AudioError`
 that names the file. A segment is exact to the sample: formats whose seeking is approximate (Ogg,
-MP3) are decoded from the start and sliced. `Recording` decodes a file once for many segments.
+MP3) are decoded from the start and sliced. `Recording` decodes a file once for many segments, or, where
+the file is long and its format seeks exactly, each segment by itself: memory does not grow with it.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,9 @@ SAMPLE_RATE_HZ = 16_000
 MINIMUM_SAMPLE_RATE_HZ = 4_000
 # How far a manifest's rounded duration may reach past the end of its file.
 END_TOLERANCE_SECONDS = 0.25
+# A recording longer than this is not kept decoded, if there is another way.
+LONG_SECONDS = 600.0
+_BLOCK_FRAMES = 1 << 20
 _SEEKS_EXACTLY = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF", "NIST"})
 # Keeps the resampling kernel small for odd rates; exact for 11 025, 22 050 and 44 100 Hz.
 _LARGEST_RATIO_TERM = 640
@@ -33,17 +37,25 @@ _LARGEST_RATIO_TERM = 640
 class Recording:
     """One decoded file: `samples` (n,) float32 mono at the file's own `sample_rate_hz`.
 
-    `start` is the position of the first sample in the file, for a file read in part.
+    `start` is the position of the first sample in the file, for a file read in part. `samples` None is a
+    long file, each segment of which is read from the disk.
     """
 
     path: Path
-    samples: np.ndarray
+    samples: np.ndarray | None
     sample_rate_hz: int
     start: int = 0
 
     @classmethod
     def read(cls, path: str | Path) -> "Recording":
-        """Decode the whole file. Raises `AudioError` where it is missing, broken or empty."""
+        """Decode the whole file, unless it is long and seeks exactly.
+
+        Raises `AudioError` where it is missing, broken or empty.
+        """
+        with _opened(Path(path)) as file:
+            rate, long = file.samplerate, file.frames > LONG_SECONDS * file.samplerate
+            if long and file.format in _SEEKS_EXACTLY:
+                return cls(path=Path(path), samples=None, sample_rate_hz=rate)
         return _read(Path(path), 0.0, None)
 
     def segment(
@@ -57,6 +69,13 @@ class Recording:
 
         Raises `AudioError` for a segment outside the file or with a sample that is not finite.
         """
+        if self.samples is None:
+            return read_audio(
+                self.path,
+                sample_rate_hz=sample_rate_hz,
+                offset_seconds=offset_seconds,
+                duration_seconds=duration_seconds,
+            )
         start, stop = _frames(self.path, offset_seconds, duration_seconds, self.sample_rate_hz)
         end = self.start + len(self.samples)
         tolerance = round(END_TOLERANCE_SECONDS * self.sample_rate_hz)
@@ -67,9 +86,7 @@ class Recording:
                 "correct 'offset' and 'duration' in the manifest."
             )
         piece = self.samples[start - self.start : None if stop is None else stop - self.start]
-        if not np.isfinite(piece).all():
-            raise AudioError(f"{self.path}: holds samples that are NaN or infinite; re-export it.")
-        wave = torch.from_numpy(np.ascontiguousarray(piece, dtype=np.float32).copy())
+        wave = torch.from_numpy(np.ascontiguousarray(_finite(self.path, piece), dtype=np.float32).copy())
         return resample(wave, self.sample_rate_hz, sample_rate_hz)
 
 
@@ -87,6 +104,28 @@ def read_audio(
     """
     recording = _read(Path(path), offset_seconds, duration_seconds)
     return recording.segment(offset_seconds, duration_seconds, sample_rate_hz=sample_rate_hz)
+
+
+class AudioStream:
+    """A file read forward, piece by piece, in the memory of a piece: `with AudioStream(path) as stream`.
+
+    Opening and reading raise `AudioError` as `read_audio` does.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._file = _opened(self._path)
+        self.sample_rate_hz: int = self._file.samplerate
+
+    def __enter__(self) -> "AudioStream":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def read(self, samples: int) -> np.ndarray:
+        """The next (n,) float32 mono samples at the file's own rate; n < `samples` only at its end."""
+        return _finite(self._path, _decode(self._path, self._file, None, samples))
 
 
 def read_segments(
@@ -133,16 +172,41 @@ def _read(path: Path, offset_seconds: float, duration_seconds: float | None) -> 
         start, stop = _frames(path, offset_seconds, duration_seconds, rate)
         if file.format not in _SEEKS_EXACTLY or start >= file.frames:
             start, stop = 0, None
-        try:
-            file.seek(start)
-            frames = -1 if stop is None else stop - start
-            samples = file.read(frames, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
-            raise AudioError(f"{path}: cannot be decoded ({error}); re-export it.") from error
-    if not len(samples):
+        mono = _decode(path, file, start, None if stop is None else stop - start)
+    if not len(mono):
         raise AudioError(f"{path}: holds no sample.")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     return Recording(path=path, samples=mono, sample_rate_hz=rate, start=start)
+
+
+def _mono_blocks(file: soundfile.SoundFile, frames: int | None) -> Iterator[np.ndarray]:
+    """The means of the channels, block by block, of `frames` frames (None: all) or what there is of them.
+
+    (`SoundFile.blocks` would believe the header, and fill what a truncated file lacks with garbage.)
+    """
+    left = math.inf if frames is None else frames
+    while left > 0:
+        block = file.read(int(min(left, _BLOCK_FRAMES)), dtype="float32", always_2d=True)
+        if not len(block):
+            return
+        left -= len(block)
+        yield block[:, 0] if block.shape[1] == 1 else block.mean(axis=1)
+
+
+def _decode(path: Path, file: soundfile.SoundFile, start: int | None, frames: int | None) -> np.ndarray:
+    """At most `frames` samples (all: None), mono, from `start` or (None) from where the file stands."""
+    try:
+        if start is not None:
+            file.seek(start)
+        pieces = list(_mono_blocks(file, frames))
+    except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
+        raise AudioError(f"{path}: cannot be decoded ({error}); re-export it.") from error
+    return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.float32)
+
+
+def _finite(path: Path, samples: np.ndarray) -> np.ndarray:
+    if not np.isfinite(samples).all():
+        raise AudioError(f"{path}: holds samples that are NaN or infinite; re-export it.")
+    return samples
 
 
 def _flac_seconds(path: Path) -> float | None:

@@ -3,10 +3,12 @@
 The fill is 0, the mean of normalised features. The input is left as it is: features are shared.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+from recipes.learning import LearningSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +46,27 @@ class SpecAugment:
         return features.masked_fill(hidden.to(features.device), 0.0)
 
 
+_SMALL = SpecAugment()
+_PAPER = SpecAugment(freq_width=30, time_masks=10, time_width=50)  # arXiv 2310.00098, App. F
 PRESETS = {
-    "tiny": SpecAugment(),
-    "small": SpecAugment(),
-    # arXiv 2310.00098, App. F.
-    "paper": SpecAugment(freq_width=30, time_masks=10, time_width=50),
+    "tiny": _SMALL,
+    "small": _SMALL,
+    "conformer": _PAPER,
+    "paper": _PAPER,
+    "paper-post-norm": _PAPER,
+    "paper-narrow": _PAPER,
+    "paper-shallow": _PAPER,
+    "paper-wide": _PAPER,
+    "paper-deep": _PAPER,
 }
+
+
+def make_augment(preset: str, settings: LearningSettings) -> SpecAugment | None:
+    """The masks of a preset, with what `settings` change in them; None if they turn them off."""
+    if not settings.spec_augment:
+        return None
+    chosen = {field.name: getattr(settings, field.name) for field in fields(SpecAugment)}
+    return replace(PRESETS[preset], **{name: value for name, value in chosen.items() if value is not None})
 
 
 def _bands(sizes: Tensor, limits: Tensor, count: int, length: int, generator: torch.Generator) -> Tensor:

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from speech import features
 from speech.errors import CheckpointMismatch
 from speech.model import PRESETS, CTCTransformer, build_model
-from speech.text import ALPHABET
+from speech.text import ALPHABETS, ENGLISH, alphabet_of
 
 FORMAT = "murmuration-model"
 VERSION = "1"
@@ -43,42 +43,49 @@ def save_model(
     Raises `ValueError` for an unknown preset or an `extra` that would replace our metadata, and
     `CheckpointMismatch` for a model whose tensors are not those of the preset.
     """
-    own = _metadata(preset)
+    language = model.config.language
+    own = _metadata(preset, language)
     clashes = sorted(own.keys() & (extra or {}).keys())
     if clashes:
         raise ValueError(f"extra metadata {clashes[0]!r} is one of our own keys; rename it.")
     # Parameters may be views into one vector; a name for each is all that the file needs.
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset)
-    with _replacing(Path(path)) as temporary:
+    _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset, language)
+    with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=own | dict(extra or {}))
 
 
-def load_model(path: str | Path, *, preset: str | None = None) -> LoadedModel:
-    """Read a model; with `preset`, only of that one.
+def load_model(path: str | Path, *, preset: str | None = None, language: str | None = None) -> LoadedModel:
+    """Read a model; with `preset` or `language`, only of that one.
 
     Raises `CheckpointMismatch` naming what differs: no such file, no safetensors file or not one of
-    ours, another version, preset, alphabet or feature configuration, other tensors.
+    ours, another version, preset, language, alphabet or feature configuration, other tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise CheckpointMismatch(f"{path}: no such model file; `murmur pretrain` makes one.")
     try:
         with safe_open(path, framework="pt") as file:
-            return _read(path, file, preset)
+            return _read(path, file, preset, language)
     except (SafetensorError, OSError) as error:
         raise CheckpointMismatch(
             f"{path}: not a readable safetensors file ({error}); give a model that murmur saved."
         ) from None
 
 
-def _read(path: Path, file: Any, wanted: str | None) -> LoadedModel:
+def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None) -> LoadedModel:
     metadata = file.metadata() or {}
     preset = _check_metadata(path, metadata, wanted)
+    language = _language(metadata)
+    if wanted_language not in (None, language):
+        raise CheckpointMismatch(
+            f"{path}: this model writes {language!r}, and {wanted_language!r} is spoken here; "
+            "change the language of the corpus, or give another model."
+        )
     shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    _compare(str(path), shapes, preset)
+    _compare(str(path), shapes, preset, language)
     with torch.device("meta"):
-        model = build_model(preset)
+        model = build_model(preset, language)
     model.to_empty(device="cpu")
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -86,7 +93,12 @@ def _read(path: Path, file: Any, wanted: str | None) -> LoadedModel:
     return LoadedModel(model=model.eval(), preset=preset, metadata=metadata)
 
 
-def _metadata(preset: str) -> dict[str, str]:
+def _language(metadata: Mapping[str, str]) -> str:
+    """What a model writes; files from before there were languages are English and do not say it."""
+    return metadata.get("language", ENGLISH.language)
+
+
+def _metadata(preset: str, language: str) -> dict[str, str]:
     """Our own part of the metadata."""
     if preset not in PRESETS:
         raise ValueError(f"model preset {preset!r} is not known; known are {', '.join(PRESETS)}.")
@@ -94,7 +106,8 @@ def _metadata(preset: str) -> dict[str, str]:
         "format": FORMAT,
         "version": VERSION,
         "preset": preset,
-        "characters": ALPHABET,
+        "language": language,
+        "characters": alphabet_of(language).characters,
         "features": json.dumps(asdict(features.PRESETS[preset]), sort_keys=True),
     }
 
@@ -118,8 +131,14 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
             f"{path}: a model of preset {preset!r}, {known} is needed; "
             "change the preset of the recipe, or give another model."
         )
-    for key, expected in _metadata(preset).items():
-        if metadata.get(key) != expected:
+    language = _language(metadata)
+    if language not in ALPHABETS:
+        raise CheckpointMismatch(
+            f"{path}: a model that writes {language!r}, which this code has no alphabet of "
+            f"(it has {', '.join(ALPHABETS)}); use the release that wrote it."
+        )
+    for key, expected in _metadata(preset, language).items():
+        if {"language": language, **metadata}.get(key) != expected:
             raise CheckpointMismatch(
                 f"{path}: its {key} are {metadata.get(key)}, this code's are {expected}; "
                 "use the release that wrote it, or train it anew."
@@ -127,10 +146,10 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
     return preset
 
 
-def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str) -> None:
+def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str, language: str) -> None:
     """Refuse tensors that are not those of the preset, naming the first difference of each kind."""
     with torch.device("meta"):
-        expected = _shapes(build_model(preset).state_dict())
+        expected = _shapes(build_model(preset, language).state_dict())
     differences = [
         f"{len(names)} {what}, the first {sorted(names)[0]!r}"
         for what, names in (
@@ -156,7 +175,7 @@ def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place, on the disk too, if all goes well."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

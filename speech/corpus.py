@@ -8,15 +8,18 @@ places that hold the same speakers, utterances and texts agree on it, whatever t
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal, get_args
 
+from speech.audio import Recording
 from speech.errors import CorpusError
-from speech.text import encode
+from speech.text import ENGLISH, Alphabet, alphabet_of
 
 MAX_SECONDS = 30.0
+Unspelled = Literal["skip", "map"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +43,6 @@ class Utterance:
         for name in ("id", "speaker", "split", "text"):
             if not getattr(self, name):
                 raise CorpusError(f"{self.source}: an utterance's {name} must not be empty.")
-        try:
-            encode(self.text)
-        except ValueError as error:
-            raise CorpusError(f"{self.source}: {error}") from None
         if not (math.isfinite(self.offset_seconds) and self.offset_seconds >= 0):
             raise CorpusError(f"{self.source}: offset {self.offset_seconds} must be >= 0 seconds.")
         length = self.duration_seconds
@@ -62,16 +61,56 @@ class Skipped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a loader takes from its source; anything else is skipped, with the reason.
+
+    `unspelled` says what becomes of a transcript with digits or letters outside the alphabet of
+    `language`: "skip" leaves the utterance out, "map" keeps what normalisation makes of it, and counts it.
+    """
+
+    max_seconds: float = MAX_SECONDS
+    language: str = ENGLISH.language
+    unspelled: Unspelled = "skip"
+
+    def __post_init__(self) -> None:
+        if not self.max_seconds > 0:
+            raise CorpusError(f"max_seconds={self.max_seconds} must be > 0.")
+        if self.unspelled not in get_args(Unspelled):
+            raise CorpusError(f"unspelled={self.unspelled!r} must be 'skip' or 'map'.")
+        try:
+            alphabet_of(self.language)
+        except ValueError as error:
+            raise CorpusError(str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Utterances by split and speaker; a speaker here has at least one utterance in its split."""
+    """Utterances by split and speaker; a speaker here has at least one utterance in its split.
+
+    `mapped` lists the utterances whose transcript lost characters and that were kept all the same.
+    """
 
     name: str
     table: Mapping[str, Mapping[str, tuple[Utterance, ...]]]
+    language: str = ENGLISH.language
     skipped: tuple[Skipped, ...] = ()
+    mapped: tuple[Skipped, ...] = ()
 
     @classmethod
-    def of(cls, name: str, utterances: Iterable[Utterance], skipped: Iterable[Skipped] = ()) -> "Corpus":
-        """Group utterances. Raises `CorpusError` for a repeated id or when there is nothing."""
+    def of(
+        cls,
+        name: str,
+        utterances: Iterable[Utterance],
+        skipped: Iterable[Skipped] = (),
+        *,
+        language: str = ENGLISH.language,
+        mapped: Iterable[Skipped] = (),
+    ) -> "Corpus":
+        """Group utterances.
+
+        Raises `CorpusError` for a repeated id, a text that is not normalised, or when there is nothing.
+        """
+        alphabet = alphabet_of(language)
         table: dict[str, dict[str, list[Utterance]]] = {}
         sources: dict[str, str] = {}
         for utterance in utterances:
@@ -79,21 +118,35 @@ class Corpus:
                 first = sources[utterance.id]
                 raise CorpusError(f"{utterance.source}: the id {utterance.id!r} was used before, at {first}.")
             sources[utterance.id] = utterance.source
+            _require_normalised(utterance, alphabet)
             speakers = table.setdefault(utterance.split, {})
             speakers.setdefault(utterance.speaker, []).append(utterance)
         left_out = tuple(skipped)
         if not table:
             raise CorpusError(f"{name}: no usable utterance{_first_reason(left_out)}.")
-        return cls(name=name, table=_frozen(table), skipped=left_out)
+        return cls(name=name, table=_frozen(table), language=language, skipped=left_out, mapped=tuple(mapped))
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The characters that its texts are written in."""
+        return alphabet_of(self.language)
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The names of the splits, sorted."""
         return tuple(self.table)
 
-    def speakers(self, split: str) -> tuple[str, ...]:
+    def speakers(self, split: str) -> Sequence[str]:
         """The split's speakers, sorted: their order is the same everywhere."""
         return tuple(self._speakers(split))
+
+    def has_speaker(self, split: str, speaker: str) -> bool:
+        """Whether the split has this speaker."""
+        return speaker in self._speakers(split)
+
+    def recording(self, audio: Path) -> Recording:
+        """The sound that an utterance is a segment of. Raises `AudioError` where it cannot be had."""
+        return Recording.read(audio)
 
     def utterances(self, split: str, speaker: str) -> tuple[Utterance, ...]:
         """One speaker's utterances in the order of the source."""
@@ -103,6 +156,12 @@ class Corpus:
                 f"{self.name}: split {split!r} has no speaker {speaker!r} (it has {len(speakers)} others)."
             )
         return speakers[speaker]
+
+    def all_utterances(self) -> Iterator[Utterance]:
+        """Every utterance, by split and speaker."""
+        for speakers in self.table.values():
+            for utterances in speakers.values():
+                yield from utterances
 
     @cached_property
     def digest(self) -> str:
@@ -121,12 +180,12 @@ class Corpus:
         return self.table[split]
 
 
-Loader = Callable[[str, float], Corpus]
+Loader = Callable[[str, Rules], Corpus]
 _LOADERS: dict[str, Loader] = {}
 
 
 def corpus_kind(kind: str) -> Callable[[Loader], Loader]:
-    """Register a loader `(path, max_seconds) -> Corpus` under the kind that recipes name."""
+    """Register a loader `(path, rules) -> Corpus` under the kind that recipes name."""
 
     def register(loader: Loader) -> Loader:
         if kind in _LOADERS:
@@ -144,8 +203,15 @@ def corpus_kinds() -> tuple[str, ...]:
     return tuple(sorted(_LOADERS))
 
 
-def load_corpus(kind: str, path: str | Path, *, max_seconds: float = MAX_SECONDS) -> Corpus:
-    """Load a corpus. No audio is decoded; utterances longer than `max_seconds` are left out.
+def load_corpus(
+    kind: str,
+    path: str | Path,
+    *,
+    max_seconds: float = MAX_SECONDS,
+    language: str = ENGLISH.language,
+    unspelled: Unspelled = "skip",
+) -> Corpus:
+    """Load a corpus, taking what `Rules` of these arguments say. No audio is decoded.
 
     Raises `CorpusError` for an unknown kind, a broken manifest (naming file and line) or a corpus
     with nothing usable in it.
@@ -153,9 +219,8 @@ def load_corpus(kind: str, path: str | Path, *, max_seconds: float = MAX_SECONDS
     kinds = corpus_kinds()
     if kind not in kinds:
         raise CorpusError(f"unknown corpus kind {kind!r}; known are {', '.join(kinds)}.")
-    if not max_seconds > 0:
-        raise CorpusError(f"max_seconds={max_seconds} must be > 0.")
-    return _LOADERS[kind](str(path), max_seconds)
+    rules = Rules(max_seconds=max_seconds, language=language, unspelled=unspelled)
+    return _LOADERS[kind](str(path), rules)
 
 
 def _frozen(
@@ -166,6 +231,13 @@ def _frozen(
         split: {speaker: tuple(table[split][speaker]) for speaker in sorted(table[split])}
         for split in sorted(table)
     }
+
+
+def _require_normalised(utterance: Utterance, alphabet: Alphabet) -> None:
+    try:
+        alphabet.encode(utterance.text)
+    except ValueError as error:
+        raise CorpusError(f"{utterance.source}: {error}") from None
 
 
 def _first_reason(skipped: tuple[Skipped, ...]) -> str:

@@ -15,3 +15,11 @@ class CorpusError(SpeechError):
 
 class CheckpointMismatch(SpeechError):
     """A checkpoint does not belong to the model that it was asked to fill."""
+
+
+class ExportError(SpeechError):
+    """A model cannot be exported, or its export is not the model."""
+
+
+class LanguageModelError(SpeechError):
+    """A language model cannot be made, read or used with this model's alphabet."""

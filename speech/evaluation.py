@@ -5,21 +5,25 @@ from dataclasses import dataclass
 
 import torch
 
+from speech.assessment import Assessment
 from speech.batching import bucketed_batches, collate
+from speech.corpus import Corpus
 from speech.decoding import greedy
 from speech.examples import Example
 from speech.loss import alignable, ctc_losses
 from speech.metrics import character_error_rate, word_error_rate
 from speech.model import CTCTransformer
+from speech.text import alphabet_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`loss` in nats per utterance; `wer` and `cer` as fractions; texts in the examples' order."""
+    """`loss` in nats per utterance; `wer` and `cer` as fractions; ids and texts in the examples' order."""
 
     loss: float
     wer: float
     cer: float
+    ids: tuple[str, ...]
     hypotheses: tuple[str, ...]
     references: tuple[str, ...]
 
@@ -44,8 +48,24 @@ def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int
         loss=loss,
         wer=word_error_rate(references, hypotheses),
         cer=character_error_rate(references, hypotheses),
+        ids=tuple(example.id for example in examples),
         hypotheses=tuple(hypotheses),
         references=references,
+    )
+
+
+def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
+    """The errors of an evaluation on a split, by kind and by speaker.
+
+    Raises `KeyError` for an utterance that the split does not have.
+    """
+    spoken = (u for speaker in corpus.speakers(split) for u in corpus.utterances(split, speaker))
+    speaker_of = {utterance.id: utterance.speaker for utterance in spoken}
+    return Assessment.of(
+        ids=evaluation.ids,
+        speakers=[speaker_of[id] for id in evaluation.ids],
+        references=evaluation.references,
+        hypotheses=evaluation.hypotheses,
     )
 
 
@@ -53,11 +73,12 @@ def _listen(model: CTCTransformer, examples: Sequence[Example], batch_size: int)
     """Mean loss and hypotheses, long utterances first and batched with their like."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
+    alphabet = alphabet_of(model.config.language)
     for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
         batch = collate([examples[index] for index in indices])
         log_probs, frames = model(batch.features, batch.lengths)
         total += float(ctc_losses(log_probs, frames, batch).sum())
         counted += alignable(frames, batch)
-        for index, text in zip(indices, greedy(log_probs, frames), strict=True):
+        for index, text in zip(indices, greedy(log_probs, frames, alphabet), strict=True):
             hypotheses[index] = text
     return total / max(counted, 1), hypotheses

@@ -1,11 +1,13 @@
-"""Examples: utterances as a model takes them, features and tokens, kept in memory once computed.
+"""Examples: utterances as a model takes them, features and tokens, kept once computed.
+
+In memory, and with a `FeatureCache` on disk too, for the other processes of the machine and the next run.
 
 One utterance whose audio cannot be used is left out and counted (`ExampleStore.skipped`); it never
 costs a speaker the others, nor a run its life.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,8 +17,9 @@ from torch import Tensor
 from speech.audio import Recording
 from speech.corpus import Corpus, Skipped, Utterance
 from speech.errors import AudioError
+from speech.feature_cache import FeatureCache, Heard
 from speech.features import FeatureConfig, LogMel
-from speech.text import encode
+from speech.text import ENGLISH, Alphabet
 
 CACHE_BYTES = 2 * 1024**3
 
@@ -36,9 +39,9 @@ class Example:
     shortest: int
 
     @classmethod
-    def of(cls, id: str, text: str, features: Tensor) -> "Example":
+    def of(cls, id: str, text: str, features: Tensor, alphabet: Alphabet = ENGLISH) -> "Example":
         """Make one from a normalised text. Raises `ValueError` for a foreign character."""
-        tokens = encode(text)
+        tokens = alphabet.encode(text)
         repeats = sum(a == b for a, b in pairwise(tokens))
         return cls(
             id=id,
@@ -57,15 +60,21 @@ class Example:
 class ExampleStore:
     """Examples of a corpus by speaker, computed on first use.
 
-    Speakers asked for least recently are forgotten once `cache_bytes` are passed. The tensors are
-    shared between calls: read them, do not write them.
+    Speakers asked for least recently are forgotten once `cache_bytes` of memory are passed; `disk` keeps
+    their features. The tensors are shared between calls: read them, do not write them.
     """
 
     def __init__(
-        self, corpus: Corpus, feature_config: FeatureConfig, *, cache_bytes: int = CACHE_BYTES
+        self,
+        corpus: Corpus,
+        feature_config: FeatureConfig,
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        disk: FeatureCache | None = None,
     ) -> None:
         self.corpus = corpus
         self._log_mel = LogMel(feature_config)
+        self._disk = disk
         self._cache: OrderedDict[tuple[str, str], list[Example]] = OrderedDict()
         self._cache_bytes = cache_bytes
         self._held_bytes = 0
@@ -75,6 +84,11 @@ class ExampleStore:
     def skipped(self) -> tuple[Skipped, ...]:
         """Utterances met so far whose audio could not be used, and why."""
         return tuple(self._skipped.values())
+
+    @property
+    def hop_seconds(self) -> float:
+        """The time between two frames of an example's features."""
+        return self._log_mel.config.hop_seconds
 
     def examples(self, split: str, speaker: str) -> list[Example]:
         """One speaker's usable examples, in the corpus' order; empty if none can be used.
@@ -94,29 +108,44 @@ class ExampleStore:
             example for speaker in self.corpus.speakers(split) for example in self.examples(split, speaker)
         ]
 
-    def _compute(self, utterances: Iterable[Utterance]) -> Iterator[Example]:
+    def _compute(self, utterances: Sequence[Utterance]) -> Iterator[Example]:
+        for utterance, features in zip(utterances, self._heard(utterances), strict=True):
+            if isinstance(features, str):
+                self._skipped[utterance.source] = Skipped(
+                    source=utterance.source,
+                    reason=features,
+                    split=utterance.split,
+                    speaker=utterance.speaker,
+                )
+            else:
+                yield Example.of(utterance.id, utterance.text, features, self.corpus.alphabet)
+
+    def _heard(self, utterances: Sequence[Utterance]) -> list[Heard]:
+        if self._disk is None:
+            return list(self._hear(utterances))
+        place = self._disk.place(utterances)
+        heard = self._disk.load(place)
+        if heard is None:
+            heard = list(self._hear(utterances))
+            self._disk.save(place, heard)
+        return heard
+
+    def _hear(self, utterances: Iterable[Utterance]) -> Iterator[Heard]:
+        """The features of each utterance, or why its audio cannot be used."""
         recording: Recording | None = None
         for utterance in utterances:
             try:
                 # Neighbours often lie in one file: it is decoded once.
                 if recording is None or recording.path != utterance.audio:
-                    recording = Recording.read(utterance.audio)
-                yield self._example(utterance, recording)
-            except AudioError as error:
-                self._skipped[utterance.source] = Skipped(
-                    source=utterance.source,
-                    reason=str(error),
-                    split=utterance.split,
-                    speaker=utterance.speaker,
+                    recording = self.corpus.recording(utterance.audio)
+                waveform = recording.segment(
+                    utterance.offset_seconds,
+                    utterance.duration_seconds,
+                    sample_rate_hz=self._log_mel.config.sample_rate_hz,
                 )
-
-    def _example(self, utterance: Utterance, recording: Recording) -> Example:
-        waveform = recording.segment(
-            utterance.offset_seconds,
-            utterance.duration_seconds,
-            sample_rate_hz=self._log_mel.config.sample_rate_hz,
-        )
-        return Example.of(utterance.id, utterance.text, self._log_mel(waveform))
+                yield self._log_mel(waveform)
+            except AudioError as error:
+                yield str(error)
 
     def _keep(self, key: tuple[str, str], examples: list[Example]) -> None:
         self._cache[key] = examples

@@ -15,7 +15,7 @@ from speech.torchaudio_loader import torchaudio
 
 _WINDOWS = {"hann": torch.hann_window, "hamming": torch.hamming_window}
 # Keeps the division finite for an utterance of one constant value, such as digital silence.
-_SMALLEST_DEVIATION = 1e-5
+SMALLEST_DEVIATION = 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,26 +70,34 @@ class FeatureConfig:
 
 
 _SMALL = FeatureConfig(num_mels=40)
+# arXiv 2310.00098, App. F: 16-bit scale, pre-emphasis 0.97, Hamming, magnitude, floor 1.
+_PAPER = FeatureConfig(
+    num_mels=80,
+    window="hamming",
+    gain=32_768.0,
+    pre_emphasis=0.97,
+    power=1,
+    floor=1.0,
+    normalise="utterance",
+)
 PRESETS = {
     "tiny": _SMALL,
     "small": _SMALL,
-    # arXiv 2310.00098, App. F: 16-bit scale, pre-emphasis 0.97, Hamming, magnitude, floor 1.
-    "paper": FeatureConfig(
-        num_mels=80,
-        window="hamming",
-        gain=32_768.0,
-        pre_emphasis=0.97,
-        power=1,
-        floor=1.0,
-        normalise="utterance",
-    ),
+    "conformer": _PAPER,
+    "paper": _PAPER,
+    "paper-post-norm": _PAPER,
+    "paper-narrow": _PAPER,
+    "paper-shallow": _PAPER,
+    "paper-wide": _PAPER,
+    "paper-deep": _PAPER,
 }
 
 
 class LogMel:
     """`LogMel(config)(waveform)`: (samples,) float32 at the config's rate to (frames, mels) float32.
 
-    One frame per hop: samples // hop_samples + 1 frames, the first centred on the first sample.
+    One frame per hop: samples // hop_samples + 1 frames, the first centred on the first sample. The
+    features are computed where the waveform is, on a CPU or a GPU.
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -107,6 +115,18 @@ class LogMel:
             pad_mode="constant",
         )
 
+    @property
+    def window(self) -> Tensor:
+        """The window (window_samples,)."""
+        window: Tensor = self._mel.spectrogram.window
+        return window
+
+    @property
+    def mel_filters(self) -> Tensor:
+        """The weights (bins, mels) of the spectrum's bins in each mel channel."""
+        filters: Tensor = self._mel.mel_scale.fb
+        return filters
+
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
         """Features of one utterance. Raises `ValueError` for anything but a (samples,) waveform."""
@@ -115,7 +135,7 @@ class LogMel:
                 f"the waveform has shape {tuple(waveform.shape)}; one channel of at least one "
                 "sample, (samples,), is needed."
             )
-        energies = self._mel(self._emphasised(waveform * self.config.gain))
+        energies = self._mel.to(waveform.device)(self._emphasised(waveform * self.config.gain))
         return self._normalised(energies.clamp_(min=self.config.floor).log_().T).contiguous()
 
     def _emphasised(self, waveform: Tensor) -> Tensor:
@@ -126,4 +146,4 @@ class LogMel:
     def _normalised(self, features: Tensor) -> Tensor:
         over = (0,) if self.config.normalise == "mel" else (0, 1)
         deviation, mean = torch.std_mean(features, dim=over, correction=0, keepdim=True)
-        return (features - mean) / deviation.clamp_(min=_SMALLEST_DEVIATION)
+        return (features - mean) / deviation.clamp_(min=SMALLEST_DEVIATION)

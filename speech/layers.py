@@ -22,15 +22,11 @@ class MaskedInputNorm(nn.Module):
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """(B, T, mels) in and out; zero beyond the lengths, whatever the shift."""
         valid = valid_frames(lengths, features.shape[1])
-        if valid is None:
-            variance, mean = torch.var_mean(features, (1, 2), correction=0, keepdim=True)
-            return (features - mean) * (variance + 1e-5).rsqrt() * self.scale + self.shift
-        weights = valid.to(features).unsqueeze(-1)
-        entries = lengths.to(features).view(-1, 1, 1) * features.shape[2]
-        mean = (features * weights).sum((1, 2), keepdim=True) / entries
-        centred = (features - mean) * weights
-        variance = centred.square().sum((1, 2), keepdim=True) / entries
-        return (centred * (variance + 1e-5).rsqrt() * self.scale + self.shift) * weights
+        if valid is not None:
+            valid = valid.to(features.device)
+        mean, variance = valid_statistics(features, valid)
+        normed = (features - mean) * (variance + 1e-5).rsqrt() * self.scale + self.shift
+        return normed if valid is None else normed * valid.unsqueeze(-1)
 
 
 class StridedFrontend(nn.Module):
@@ -46,20 +42,20 @@ class StridedFrontend(nn.Module):
         """(B, T, mels) to (B, max(T // stride, 1), width): one matrix product over windows."""
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         batch, time, mels = features.shape
-        frames = max(time // stride, 1)
         left = kernel // 2
-        right = max((frames - 1) * stride + kernel - left - time, 0)
-        # (B, windows, mels, kernel): the order of the weight of a Conv1d.
-        windows = functional.pad(features, (0, 0, left, right)).unfold(1, kernel, stride)
+        # (B, time // stride + 1, mels, kernel): the order of the weight of a Conv1d.
+        windows = functional.pad(features, (0, 0, left, kernel - left)).unfold(1, kernel, stride)
+        frames = windows.shape[1] - 1 if time >= stride else 1
         flat = windows[:, :frames].reshape(batch, frames, mels * kernel)
         return self.activation(functional.linear(flat, self.conv.weight.flatten(1), self.conv.bias))
 
 
 class ConvPositions(nn.Module):
-    """Adds a depthwise convolution over neighbouring frames: position by neighbourhood."""
+    """Adds a depthwise convolution over neighbouring frames, position by neighbourhood; then dropout."""
 
-    def __init__(self, width: int, *, kernel: int) -> None:
+    def __init__(self, width: int, *, kernel: int, dropout: float = 0.0) -> None:
         super().__init__()
+        self.dropout = dropout
         self.conv = nn.Conv1d(width, width, kernel, groups=width)
 
     def forward(self, hidden: Tensor, frames: Tensor, valid: Tensor | None) -> Tensor:
@@ -71,7 +67,7 @@ class ConvPositions(nn.Module):
         weight = self.conv.weight.unsqueeze(2)
         padding = (0, self.conv.kernel_size[0] // 2)
         mixed = functional.conv2d(image, weight, self.conv.bias, padding=padding, groups=self.conv.groups)
-        return hidden + mixed.squeeze(2).transpose(1, 2)
+        return dropped(hidden + mixed.squeeze(2).transpose(1, 2), self.dropout, self.training)
 
 
 class CapePositions(nn.Module):
@@ -105,11 +101,16 @@ class CapePositions(nn.Module):
 
 
 class Block(nn.Module):
-    """A pre-LN transformer block without biases: attention with fused wqkv, then a ReLU MLP."""
+    """A transformer block without biases: attention with fused wqkv, then a ReLU MLP.
 
-    def __init__(self, width: int, *, heads: int, feed_forward: int, dropout: float) -> None:
+    Pre-LN normalises what each half reads, post-LN what each half leaves (`post_norm`).
+    """
+
+    def __init__(
+        self, width: int, *, heads: int, feed_forward: int, dropout: float, post_norm: bool = False
+    ) -> None:
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        self.heads, self.dropout, self.post_norm = heads, dropout, post_norm
         self.attention_norm = nn.LayerNorm(width)
         self.wqkv = nn.Linear(width, 3 * width, bias=False)
         self.wo = nn.Linear(width, width, bias=False)
@@ -117,31 +118,55 @@ class Block(nn.Module):
         self.w1 = nn.Linear(width, feed_forward, bias=False)
         self.w2 = nn.Linear(feed_forward, width, bias=False)
 
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, hidden: Tensor, valid: Tensor | None, mask: Tensor | None) -> Tensor:
         """(B, T', width) in and out; `mask` (B, 1, 1, T') is added to the attention scores."""
-        attended = self.wo(self._attended(self.attention_norm(hidden), mask))
-        hidden = hidden + self._dropped(attended)
-        inner = self._dropped(functional.relu(self.w1(self.mlp_norm(hidden))))
-        return hidden + self._dropped(self.w2(inner))
+        if self.post_norm:
+            hidden = self.attention_norm(hidden + self._attention(hidden, mask))
+            return self.mlp_norm(hidden + self._mlp(hidden))
+        hidden = hidden + self._attention(self.attention_norm(hidden), mask)
+        return hidden + self._mlp(self.mlp_norm(hidden))
 
-    def _attended(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        batch, time, width = hidden.shape
-        qkv = self.wqkv(hidden).view(batch, time, 3, self.heads, width // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        heads = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0
-        )
-        return heads.transpose(1, 2).reshape(batch, time, width)
+    def _attention(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        dropout = self.dropout if self.training else 0.0
+        return self._dropped(self.wo(attended(self.wqkv(hidden), self.heads, mask, dropout)))
+
+    def _mlp(self, hidden: Tensor) -> Tensor:
+        inner = self._dropped(functional.relu(self.w1(hidden)))
+        return self._dropped(self.w2(inner))
 
     def _dropped(self, hidden: Tensor) -> Tensor:
         return dropped(hidden, self.dropout, self.training)
 
 
+def attended(qkv: Tensor, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
+    """Multi-head attention: (B, T', width) from queries, keys and values (B, T', 3 width).
+
+    `mask` (B, 1, 1, T') is added to the scores; `dropout` is that of the attention weights.
+    """
+    batch, time, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
+    query, key, value = qkv.view(batch, time, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
+    mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    return mixed.transpose(1, 2).reshape(batch, time, width)
+
+
 def valid_frames(lengths: Tensor, time: int) -> Tensor | None:
     """(B, time) bool, true where a frame belongs to its utterance; None where all do."""
-    if int(lengths.min()) >= time:
+    # A compiled or exported graph has one path for all lengths.
+    if not torch.compiler.is_compiling() and int(lengths.min()) >= time:
         return None
     return torch.arange(time, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def valid_statistics(hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Mean and variance (B, 1, 1) of each utterance of `hidden` (B, T, channels) over its valid frames."""
+    if valid is None:
+        variance, mean = torch.var_mean(hidden, (1, 2), correction=0, keepdim=True)
+        return mean, variance
+    weights = valid.to(hidden.dtype).unsqueeze(-1)
+    entries = weights.sum((1, 2), keepdim=True) * hidden.shape[2]
+    mean = (hidden * weights).sum((1, 2), keepdim=True) / entries
+    variance = ((hidden - mean) * weights).square().sum((1, 2), keepdim=True) / entries
+    return mean, variance
 
 
 def attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor:

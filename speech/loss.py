@@ -9,7 +9,6 @@ from torch.nn import functional
 
 from speech.batching import Batch
 from speech.model import CTCTransformer
-from speech.text import BLANK
 
 
 def ctc_loss(model: CTCTransformer, batch: Batch) -> Tensor:
@@ -26,7 +25,7 @@ def ctc_losses(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
         batch.tokens,
         frames,
         batch.token_lengths,
-        blank=BLANK,
+        blank=log_probs.shape[-1] - 1,
         reduction="none",
         zero_infinity=True,
     )

@@ -1,15 +1,85 @@
 """Word and character error rates of a corpus, by jiwer: all edits over all words of the references.
 
-Rates are fractions (0.25 is 25 %) and pass 1 where more is inserted than was said.
+Rates are fractions (0.25 is 25 %) and pass 1 where more is inserted than was said. An empty reference
+has no words to get wrong: what is heard in it counts as inserted.
 """
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import jiwer
 
+_KINDS = ("hits", "substitutions", "insertions", "deletions")
+_CHUNKS = ("equal", "substitute", "insert", "delete")  # what jiwer calls them
+
+Alignment = Sequence[jiwer.AlignmentChunk]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditCounts:
+    """How many words (or characters) were right, replaced, inserted and left out."""
+
+    hits: int = 0
+    substitutions: int = 0
+    insertions: int = 0
+    deletions: int = 0
+
+    @classmethod
+    def of(cls, alignment: Alignment) -> EditCounts:
+        """The counts of one utterance's alignment."""
+        counts = dict.fromkeys(_KINDS, 0)
+        for chunk in alignment:
+            words = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+            counts[_KINDS[_CHUNKS.index(chunk.type)]] += words
+        return cls(**counts)
+
+    @classmethod
+    def total(cls, counts: Iterable[EditCounts]) -> EditCounts:
+        """All counts together."""
+        listed = list(counts)
+        return cls(**{kind: sum(getattr(one, kind) for one in listed) for kind in _KINDS})
+
+    @property
+    def errors(self) -> int:
+        """Edits of all three kinds."""
+        return self.substitutions + self.insertions + self.deletions
+
+    @property
+    def said(self) -> int:
+        """Words (or characters) of the references."""
+        return self.hits + self.substitutions + self.deletions
+
+    @property
+    def rate(self) -> float:
+        """Errors over what was said; NaN where nothing was."""
+        return self.errors / self.said if self.said else math.nan
+
+
+def word_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[EditCounts]:
+    """Word edits of each utterance. Raises `ValueError` for lists of unequal length."""
+    _check_pairs(references, hypotheses)
+    return [EditCounts.of(alignment) for alignment in word_alignments(references, hypotheses)]
+
+
+def character_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[EditCounts]:
+    """Character edits of each utterance, spaces counted. Raises as `word_edits` does."""
+    _check_pairs(references, hypotheses)
+    if not references:
+        return []
+    found = jiwer.process_characters(list(references), list(hypotheses))
+    return [EditCounts.of(alignment) for alignment in found.alignments]
+
+
+def word_alignments(references: Sequence[str], hypotheses: Sequence[str]) -> list[Alignment]:
+    """A shortest alignment of each pair's words."""
+    return list(jiwer.process_words(list(references), list(hypotheses)).alignments) if references else []
+
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Corpus WER. Raises `ValueError` for no or empty references or lists of unequal length."""
+    """Corpus WER. Raises `ValueError` for lists of unequal length or references without a word."""
     _check(references, hypotheses)
     return float(jiwer.wer(list(references), list(hypotheses)))
 
@@ -21,12 +91,15 @@ def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -
 
 
 def _check(references: Sequence[str], hypotheses: Sequence[str]) -> None:
+    _check_pairs(references, hypotheses)
+    if not any(reference.strip() for reference in references):
+        raise ValueError(
+            f"none of the {len(references)} references has a word; an error rate needs at least one."
+        )
+
+
+def _check_pairs(references: Sequence[str], hypotheses: Sequence[str]) -> None:
     if len(references) != len(hypotheses):
         raise ValueError(
             f"{len(references)} references and {len(hypotheses)} hypotheses: one of each is needed."
         )
-    if not references:
-        raise ValueError("no reference to compare with; an error rate needs at least one.")
-    empty = [number for number, reference in enumerate(references) if not reference.strip()]
-    if empty:
-        raise ValueError(f"reference number {empty[0]} is empty; leave such utterances out.")

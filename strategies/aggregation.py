@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, check_sum
+from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, add_checked_, unpack
 from strategies.protocol import Answer, Task
 
 
@@ -47,14 +47,14 @@ class CohortSum:
         ------
         ReplyRejected
             For a node that was not asked (or answered already), another round, another cohort's
-            nonce, another layout, a wrong count, a wrong shape or type, or a slice beyond its bound.
+            nonce, another layout, a wrong count, bytes that are no packed sum, or a slice beyond its bound.
         """
         task = self._open.get(node)
         if task is None:
             raise ReplyRejected("the node was not asked in this round, or has answered already")
         self._check_labels(task, answer)
-        check_sum(answer.integers, answer.count, self._bounds, self._grid)
-        self.integers += answer.integers
+        integers = unpack(answer.packed, answer.count, self._bounds, self._grid)
+        add_checked_(self.integers, integers, answer.count, self._bounds, self._grid)
         self.speakers += answer.count
         self.nodes += 1
         del self._open[node]

@@ -1,25 +1,26 @@
 """What travels between server and node: the one place that knows the names of the fields.
 
 A task carries the round's model once per contacted node and which of the node's speakers were drawn;
-an answer carries one sum of clipped, grid-rounded updates. Nothing about a single speaker leaves.
+an answer carries one sum of clipped, grid-rounded updates, packed into a number of bytes that is the same
+whatever was said. Nothing about a single speaker leaves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
-from privacy import ClipBounds, Grid, ReplyRejected
+from privacy import ClipBounds, Grid, ReplyRejected, pack
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import read_record
 
-VERSION = 1
+VERSION = 2
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -29,12 +30,16 @@ def pack_vector(vector: Tensor) -> ArrayRecord:
 
 def unpack_vector(record: ArrayRecord) -> Tensor:
     """The inverse of `pack_vector`."""
-    return torch.from_numpy(_writable(record["vector"].numpy()))
+    return torch.from_numpy(record["vector"].numpy())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a node is asked to do in a round."""
+    """What a node is asked to do in a round.
+
+    `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
+    nobody asked).
+    """
 
     round_number: int
     nonce: str
@@ -42,6 +47,7 @@ class Task:
     speakers: tuple[int, ...]
     bounds: ClipBounds
     grid: Grid
+    dataset: str = ""
     raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
@@ -52,6 +58,7 @@ class Task:
                 "round": self.round_number,
                 "nonce": self.nonce,
                 "layout": self.layout,
+                "dataset": self.dataset,
                 "speakers": list(self.speakers),
                 "bound-offsets": list(self.bounds.offsets),
                 "bounds": list(self.bounds.bounds),
@@ -77,14 +84,12 @@ class Task:
         """
         config = read_record(message.content, "task", ConfigRecord)
         if config["version"] != VERSION:
-            raise ValueError(
-                f"the server speaks protocol {config['version']}, this node {VERSION}: "
-                "install the same release of murmuration on both"
-            )
+            raise ValueError(other_version("the server", config["version"], "this node"))
         task = cls(
             round_number=int(config["round"]),
             nonce=str(config["nonce"]),
             layout=str(config["layout"]),
+            dataset=str(config["dataset"]),
             speakers=tuple(config["speakers"]),
             bounds=ClipBounds(
                 offsets=tuple(config["bound-offsets"]),
@@ -101,14 +106,34 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A node's part of a round: the sum over its drawn speakers, in grid steps."""
+    """A node's part of a round: the `pack`ed sum over its drawn speakers, in grid steps.
+
+    `dataset` is the digest of the speech that the node holds now, or what it was asked if nobody looked.
+    """
 
     round_number: int
     nonce: str
     layout: str
     count: int
-    integers: Tensor
+    packed: npt.NDArray[np.uint8]
+    dataset: str = ""
     raw: RawMetrics | None = None
+
+    @classmethod
+    def of(
+        cls, task: Task, total: Tensor, raw: RawMetrics | None = None, dataset: str | None = None
+    ) -> Answer:
+        """The answer to `task` with the sum `total` (task.bounds.size,) over its speakers."""
+        count = len(task.speakers)
+        return cls(
+            round_number=task.round_number,
+            nonce=task.nonce,
+            layout=task.layout,
+            count=count,
+            packed=pack(total, count, task.bounds, task.grid),
+            dataset=task.dataset if dataset is None else dataset,
+            raw=raw,
+        )
 
     def to_record(self) -> RecordDict:
         """The content of the reply."""
@@ -118,10 +143,11 @@ class Answer:
                 "round": self.round_number,
                 "nonce": self.nonce,
                 "layout": self.layout,
+                "dataset": self.dataset,
                 "count": self.count,
             }
         )
-        sums = ArrayRecord({"integers": Array(self.integers.numpy())})
+        sums = ArrayRecord({"packed": Array(self.packed)})
         asked_for = {RAW: self.raw.to_record()} if self.raw else {}
         return RecordDict({"sum": sums, "answer": config, **asked_for})
 
@@ -140,13 +166,15 @@ class Answer:
             config = read_record(message.content, "answer", ConfigRecord)
             if "problem" in config:
                 raise ReplyRejected(f"the node reports: {config['problem']}")
-            sums = read_record(message.content, "sum", ArrayRecord)["integers"].numpy()
+            if config["version"] != VERSION:
+                raise ReplyRejected(other_version("the node", config["version"], "this server"))
             return cls(
                 round_number=int(config["round"]),
                 nonce=str(config["nonce"]),
                 layout=str(config["layout"]),
+                dataset=str(config["dataset"]),
                 count=int(config["count"]),
-                integers=torch.from_numpy(_writable(sums)),
+                packed=read_record(message.content, "sum", ArrayRecord)["packed"].numpy(),
                 raw=RawMetrics.from_content(message.content),
             )
         except ReplyRejected:
@@ -155,11 +183,11 @@ class Answer:
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
 
 
+def other_version(they: str, theirs: object, we: str) -> str:
+    """What is wrong where two releases meet, and what to do."""
+    return f"{they} speaks protocol {theirs}, {we} {VERSION}: install the same release of murmuration on both"
+
+
 def problem(reason: str) -> RecordDict:
     """The content of a reply that says why there is no sum."""
     return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})
-
-
-def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """torch wants a writable array; Flower's are read-only views of the message's bytes."""
-    return values if values.flags.writeable else values.copy()

@@ -15,23 +15,32 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class Roster:
-    """The nodes of a run and their numbers of speakers, fixed for the run."""
+    """The nodes of a run, their numbers of speakers and the digests of their speech, fixed for the run."""
 
     nodes: tuple[int, ...]
     counts: tuple[int, ...]
+    datasets: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.nodes) != len(self.counts) or len(set(self.nodes)) != len(self.nodes):
-            raise ValueError(f"nodes {self.nodes} and counts {self.counts} do not pair up")
+        if len({len(set(self.nodes)), len(self.nodes), len(self.counts), len(self.datasets)}) != 1:
+            raise ValueError(f"nodes {self.nodes}, counts {self.counts}, {self.datasets} do not pair up")
         for node, count in zip(self.nodes, self.counts, strict=True):
             if count < 1:
                 raise ValueError(f"node {node} holds {count} speakers: leave it out of the roster")
 
     @classmethod
-    def of(cls, counts: Mapping[int, int]) -> Roster:
-        """From node id -> number of speakers."""
+    def of(cls, counts: Mapping[int, int], datasets: Mapping[int, str] | None = None) -> Roster:
+        """From node id -> number of speakers, and -> the digest of its data set where that is known."""
         nodes = tuple(sorted(counts))
-        return cls(nodes=nodes, counts=tuple(counts[node] for node in nodes))
+        return cls(
+            nodes=nodes,
+            counts=tuple(counts[node] for node in nodes),
+            datasets=tuple((datasets or {}).get(node, "") for node in nodes),
+        )
+
+    def dataset(self, node: int) -> str:
+        """The digest of what `node` held at the roll call; empty if that is not known."""
+        return self.datasets[self.nodes.index(node)]
 
     @property
     def population(self) -> int:

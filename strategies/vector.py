@@ -13,18 +13,18 @@ from privacy import LayerLayout
 
 
 def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
-    """Move `module`'s parameters into one float32 vector of `layout.size` entries.
+    """Move `module`'s parameters into one float32 vector of `layout.size` entries, where they are.
 
     Raises
     ------
     ValueError
-        If the module has buffers (they would leave a client un-noised), parameters that are not
-        float32, or parameters that share storage.
+        If the module has buffers (they would leave a client un-noised) or a BatchNorm, parameters
+        that are not float32, on several devices, or that share storage.
     """
     _refuse_what_would_escape(module)
     parameters = dict(module.named_parameters())
     layout = LayerLayout.of((name, tuple(value.shape)) for name, value in parameters.items())
-    vector = torch.empty(layout.size, dtype=torch.float32)
+    vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
     for name, view in layout.views(vector).items():
         view.copy_(parameters[name].detach())
         parameters[name].data = view
@@ -33,14 +33,29 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
 
 def bind_gradients(module: nn.Module, layout: LayerLayout) -> Tensor:
     """A zeroed vector whose views are the gradients of `module`; backward passes add into it."""
-    gradients = torch.zeros(layout.size, dtype=torch.float32)
+    gradients = torch.zeros(layout.size, dtype=torch.float32, device=_device(module))
     parameters = dict(module.named_parameters())
     for name, view in layout.views(gradients).items():
         parameters[name].grad = view
     return gradients
 
 
+def _device(module: nn.Module) -> torch.device:
+    """Where the parameters are; the CPU if there are none."""
+    devices = {value.device for value in module.parameters()} or {torch.device("cpu")}
+    if len(devices) > 1:
+        raise ValueError(f"parameters lie on {sorted(map(str, devices))}: move the model to one device")
+    return devices.pop()
+
+
 def _refuse_what_would_escape(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"{name or 'the model'} is a {type(layer).__name__}: what it says of an utterance depends on "
+                "the others of its batch, and its running statistics are trained outside the clipped "
+                "update; use LayerNorm or GroupNorm"
+            )
     buffers = [name for name, _ in module.named_buffers()]
     if buffers:
         raise ValueError(

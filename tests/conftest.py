@@ -12,14 +12,19 @@ os.environ.update(
     OMP_WAIT_POLICY="passive",
 )
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# How long an example takes is no property of the code; the first one may compile a loop.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes into the checkout's `runs/` or the person's `~/.flwr`."""
+    """No test writes into the checkout's `runs/`, or the person's `~/.flwr` or `~/.cache`."""
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FLWR_HOME", str(tmp_path / "flwr"))

@@ -34,6 +34,7 @@ def environment(home: Path) -> dict[str, str]:
         **os.environ,
         "MURMUR_HOME": str(home),
         "FLWR_HOME": str(home / "flwr"),
+        "XDG_CACHE_HOME": str(home / "cache"),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
     }
 
@@ -75,3 +76,22 @@ def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(0.3)
+
+
+def kill_all_of(home: Path) -> None:
+    """SIGKILL every process that was started in the `environment` of this home, Ray's daemons as well."""
+    mark = f"MURMUR_HOME={home}\0".encode()
+    while found := [
+        number for number, environ in map(_environ, Path("/proc").glob("[0-9]*")) if mark in environ
+    ]:
+        for number in found:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def _environ(process: Path) -> tuple[int, bytes]:
+    try:
+        return int(process.name), (process / "environ").read_bytes()
+    except OSError:  # it has ended, or is another user's
+        return int(process.name), b""

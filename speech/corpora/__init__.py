@@ -3,6 +3,14 @@
 A new kind is one module here with a function decorated by `speech.corpus.corpus_kind`.
 """
 
-from speech.corpora import embedded, librispeech, manifest
+from speech.corpora import (
+    commonvoice,
+    embedded,
+    huggingface,
+    librispeech,
+    manifest,
+    speechocean762,
+    synthetic,
+)
 
-__all__ = ["embedded", "librispeech", "manifest"]
+__all__ = ["commonvoice", "embedded", "huggingface", "librispeech", "manifest", "speechocean762", "synthetic"]

@@ -7,20 +7,26 @@ only sentences that no other split has. Made by `speech.synthesis`.
 
 import murmuration_data
 from speech.corpora.manifest import load_manifest
-from speech.corpus import Corpus, corpus_kind
+from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import CorpusError
+from speech.text import ENGLISH
 
 
 @corpus_kind("embedded")
-def load(path: str, max_seconds: float) -> Corpus:
+def load(path: str, rules: Rules) -> Corpus:
     """Load the shipped corpus. Raises `CorpusError` if given a path, or if it is not installed."""
     if path not in ("", "."):
         raise CorpusError(
             f"the embedded corpus takes no path, but was given {path!r}; "
             "leave it empty, or use kind 'manifest'."
         )
+    if rules.language != ENGLISH.language:
+        raise CorpusError(
+            f"the embedded corpus is in English, but language {rules.language!r} was asked for; "
+            "use a corpus of that language, or 'en'."
+        )
     try:
         folder = murmuration_data.path("corpus")
     except FileNotFoundError as error:
         raise CorpusError(str(error)) from error
-    return load_manifest(folder, max_seconds, name="embedded")
+    return load_manifest(folder, rules, name="embedded")

@@ -2,31 +2,74 @@
 `*.trans.txt` per chapter (Panayotov et al. 2015, openslr.org/12).
 
 The path is the LibriSpeech folder, or one subset in it. Splits are the first word of a subset's
-name: train-clean-100 and train-other-500 are both "train", dev-* is "dev", test-* is "test".
+name: train-clean-100 and train-other-500 are both "train", dev-* is "dev", test-* is "test". Or
+`load_parts` is told which subsets, or unions of them, make which split.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
-from speech.corpus import Corpus, corpus_kind
+from speech.corpora.tables import lines
+from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import AudioError, CorpusError
 
 SPLITS = ("train", "dev", "test")
+SUBSETS = (
+    *("train-clean-100", "train-clean-360", "train-other-500"),
+    *("dev-clean", "dev-other", "test-clean", "test-other"),
+)
+# The paper's names (arXiv 2310.00098, Table 2).
+UNIONS = {
+    "LS-100": ("train-clean-100",),
+    "LS-360": ("train-clean-360",),
+    "LS-500": ("train-other-500",),
+    "LS-860": ("train-clean-360", "train-other-500"),
+    "LS-960": ("train-clean-100", "train-clean-360", "train-other-500"),
+}
 
 
 @corpus_kind("librispeech")
-def load(path: str, max_seconds: float) -> Corpus:
+def load(path: str, rules: Rules) -> Corpus:
     """Load every subset found at `path`. Raises `CorpusError` where none is."""
     if not path:
         raise CorpusError("a corpus of kind 'librispeech' needs a path: the LibriSpeech folder.")
     root = Path(path)
-    subsets = _subsets(root)
-    selection = Selection(name=f"librispeech {root}", max_seconds=max_seconds)
-    for subset in subsets:
+    return _load(root, [(_split(subset), subset) for subset in _subsets(root)], rules)
+
+
+def load_parts(path: str | Path, parts: Mapping[str, str], rules: Rules) -> Corpus:
+    """Load what each split is to be made of: {"seed": "LS-100", "train": "LS-860", "dev": "dev-clean"}.
+
+    Raises `CorpusError` for a part that is no subset and no union, a subset that is not there, or one
+    that would be in two splits.
+    """
+    root = Path(path)
+    chosen: dict[str, str] = {}
+    for split, part in parts.items():
+        for subset in subsets_of(part):
+            if subset in chosen:
+                raise CorpusError(f"{subset} would be in {chosen[subset]!r} and in {split!r}: take it once.")
+            if not (root / subset).is_dir():
+                raise CorpusError(f"{root}: holds no {subset}; `murmur corpus download librispeech` gets it.")
+            chosen[subset] = split
+    return _load(root, [(split, root / subset) for subset, split in chosen.items()], rules)
+
+
+def subsets_of(part: str) -> tuple[str, ...]:
+    """The subsets of a union, or the one of that name. Raises `CorpusError` for neither."""
+    if part not in UNIONS and part not in SUBSETS:
+        known = ", ".join((*UNIONS, *SUBSETS))
+        raise CorpusError(f"{part!r} is no part of LibriSpeech; known are {known}.")
+    return UNIONS.get(part, (part,))
+
+
+def _load(root: Path, subsets: list[tuple[str, Path]], rules: Rules) -> Corpus:
+    selection = Selection(name=f"librispeech {root}", rules=rules)
+    for split, subset in subsets:
         for transcripts in sorted(subset.glob("*/*/*.trans.txt")):
-            _add_chapter(selection, _split(subset), transcripts)
+            _add_chapter(selection, split, transcripts)
     return selection.corpus()
 
 
@@ -70,11 +113,6 @@ def _add_chapter(selection: Selection, split: str, transcripts: Path) -> None:
 
 def _transcripts(file: Path) -> Iterator[tuple[str, str, str]]:
     """(place, utterance id, text) of each line."""
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file}: cannot be read as UTF-8 text ({error}).") from error
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            id, _, text = line.strip().partition(" ")
-            yield f"{file}:{number}", id, text
+    for place, line in lines(file):
+        id, _, text = line.strip().partition(" ")
+        yield place, id, text

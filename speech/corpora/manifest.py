@@ -1,54 +1,47 @@
 """Kind "manifest": any corpus with a NeMo-style `manifest.jsonl`, one JSON object per line.
 
 Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally
-`duration` and `offset` in seconds, `split` ("train" where missing) and `id`. Others are ignored.
+`duration` and `offset` in seconds, `split` ("train" where missing), `id`, and `lang`, which must be the
+language asked for. Others are ignored.
 A line that is broken stops everything, naming file and line: a manifest is written by a program,
 and half of one must not pass for a corpus. An utterance that is merely unusable is skipped.
 """
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
-from speech.corpus import Corpus, corpus_kind
+from speech.corpora.tables import lines
+from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import AudioError, CorpusError
 
 MANIFEST_NAME = "manifest.jsonl"
 
 
 @corpus_kind("manifest")
-def load(path: str, max_seconds: float) -> Corpus:
+def load(path: str, rules: Rules) -> Corpus:
     """Load the manifest at `path`: the file, or a folder that holds a `manifest.jsonl`."""
     if not path:
         raise CorpusError("a corpus of kind 'manifest' needs a path: that of its manifest.jsonl.")
-    return load_manifest(Path(path), max_seconds, name=f"manifest {path}")
+    return load_manifest(Path(path), rules, name=f"manifest {path}")
 
 
-def load_manifest(path: Path, max_seconds: float, *, name: str) -> Corpus:
+def load_manifest(path: Path, rules: Rules, *, name: str) -> Corpus:
     """Load a manifest under a name of its own. Raises `CorpusError` as the module says."""
     file = path / MANIFEST_NAME if path.is_dir() else path
-    selection = Selection(name=name, max_seconds=max_seconds)
-    for number, line in enumerate(_lines(file), start=1):
-        if line.strip():
-            _add(selection, file, f"{file}:{number}", line)
+    selection = Selection(name=name, rules=rules)
+    for place, line in lines(file):
+        _add(selection, file, place, line)
     return selection.corpus()
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8-sig").split("\n")
-    except OSError as error:
-        raise CorpusError(f"{file}: cannot be read ({error.strerror}); give a manifest.") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise CorpusError(f"{file}:{line}: is not UTF-8 text.") from error
 
 
 def _add(selection: Selection, file: Path, source: str, line: str) -> None:
     entry = _parsed(source, line)
+    _require_language(entry, source, selection.rules.language)
     name = _text(entry, source, "audio_filepath")
     audio = file.parent / name
     offset = _seconds(entry, source, "offset") or 0.0
@@ -80,7 +73,22 @@ def _parsed(source: str, line: str) -> dict[str, Any]:
         raise CorpusError(f"{source}: is not JSON ({error}); one object per line.") from error
     if not isinstance(entry, dict):
         raise CorpusError(f"{source}: is {type(entry).__name__}, not a JSON object.")
+    if "shard_id" in entry:
+        raise CorpusError(
+            f"{source}: has a 'shard_id', so its audio lies in tar files, as NeMo packs it; "
+            "unpack them and give a manifest without shards."
+        )
     return entry
+
+
+def _require_language(entry: dict[str, Any], source: str, language: str) -> None:
+    """German read as English would lose its letters without a word."""
+    lang = entry.get("lang")
+    if isinstance(lang, str) and lang and re.split("[-_]", lang.lower())[0] != language:
+        raise CorpusError(
+            f"{source}: its 'lang' is {lang!r}, and language {language!r} was asked for; "
+            f"say corpus.language = {lang!r} (or --language), or use another corpus."
+        )
 
 
 def _text(

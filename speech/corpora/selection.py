@@ -7,8 +7,8 @@ said too. Nothing is decoded here: existence is checked, once per file.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speech.corpus import Corpus, Skipped, Utterance
-from speech.text import normalise, unspelled
+from speech.corpus import Corpus, Rules, Skipped, Utterance
+from speech.text import Alphabet, alphabet_of
 
 
 @dataclass(kw_only=True)
@@ -16,9 +16,10 @@ class Selection:
     """Collects utterances of the corpus `name` and leaves out what cannot be used."""
 
     name: str
-    max_seconds: float
+    rules: Rules
     _utterances: list[Utterance] = field(default_factory=list)
     _skipped: list[Skipped] = field(default_factory=list)
+    _mapped: list[Skipped] = field(default_factory=list)
     _seen: dict[str, str] = field(default_factory=dict)
     _speakers: dict[tuple[str, str], str] = field(default_factory=dict)
     _exists: dict[Path, bool] = field(default_factory=dict)
@@ -39,20 +40,25 @@ class Selection:
         self._speakers.setdefault((split, speaker), source)
         reason = (
             self._repeated(id, source)
-            or _unusable_text(text)
+            or self._unusable_text(text)
             or self._unusable_length(duration_seconds)
             or self._unusable_file(audio)
         )
         if reason:
             self.skip(source=source, reason=reason, split=split, speaker=speaker)
             return
+        lost = self._alphabet.unspelled(text)
+        if lost:
+            self._mapped.append(
+                Skipped(source=source, reason=_outside(lost, self.rules), split=split, speaker=speaker)
+            )
         self._utterances.append(
             Utterance(
                 id=id,
                 speaker=speaker,
                 split=split,
                 audio=audio,
-                text=normalise(text),
+                text=self._alphabet.normalise(text),
                 source=source,
                 offset_seconds=offset_seconds,
                 duration_seconds=duration_seconds,
@@ -72,7 +78,17 @@ class Selection:
             if (split, speaker) not in heard:
                 reason = f"speaker {speaker!r} of split {split!r} has no usable utterance"
                 self.skip(source=source, reason=reason, split=split, speaker=speaker)
-        return Corpus.of(self.name, self._utterances, self._skipped)
+        return Corpus.of(
+            self.name,
+            self._utterances,
+            self._skipped,
+            language=self.rules.language,
+            mapped=self._mapped,
+        )
+
+    @property
+    def _alphabet(self) -> Alphabet:
+        return alphabet_of(self.rules.language)
 
     def _repeated(self, id: str, source: str) -> str | None:
         if id in self._seen:
@@ -86,15 +102,18 @@ class Selection:
         return None if self._exists[audio] else f"no such audio file: {audio}"
 
     def _unusable_length(self, duration_seconds: float | None) -> str | None:
-        if duration_seconds is None or 0 < duration_seconds <= self.max_seconds:
+        if duration_seconds is None or 0 < duration_seconds <= self.rules.max_seconds:
             return None
         if duration_seconds <= 0:
             return f"its duration is {duration_seconds:g} s"
-        return f"{duration_seconds:g} s is longer than max_seconds={self.max_seconds:g}"
+        return f"{duration_seconds:g} s is longer than max_seconds={self.rules.max_seconds:g}"
+
+    def _unusable_text(self, text: str) -> str | None:
+        lost = self._alphabet.unspelled(text)
+        if lost and self.rules.unspelled == "skip":
+            return f"{_outside(lost, self.rules)}; spell it out"
+        return None if self._alphabet.normalise(text) else "the transcript is empty"
 
 
-def _unusable_text(text: str) -> str | None:
-    lost = unspelled(text)
-    if lost:
-        return f"the transcript has {lost!r}, outside the 29 characters; spell it out"
-    return None if normalise(text) else "the transcript is empty"
+def _outside(lost: str, rules: Rules) -> str:
+    return f"the transcript has {lost!r}, outside the {alphabet_of(rules.language).blank} characters"

@@ -1,15 +1,18 @@
-"""The caller's side of the speaking process: one process per virtual speaker, all it says at once.
+"""The caller's side of the speaking process: one per process of ours, which any number of speakers share.
 
-A process of its own makes a speaker independent of who spoke before it (see the worker), and keeps
-espeak-ng out of this one.
+It is started with the first speaker and ends with its caller. What a speaker sounds like does not
+depend on who spoke before (see the worker), and espeak-ng stays out of this process.
 """
 
-import io
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,40 +29,85 @@ class SynthesisError(SpeechError):
     """espeak-ng cannot be started, or cannot say what it is given."""
 
 
-def say(speaker: VirtualSpeaker, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.float64], int]]:
+def say(speaker: VirtualSpeaker, texts: Sequence[str]) -> list[tuple[NDArray[np.float64], int]]:
     """For each text, (n,) samples in [-1, 1] and their rate in Hz. Raises `SynthesisError`."""
-    answers = io.BytesIO(_answers(speaker, texts))
-    for text in texts:
-        header = json.loads(answers.readline() or '{"error": "espeak-ng stopped"}')
-        if "error" in header:
-            raise SynthesisError(
-                f"speaker {speaker.name} cannot say {text!r}: {header['error']} (espeak-ng comes "
-                "with the extra 'synthesis': pip install 'murmuration[synthesis]')"
+    return list(_worker(os.getpid()).say(speaker, texts))
+
+
+class _Worker:
+    """A running speaking process. A fault ends it, and the next speaker starts another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def say(self, speaker: VirtualSpeaker, texts: Sequence[str]) -> Iterator[tuple[NDArray[np.float64], int]]:
+        with self._lock:
+            process = self._running()
+            watch = threading.Timer(TIMEOUT_SECONDS, process.kill)
+            watch.start()
+            try:
+                yield from self._said(process, speaker, texts)
+            except BaseException:
+                self._end()
+                raise
+            finally:
+                watch.cancel()
+
+    def _said(
+        self, process: subprocess.Popen[bytes], speaker: VirtualSpeaker, texts: Sequence[str]
+    ) -> Iterator[tuple[NDArray[np.float64], int]]:
+        requests, answers = _pipes(process)
+        try:
+            requests.write(_request(speaker, texts))
+            requests.flush()
+        except BrokenPipeError:
+            pass  # it ended; what it said of that, or nothing, is read below
+        for text in texts:
+            header = json.loads(answers.readline() or '{"error": "espeak-ng stopped"}')
+            if "error" in header:
+                raise SynthesisError(
+                    f"speaker {speaker.name} cannot say {text!r}: {header['error']} (espeak-ng comes "
+                    "with the extra 'synthesis': pip install 'murmuration[synthesis]')"
+                )
+            pcm = np.frombuffer(answers.read(2 * header["samples"]), dtype="<i2")
+            yield pcm.astype(np.float64) / 32768.0, int(header["sample_rate_hz"])
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", WORKER],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # espeak-ng prints harmless remarks on every voice; errors come back as answers.
+                stderr=subprocess.DEVNULL,
+                cwd=_ROOT,
             )
-        pcm = np.frombuffer(answers.read(2 * header["samples"]), dtype="<i2")
-        yield pcm.astype(np.float64) / 32768.0, int(header["sample_rate_hz"])
+        return self._process
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
 
-def _answers(speaker: VirtualSpeaker, texts: Sequence[str]) -> bytes:
-    """What the worker writes, start to end."""
-    voice = {
+@lru_cache(maxsize=1)
+def _worker(process_id: int) -> _Worker:
+    """This process' own: a fork must not speak through its parent's."""
+    return _Worker()
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101  both are PIPE
+    return process.stdin, process.stdout
+
+
+def _request(speaker: VirtualSpeaker, texts: Sequence[str]) -> bytes:
+    request = {
         "voice": speaker.voice,
         "rate": speaker.rate_words_per_minute,
         "pitch": speaker.pitch,
+        "texts": list(texts),
     }
-    requests = "".join(json.dumps({**voice, "text": text}) + "\n" for text in texts)
-    try:
-        # espeak-ng prints harmless remarks on every voice; errors come back as answers.
-        return subprocess.run(
-            [sys.executable, "-m", WORKER],
-            input=requests.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=_ROOT,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        ).stdout
-    except subprocess.TimeoutExpired as error:
-        raise SynthesisError(
-            f"speaker {speaker.name}: espeak-ng took more than {TIMEOUT_SECONDS:g} s."
-        ) from error
+    return (json.dumps(request) + "\n").encode()

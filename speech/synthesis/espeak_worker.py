@@ -4,19 +4,22 @@ espeak-ng is GPL software. It is therefore never loaded into Murmuration's own p
 loads it (from the PyPI package `espeakng-loader`, the extra 'synthesis'), lives as long as its
 stdin, and shares nothing with its caller but text and sound.
 
-A request is a line of JSON: {"voice", "rate", "pitch", "text"}, where voice is espeak's
-"language+variant", rate is words per minute (80 to 450) and pitch is 0 to 99. The answer is a line
-of JSON, {"sample_rate_hz", "samples"} followed by that many little-endian int16, or {"error"}.
+A request is a line of JSON: {"voice", "rate", "pitch", "texts"}, where voice is espeak's
+"language+variant", rate is words per minute (80 to 450) and pitch is 0 to 99. The answer is, for each
+text, a line of JSON, {"sample_rate_hz", "samples"} followed by that many little-endian int16, or
+{"error"}.
 
-The same requests in the same order give the same sound. One request alone does not: espeak-ng
-carries state from one utterance to the next (and ignores being re-initialised). A caller that wants
-one speaker to be independent of the others gives each speaker a process.
+espeak-ng carries state from one utterance to the next (and ignores being re-initialised). So every
+request is answered by a fork of this process, as it was after its start: a request gives the same
+sound whatever was asked before it.
 """
 
 import array
 import ctypes
 import json
+import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 # From espeak-ng's speak_lib.h.
@@ -72,17 +75,24 @@ class Espeak:
         return 0
 
 
-def answer(espeak: Espeak, request: str) -> tuple[dict[str, Any], bytes]:
-    """The header and the PCM that answer one line."""
+def answers(espeak: Espeak, request: str) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """The header and the PCM of each text of one request."""
     try:
-        pcm = espeak.say(**json.loads(request))
-    except (TypeError, ValueError) as error:
-        return {"error": str(error)}, b""
-    samples = array.array("h", pcm)
-    if sys.byteorder == "big":
-        samples.byteswap()
-    header = {"sample_rate_hz": espeak.sample_rate_hz, "samples": len(samples)}
-    return header, samples.tobytes()
+        asked = json.loads(request)
+        texts = asked.pop("texts")
+    except (AttributeError, KeyError, ValueError) as error:
+        yield {"error": f"no request: {error!r}"}, b""
+        return
+    for text in texts:
+        try:
+            pcm = espeak.say(**asked, text=text)
+        except (TypeError, ValueError) as error:
+            yield {"error": str(error)}, b""
+            continue
+        samples = array.array("h", pcm)
+        if sys.byteorder == "big":
+            samples.byteswap()
+        yield {"sample_rate_hz": espeak.sample_rate_hz, "samples": len(samples)}, samples.tobytes()
 
 
 def main() -> None:
@@ -93,7 +103,23 @@ def main() -> None:
         _write({"error": f"espeak-ng cannot start: {error}"}, b"")
         return
     for request in sys.stdin:
-        _write(*answer(espeak, request))
+        child = os.fork()
+        if child == 0:
+            _answer_and_end(espeak, request)
+        _, status = os.waitpid(child, 0)
+        if status:
+            sys.exit(f"espeak-ng ended with status {status}")
+
+
+def _answer_and_end(espeak: Espeak, request: str) -> None:
+    """In the fork: answer, and leave without the parent's clean-up."""
+    status = 1
+    try:
+        for header, pcm in answers(espeak, request):
+            _write(header, pcm)
+        status = 0
+    finally:
+        os._exit(status)
 
 
 def _write(header: dict[str, Any], pcm: bytes) -> None:

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.run import check, recipe_of_run
 from server.checkpoints import ResumeRefused
+from speech.errors import CorpusError
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -36,3 +37,12 @@ def test_no_run_to_resume_is_said(folder):
     assert (done.exit_code, "there is no run folder" in done.stderr) == (2, True)
     with pytest.raises(ResumeRefused):
         recipe_of_run("latest", {"run.folder": "elsewhere"})
+
+
+def test_people_in_two_splits_are_refused_before_anything_starts(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
+    manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
+    corpus = {"corpus.kind": "manifest", "corpus.path": str(manifest)}
+    with pytest.raises(CorpusError, match="the first 'train-00' in 'test' and 'train'"):
+        check(corpus)
+    check({**corpus, "corpus.shared-speakers": True})

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 from cli import transcribe
 from recipes import home
 from speech.checkpoint import save_model
+from speech.decoding import train_ngram
 from speech.pretraining import PretrainConfig, pretrain
+from speech.text import ENGLISH
 from tests.speech import toy
 
 app = typer.Typer()
@@ -87,3 +90,56 @@ def test_one_model_must_be_named(model: Path, tmp_path: Path) -> None:
     for arguments in ([], ["--run", tmp_path, "--model", model]):
         result = murmur("a.wav", *arguments)
         assert result.exit_code == 2 and "--run" in result.output
+
+
+def test_each_format_goes_to_a_file_or_a_folder(model: Path, tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("one.wav", "two.wav")]
+    for file, text in zip(files, ("abc de", "bad cab"), strict=True):
+        soundfile.write(file, toy.tone(text, np.random.default_rng(0)), 16_000)
+    assert murmur(*files, "--model", model, "--format", "json", "--out", tmp_path / "all.json").exit_code == 0
+    said = json.loads((tmp_path / "all.json").read_text())
+    assert [file["text"] for file in said] == ["abc de", "bad cab"]
+    assert said[0]["words"][1]["word"] == "de" and 0.4 < said[0]["words"][1]["start"] < 0.65
+    assert murmur(*files, "--model", model, "--format", "srt", "--out", tmp_path).output == ""
+    assert (tmp_path / "two.srt").read_text().splitlines()[2] == "bad cab"
+    lines = murmur(*files, "--model", model, "--format", "ctm").stdout.splitlines()
+    assert [(line.split()[0], line.split()[4]) for line in lines] == [
+        ("one", "abc"),
+        ("one", "de"),
+        ("two", "bad"),
+        ("two", "cab"),
+    ]
+    assert json.loads(murmur(files[0], "--model", model, "--format", "json").stdout)[0]["text"] == "abc de"
+
+
+def test_where_no_file_can_be_read_none_is_written(model: Path, tmp_path: Path) -> None:
+    for format in ("text", "json", "srt", "ctm"):
+        result = murmur("absent.wav", "--model", model, "--format", format, "--out", tmp_path / "out")
+        assert result.exit_code == 1 and "no such audio file" in result.stderr
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_language_model_says_which_words_there_are(model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", toy.tone("abc de", np.random.default_rng(0)), 16_000)
+    with (tmp_path / "words.arpa").open("w") as file:
+        train_ngram(["abce de"], file, order=2, unit="word", characters=ENGLISH.characters)
+    result = murmur(tmp_path / "a.wav", "--model", model, "--lm", tmp_path / "words.arpa", "--word-bonus", 1)
+    assert result.output == f"{tmp_path / 'a.wav'}: abce de\n"
+    result = murmur(tmp_path / "a.wav", "--model", model, "--beam", 8)
+    assert result.output == f"{tmp_path / 'a.wav'}: abc de\n"
+    (tmp_path / "empty.arpa").write_text("")
+    result = murmur(tmp_path / "a.wav", "--model", model, "--lm", tmp_path / "empty.arpa")
+    assert result.exit_code == 1 and "an empty file" in result.stderr
+
+
+def test_what_would_have_no_place_is_refused_before_the_work(tmp_path: Path) -> None:
+    for arguments, message in (
+        (["a.wav", "b.wav", "--format", "srt"], "a file each"),
+        (["x/a.wav", "y/a.wav", "--format", "ctm"], "2 files are called 'a'"),
+        (["x/a.wav", "y/a.wav", "--out", tmp_path], "2 files are called 'a'"),
+        (["a.wav", "--out", tmp_path / "absent" / "a.txt"], "there is no folder"),
+        (["a.wav", "--lm-weight", 1], "--lm-weight needs"),
+        (["a.wav", "--word-bonus", 1], "--word-bonus needs"),
+    ):
+        result = murmur(*arguments, "--model", tmp_path / "model")
+        assert result.exit_code == 2 and message in " ".join(result.stderr.replace("│", "").split())

@@ -7,6 +7,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from cli.composing import default_config
+from client import node
 from client.app import app
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
@@ -15,6 +16,7 @@ from strategies import bind
 from strategies.protocol import Answer, Task, pack_vector, unpack_vector
 from tests.corpora import make_corpus
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+from tests.strategies.federation import integers_of
 
 SPEAKERS = 5
 
@@ -35,8 +37,8 @@ def ask(context):
     return app(message, context).content["answer"]
 
 
-def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False):
-    own_layout, vector = bind(build_model("tiny"))
+def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False, language="en"):
+    own_layout, vector = bind(build_model("tiny", language))
     bounds = ClipBounds.of("uniform", bound, own_layout, statistics=len(STATISTICS), adaptive=adaptive)
     made = Task(
         round_number=1,
@@ -75,16 +77,16 @@ def test_the_reply_is_one_sum_within_the_bounds(manifest):
     message, made = task((0, 2, 4))
     answer = Answer.from_message(app(message, context(manifest)))
     assert answer.count == 3
-    assert answer.integers.dtype == torch.int32
-    assert answer.integers.shape == (made.bounds.size,)
-    norm = float(answer.integers.double().norm()) * made.grid.step
+    integers = integers_of(answer, made.bounds, made.grid)
+    assert integers.shape == (made.bounds.size,)
+    norm = float(integers.double().norm()) * made.grid.step
     assert 0 < norm <= 3 * made.bounds.total
 
 
 def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     message, made = task((0, 2, 4), bound=1e3, adaptive=True)
     answer = Answer.from_message(app(message, context(manifest)))
-    bits = answer.integers[made.bounds.indicators_part]
+    bits = integers_of(answer, made.bounds, made.grid)[made.bounds.indicators_part]
     assert len(bits) == made.bounds.model_slices
     assert (bits > 0).all()  # nobody is clipped at such a bound
     assert float(bits.double().norm()) * made.grid.step <= 3 * made.bounds.bounds[-1]
@@ -93,8 +95,8 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
 def test_the_reply_says_nothing_of_single_speakers(manifest):
     message, _ = task((0, 2))
     reply = app(message, context(manifest))
-    assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "count"}
-    assert list(reply.content["sum"]) == ["integers"]
+    assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "dataset", "count"}
+    assert list(reply.content["sum"]) == ["packed"]
     assert set(reply.content) == {"answer", "sum"}
 
 
@@ -144,10 +146,10 @@ def test_a_speaker_that_cannot_be_trained_counts_as_zero(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2})
     for file in tmp_path.glob("train-00-*.flac"):
         file.write_bytes(b"no audio")
-    message, _ = task((0,))
+    message, made = task((0,))
     answer = Answer.from_message(app(message, context(manifest)))
     assert answer.count == 1
-    assert not answer.integers.any()
+    assert not integers_of(answer, made.bounds, made.grid).any()
 
 
 def test_another_model_is_refused_by_the_node(manifest):
@@ -157,7 +159,7 @@ def test_another_model_is_refused_by_the_node(manifest):
 
 
 def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
-    def boom(self, task, vector):
+    def boom(self, task, vector, people):
         raise RuntimeError("the patient said: my secret is 42")
 
     monkeypatch.setattr("client.node.Node.train", boom)
@@ -169,3 +171,38 @@ def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
 
 def test_a_missing_corpus_is_named(tmp_path):
     assert "nowhere.jsonl" in ask(context(tmp_path / "nowhere.jsonl"))["problem"]
+
+
+def kept(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
+    message, _ = task((0, 1))
+    shares = {"partition-id": 0, "num-partitions": 1}
+    own = {"corpus-path": str(manifest)}
+    default = tmp_path / "cache" / "murmuration" / "features"
+
+    def train(node_config, **settings):
+        node._store.cache_clear()
+        reply = app(message, context(manifest, node_config=node_config, **settings))
+        assert Answer.from_message(reply).count == 2
+
+    train(own)
+    train(shares, **{"corpus.feature-cache": False})
+    assert not kept(tmp_path)
+    train({**own, "feature-cache": str(tmp_path / "named")})
+    assert len(kept(tmp_path / "named")) == 2 and not kept(default)
+    train(shares)
+    assert len(kept(default)) == 2
+
+
+def test_a_node_trains_in_the_language_of_the_run(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 1, "test": 1})
+    manifest.write_text(manifest.read_text().replace('"one', '"süß'))
+    german = context(manifest, **{"corpus.language": "de", "model.seed": "random"})
+    message, made = task((0,), language="de")
+    answer = Answer.from_message(app(message, german))
+    assert integers_of(answer, made.bounds, made.grid).count_nonzero() > 0
+    for_english, _ = task((0,))
+    assert "problem" in app(for_english, german).content["answer"]

@@ -4,11 +4,13 @@ import torch
 from cli.composing import default_config
 from client.local_training import LocalTrainer
 from recipes import RunConfig
+from speech.augment import SpecAugment
 from speech.batching import collate
 from speech.corpus import load_corpus
 from speech.examples import ExampleStore
 from speech.features import PRESETS
 from speech.loss import ctc_loss
+from speech.model import PRESETS as PRESET_CONFIGS
 from speech.model import build_model
 from strategies import bind
 from tests.corpora import make_corpus
@@ -67,6 +69,20 @@ def test_steps_are_batches_looped_as_needed(examples, start):
     one_pass = LocalTrainer("tiny", settings(epochs=2, steps=0, batch_size=4))
     batches = one_pass._batches(examples, torch.Generator())
     assert sorted(index for batch in batches for index in batch) == sorted([*range(7)] * 2)
+
+
+def test_a_speaker_with_less_than_a_batch_loops_it(examples, start):
+    """The paper's local work: 10 steps of 120 s of audio each, from however little a speaker has."""
+    trainer = LocalTrainer("tiny", settings(epochs=0, steps=10, batch_size=0, batch_seconds=120.0))
+    batches = list(trainer._batches(examples, torch.Generator()))
+    assert len(batches) == 10 and all(sorted(batch) == list(range(7)) for batch in batches)
+    frames = [len(example.features) for example in examples]
+    half = LocalTrainer(
+        "tiny", settings(epochs=1, steps=0, batch_size=0, batch_seconds=0.01 * sum(frames) / 2)
+    )
+    assert 2 <= len(list(half._batches(examples, torch.Generator()))) <= 4
+    update, _ = half.update(start, examples, (1, 0))
+    assert update.abs().max() > 0
 
 
 def test_a_step_moves_by_at_most_rate_times_gradient_clip(examples, start):
@@ -156,3 +172,57 @@ def test_fedprox_keeps_the_speaker_near_the_rounds_model(examples, start):
         trainer = LocalTrainer("tiny", settings(epochs=4, learning_rate=0.01, gradient_clip=100.0, **changes))
         moved.append(float(trainer.update(start, examples, (1, 0))[0].norm()))
     assert moved[1] < 0.8 * moved[0]
+
+
+def test_what_is_dropped_is_fixed_by_the_order_and_nothing_else_is_disturbed(examples, start):
+    trainer = LocalTrainer("tiny", settings(dropout=0.2, layer_drop=0.3))
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    first = trainer.update(start, examples, (1, 0))[0].clone()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert torch.equal(trainer.update(start, examples, (1, 0))[0], first)
+    assert not torch.equal(trainer.update(start, examples, (2, 0))[0], first)
+
+
+def masks(examples, start, monkeypatch, round_number=1, **changes):
+    """The masks of every batch that a trainer hides something of."""
+    seen = []
+    draw = SpecAugment.__call__
+    monkeypatch.setattr(SpecAugment, "__call__", lambda self, *rest: seen.append(self) or draw(self, *rest))
+    LocalTrainer("tiny", settings(**changes)).update(start, examples, (round_number, 0))
+    return seen
+
+
+def test_dropout_layer_drop_and_masks_are_settings(examples, start, monkeypatch):
+    config = LocalTrainer("tiny", settings(dropout=0.2, layer_drop=0.3))._model.config
+    assert (config.dropout, config.layer_drop) == (0.2, 0.3)
+    assert LocalTrainer("tiny", settings())._model.config == PRESET_CONFIGS["tiny"]
+    changed = masks(examples, start, monkeypatch, time_masks=10, time_width=50, freq_width=30)
+    assert set(changed) == {SpecAugment(freq_masks=2, freq_width=30, time_masks=10, time_width=50)}
+    assert set(masks(examples, start, monkeypatch)) == {SpecAugment()}
+    assert not masks(examples, start, monkeypatch, spec_augment=False)
+
+
+def test_masks_begin_after_so_many_rounds(examples, start, monkeypatch):
+    assert not masks(examples, start, monkeypatch, round_number=3, spec_augment_after=3)
+    assert masks(examples, start, monkeypatch, round_number=4, spec_augment_after=3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("changes", [{}, {"algorithm": "fedprox", "proximal_mu": 2.0}])
+def test_a_gpu_gives_the_update_of_the_cpu(examples, start, changes):
+    chosen = settings(learning_rate=0.01, spec_augment=False, **changes)
+    here = LocalTrainer("tiny", chosen, device="cpu").update(start, examples, (1, 0))[0]
+    there = LocalTrainer("tiny", chosen, device="cuda").update(start, examples, (1, 0))[0]
+    assert there.device.type == "cpu"
+    torch.testing.assert_close(there, here, atol=1e-4, rtol=1e-2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("changes", [{"precision": "bfloat16"}, {"precision": "bfloat16", "compile": True}])
+def test_bfloat16_and_compiled_blocks_learn_the_same_on_a_gpu(examples, start, changes):
+    plain = LocalTrainer("tiny", settings(learning_rate=0.01), device="cuda")
+    other = LocalTrainer("tiny", settings(learning_rate=0.01, **changes), device="cuda")
+    expected, found = (one.update(start, examples, (1, 0))[0].clone() for one in (plain, other))
+    assert float((found - expected).norm()) < 0.1 * float(expected.norm())

@@ -6,7 +6,9 @@ import pytest
 from cli.composing import app_folder, default_config, flatten
 from privacy import clipping
 from recipes import ConfigError, RunConfig
-from recipes.run_config import CLIP_ACTIONS, CLIP_RULES, OPTIMISERS, SCHEDULES, known_keys
+from recipes.privacy_section import CLIP_ACTIONS, CLIP_RULES
+from recipes.run_config import known_keys
+from recipes.sections import OPTIMISERS, SCHEDULES
 from strategies import schedules
 from strategies.optimisers.base import _REGISTRY
 
@@ -19,8 +21,12 @@ def test_the_defaults_are_valid_and_name_every_key():
     assert RunConfig.from_flat(config.to_flat()) == config
 
 
-# seed.toml is a recipe of `murmur pretrain`, tested there.
-RUN_RECIPES = sorted(set((app_folder() / "recipes").glob("*.toml")) - {app_folder() / "recipes/seed.toml"})
+# Those with a table [pretrain] are recipes of `murmur pretrain`, tested there.
+RUN_RECIPES = sorted(
+    path
+    for path in (app_folder() / "recipes").glob("*.toml")
+    if "pretrain" not in tomllib.loads(path.read_text())
+)
 
 
 @pytest.mark.parametrize("path", RUN_RECIPES, ids=lambda path: path.stem)
@@ -57,7 +63,10 @@ FAULTS = {
     "no decay": ({"server.schedule": "step"}, "nothing would decay"),
     "unknown optimiser": ({"server.optimiser": "adamw"}, "'yogi', 'adagrad' or 'sgd'"),
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
+    "unknown language": ({"corpus.language": "tlh"}, "corpus.language = 'tlh'"),
+    "shipped seed in German": ({"corpus.language": "de"}, "the shipped seed model writes English"),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
+    "batches of two kinds": ({"local.batch-seconds": 60.0}, "local.batch-size = 5 and local.batch-seconds"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),
     "shape and normalise": (
         {"privacy.noise-shape": "variance-optimal", "privacy.clip-action": "normalise"},
@@ -83,6 +92,13 @@ def test_a_fault_is_refused_with_key_value_and_remedy(name):
         RunConfig.from_flat({**DEFAULT, **change})
 
 
+def test_a_setting_may_be_that_of_the_preset():
+    local = RunConfig.from_flat({**DEFAULT, "local.dropout": 0, "local.time-masks": 10}).local
+    assert (local.dropout, local.time_masks) == (0.0, 10)
+    assert (local.layer_drop, local.freq_width) == (None, None)
+    assert RunConfig.from_flat(DEFAULT).to_flat() == DEFAULT
+
+
 def test_scaffold_is_there_without_privacy():
     flat = {**DEFAULT, "local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0}
     assert RunConfig.from_flat(flat).local.algorithm == "scaffold"
@@ -92,7 +108,7 @@ def test_scaffold_is_there_without_privacy():
 
 def test_all_faults_are_told_at_once():
     with pytest.raises(ConfigError) as caught:
-        RunConfig.from_flat({**DEFAULT, "training.rounds": 0, "local.batch-size": 0})
+        RunConfig.from_flat({**DEFAULT, "training.rounds": 0, "local.batch-size": -1})
     assert "training.rounds" in str(caught.value)
     assert "local.batch-size" in str(caught.value)
 

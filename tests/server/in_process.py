@@ -48,9 +48,7 @@ def silent_speakers(speakers, dataset="people", saw=None):
     return node
 
 
-def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1"):
-    """Run `config` to its end; returns the run folder."""
-    nodes = {
-        number: silent_speakers(speakers, dataset, saw) for number, speakers in enumerate(SPEAKERS, start=1)
-    }
+def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1", speakers=SPEAKERS):
+    """Run `config` to its end on nodes with so many speakers; returns the run folder."""
+    nodes = {number: silent_speakers(held, dataset, saw) for number, held in enumerate(speakers, start=1)}
     return run_federation(FakeGrid(nodes), config, run_id=run_id)

@@ -6,6 +6,7 @@ from server.evaluation import HeldOut, readings
 from speech.errors import CorpusError
 from speech.evaluation import Evaluation
 from tests.corpora import make_corpus
+from tests.server.in_process import federate, recipe
 
 
 def section(manifest, **changes):
@@ -22,7 +23,15 @@ def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
 def test_speakers_heard_in_training_are_told(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
-    assert HeldOut.of(section(manifest), "tiny").heard_in_training == {"train-00"}
+    shared = section(manifest, **{"corpus.shared-speakers": True})
+    assert HeldOut.of(shared, "tiny").heard_in_training == {"train-00"}
+
+
+def test_a_speaker_in_two_splits_is_refused_unless_said(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
+    manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
+    with pytest.raises(CorpusError, match=r"1 speakers .* the first 'train-00' in 'test' and 'train'"):
+        HeldOut.of(section(manifest), "tiny")
 
 
 def test_a_missing_test_split_is_named_with_those_that_are_there(tmp_path):
@@ -35,10 +44,20 @@ def test_readings_pair_what_was_said_with_what_both_models_heard():
     def evaluation(word):
         hypotheses = tuple(f"{word} {i}" for i in range(10))
         references = tuple(f"said {i}" for i in range(10))
-        return Evaluation(loss=1.0, wer=0.5, cer=0.2, hypotheses=hypotheses, references=references)
+        ids = tuple(map(str, range(10)))
+        return Evaluation(loss=1.0, wer=0.5, cer=0.2, ids=ids, hypotheses=hypotheses, references=references)
 
     chosen = readings(evaluation("seed"), evaluation("final"), 3)
     assert [(r.reference, r.by_seed, r.by_final) for r in chosen] == [
         (f"said {i}", f"seed {i}", f"final {i}") for i in (0, 3, 6)
     ]
     assert readings(evaluation("a"), evaluation("b"), 0) == []
+
+
+def test_a_run_on_shared_speakers_says_so_first_and_last(tmp_path, capsys):
+    manifest = make_corpus(tmp_path, {"train": 5, "test": 2}, utterances=1)
+    manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
+    federate(recipe(manifest, **{"training.rounds": 1, "corpus.shared-speakers": True}))
+    said = capsys.readouterr().out.strip()
+    assert said.startswith("WARNING: 1 held-out speakers were also heard in training")
+    assert "note: 1 held-out speakers were also heard in training" in said

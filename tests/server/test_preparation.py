@@ -5,7 +5,9 @@ from cli.composing import default_config
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig
 from server.preparation import make_bounds, make_plan, make_server_step, starting_model
+from speech.checkpoint import save_model
 from speech.errors import CheckpointMismatch
+from speech.model import build_model
 from strategies import bind
 from strategies.optimisers import LAMB
 from strategies.optimisers.base import _REGISTRY
@@ -26,6 +28,14 @@ def test_a_cohort_beyond_the_population_is_refused_with_both_numbers():
         make_plan(config(**{"training.cohort": 50.0}), population=7)
 
 
+def test_a_recipe_for_another_population_is_refused_with_both_numbers():
+    made_for = config(**{"privacy.population": 100})
+    assert make_plan(made_for, population=100).population == 100
+    for held in (99, 101):
+        with pytest.raises(ConfigError, match=rf"privacy.population = 100: the nodes hold {held} speakers"):
+            make_plan(made_for, population=held)
+
+
 def test_a_target_epsilon_is_met_and_becomes_the_budget():
     plan = make_plan(
         config(**{"privacy.noise-multiplier": 0.0, "privacy.target-epsilon": 5.0}), population=1000
@@ -36,19 +46,30 @@ def test_a_target_epsilon_is_met_and_becomes_the_budget():
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"model.preset = 'huge': known presets are .*'tiny'"):
-        starting_model(config(**{"model.preset": "huge"}).model)
+        starting_model(config(**{"model.preset": "huge"}).model, "en")
 
 
 def test_a_seed_of_another_model_is_refused(tmp_path):
     with pytest.raises(CheckpointMismatch, match="a model of preset 'tiny', small is needed"):
-        starting_model(config(**{"model.preset": "small"}).model)
+        starting_model(config(**{"model.preset": "small"}).model, "en")
     with pytest.raises(CheckpointMismatch, match=r"nowhere.safetensors"):
-        starting_model(config(**{"model.seed": str(tmp_path / "nowhere.safetensors")}).model)
+        starting_model(config(**{"model.seed": str(tmp_path / "nowhere.safetensors")}).model, "en")
+
+
+def test_a_seed_that_writes_another_language_is_refused(tmp_path):
+    german = tmp_path / "german.safetensors"
+    save_model(german, build_model("tiny", "de"), "tiny")
+    section = config(**{"model.seed": str(german)}).model
+    assert starting_model(section, "de").config.num_outputs == 34
+    with pytest.raises(CheckpointMismatch, match=r"german.safetensors: this model writes 'de', and 'en' is"):
+        starting_model(section, "en")
+    random = config(**{"model.seed": "random"}).model
+    assert starting_model(random, "fr").config.language == "fr"
 
 
 @pytest.mark.parametrize("rule", ["global", "uniform", "dim", "power"])
 def test_bounds_cover_model_and_statistics_and_add_up_to_the_clip_bound(rule):
-    layout, _ = bind(starting_model(config(**{"model.seed": "random"}).model))
+    layout, _ = bind(starting_model(config(**{"model.seed": "random"}).model, "en"))
     bounds, grid = make_bounds(config(**{"privacy.clip-rule": rule}).privacy, layout)
     assert bounds.model_size == layout.size
     assert bounds.total == pytest.approx(config().privacy.clip_bound)

@@ -33,6 +33,11 @@ def test_the_population_is_what_the_nodes_hold():
     assert roll.skipped == 7
 
 
+def test_the_roster_knows_what_speech_each_node_answered_for():
+    roster = call({5: holds(3, "a"), 2: holds(4, "b")}).roster
+    assert (roster.dataset(5), roster.dataset(2)) == ("a", "b")
+
+
 def test_the_same_data_have_the_same_name_however_they_are_spread():
     assert call({1: holds(3), 2: holds(4)}).dataset == call({7: holds(7)}).dataset
     one = call({1: holds(3, "a"), 2: holds(4, "b")}).dataset
@@ -52,7 +57,7 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (lambda message: problem("corpus x.jsonl has no speakers"), "corpus x.jsonl has no speakers"),
         (failing("crashed"), "Flower error 2: crashed"),
         (silent, "no answer in 0.4 s"),
-        (holds(3, version=99), "another release"),
+        (holds(3, version=99), "it speaks protocol 99, this server 2: install the same release"),
     ],
 )
 def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason):

@@ -8,7 +8,9 @@ import pytest
 from cli.composing import default_config, flatten
 from recipes import ConfigError, RunConfig
 from server.run_folder import RunFolder
+from strategies import RoundReport
 from strategies.raw_metrics import RawMetrics
+from strategies.traffic import Traffic
 
 CONFIG = RunConfig.from_flat(default_config())
 
@@ -42,6 +44,24 @@ def test_raw_metrics_have_a_file_of_their_own_that_says_what_it_is(tmp_path):
     assert "No epsilon of this run covers them" in first["not_private"]
     assert lines[0] == {"round": 1, "node": 7, "speakers": 2, "train_loss": 1.5, "clipped_share": 0.5}
     assert lines[1] == {"round": 2, "node": 7, "speakers": 0, "train_loss": None, "clipped_share": None}
+
+
+def test_traffic_by_node_has_a_file_of_its_own_that_says_who_may_see_it(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    report = RoundReport(
+        round_number=3,
+        drawn=2,
+        nodes_asked=1,
+        nodes_answered=1,
+        learning_rate=1.0,
+        statistics={},
+        dropped=(),
+        traffic=(Traffic(node=7, bytes_down=400, bytes_up=130),),
+    )
+    folder.append_traffic(report)
+    first, line = map(json.loads, folder.traffic.read_text().splitlines())
+    assert "keep this file with the server" in first["keep_secret"]
+    assert line == {"round": 3, "node": 7, "bytes_down": 400, "bytes_up": 130}
 
 
 def test_only_the_newest_checkpoints_stay(tmp_path):

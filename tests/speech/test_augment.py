@@ -1,10 +1,11 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from recipes.learning import LearningSettings
 from speech import augment, model
-from speech.augment import SpecAugment
+from speech.augment import SpecAugment, make_augment
 
 
 def runs(mask: torch.Tensor) -> list[int]:
@@ -13,7 +14,6 @@ def runs(mask: torch.Tensor) -> list[int]:
     return [len(run) for run in text.split()]
 
 
-@settings(deadline=None)
 @given(
     freq_width=st.integers(0, 50),
     time_width=st.integers(0, 60),
@@ -74,6 +74,13 @@ def test_every_model_preset_has_its_masks() -> None:
     assert augment.PRESETS.keys() == model.PRESETS.keys()
     paper = augment.PRESETS["paper"]
     assert (paper.freq_masks, paper.freq_width, paper.time_masks, paper.time_width) == (2, 30, 10, 50)
+
+
+def test_settings_change_the_masks_of_the_preset_or_turn_them_off() -> None:
+    assert make_augment("paper", LearningSettings()) == augment.PRESETS["paper"]
+    changed = make_augment("paper", LearningSettings(time_masks=0, time_ratio=0.2))
+    assert changed == SpecAugment(freq_masks=2, freq_width=30, time_masks=0, time_width=50, time_ratio=0.2)
+    assert make_augment("paper", LearningSettings(spec_augment=False)) is None
 
 
 @pytest.mark.parametrize(("name", "value"), [("freq_width", -1), ("time_masks", -1), ("time_ratio", 1.5)])

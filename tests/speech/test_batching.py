@@ -1,9 +1,11 @@
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speech.batching import bucketed_batches, collate
+from speech.batching import BatchLimit, bucketed_batches, collate, dynamic_batches
 from speech.examples import Example
 from tests.speech import toy
 
@@ -52,6 +54,41 @@ def test_without_a_generator_long_ones_come_first_and_ties_keep_their_order() ->
 def test_a_batch_size_of_zero_is_refused() -> None:
     with pytest.raises(ValueError, match="batch_size=0 must be at least 1"):
         bucketed_batches([1], 0)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 3_000), max_size=60),
+    most_frames=st.integers(1, 9_000),
+    seed=st.none() | st.integers(0, 99),
+)
+def test_dynamic_batches_hold_every_index_once_and_keep_to_their_frames(
+    lengths: list[int], most_frames: int, seed: int | None
+) -> None:
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    batches = dynamic_batches(lengths, most_frames, generator)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert max(lengths[i] for i in batch) * len(batch) <= most_frames or len(batch) == 1
+
+
+def test_dynamic_batches_are_large_where_utterances_are_short_and_padded_little() -> None:
+    lengths = torch.randint(20, 1_500, (600,), generator=torch.Generator().manual_seed(0)).tolist()
+    batches = dynamic_batches(lengths, 6_000, torch.Generator().manual_seed(0))
+    assert padding(lengths, batches) < 0.12
+    full = [sum(lengths[i] for i in batch) for batch in batches]
+    assert sorted(full)[1] > 0.5 * 6_000  # all but the one that got the rest
+    assert len({len(batch) for batch in batches}) > 10
+    means = [max(lengths[i] for i in batch) for batch in batches]
+    assert means != sorted(means, reverse=True)
+
+
+def test_a_limit_is_in_utterances_or_in_seconds() -> None:
+    lengths = [100, 200, 300, 400]
+    assert BatchLimit(utterances=3).batches(lengths, 0.01) == [[3, 2, 1], [0]]
+    assert BatchLimit(seconds=8.0).batches(lengths, 0.01) == [[3, 2], [1, 0]]
+    for wrong in ({}, {"utterances": 2, "seconds": 1.0}, {"utterances": -1}, {"seconds": math.inf}):
+        with pytest.raises(ValueError, match=r"batch-size = .* and batch-seconds = "):
+            BatchLimit(**wrong)
 
 
 def test_collate_pads_with_zeros_and_joins_tokens() -> None:

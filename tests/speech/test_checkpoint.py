@@ -89,7 +89,7 @@ def test_another_preset_is_named(saved: Path) -> None:
     [
         ({"format": "other"}, "none that murmur saved.*'other'"),
         ({"version": "99"}, "format version '99', this code reads '1'"),
-        ({"preset": "huge"}, "preset 'huge', tiny or small or paper is needed"),
+        ({"preset": "huge"}, "preset 'huge', tiny or small or .* is needed"),
         ({"characters": "abc"}, "its characters are abc"),
         ({"features": "{}"}, "its features are {}"),
         ({"preset": "small"}, "its features|not a model of preset 'small'"),
@@ -100,6 +100,26 @@ def test_metadata_that_do_not_fit_are_named(saved: Path, metadata: dict[str, str
     with pytest.raises(CheckpointMismatch, match=message) as caught:
         load_model(saved)
     assert str(saved) in str(caught.value)
+
+
+def test_the_language_comes_back_and_another_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "french.safetensors"
+    save_model(path, build_model("tiny", "fr"), "tiny")
+    model = load_model(path, language="fr").model
+    assert (model.config.language, model.output.out_features) == ("fr", 46)
+    with pytest.raises(CheckpointMismatch, match="this model writes 'fr', and 'de' is spoken here"):
+        load_model(path, language="de")
+    rewrite(path, language="tlh")
+    with pytest.raises(CheckpointMismatch, match="writes 'tlh', which this code has no alphabet of"):
+        load_model(path)
+
+
+def test_a_file_from_before_there_were_languages_is_english(saved: Path) -> None:
+    own = {key: value for key, value in load_model(saved).metadata.items() if key != "language"}
+    save_file(load_file(saved), saved, metadata=own)
+    assert load_model(saved, language="en").model.config.language == "en"
+    with pytest.raises(CheckpointMismatch, match="writes 'en', and 'fr'"):
+        load_model(saved, language="fr")
 
 
 def test_tensors_that_do_not_fit_are_named(saved: Path) -> None:

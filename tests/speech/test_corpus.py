@@ -70,7 +70,6 @@ def test_nothing_left_says_why() -> None:
         ("id", ""),
         ("split", ""),
         ("text", ""),
-        ("text", "Not Normalised"),
         ("offset_seconds", -1.0),
         ("offset_seconds", float("nan")),
         ("duration_seconds", 0.0),
@@ -82,12 +81,29 @@ def test_an_utterance_is_validated_when_made(field: str, value: object) -> None:
         replace(ROWS[0], **{field: value})
 
 
+def test_texts_are_written_in_the_corpus_language() -> None:
+    for text in ("Not Normalised", "süß"):
+        with pytest.raises(CorpusError, match=r"m:5: character .* is not in the alphabet of 'en'"):
+            Corpus.of("c", [*ROWS, utterance("5", text=text)])
+    corpus = Corpus.of("c", [*ROWS, utterance("5", text="süß")], language="de")
+    assert corpus.alphabet.encode("ß") == [32]
+
+
 def test_the_kinds() -> None:
     assert {"embedded", "manifest", "librispeech"} <= set(corpus_kinds())
     with pytest.raises(CorpusError, match=r"unknown corpus kind 'tape'.*embedded.*librispeech"):
         load_corpus("tape", "x")
     with pytest.raises(ValueError, match="'manifest' is registered already"):
-        corpus_kind("manifest")(lambda path, max_seconds: Corpus.of("c", ROWS))
+        corpus_kind("manifest")(lambda path, rules: Corpus.of("c", ROWS))
+
+
+def test_rules_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="language 'tlh' is not known; known are en, fr, de"):
+        load_corpus("manifest", tmp_path, language="tlh")
+    with pytest.raises(CorpusError, match="unspelled='drop' must be 'skip' or 'map'"):
+        load_corpus("manifest", tmp_path, unspelled="drop")
+    with pytest.raises(CorpusError, match="embedded corpus is in English"):
+        load_corpus("embedded", "", language="de")
 
 
 @pytest.mark.parametrize("max_seconds", [0.0, -1.0, float("nan")])

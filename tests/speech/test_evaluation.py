@@ -7,6 +7,7 @@ from speech.evaluation import evaluate
 from speech.loss import ctc_loss
 from speech.metrics import character_error_rate, word_error_rate
 from speech.model import build_model
+from speech.text import ENGLISH
 from tests.speech import toy
 
 
@@ -17,7 +18,7 @@ def test_evaluation_is_a_loop_over_single_utterances_in_their_order() -> None:
     with torch.no_grad():
         for example in examples:
             batch = collate([example])
-            texts += greedy(*model(batch.features, batch.lengths))
+            texts += greedy(*model(batch.features, batch.lengths), ENGLISH)
             losses.append(float(ctc_loss(model, batch)))
     assert len(set(texts)) == 5
     for batch_size in (1, 2, 32):

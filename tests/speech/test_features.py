@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from speech import features, model
 from speech.features import FeatureConfig, LogMel
+from speech.torchaudio_loader import torchaudio
 
 
 def htk_mel_filters(num_mels: int, fft_size: int, rate_hz: int) -> np.ndarray:
@@ -49,6 +50,49 @@ def test_features_agree_with_an_independent_computation(preset: str) -> None:
     theirs = independent_log_mel(wave, config)
     assert ours.shape == theirs.shape == (9_000 // 160 + 1, config.num_mels)
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
+
+
+def test_the_paper_preset_is_the_recipe_of_the_paper_written_out() -> None:
+    """arXiv 2310.00098, App. F, by numpy with its constants in place; nothing of `FeatureConfig`."""
+    wave = np.random.default_rng(1).standard_normal(16_000).astype(np.float32) * 0.05
+    samples = wave.astype(np.float64) * 32_768
+    samples[1:] = samples[1:] - 0.97 * samples[:-1]
+    hamming = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 400)
+    padded = np.pad(samples, 200)  # a window of 25 ms, centred every 10 ms
+    windows = np.stack([padded[start : start + 400] * hamming for start in range(0, 16_001, 160)])
+    magnitudes = np.abs(np.fft.rfft(windows, 512))
+    logs = np.log(np.maximum(magnitudes @ htk_mel_filters(80, 512, 16_000), 1.0))
+    expected = (logs - logs.mean()) / logs.std()
+    found = LogMel(features.PRESETS["paper"])(torch.from_numpy(wave)).numpy()
+    assert found.shape == expected.shape == (101, 80)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_the_paper_preset_is_torchaudios_transform_with_these_options() -> None:
+    wave = 0.05 * torch.randn(16_000, generator=torch.Generator().manual_seed(2))
+    emphasised = torchaudio.functional.preemphasis(wave * 32_768, 0.97)
+    spectrum = torchaudio.transforms.Spectrogram(
+        n_fft=512,
+        win_length=400,
+        hop_length=160,
+        window_fn=torch.hamming_window,
+        power=1,
+        pad_mode="constant",
+    )(emphasised)
+    filters = torchaudio.functional.melscale_fbanks(257, 0.0, 8_000.0, 80, 16_000, norm=None, mel_scale="htk")
+    logs = (spectrum.T @ filters).clamp(min=1.0).log()
+    expected = (logs - logs.mean()) / logs.std(correction=0)
+    torch.testing.assert_close(LogMel(features.PRESETS["paper"])(wave), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+@pytest.mark.parametrize("preset", ["tiny", "paper"])
+def test_a_gpu_computes_the_features_of_the_cpu(preset: str) -> None:
+    wave = 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(3))
+    log_mel = LogMel(features.PRESETS[preset])
+    here, there = log_mel(wave), log_mel(wave.cuda())
+    assert there.is_cuda
+    torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=1e-3)
 
 
 @settings(max_examples=20, deadline=None)

@@ -97,6 +97,29 @@ def test_one_bad_utterance_is_skipped_and_said(folder: Path, changes: dict[str, 
     assert re.search(reason, skipped.reason), skipped.reason
 
 
+def test_foreign_characters_are_mapped_and_counted_by_choice(folder: Path) -> None:
+    rows = (GOOD, entry(id="b", text="Room 12, мир"), entry(id="c", text="12"))
+    corpus = load(folder, *rows, unspelled="map")
+    assert [u.text for u in corpus.utterances("train", "ann")] == ["hello there", "room"]
+    (mapped,) = corpus.mapped
+    assert mapped.source.endswith("manifest.jsonl:2")
+    assert mapped.reason == "the transcript has '12мир', outside the 29 characters"
+    assert reasons(corpus) == ["the transcript is empty"]
+    assert load(folder, *rows).mapped == ()
+
+
+def test_a_language_keeps_its_letters(folder: Path) -> None:
+    corpus = load(folder, entry(text="„Süß“ – Straße!"), language="de")
+    assert [u.text for u in corpus.utterances("train", "ann")] == ["süß straße"]
+    assert corpus.language == "de"
+
+
+def test_a_line_of_another_language_is_refused(folder: Path) -> None:
+    assert load(folder, entry(lang="en-US"), GOOD).language == "en"
+    with pytest.raises(CorpusError, match=r"manifest\.jsonl:1: its 'lang' is 'de', and language 'en' was"):
+        load(folder, entry(lang="de"), GOOD)
+
+
 def test_a_speaker_with_nothing_left_is_dropped_and_said(folder: Path) -> None:
     corpus = load(folder, GOOD, entry(speaker="bob", text=""), entry(speaker="bob", duration=99))
     assert corpus.speakers("train") == ("ann",)
@@ -142,7 +165,7 @@ def test_a_manifest_that_is_not_there_or_not_text(tmp_path: Path) -> None:
         load_corpus("manifest", tmp_path / "absent.jsonl")
     with pytest.raises(CorpusError, match="needs a path"):
         load_corpus("manifest", "")
-    (tmp_path / "manifest.jsonl").write_bytes(b"{}\n{\xff}\n")
+    (tmp_path / "manifest.jsonl").write_bytes(b"\n{\xff}\n")
     with pytest.raises(CorpusError, match=r"manifest\.jsonl:2: is not UTF-8"):
         load_corpus("manifest", tmp_path)
 

@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from pathlib import Path
 
@@ -5,12 +6,22 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from speech.augment import SpecAugment
 from speech.corpus import Corpus
 from speech.errors import CorpusError, SpeechError
-from speech.pretraining import Epoch, PretrainConfig, learning_rate_scale, pretrain
+from speech.evaluation import Evaluation, evaluate
+from speech.examples import ExampleStore
+from speech.features import PRESETS
+from speech.model import build_model
+from speech.pretraining import Epoch, PretrainConfig, Step, pretrain, session
+from speech.pretraining.schedules import learning_rate_scale
 from tests.speech import toy
 
 SHORT = PretrainConfig(epochs=2, batch_size=4, evaluate_every=1)
+
+
+def same(first: torch.nn.Module, second: torch.nn.Module) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 @pytest.fixture
@@ -41,7 +52,7 @@ def test_it_is_deterministic_and_leaves_the_global_generator_alone(corpus: Corpu
         pretrain(corpus, SHORT.model_copy(update={"random_seed": seed})).model for seed in (1, 1, 2)
     )
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    assert same(first, again)
     assert not torch.equal(first.output.weight, other.output.weight)
 
 
@@ -49,8 +60,7 @@ def test_looking_does_not_change_the_training(corpus: Corpus) -> None:
     looked, not_looked = (
         pretrain(corpus, SHORT.model_copy(update={"evaluate_every": every})).model for every in (1, 0)
     )
-    for a, b in zip(looked.parameters(), not_looked.parameters(), strict=True):
-        assert torch.equal(a, b)
+    assert same(looked, not_looked)
 
 
 def test_unusable_audio_is_skipped_and_said(corpus: Corpus, tmp_path: Path) -> None:
@@ -73,15 +83,106 @@ def test_divergence_stops_with_a_remedy(corpus: Corpus) -> None:
         pretrain(corpus, wild)
 
 
+def test_several_settings_of_batches_and_length() -> None:
+    config = PretrainConfig(batch_size=0, batch_seconds=4.0, epochs=0, steps=7)
+    assert (config.batch_limit.seconds, config.batch_limit.utterances) == (4.0, 0)
+
+
+def test_a_number_of_steps_ends_in_the_middle_of_a_pass(corpus: Corpus) -> None:
+    steps: list[Step] = []
+    config = SHORT.model_copy(update={"epochs": 0, "steps": 5, "batch_size": 3})
+    found = pretrain(corpus, config, on_step=lambda step, look: steps.append(step))
+    assert [step.number for step in steps] == [1, 2, 3, 4, 5]
+    assert [step.epoch for step in steps] == [1, 1, 1, 2, 2]
+    assert {step.of for step in steps} == {5}
+    assert found.kept == 2 and found.evaluations
+
+
+def test_batches_by_seconds_train_and_say_what_padding_cost(corpus: Corpus) -> None:
+    config = SHORT.model_copy(update={"batch_size": 0, "batch_seconds": 3.0})
+    steps: list[Step] = []
+    found = pretrain(corpus, config, on_step=lambda step, look: steps.append(step))
+    frames = [len(e.features) for e in ExampleStore(corpus, PRESETS["tiny"]).split_examples("seed")]
+    assert len(steps) / 2 >= sum(frames) * 0.01 / 3.0
+    assert 0.8 < found.epochs[0].efficiency <= 1
+    # One batch of everything: its padding is known.
+    whole = pretrain(corpus, SHORT.model_copy(update={"batch_size": 100})).epochs[0]
+    assert whole.efficiency == pytest.approx(sum(frames) / (max(frames) * len(frames)))
+
+
+@pytest.mark.parametrize(("optimiser", "rate"), [("adamw", 3e-3), ("lamb", 0.02), ("lars", 2.0)])
+def test_every_optimiser_learns(corpus: Corpus, optimiser: str, rate: float) -> None:
+    config = PretrainConfig(optimiser=optimiser, learning_rate=rate, epochs=10, batch_size=4)
+    epochs = pretrain(corpus, config).epochs
+    assert epochs[-1].loss < 0.7 * epochs[0].loss
+
+
+def test_lars_is_the_papers_rule(corpus: Corpus) -> None:
+    """One step of a matrix: learning rate x trust coefficient x its own norm, whatever the gradient."""
+    config = PretrainConfig(
+        optimiser="lars", learning_rate=0.5, weight_decay=0.0, epochs=0, steps=1, warm_up=0.0, flat_until=1.0
+    )
+    before, after = build_model("tiny", seed=0), pretrain(corpus, config).model
+    for name, new in after.named_parameters():
+        old = before.get_parameter(name).detach()
+        if new.ndim > 1:
+            torch.testing.assert_close((new - old).norm(), 0.5 * 0.001 * old.norm(), rtol=1e-3, atol=0)
+
+
+def test_early_looks_come_when_asked_for_and_change_nothing(corpus: Corpus) -> None:
+    looks: list[tuple[int, Evaluation]] = []
+
+    def keep(step: Step, look: Evaluation | None) -> None:
+        if look is not None:
+            looks.append((step.number, look))
+
+    looked = pretrain(corpus, SHORT.model_copy(update={"look_every": 3}), on_step=keep)
+    assert [number for number, _ in looks] == [3]
+    assert len(looks[0][1].hypotheses) == 8
+    plain = pretrain(corpus, SHORT, on_step=keep)
+    assert len(looks) == 1
+    assert same(looked.model, plain.model)
+
+
+def test_the_best_model_by_dev_wer_is_kept(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = iter([0.9, 0.4, 0.4, 0.7])
+
+    def pretended(model: torch.nn.Module, examples: list) -> Evaluation:
+        real = evaluate(model, examples)
+        return dataclasses.replace(real, wer=next(rates, real.wer))
+
+    monkeypatch.setattr(session, "evaluate", pretended)
+    config = PretrainConfig(epochs=4, batch_size=4, evaluate_every=1, warm_up=0.0, flat_until=1.0)
+    best = pretrain(corpus, config.model_copy(update={"keep": "best"}))
+    assert best.kept == 2
+    monkeypatch.undo()
+    after_two = pretrain(corpus, config.model_copy(update={"epochs": 2}))
+    assert same(best.model, after_two.model)
+    assert best.evaluations["seed-test"].loss == after_two.evaluations["seed-test"].loss
+
+
 def test_the_rate_rises_stays_and_falls() -> None:
     config = PretrainConfig(warm_up=0.1, flat_until=0.5)
-    scales = [learning_rate_scale(p / 20, config) for p in range(21)]
+    scales = [learning_rate_scale(done, 19, config) for done in range(-1, 20)]
     assert scales[0] == 0 and scales[1] == 0.5
     assert scales[2:11] == [1.0] * 9
     assert scales[10:] == sorted(scales[10:], reverse=True)
     assert math.isclose(scales[15], 0.5) and math.isclose(scales[20], 0, abs_tol=1e-9)
-    constant = PretrainConfig(warm_up=0.0, flat_until=1.0)
-    assert {learning_rate_scale(p / 20, constant) for p in range(21)} == {1.0}
+    constant = PretrainConfig(schedule="constant", warm_up=0.0)
+    assert {learning_rate_scale(done, 20, constant) for done in range(20)} == {1.0}
+
+
+def test_steps_and_powers_of_decay() -> None:
+    """The paper's central schedule: constant, then halved every so many steps."""
+    halved = PretrainConfig(schedule="step", warm_up=0.0, decay_after=40, decay_every=50, decay_factor=0.5)
+    at = {done: learning_rate_scale(done, 300, halved) for done in (0, 39, 40, 89, 90, 140)}
+    assert at == {0: 1.0, 39: 1.0, 40: 0.5, 89: 0.5, 90: 0.25, 140: 0.125}
+    smooth = halved.model_copy(update={"schedule": "exponential", "decay_factor": 0.6})
+    assert learning_rate_scale(40, 300, smooth) == 1.0
+    assert math.isclose(learning_rate_scale(65, 300, smooth), 0.6**0.5)
+    assert math.isclose(learning_rate_scale(90, 300, smooth), 0.6)
+    warm = smooth.model_copy(update={"warm_up": 0.5, "decay_after": 0})
+    assert math.isclose(learning_rate_scale(49, 299, warm), (50 / 300 / 0.5) * 0.6 ** (49 / 50))
 
 
 @pytest.mark.parametrize(
@@ -95,9 +196,33 @@ def test_the_rate_rises_stays_and_falls() -> None:
         {"weight_decay": math.inf},
         {"dropout": 1.0},
         {"warm_up": 1.1},
+        {"steps": 5},
+        {"epochs": 0, "steps": 0},
+        {"batch_seconds": 10.0},
+        {"batch_size": 0},
+        {"optimiser": "sgd"},
+        {"schedule": "linear"},
+        {"schedule": "step", "decay_factor": 1.0},
+        {"keep": "best"},
+        {"keep": "best", "evaluate_every": 1, "held_out": ()},
+        {"look_every": 5, "held_out": ()},
         {"unknown": 1},
     ],
 )
 def test_impossible_settings_are_refused(change: dict) -> None:
     with pytest.raises(ValidationError):
         PretrainConfig(**change)
+
+
+def test_masks_dropout_and_layer_drop_are_settings(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[SpecAugment] = []
+    draw = SpecAugment.__call__
+    monkeypatch.setattr(SpecAugment, "__call__", lambda self, *rest: seen.append(self) or draw(self, *rest))
+    usual = {"epochs": 1, "batch_size": 2, "held_out": ()}  # 8 utterances, 4 steps
+    trained = pretrain(
+        corpus, PretrainConfig(**usual, dropout=0.1, layer_drop=0.2, spec_augment_after=3, time_masks=7)
+    )
+    assert seen == [SpecAugment(time_masks=7)]
+    assert (trained.model.config.dropout, trained.model.config.layer_drop) == (0.1, 0.2)
+    of_preset = pretrain(corpus, PretrainConfig(**usual, dropout="preset", spec_augment=False)).model.config
+    assert (of_preset.dropout, len(seen)) == (0.0, 1)

@@ -15,6 +15,7 @@ from privacy import (
     add_clipped_,
     add_indicators_,
     unclipped_slices,
+    unpack,
 )
 from privacy.statistics import STATISTICS, add_statistics_
 from strategies import DPFedOpt, Roster
@@ -57,14 +58,12 @@ def answer_to(task: Task, update_of, loss=1.0) -> Answer:
         add_statistics_(total, (clipped, loss), task.bounds, task.grid)
         if task.bounds.indicators:
             add_indicators_(total, unclipped_slices(padded, task.bounds), task.bounds, task.grid)
-    return Answer(
-        round_number=task.round_number,
-        nonce=task.nonce,
-        layout=task.layout,
-        count=len(task.speakers),
-        integers=total,
-        raw=RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None,
-    )
+    return Answer.of(task, total, RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None)
+
+
+def integers_of(answer: Answer, bounds=None, grid=None) -> torch.Tensor:
+    """The sum that an answer carries."""
+    return unpack(answer.packed, answer.count, bounds or BOUNDS, grid or GRID)
 
 
 def failing(text="<'boom with private data: my name is'>"):

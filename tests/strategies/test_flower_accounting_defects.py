@@ -24,7 +24,7 @@ from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 
 from privacy import PrivacyPlan, pld_epsilon, read_ledger
 from privacy.accounting import Release
-from strategies.protocol import Task
+from strategies.protocol import Answer, Task
 from tests.strategies.control import (
     QUIET,
     arrays,
@@ -40,7 +40,7 @@ from tests.strategies.control import (
     theirs,
     wrapped,
 )
-from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to, honest, make_strategy
+from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to, honest, integers_of, make_strategy
 from tests.strategies.flower import FakeGrid
 
 
@@ -147,7 +147,7 @@ def test_d9c_flowers_bits_are_outside_its_split_and_our_statistics_inside_the_bo
         round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, grid=GRID
     )  # model and statistics together, both at their extremes
     for loss in (-math.inf, 0.0, 1e9, math.nan):
-        integers = answer_to(task, constant(50.0), loss).integers.long()
+        integers = integers_of(answer_to(task, constant(50.0), loss)).long()
         assert int((integers**2).sum()) <= 4**GRID.bits
 
 
@@ -214,9 +214,9 @@ def test_d15_flower_trusts_the_clients_clip_and_evaluation_and_ours_neither(tmp_
 
     def unclipped_sum(message):
         task, _ = Task.from_message(message)
-        answer = answer_to(task, constant(0.0))
-        answer.integers.fill_(2**19)
-        return answer.to_record()
+        total = torch.zeros(task.bounds.size, dtype=torch.int32)
+        total[0] = 2**task.grid.bits
+        return Answer.of(task, total).to_record()
 
     strategy = make_strategy(tmp_path, {1: 1, 2: 1}, z=QUIET)
     assert our_release(strategy, {1: unclipped_sum, 2: NOTHING}).abs().max() < 6 * QUIET / 2

@@ -24,7 +24,16 @@ from tests.strategies.control import (
     theirs,
     wrapped,
 )
-from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to, failing, honest, make_strategy
+from tests.strategies.federation import (
+    BOUNDS,
+    GRID,
+    LAYOUT,
+    answer_to,
+    failing,
+    honest,
+    integers_of,
+    make_strategy,
+)
 from tests.strategies.flower import FakeGrid
 
 
@@ -67,7 +76,7 @@ def test_d12_flowers_clipped_norm_lies_above_the_bound_and_ours_never():
     assert 1 < max(norms) < 1 + 1e-6
 
     task = Task(round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, grid=GRID)
-    ours = [answer_to(task, lambda number, one=one: one, 1e9).integers.long() for one in updates]
+    ours = [integers_of(answer_to(task, lambda number, one=one: one, 1e9)).long() for one in updates]
     assert max(int((integers**2).sum()) for integers in ours) <= 4**GRID.bits
 
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-COORDINATES = 25_000_000
+COORDINATES = 16_000_000
 PROGRAM = """
 import json, resource, sys
 from pathlib import Path
@@ -13,7 +13,7 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 torch.set_num_threads(1)
-from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan
+from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, pack
 from privacy.statistics import STATISTICS
 from strategies import DPFedOpt, Roster
 from tests.strategies.federation import PlainStep
@@ -38,15 +38,17 @@ strategy = DPFedOpt(
     dataset="people",
 )
 
-template = Array(torch.full((bounds.size,), 1, dtype=torch.int32).numpy())
+ones = torch.ones(bounds.size, dtype=torch.int32)
+template = Array(pack(ones, 1, bounds, strategy.grid))
+del ones
 
 def answer(message):
     task = message.content["task"]
-    names = {name: task[name] for name in ("version", "round", "nonce", "layout")}
+    names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}
     labels = ConfigRecord({**names, "count": 1})
     data = template.data[:-1] + template.data[-1:]  # every reply has bytes of its own
     sums = Array(dtype=template.dtype, shape=template.shape, stype=template.stype, data=data)
-    return RecordDict({"sum": ArrayRecord({"integers": sums}), "answer": labels})
+    return RecordDict({"sum": ArrayRecord({"packed": sums}), "answer": labels})
 
 def replies(messages):
     for message in messages:
@@ -62,12 +64,12 @@ print(json.dumps({"peak": peak, "answered": report.nodes_answered, "asked": repo
 """
 
 
-def peak_bytes(folder, nodes):
-    """The peak memory of a process that runs one round with so many replies."""
-    folder = folder / str(nodes)
+def peak_bytes(folder, nodes, size=COORDINATES):
+    """The peak memory of a process that runs one round of a model of this size with so many replies."""
+    folder = folder / f"{nodes}-{size}"
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(nodes), str(COORDINATES)],
+        [sys.executable, "-c", PROGRAM, str(folder), str(nodes), str(size)],
         capture_output=True,
         text=True,
         check=True,
@@ -80,4 +82,5 @@ def peak_bytes(folder, nodes):
 def test_64_replies_need_no_more_memory_than_4(tmp_path):
     few, many = peak_bytes(tmp_path, 4), peak_bytes(tmp_path, 64)
     assert many <= 1.1 * few, f"{few / 1e6:.0f} MB with 4 replies, {many / 1e6:.0f} MB with 64"
-    assert few < 12 * 4 * COORDINATES  # a dozen vectors of the model, beside the libraries
+    libraries = peak_bytes(tmp_path, 4, size=2_000)
+    assert few - libraries < 7 * 4 * COORDINATES  # vectors of the model's size

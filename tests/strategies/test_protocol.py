@@ -37,7 +37,7 @@ def test_a_task_arrives_as_it_was_sent():
 def test_an_answer_arrives_as_it_was_sent():
     answer = answer_to(TASK, lambda number: torch.full((LAYOUT.size,), number + 0.5))
     received = Answer.from_message(Message(answer.to_record(), reply_to=sent()))
-    assert torch.equal(received.integers, answer.integers)
+    assert received.packed.tobytes() == answer.packed.tobytes()
     assert (received.round_number, received.nonce, received.layout, received.count) == (
         2,
         "n",
@@ -70,11 +70,13 @@ def test_the_message_lives_no_longer_than_the_round():
         (Error(code=8, reason="stopped responding"), "Flower error 8: stopped responding"),
         (problem("disk full"), "the node reports: disk full"),
         (RecordDict(), "cannot be read"),
-        (RecordDict({"answer": ConfigRecord({"round": 2})}), "cannot be read"),
+        (RecordDict({"answer": ConfigRecord({"version": 2, "round": 2})}), "cannot be read"),
         (
             RecordDict(
                 {
-                    "answer": ConfigRecord({"round": 2, "nonce": "n", "layout": "l", "count": 1}),
+                    "answer": ConfigRecord(
+                        {"version": 2, "round": 2, "nonce": "n", "layout": "l", "count": 1}
+                    ),
                     "sum": ArrayRecord({"other": Array(torch.zeros(1).numpy())}),
                 }
             ),
@@ -134,8 +136,14 @@ def test_a_count_that_is_none_is_refused(count):
 def test_another_version_of_the_protocol_is_refused():
     message = sent()
     message.content["task"]["version"] = 99
-    with pytest.raises(ValueError, match=r"protocol 99.*install the same release"):
+    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 2: install the same release"):
         Task.from_message(message)
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    content["answer"]["version"] = 1
+    with pytest.raises(
+        ReplyRejected, match=r"node speaks protocol 1, this server 2: install the same release"
+    ):
+        Answer.from_message(Message(content, reply_to=sent()))
 
 
 def test_a_reply_is_let_go_without_the_garbage_collector():

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch import nn
 
+from speech.model import build_model
+from speech.torchaudio_loader import torchaudio
 from strategies import bind, bind_gradients
 
 
@@ -43,12 +45,26 @@ def test_an_sgd_step_on_the_vectors_is_torchs_sgd_step():
 @pytest.mark.parametrize(
     ("model", "complaint"),
     [
-        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "has buffers"),
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "1 is a BatchNorm1d.*use LayerNorm or GroupNorm"),
+        (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), "0 is a BatchNorm1d"),
+        (torchaudio.models.Conformer(4, 2, 8, 1, 3), "conv_module.sequential.3 is a BatchNorm1d"),
+        (nn.InstanceNorm1d(2, track_running_stats=True), "has buffers .running_mean"),
         (nn.Linear(2, 2).double(), "float64"),
     ],
 )
 def test_what_would_leave_outside_the_clipped_update_is_refused(model, complaint):
     with pytest.raises(ValueError, match=complaint):
+        bind(model)
+
+
+def test_the_conformer_is_one_vector():
+    layout, vector = bind(build_model("conformer"))
+    assert (len(layout), vector.shape) == (488, (7_937_600,))
+
+
+def test_a_model_on_two_devices_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta"))
+    with pytest.raises(ValueError, match=r"\['cpu', 'meta'\]: move the model to one device"):
         bind(model)
 
 

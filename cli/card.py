@@ -1,0 +1,37 @@
+"""`murmur card`: the model card of a run, from its folder and its ledger."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.composing import config_of_run
+from cli.transcribe import model_path
+from privacy import LedgerCorrupt
+from recipes import ConfigError
+from server.checkpoints import ResumeRefused
+from server.model_card import model_card
+from server.run_folder import RunFolder
+from speech.errors import SpeechError
+
+LATEST = Path("runs/latest")
+
+
+def card(
+    run: Annotated[Path, typer.Option("--run", "-r", help="A run folder.")] = LATEST,
+    licence: Annotated[str | None, typer.Option(help="The model's licence, e.g. cc-by-4.0.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here, e.g. README.md.")] = None,
+) -> None:
+    """Print the model card (Markdown with a Hugging Face header)."""
+    try:
+        folder = model_path(run, None).parent
+        text = model_card(RunFolder(folder), config_of_run(folder), licence)
+        if out is None:
+            typer.echo(text, nl=False)
+        else:
+            out.write_text(text, encoding="utf-8")
+    except (SpeechError, ConfigError, LedgerCorrupt, ResumeRefused, OSError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code=1) from None

@@ -1,0 +1,207 @@
+"""`murmur evaluate`: how well a model hears a split of a corpus, and whether it hears better than another."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from cli.composing import config_of_run
+from cli.training_speech import caution
+from cli.transcribe import model_path
+from privacy import LedgerCorrupt
+from recipes import ConfigError, corpus_path
+from speech.checkpoint import LoadedModel, load_model
+from speech.corpus import Corpus, load_corpus
+from speech.errors import SpeechError
+from speech.examples import ExampleStore
+from speech.features import PRESETS
+
+if TYPE_CHECKING:
+    from speech.assessment import Assessment, Comparison
+
+BATCH_SIZE = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """A split to be heard."""
+
+    corpus: Corpus
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one model made of a split, and how long it took: seconds for features, and for the rest."""
+
+    path: Path
+    loaded: LoadedModel
+    assessment: Assessment
+    audio_seconds: float
+    feature_seconds: float
+    model_seconds: float
+    skipped: int
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of speech, reading the file included."""
+        return (self.feature_seconds + self.model_seconds) / self.audio_seconds
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder: its final model.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
+    split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
+    on_training_speech: Annotated[
+        bool, typer.Option("--on-training-speech", help="Look at people that a private run trained on.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Error rates with their intervals, by speaker, and the worst utterances word by word."""
+    from cli import evaluation_screen
+    from speech.assessment import Comparison
+
+    try:
+        files = [model_path(run, model), *([_other(against)] if against else [])]
+        models = _loaded(files)
+        speech = _speech(files[0] if run else None, models[0], kind, path, split)
+        warnings = _cautions(files, models, speech, on_training_speech)
+        mine, *others = [hear(*pair, speech) for pair in zip(files, models, strict=True)]
+    except (SpeechError, ConfigError, LedgerCorrupt) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code=1) from None
+    comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
+    if as_json:
+        typer.echo(json.dumps(answer(speech, mine, others, comparison, worst, warnings), allow_nan=False))
+        return
+    for warning in warnings:
+        Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst)
+
+
+def hear(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
+    """Evaluate the model of a file. Raises `SpeechError` for a split without usable audio."""
+    from speech.evaluation import assess
+    from speech.evaluation import evaluate as evaluate_model
+
+    store = ExampleStore(speech.corpus, PRESETS[loaded.preset])
+    started = time.perf_counter()
+    examples = store.split_examples(speech.split)
+    featured = time.perf_counter()
+    if not examples:
+        raise SpeechError(
+            f"{speech.corpus.name}: no utterance of split {speech.split!r} has usable audio; "
+            f"the first: {store.skipped[0].reason}"
+        )
+    evaluation = evaluate_model(loaded.model, examples, BATCH_SIZE)
+    done = time.perf_counter()
+    return Result(
+        path=file,
+        loaded=loaded,
+        assessment=assess(evaluation, speech.corpus, speech.split),
+        audio_seconds=sum(len(example.features) for example in examples) * store.hop_seconds,
+        feature_seconds=featured - started,
+        model_seconds=done - featured,
+        skipped=len(store.skipped),
+    )
+
+
+def answer(
+    speech: Speech,
+    mine: Result,
+    others: Sequence[Result],
+    comparison: Comparison | None,
+    worst: int,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Everything in plain values, fit for JSON."""
+    found: dict[str, Any] = {
+        "corpus": speech.corpus.name,
+        "split": speech.split,
+        "hours": mine.audio_seconds / 3600,
+        **_plain(mine),
+        "by_speaker": {
+            one.speaker: {"wer": one.words.rate if one.words.said else None, "words": one.words.said}
+            for one in mine.assessment.speakers
+        },
+        "worst_utterances": [
+            {
+                "id": heard.id,
+                "speaker": heard.speaker,
+                "errors": heard.words.errors,
+                "reference": heard.reference,
+                "hypothesis": heard.hypothesis,
+            }
+            for heard in mine.assessment.worst_utterances(worst)
+        ],
+        "warnings": list(warnings),
+    }
+    if comparison is not None:
+        found["against"] = {**_plain(others[0]), **comparison.summary()}
+    return found
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {
+        "model": str(result.path),
+        "preset": result.loaded.preset,
+        **result.assessment.summary(),
+        "real_time_factor": result.real_time_factor,
+        "threads": torch.get_num_threads(),
+        "skipped": result.skipped,
+    }
+
+
+def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
+    """The models, of one language."""
+    first = load_model(files[0])
+    return [first, *(load_model(file, language=first.model.config.language) for file in files[1:])]
+
+
+def _speech(
+    of_run: Path | None, loaded: LoadedModel, kind: str | None, path: Path | None, split: str | None
+) -> Speech:
+    """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
+    if of_run and kind is None and path is None:
+        section = config_of_run(of_run.parent).corpus
+        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
+        return _chosen(corpus, split or section.test_split)
+    # A path counts from where one stands; it alone is a manifest's.
+    place = str(path.resolve()) if path else ""
+    chosen = kind or ("manifest" if path else "embedded")
+    corpus = load_corpus(chosen, place, language=loaded.model.config.language)
+    return _chosen(corpus, split or "test")
+
+
+def _chosen(corpus: Corpus, split: str) -> Speech:
+    corpus.speakers(split)  # raises if there is no such split
+    return Speech(corpus=corpus, split=split)
+
+
+def _other(path: Path) -> Path:
+    """A model file, or that of a run folder."""
+    return path if path.is_file() else model_path(path, None)
+
+
+def _cautions(
+    files: Sequence[Path], models: Sequence[LoadedModel], speech: Speech, allowed: bool
+) -> list[str]:
+    """What must be said of people whom a private run trained on. Raises `ConfigError` unless allowed."""
+    pairs = zip(files, models, strict=True)
+    found = [c for file, loaded in pairs if (c := caution(file, loaded, speech.corpus, speech.split))]
+    for one in found:
+        if one.certain and not allowed:
+            raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")
+    return [one.text for one in found]

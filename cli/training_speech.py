@@ -1,0 +1,74 @@
+"""Is a model about to be tried on people whom a private run trained it on?
+
+Its guarantee covers the model, and what is computed from the model and from *other* people's speech.
+An error rate on the training population is computed from that population once more, without noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.composing import config_of_run
+from privacy import read_ledger
+from recipes import corpus_path
+from recipes.sections import CorpusSection
+from server.run_folder import RunFolder
+from speech.checkpoint import LoadedModel
+from speech.corpus import Corpus, load_corpus
+from speech.errors import SpeechError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caution:
+    """What to say, and whether it is `certain` that training speech is looked at."""
+
+    text: str
+    certain: bool
+
+
+def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str) -> Caution | None:
+    """What evaluating the model of a file on a split of `corpus` calls for; None for nothing.
+
+    Raises `LedgerCorrupt` for the ledger of a run folder that cannot be read.
+    """
+    if loaded.metadata.get("privacy", "none") == "none":
+        return None
+    heard = _trained_on(RunFolder(model.resolve().parent), corpus, split)
+    if heard is None:
+        return Caution(
+            text=f"{model} comes from a private run. If it was trained on people of split {split!r}, no "
+            "epsilon covers these figures.",
+            certain=False,
+        )
+    if not heard:
+        return None
+    return Caution(
+        text=f"{len(heard)} speakers of split {split!r} are in the training population of this private run: "
+        "no figure about them, not even an average, is covered by its epsilon. Publish none.",
+        certain=True,
+    )
+
+
+def _trained_on(folder: RunFolder, corpus: Corpus, split: str) -> set[str] | None:
+    """The split's speakers whom the run may have drawn; None where `corpus` is not what it was run on."""
+    if not (folder.path / "config.toml").is_file():
+        return None
+    section = config_of_run(folder.path).corpus
+    if corpus.digest not in {*_in_ledger(folder), _at_home(section)}:
+        return None
+    if section.train_split not in corpus.splits:
+        return set()
+    return set(corpus.speakers(split)) & set(corpus.speakers(section.train_split))
+
+
+def _in_ledger(folder: RunFolder) -> set[str]:
+    return {entry.dataset for entry in read_ledger(folder.ledger)} if folder.ledger.is_file() else set()
+
+
+def _at_home(section: CorpusSection) -> str:
+    """The digest of the recipe's corpus as it lies here now; empty where it does not."""
+    try:
+        return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules).digest
+    except SpeechError:
+        return ""

@@ -1,0 +1,148 @@
+"""A node's sum on the grid as bytes, losslessly, in a number of bytes that says nothing about the sum.
+
+What a general compressor makes of a sum is the longer the more there was to learn: the length would be an
+un-noised function of the speech, in the open to whoever watches the network or reads a run's metrics. Here it
+follows from public numbers alone. Every group of slices is held to a norm of `count` times its bound, so by
+Cauchy and Schwarz its absolute values add up to at most L = sqrt(size) * count * bound, and a Golomb-Rice
+code with k low bits takes at most size * (k + 1) + 2 L / 2**k bits. The k that makes this least is taken, and
+the bytes are filled up to it with zeros. For one update at its bounds that is within a bit per value of the
+entropy of a Gaussian (benchmarks/traffic.md).
+
+The layout: for each block of 32,768 values of each group, 4 bytes with the length of its unary part
+(little-endian), the low bits, the unary part; then zeros.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from privacy import rice
+from privacy.clipping import ClipBounds
+from privacy.errors import ReplyRejected
+from privacy.grid import Grid, accumulator_dtype, squared_limits
+from privacy.rice import Bytes
+
+_BLOCK = 1 << 15
+_LENGTH_BYTES = 4
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Where a group lies, how many low bits its code has and how far its sum can reach."""
+
+    begin: int
+    end: int
+    k: int
+    squared_reach: int  # of the norm of the group's sum, in steps
+
+    @classmethod
+    def of(cls, begin: int, end: int, squared_reach: int) -> _Group:
+        bits = [
+            k * (end - begin) + (_twice_sum(end - begin, squared_reach) >> k)
+            for k in range(squared_reach.bit_length() // 2 + 2)
+        ]
+        return cls(begin, end, bits.index(min(bits)), squared_reach)
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """Where each block begins and ends."""
+        for begin in range(self.begin, self.end, _BLOCK):
+            yield begin, min(begin + _BLOCK, self.end)
+
+    def unary_bytes(self, size: int) -> int:
+        """The most that the unary part of `size` of the group's values can take."""
+        return (size + (_twice_sum(size, self.squared_reach) >> self.k) + 7) // 8
+
+    def most_bytes(self) -> int:
+        """The most that the group can take: a part of a byte may be lost in each block."""
+        fixed = sum(_LENGTH_BYTES + 1 + rice.fixed_bytes(end - begin, self.k) for begin, end in self.blocks())
+        return fixed + self.unary_bytes(self.end - self.begin)
+
+
+def packed_bytes(count: int, bounds: ClipBounds, grid: Grid) -> int:
+    """The length of every `pack`ed sum of `count` updates: a function of public numbers."""
+    return sum(group.most_bytes() for group in _groups(count, bounds, grid))
+
+
+def pack(total: Tensor, count: int, bounds: ClipBounds, grid: Grid) -> Bytes:
+    """The sum (bounds.size,) of `count` clipped updates, in grid steps, as `packed_bytes` bytes.
+
+    Raises
+    ------
+    ValueError
+        If the sum is none of `count` clipped updates.
+    """
+    packed = np.zeros(packed_bytes(count, bounds, grid), dtype=np.uint8)
+    numbers = total.to(accumulator_dtype(count, grid)).numpy()
+    place = 0
+    for group in _groups(count, bounds, grid):
+        room = group.most_bytes() + place
+        for begin, end in group.blocks():
+            fixed, unary = rice.encode(numbers[begin:end], group.k)
+            length = np.array([len(unary)], dtype="<u4").view(np.uint8)
+            for piece in (length, *fixed, unary):
+                if place + len(piece) > room:
+                    raise ValueError(
+                        f"Coordinates {group.begin} to {group.end - 1} are no sum of {count} clipped "
+                        f"updates: its norm is at most {math.isqrt(group.squared_reach)} steps."
+                    )
+                packed[place : place + len(piece)] = piece
+                place += len(piece)
+    return packed
+
+
+def unpack(packed: Bytes, count: int, bounds: ClipBounds, grid: Grid) -> Tensor:
+    """The inverse of `pack`: int32 or int64 (bounds.size,), as `accumulator_dtype` has it.
+
+    Guarantee:
+        What it takes, `pack` gives back bit for bit. Its memory is the result's and some blocks'. The norms
+        are not checked: `check_sum` does that.
+
+    Raises
+    ------
+    ReplyRejected
+        For bytes of another length, and for bytes that `pack` gives for no sum.
+    """
+    expected = packed_bytes(count, bounds, grid)
+    if packed.dtype != np.uint8 or packed.shape != (expected,):
+        raise ReplyRejected(
+            f"Expected {expected} bytes for a sum of {count} updates, got {packed.shape} {packed.dtype}."
+        )
+    total = torch.zeros(bounds.size, dtype=accumulator_dtype(count, grid))
+    numbers = total.numpy()
+    place = 0
+    for group in _groups(count, bounds, grid):
+        room = group.most_bytes() + place
+        for begin, end in group.blocks():
+            place += _unpack_block(packed[place:room], group, numbers[begin:end])
+    if packed[place:].any():
+        raise ReplyRejected(f"the {expected - place} bytes after the last value are not all zero")
+    return total
+
+
+def _unpack_block(packed: Bytes, group: _Group, out: rice.Numbers) -> int:
+    """Read one block from the beginning of `packed`; returns how many bytes it took."""
+    low = _LENGTH_BYTES + rice.fixed_bytes(len(out), group.k)
+    length = int.from_bytes(packed[:_LENGTH_BYTES].tobytes(), "little")
+    if length > group.unary_bytes(len(out)) or low + length > len(packed):
+        raise ReplyRejected(f"a block of {len(out)} values claims {length} bytes: more than it can need")
+    rice.decode(packed[_LENGTH_BYTES:low], packed[low : low + length], out, group.k)
+    return low + length
+
+
+def _twice_sum(size: int, squared_reach: int) -> int:
+    """The most that 2 |x| can add up to over `size` whole numbers of this squared norm."""
+    return math.isqrt(4 * size * squared_reach)
+
+
+@lru_cache(maxsize=256)
+def _groups(count: int, bounds: ClipBounds, grid: Grid) -> tuple[_Group, ...]:
+    limits = zip(bounds.groups, squared_limits(bounds, grid), strict=True)
+    borders = ((bounds.offsets[group.start], bounds.offsets[group.stop], limit) for group, limit in limits)
+    return tuple(_Group.of(begin, end, count * count * limit) for begin, end, limit in borders if end > begin)

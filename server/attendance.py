@@ -1,0 +1,53 @@
+"""Who came, went or changed since the roll call. Each change is told once; none of them changes the plan.
+
+A speaker of the roster who is not there counts as not taking part: divisor, noise and sampling rate stay. One
+who is there and not in the roster is never drawn: a new plan, and with it a new run, is needed for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from strategies import Roster
+
+NEXT_RUN = "a new run counts them (this run's model.safetensors can be its model.seed)"
+
+
+class Attendance:
+    """Compares what is there after each round with the roster."""
+
+    def __init__(self, roster: Roster) -> None:
+        self._speakers = dict(zip(roster.nodes, roster.counts, strict=True))
+        self._absent: set[int] = set()
+        self._told: set[int] = set()
+        self.remarks: list[str] = []
+
+    def look(self, connected: Collection[int], changed: Collection[int]) -> list[str]:
+        """What is new since the last look: lines for the table, also added to `remarks`.
+
+        `connected` are the nodes that are there; `changed` those whose speech is not what answered the roll.
+        """
+        absent = set(self._speakers) - set(connected)
+        strangers = set(connected) - set(self._speakers)
+        fresh = [
+            *(self._left(node) for node in sorted(absent - self._absent)),
+            *(f"node {node} is back" for node in sorted(self._absent - absent)),
+            *(self._joined(node) for node in sorted(strangers - self._told)),
+            *(self._changed(node) for node in sorted(set(changed) - self._told)),
+        ]
+        self._absent = absent
+        self._told |= strangers | set(changed)
+        self.remarks += fresh
+        return fresh
+
+    def _left(self, node: int) -> str:
+        return f"node {node} is gone: its {self._speakers[node]} speakers count as not taking part"
+
+    def _joined(self, node: int) -> str:
+        return f"node {node} joined after the roll call: its speakers are never drawn; {NEXT_RUN}"
+
+    def _changed(self, node: int) -> str:
+        return (
+            f"node {node} holds other speech than at the roll call: speakers who are gone count as zero, new "
+            f"ones are never drawn; {NEXT_RUN}"
+        )

@@ -1,0 +1,93 @@
+"""The section of a model card that says what is promised, computed from the ledger."""
+
+from __future__ import annotations
+
+from privacy import Epsilon, PrivacyPlan, epsilon
+from server.live_table import epsilon_text, warning
+from server.model_facts import ModelFacts
+
+WEAK = 10.0
+"""Above this epsilon a guarantee says little in practice (Ponomareva et al. 2023, arXiv 2303.00654)."""
+
+
+def privacy_section(facts: ModelFacts) -> str:
+    """The guarantee of the run, or in plain words that there is none."""
+    return "\n\n".join(["## Privacy", *(_promised(facts) if facts.plan.is_private else _nothing(facts.plan))])
+
+
+def _nothing(plan: PrivacyPlan) -> list[str]:
+    return [
+        f"**{warning(plan)[0]}.** Treat the model as if everyone could read the speech it was trained on "
+        "out of it."
+    ]
+
+
+def _promised(facts: ModelFacts) -> list[str]:
+    plan, spent = facts.plan, facts.spent
+    rows = [
+        ("epsilon", f"**{epsilon_text(spent.value)}** (RDP {_rdp(spent)}, PLD {_pld(spent)})"),
+        ("delta", f"{plan.delta:g}"),
+        ("unit", "one speaker, with all their speech"),
+        ("adjacency", plan.adjacency),
+        ("sampler", plan.sampler),
+        ("population N", f"{plan.population:,}"),
+        ("expected cohort S", f"{plan.cohort:g}"),
+        ("releases in the ledger", f"{facts.releases}"),
+        ("noise multiplier z, on the sum", f"{plan.noise_multiplier:.4g}"),
+        ("noise on the mean, z / S", f"{plan.sigma_dp:.4g}"),
+    ]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows)
+    return [
+        "User-level (epsilon, delta)-differential privacy of all released models of this run together, "
+        "computed from its ledger. The server is trusted with the nodes' sums (central DP). The seed model "
+        "and the held-out speech count as public: nothing is promised about them.",
+        f"| | this run |\n|---|---|\n{table}",
+        *_weak(spent),
+        *_imagined(facts),
+        *_other_runs(facts),
+        *_unnoised(facts),
+    ]
+
+
+def _weak(spent: Epsilon) -> list[str]:
+    if spent.value <= WEAK:
+        return []
+    return [
+        f"**This epsilon is above {WEAK:g}: as a protection of anyone it says little.** A larger population, "
+        "fewer rounds or more noise would make it smaller."
+    ]
+
+
+def _imagined(facts: ModelFacts) -> list[str]:
+    larger = facts.extrapolated
+    rounds = max(facts.rounds_done, facts.releases)
+    found = larger.epsilon(rounds)
+    return [
+        f"Extrapolated, **not this run**: the same noise on the mean with a population of "
+        f"{larger.population:,} and a cohort of {larger.cohort:,.0f} would give epsilon "
+        f"{epsilon_text(found.value)} (RDP {_rdp(found)}, PLD {_pld(found)}), if the model came out the same."
+    ]
+
+
+def _other_runs(facts: ModelFacts) -> list[str]:
+    if not facts.other_releases:
+        return []
+    together = epsilon(facts.all_runs, facts.plan.delta)
+    return [
+        f"Other runs made {facts.other_releases:,} releases on the same people; all runs together: epsilon "
+        f"{epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)})."
+    ]
+
+
+def _unnoised(facts: ModelFacts) -> list[str]:
+    if not facts.config.run.raw_metrics:
+        return []
+    return ["Un-noised metrics of the nodes were written too; no epsilon covers a choice made by them."]
+
+
+def _rdp(found: Epsilon) -> str:
+    return epsilon_text(found.rdp)
+
+
+def _pld(found: Epsilon) -> str:
+    return "not computed" if found.pld is None else epsilon_text(found.pld)

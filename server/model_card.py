@@ -1,0 +1,131 @@
+"""The model card of a run: Markdown under a Hugging Face header, computed from the run folder alone.
+
+Guarantee: every number in it comes from the ledger, the checkpoint, the recipe or evaluation.json of the
+run. What these do not say is said to be missing; of the training population it tells what the plan
+publishes anyway, and nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import metadata as packages
+from typing import Any
+
+import yaml
+
+from recipes import RunConfig
+from server.card_evaluation import evaluation_section
+from server.card_privacy import WEAK, privacy_section
+from server.model_facts import ModelFacts
+from server.run_folder import RunFolder
+from speech.text import alphabet_of
+
+LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
+
+_USE = """\
+## Intended use and limits
+
+For research on private federated speech recognition, and for transcribing speech like that of the held-out
+speakers above. It decodes greedily into lower-case words without punctuation. Error rates differ from voice
+to voice: look at the worst tenth of the speakers, and measure on your own before relying on it
+(`murmur evaluate`). Do not use it where a wrong word harms someone, to identify or profile speakers, or on
+speech that was recorded without consent."""
+
+
+def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None) -> str:
+    """The card of the model in the folder of a run of `config`.
+
+    Raises
+    ------
+    ConfigError, CheckpointMismatch, LedgerCorrupt, ResumeRefused
+        As `ModelFacts.of`.
+    """
+    facts = ModelFacts.of(folder, config)
+    parts = [
+        _header(facts, licence),
+        f"# {_title(facts)}",
+        _model(facts),
+        _data(facts),
+        privacy_section(facts),
+        evaluation_section(facts),
+        _USE,
+        f"## Licence\n\n{licence or LICENCE_MISSING}.",
+        f"*Computed by Murmuration {packages.version('murmuration')} from the run folder and its ledger.*",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(facts: ModelFacts) -> str:
+    return f"Murmuration {facts.loaded.preset}, run {facts.run}"
+
+
+def _header(facts: ModelFacts, licence: str | None) -> str:
+    header: dict[str, Any] = {
+        "language": [facts.loaded.model.config.language],
+        "license": licence or "other",
+        "library_name": "murmuration",
+        "pipeline_tag": "automatic-speech-recognition",
+        "tags": ["speech", "ctc", "federated-learning", *_privacy_tags(facts)],
+    }
+    if licence is None:
+        header["license_name"] = "not-chosen"
+    if facts.evaluation is not None:
+        header["model-index"] = [{"name": _title(facts), "results": [_result(facts, facts.evaluation)]}]
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
+
+
+def _privacy_tags(facts: ModelFacts) -> list[str]:
+    """The tag by which people look for private models is for those that are."""
+    return ["differential-privacy"] if facts.plan.is_private and facts.spent.value <= WEAK else []
+
+
+def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
+    kind = facts.config.corpus.kind
+    return {
+        "task": {"type": "automatic-speech-recognition"},
+        "dataset": {"name": facts.data_name, "type": kind, "split": evaluation["split"]},
+        "metrics": [
+            {"type": name, "name": name.upper(), "value": round(100 * evaluation[name]["rate"], 2)}
+            for name in ("wer", "cer")
+        ],
+    }
+
+
+def _model(facts: ModelFacts) -> str:
+    model = facts.loaded.model
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    seed = facts.config.model.seed
+    start = {
+        "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
+        "random": "random parameters",
+    }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
+    alphabet = alphabet_of(model.config.language)
+    return (
+        f"CTC transformer, preset `{facts.loaded.preset}`, {parameters:,} parameters, for language "
+        f"`{alphabet.language}` in {len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
+        f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
+        "planned rounds."
+    )
+
+
+def _data(facts: ModelFacts) -> str:
+    training = {
+        "embedded": "the `train` split of the embedded synthetic corpus; no recording of a person",
+        "synthetic": "synthetic speakers; no recording of a person",
+    }.get(facts.config.corpus.kind, "speech that stayed on its nodes")
+    lines = [
+        f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, nodes do not report "
+        "them.",
+        f"- Held out: {facts.data_name}, split `{facts.config.corpus.test_split}`{_held_out(facts)}.",
+    ]
+    return "## Data\n\n" + "\n".join(lines)
+
+
+def _held_out(facts: ModelFacts) -> str:
+    found = facts.evaluation
+    if found is None:
+        return ""
+    counts = (
+        f", {found['speakers']} speakers, {found['utterances']} utterances, {60 * found['hours']:.1f} minutes"
+    )
+    heard = found["heard_in_training"]
+    return f"{counts}; {heard} of these speakers are in other splits too" if heard else counts

@@ -1,0 +1,165 @@
+"""Large files from the internet: resumed where they stopped, checked by SHA-256, there as a whole or not.
+
+A download grows in `NAME.part` and takes its name once its checksum is right; a folder is unpacked aside and
+renamed when complete. So what has its name is whole, and running the same command again goes on.
+"""
+
+import errno
+import hashlib
+import http.client
+import os
+import shutil
+import tarfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from speech.errors import SpeechError
+
+CHUNK_BYTES = 1 << 20
+TIMEOUT_SECONDS = 60.0
+ATTEMPTS = 5
+_BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError)
+
+
+class DownloadError(SpeechError):
+    """A file could not be had, or is not the one that was asked for."""
+
+
+Progress = Callable[[int, int | None], None]
+"""Called with the bytes that are there and those that there will be, if the server says so."""
+
+
+def fetch(
+    url: str,
+    file: Path,
+    *,
+    sha256: str | None = None,
+    progress: Progress = lambda done, total: None,
+    pause_seconds: float = 2.0,
+) -> str:
+    """Download `url` to `file` unless it is there; returns its SHA-256, which must be `sha256` if given.
+
+    Raises `DownloadError` when the server refuses, when the connection breaks `ATTEMPTS` times in a row
+    without bringing anything, when the disk is full, and for a wrong checksum (what came is deleted).
+    """
+    part = file.with_name(f"{file.name}.part")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with _disk_full_said(part):
+            _complete(url, part, progress, pause_seconds)
+    found = _sha256(file if file.exists() else part)
+    if sha256 is not None and found != sha256:
+        (file if file.exists() else part).unlink()
+        raise DownloadError(
+            f"{url}: its SHA-256 is {found} and not {sha256}: damaged on the way, or another file. It was "
+            "deleted; try again, or another mirror."
+        )
+    if not file.exists():
+        part.replace(file)
+    return found
+
+
+def unpack(archive: Path, member: str, folder: Path) -> None:
+    """Unpack the folder `member` of a tar archive as the folder `folder`, which must not be there.
+
+    Raises `DownloadError` for an archive that is damaged, holds no such folder, or would write outside.
+    """
+    aside = folder.with_name(f".{folder.name}.unpacking")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        with _disk_full_said(folder), tarfile.open(archive) as content:
+            content.extractall(aside, filter="data")
+        if not (aside / member).is_dir():
+            raise DownloadError(f"{archive}: holds no folder {member}; it is another archive.")
+        (aside / member).rename(folder)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and try again.") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _complete(url: str, part: Path, progress: Progress, pause_seconds: float) -> None:
+    """Bring `part` to its full length. An attempt that brought something does not count against it."""
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            if _attempt(url, part, progress):
+                return
+            error: Exception | str = "the connection ended early"
+        except urllib.error.HTTPError as refusal:
+            if refusal.code < http.client.INTERNAL_SERVER_ERROR:
+                raise DownloadError(f"{url}: the server answers {refusal.code} {refusal.reason}.") from None
+            error = refusal
+        except _BROKEN as broken:
+            error = broken
+        failures = 0 if _size(part) > before else failures + 1
+        if failures == ATTEMPTS:
+            raise DownloadError(
+                f"{url}: {error}, after {_size(part):,} bytes; they are kept: run it again to go on."
+            )
+        time.sleep(pause_seconds * failures)
+
+
+def _attempt(url: str, part: Path, progress: Progress) -> bool:
+    """One request for what is missing; whether all is there now."""
+    have = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as refusal:
+        if refusal.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
+            raise
+        # Nothing lies beyond what is there: either it is all there, or it is not of this file.
+        if refusal.headers.get("Content-Range") == f"bytes */{have}":
+            return True
+        part.unlink()
+        return False
+    with response:
+        if response.status != http.client.PARTIAL_CONTENT:
+            have = 0  # the server sends all of it again
+        length = response.headers.get("Content-Length")
+        total = have + int(length) if length else None
+        _require_room(part, (total or have) - have)
+        with part.open("ab" if have else "wb") as file:
+            while chunk := response.read(CHUNK_BYTES):
+                file.write(chunk)
+                have += len(chunk)
+                progress(have, total)
+            file.flush()
+            os.fsync(file.fileno())
+    return total is None or have == total
+
+
+def _require_room(part: Path, needed: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if needed > free:
+        raise DownloadError(
+            f"{part.parent}: {needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} GB are free: make room, "
+            "or give another folder."
+        )
+
+
+@contextmanager
+def _disk_full_said(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DownloadError(
+            f"{place}: no space left on its disk; make room and run it again: what has come is kept."
+        ) from error
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

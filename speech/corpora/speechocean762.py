@@ -1,0 +1,54 @@
+"""Kind "speechocean762": English read by 250 Mandarin speakers (Zhang et al. 2021, openslr.org/101).
+
+The path is the `speechocean762` folder: `WAVE/` and the Kaldi tables `text`, `utt2spk` and `wav.scp` of
+the official splits `train/` and `test/`, whose speakers are disjoint.
+"""
+
+from pathlib import Path
+
+from speech.audio import audio_duration_seconds
+from speech.corpora.selection import Selection
+from speech.corpora.tables import kaldi_table
+from speech.corpus import Corpus, Rules, corpus_kind
+from speech.errors import AudioError, CorpusError
+
+SPLITS = ("train", "test")
+
+
+@corpus_kind("speechocean762")
+def load(path: str, rules: Rules) -> Corpus:
+    """Load both splits. Raises `CorpusError` for a folder that is none, or tables that do not agree."""
+    if not path:
+        raise CorpusError("a corpus of kind 'speechocean762' needs a path: the speechocean762 folder.")
+    root = Path(path)
+    if not (root / "WAVE").is_dir():
+        raise CorpusError(f"{root}: holds no folder WAVE; give the speechocean762 folder of the archive.")
+    selection = Selection(name=f"speechocean762 {root}", rules=rules)
+    for split in SPLITS:
+        _add_split(selection, root, split)
+    return selection.corpus()
+
+
+def _add_split(selection: Selection, root: Path, split: str) -> None:
+    texts = kaldi_table(root / split / "text")
+    speakers = kaldi_table(root / split / "utt2spk")
+    files = kaldi_table(root / split / "wav.scp")
+    for id, (text, source) in texts.items():
+        for name, table in (("utt2spk", speakers), ("wav.scp", files)):
+            if not table.get(id, ("", ""))[0]:
+                raise CorpusError(f"{source}: utterance {id!r} is not in {root / split / name}.")
+        speaker, audio = speakers[id][0], root / files[id][0]
+        try:
+            duration = audio_duration_seconds(audio)
+        except AudioError as error:
+            selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
+            continue
+        selection.add(
+            id=id,
+            speaker=speaker,
+            split=split,
+            audio=audio,
+            text=text,
+            source=source,
+            duration_seconds=duration,
+        )

@@ -1,0 +1,19 @@
+"""From log-probabilities to words: greedy, or by beam search with a language model; when, and how surely."""
+
+from speech.decoding.arpa import Unit
+from speech.decoding.beam import BeamConfig, BeamSearch
+from speech.decoding.forced_alignment import Word, align_words
+from speech.decoding.greedy import greedy
+from speech.decoding.ngram import MAX_ORDER, MIN_ORDER, train_ngram
+
+__all__ = [
+    "MAX_ORDER",
+    "MIN_ORDER",
+    "BeamConfig",
+    "BeamSearch",
+    "Unit",
+    "Word",
+    "align_words",
+    "greedy",
+    "train_ngram",
+]

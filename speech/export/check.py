@@ -1,0 +1,72 @@
+"""Does an exported file hear what the model hears? Asked of the file on the disk, before it is kept."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from speech.errors import ExportError
+from speech.features import FeatureConfig, LogMel
+from speech.model import CTCTransformer
+
+TOLERANCE = 1e-3
+"""The largest difference of a log-probability (in nats) that counts as the same. The trained `tiny` differs
+by 2e-5: what is left of float32 after a logarithm."""
+
+SECONDS = (0.1, 0.5, 1.0131, 3.7)
+"""Lengths that are tried, each alone and all as one padded batch."""
+
+Runner = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@torch.inference_mode()
+def largest_difference(runner: Runner, model: CTCTransformer, config: FeatureConfig) -> float:
+    """The largest difference of any log-probability to `LogMel` and `model`, one utterance at a time.
+
+    Raises `ExportError` if the difference passes `TOLERANCE` or a length differs.
+    """
+    waveforms = _sounds(config.sample_rate_hz)
+    alone = [_heard(model, LogMel(config), waveform) for waveform in waveforms]
+    worst = 0.0
+    for chosen in (*([index] for index in range(len(waveforms))), list(range(len(waveforms)))):
+        batch = [waveforms[index] for index in chosen]
+        log_probs, frames = runner(
+            pad_sequence(batch, batch_first=True), torch.tensor([len(waveform) for waveform in batch])
+        )
+        worst = max(worst, _difference(log_probs, frames, [alone[index] for index in chosen]))
+    if not worst <= TOLERANCE:
+        raise ExportError(
+            f"the exported model differs from the model by {worst:.3g} in a log-probability, "
+            f"{TOLERANCE:g} at most is allowed; nothing was written."
+        )
+    return worst
+
+
+def _sounds(rate_hz: int) -> list[Tensor]:
+    """Noise whose loudness rises and falls over 100 dB, so that the features' floor is tried too."""
+    generator = torch.Generator().manual_seed(0)
+    sounds = []
+    for seconds in SECONDS:
+        count = round(seconds * rate_hz)
+        decibels = 50 * (torch.linspace(0, 9, count).sin() - 1)
+        sounds.append(0.1 * torch.randn(count, generator=generator) * 10 ** (decibels / 20))
+    return sounds
+
+
+def _heard(model: CTCTransformer, log_mel: LogMel, waveform: Tensor) -> Tensor:
+    features = log_mel(waveform).unsqueeze(0)
+    log_probs, frames = model(features, torch.tensor([features.shape[1]]))
+    return log_probs[0, : int(frames[0])]
+
+
+def _difference(log_probs: Tensor, frames: Tensor, alone: Sequence[Tensor]) -> float:
+    if frames.tolist() != [len(one) for one in alone]:
+        raise ExportError(
+            f"the exported model gives {frames.tolist()} frames, the model {[len(one) for one in alone]}; "
+            "nothing was written."
+        )
+    return max(
+        float((row[: len(one)] - one).abs().nan_to_num(torch.inf).max())
+        for row, one in zip(log_probs, alone, strict=True)
+    )

@@ -1,0 +1,193 @@
+"""Writing an exported model: one function a format, chosen by the file's suffix.
+
+Written atomically, after the file was loaded again and found to hear what the model hears.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata as packages
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.export import Dim, ExportedProgram
+
+from speech.checkpoint import LoadedModel, replacing
+from speech.errors import ExportError
+from speech.export.check import Runner, largest_difference
+from speech.export.listener import Listener
+from speech.features import PRESETS, FeatureConfig
+from speech.text import alphabet_of
+
+FORMAT = "murmuration-export-1"
+METADATA_FILE = "murmuration.json"
+MINIMUM_SECONDS = 0.1
+LICENCE_MISSING = "not stated: whoever publishes this model must choose one"
+
+Writer = Callable[[Listener, Path, Mapping[str, str]], Runner]
+_WRITERS: dict[str, Writer] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """A written file, its metadata, and its largest difference to the model (nats)."""
+
+    path: Path
+    metadata: Mapping[str, str]
+    difference: float
+
+
+def formats() -> tuple[str, ...]:
+    """The suffixes that can be written."""
+    return tuple(_WRITERS)
+
+
+def require_formats(paths: Iterable[Path]) -> None:
+    """Raise `ExportError` for a path that names no format, or whose folder does not exist."""
+    for path in paths:
+        if path.suffix not in _WRITERS:
+            raise ExportError(f"{path}: no known format; end the name with {' or '.join(_WRITERS)}.")
+        if not path.parent.is_dir():
+            raise ExportError(f"{path}: there is no folder {path.parent}; make it first.")
+
+
+def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, str]) -> Exported:
+    """Write `loaded` to `path`, in the format of its suffix, with `metadata` inside.
+
+    Raises `ExportError` for an unknown suffix, a missing library, or an export that does not give
+    the model's log-probabilities on several lengths within `TOLERANCE`.
+    """
+    path = Path(path)
+    require_formats([path])
+    config = PRESETS[loaded.preset]
+    listener = Listener(loaded.model, config)
+    with replacing(path) as temporary:
+        runner = _WRITERS[path.suffix](listener, temporary, metadata)
+        difference = largest_difference(runner, loaded.model, config)
+    return Exported(path=path, metadata=metadata, difference=difference)
+
+
+def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
+    """The metadata of an export: all that is needed to use it, and what it promises."""
+    config = PRESETS[loaded.preset]
+    alphabet = alphabet_of(loaded.model.config.language)
+    return {
+        "format": FORMAT,
+        "murmuration": packages.version("murmuration"),
+        "preset": loaded.preset,
+        "language": alphabet.language,
+        "characters": alphabet.characters,
+        "blank": str(alphabet.blank),
+        "sample_rate_hz": str(config.sample_rate_hz),
+        "minimum_samples": str(_minimum_samples(config)),
+        "samples_per_frame": str(config.hop_samples * loaded.model.config.stride),
+        "inputs": "waveforms (B, S) float32 in [-1, 1], zero-padded; lengths (B,) int64, in samples",
+        "outputs": "log_probs (B, T, characters and the blank) float32; frames (B,) int64, valid of T",
+        "decoding": "CTC: best output of each valid frame, repeats collapsed, the blank dropped",
+        "licence": licence,
+        "privacy": privacy,
+    }
+
+
+def _writes(suffix: str) -> Callable[[Writer], Writer]:
+    def register(writer: Writer) -> Writer:
+        _WRITERS[suffix] = writer
+        return writer
+
+    return register
+
+
+@_writes(".pt2")
+def _torch_export(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
+    """torch.export: run by PyTorch from Python or, compiled, from C++."""
+    extra = {METADATA_FILE: json.dumps(dict(metadata))}
+    with path.open("wb") as file:
+        torch.export.save(_program(listener), file, extra_files=extra)
+    with path.open("rb") as file:
+        return torch.export.load(file).module()
+
+
+@_writes(".pt")
+def _torchscript(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
+    """TorchScript: deprecated by PyTorch, and what many C++ and mobile programs still load."""
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        traced = torch.jit.trace(listener, _example(listener), check_trace=False)
+        extra = {METADATA_FILE: json.dumps(dict(metadata))}
+        torch.jit.save(traced, str(path), _extra_files=extra)
+        return torch.jit.load(str(path))
+
+
+@_writes(".onnx")
+def _onnx(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
+    """ONNX, for ONNX Runtime and whatever else reads it."""
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401  torch's exporter needs it
+    except ImportError as error:
+        raise ExportError(
+            f"ONNX needs {error.name}, which is not installed; `pip install 'murmuration[export]'`."
+        ) from None
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            _program(listener),
+            input_names=["waveforms", "lengths"],
+            output_names=["log_probs", "frames"],
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise ExportError("torch.onnx gave no program; nothing was written.")
+    program.model.metadata_props.update(metadata)
+    program.save(str(path))
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+    def run(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        log_probs, frames = session.run(None, {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()})
+        return torch.from_numpy(log_probs), torch.from_numpy(frames)
+
+    return run
+
+
+def _program(listener: Listener) -> ExportedProgram:
+    """The graph for any batch and length."""
+    batch = Dim("batch")
+    samples = Dim("samples", min=_minimum_samples(listener.features.config))
+    with torch.no_grad():
+        return torch.export.export(
+            listener,
+            _example(listener),
+            dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
+            # The number of frames is never 1 here, which a solver of symbols cannot prove by itself.
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
+
+
+def _example(listener: Listener) -> tuple[Tensor, Tensor]:
+    """Two waveforms of unequal length: a trace of them has masks in it."""
+    second = listener.features.config.sample_rate_hz
+    return torch.zeros(2, 2 * second), torch.tensor([2 * second, second])
+
+
+def _minimum_samples(config: FeatureConfig) -> int:
+    return round(MINIMUM_SECONDS * config.sample_rate_hz)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """torch.onnx warns of every optional package that is absent, and of its own internals."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,92 @@
+"""The settings of central training; in a recipe the keys are written with hyphens."""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from recipes.learning import LearningSettings, Probability
+from speech.batching import BatchLimit
+
+Share = Annotated[float, Field(ge=0, le=1)]
+BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+WholeNumber = Annotated[int, Field(ge=0)]
+
+
+class PretrainConfig(LearningSettings):
+    """How to train. A batch is that of all processes together: their number changes no setting."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        populate_by_name=True,
+        alias_generator=lambda name: name.replace("_", "-"),
+    )
+
+    preset: str = Field(default="tiny", description="a preset of speech/model.py: tiny, small, paper")
+    split: str = Field(default="seed", min_length=1, description="split of the corpus to train on")
+    held_out: tuple[str, ...] = Field(
+        default=("seed-test",), strict=False, description="splits to evaluate on; the first is the dev set"
+    )
+    epochs: WholeNumber = Field(default=20, description="passes over the training split")
+    steps: WholeNumber = Field(default=0, description="or so many steps, in as many passes as it takes")
+    batch_size: WholeNumber = Field(default=6, description="utterances per step")
+    batch_seconds: NotNegative = Field(default=0.0, description="or seconds of audio per step, padding too")
+    optimiser: Literal["adamw", "lamb", "lars"] = Field(default="adamw", description="optimiser")
+    learning_rate: Positive = Field(default=3e-3, description="peak learning rate")
+    beta1: BelowOne = Field(default=0.9, description="decay of the first moment (adamw, lamb)")
+    beta2: BelowOne = Field(default=0.98, description="decay of the second moment (adamw, lamb)")
+    momentum: BelowOne = Field(default=0.9, description="momentum (lars)")
+    trust_coefficient: Positive = Field(default=0.001, description="a layer's step over its norm (lars)")
+    weight_decay: NotNegative = Field(default=1e-3, description="weight decay; decoupled but in lars")
+    schedule: Literal["constant", "cosine", "exponential", "step"] = Field(
+        default="cosine", description="how the learning rate falls after the warm-up"
+    )
+    warm_up: Share = Field(default=0.1, description="share of the steps in which the rate rises")
+    flat_until: Share = Field(default=0.5, description="share after which it falls to 0 (cosine)")
+    decay_after: WholeNumber = Field(default=0, description="steps before decay begins (exponential, step)")
+    decay_every: Count = Field(default=1000, description="steps per factor of decay (exponential, step)")
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.5, description="the factor (exponential, step)"
+    )
+    gradient_clip: Positive = Field(default=1.0, description="bound on each step's gradient norm")
+    dropout: Probability = Field(default=0.05, description="dropout in [0, 1), or 'preset'")
+    layer_drop: Probability = Field(
+        default=0.0, description="probability of leaving out a block for a whole batch, or 'preset'"
+    )
+    evaluate_every: WholeNumber = Field(
+        default=0, description="passes between evaluations on the held-out splits; 0: only at the end"
+    )
+    look_every: WholeNumber = Field(
+        default=0, description="steps between early looks at a few dev utterances; 0: none"
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last", description="the model of the last pass, or that of the lowest dev WER"
+    )
+    random_seed: WholeNumber = Field(default=0, description="fixes initialisation, order and dropout")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PretrainConfig":
+        if (self.epochs == 0) == (self.steps == 0):
+            raise ValueError(
+                f"epochs = {self.epochs} and steps = {self.steps}: set exactly one of them above 0."
+            )
+        if not self.held_out and (self.keep == "best" or self.look_every):
+            raise ValueError(
+                f"held-out is empty: keep = {self.keep!r} and look-every = {self.look_every} need a dev set."
+            )
+        if self.keep == "best" and not self.evaluate_every:
+            raise ValueError(
+                "keep = 'best' and evaluate-every = 0: there is only one evaluation to choose from; "
+                "set evaluate-every above 0."
+            )
+        _ = self.batch_limit  # refuses a wrong one
+        return self
+
+    @property
+    def batch_limit(self) -> BatchLimit:
+        """How large a batch may be."""
+        return BatchLimit(utterances=self.batch_size, seconds=self.batch_seconds)

@@ -1,0 +1,227 @@
+"""Steps over shuffled passes: what changes from step to step, in one process or in several.
+
+A batch is drawn by the first process, dealt out to all, and its gradient is the mean over all of its
+utterances: several processes make the steps of one, up to rounding and to what dropout and SpecAugment draw.
+"""
+
+import itertools
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from speech import features
+from speech.augment import make_augment
+from speech.batching import Batch, collate
+from speech.errors import CheckpointMismatch, SpeechError
+from speech.examples import Example
+from speech.loss import alignable, ctc_losses
+from speech.model import CTCTransformer
+from speech.precision import Compute
+from speech.pretraining.config import PretrainConfig
+from speech.pretraining.optimisers import load_state_tensors, make_optimiser, state_tensors
+from speech.pretraining.schedules import learning_rate_scale
+from speech.pretraining.snapshot import Snapshot
+from speech.processes import Processes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step: its number (from 1) of so many, its mean loss in nats per utterance, and its rate.
+
+    With dynamic batches and a number of epochs, `of` is an estimate until the last pass.
+    """
+
+    number: int
+    of: int
+    epoch: int
+    loss: float
+    learning_rate: float
+
+
+@dataclass(kw_only=True)
+class Pass:
+    """One pass over the examples: its batches, how many are done, and sums over those.
+
+    `audio` and `padded` are frames without and with padding.
+    """
+
+    number: int
+    batches: list[list[int]]
+    done: int = 0
+    loss: float = 0.0
+    utterances: int = 0
+    audio: float = 0.0
+    padded: float = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """In nats per utterance."""
+        return self.loss / self.utterances
+
+    @property
+    def efficiency(self) -> float:
+        """The share of the frames that is no padding."""
+        return self.audio / self.padded
+
+
+class Trainer:
+    """A model, its optimiser and where they stand; `state` and `resume` take and give all of it."""
+
+    def __init__(
+        self,
+        model: CTCTransformer,
+        examples: Sequence[Example],
+        config: PretrainConfig,
+        processes: Processes,
+    ) -> None:
+        self.model, self.examples, self.config = model, examples, config
+        self._compute = Compute.choose(
+            precision=config.precision, compile=config.compile, device=str(processes.device)
+        )
+        self._compute.place(model)
+        self.processes = processes
+        self.optimiser = make_optimiser(model.parameters(), config)
+        # The first process draws the order; what is hidden, each draws for itself.
+        self.generator = torch.Generator().manual_seed(config.random_seed + processes.rank)
+        self.spec_augment = make_augment(config.preset, config)
+        self.step = 0
+        self.cpu_seconds = self.seconds = 0.0  # of all steps
+        self.current: Pass | None = None
+        self._lengths = [len(example.features) for example in examples]
+        self._network = processes.wrapped(model, may_skip_layers=model.config.layer_drop > 0)
+
+    def passes(self) -> Iterator[Pass]:
+        """Every pass that is left, the one that was interrupted first; go through its `steps`."""
+        current = self.current or self._drawn(1)
+        while True:
+            self.current = current
+            yield current
+            if self.is_last(current):
+                return
+            current = self._drawn(current.number + 1)
+
+    def is_last(self, current: Pass) -> bool:
+        """Whether nothing comes after this pass."""
+        return current.number == self.config.epochs or self.step == self.config.steps > 0
+
+    def steps(self, current: Pass) -> Iterator[Step]:
+        """What is left of a pass; when a step is given out, all of it is done."""
+        self.model.train()
+        began = time.process_time(), time.perf_counter()
+        for indices in itertools.islice(current.batches, current.done, None):
+            step = self._step(current, indices)
+            self.cpu_seconds += time.process_time() - began[0]
+            self.seconds += time.perf_counter() - began[1]
+            yield step
+            self.model.train()
+            began = time.process_time(), time.perf_counter()
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """Counters and tensors of a snapshot, at any step; every process takes part."""
+        generators = self.processes.gathered(self._generators())
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"optimiser.{name}": value for name, value in state_tensors(self.optimiser).items()}
+        for rank, states in enumerate(generators):
+            tensors |= {f"generators.{rank}.{name}": value for name, value in states.items()}
+        counters = {"step": self.step, "cpu_seconds": self.cpu_seconds, "seconds": self.seconds}
+        return counters | {"examples": len(self.examples), "pass": vars(self.current)}, tensors
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Take the counters and tensors that `state` gave; torch's own generator is set, too.
+
+        Raises `CheckpointMismatch` if other utterances are usable than were.
+        """
+        if snapshot.facts["examples"] != len(self.examples):
+            raise CheckpointMismatch(
+                f"the split had {snapshot.facts['examples']} utterances with usable audio and has "
+                f"{len(self.examples)}: bring the audio back, or delete the snapshot and start afresh."
+            )
+        self.step = snapshot.facts["step"]
+        self.cpu_seconds, self.seconds = snapshot.facts["cpu_seconds"], snapshot.facts["seconds"]
+        self.current = Pass(**snapshot.facts["pass"])
+        self.model.load_state_dict(snapshot.part("model"))
+        load_state_tensors(self.optimiser, snapshot.part("optimiser"))
+        states = snapshot.part(f"generators.{self.processes.rank}")
+        self.generator.set_state(states["own"])
+        torch.random.set_rng_state(states["torch"])
+        if "cuda" in states:
+            torch.cuda.set_rng_state(states["cuda"], self.processes.device)
+
+    def _generators(self) -> dict[str, Tensor]:
+        states = {"own": self.generator.get_state(), "torch": torch.random.get_rng_state()}
+        if self.processes.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.processes.device)
+        return states
+
+    def _drawn(self, number: int) -> Pass:
+        """A new pass, the same in all processes; the last of a number of steps is cut to fit."""
+        hop_seconds = features.PRESETS[self.config.preset].hop_seconds
+        batches = self.config.batch_limit.batches(self._lengths, hop_seconds, self.generator)
+        if self.config.steps:
+            batches = batches[: self.config.steps - self.step]
+        return Pass(number=number, batches=self.processes.of_first(batches))
+
+    def _step(self, current: Pass, indices: list[int]) -> Step:
+        own = indices[self.processes.rank :: self.processes.count]
+        # Every process must take part in a step: one that is left without an utterance counts as nothing.
+        batch = collate([self.examples[index] for index in own or indices[:1]])
+        losses, sums = self._forward(batch, counts=bool(own))
+        loss, aligned, audio, padded = self.processes.sum_(sums).tolist()
+        steps = self._total(current)
+        self._check(loss, steps)
+        self.optimiser.zero_grad()
+        # The processes' gradients are averaged; times their number, that is the mean over the batch.
+        (losses.sum() / (max(int(aligned), 1) / self.processes.count)).backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        rate = self.config.learning_rate * learning_rate_scale(self._done(current), steps, self.config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.step += 1
+        current.done += 1
+        mean = loss / max(aligned, 1)
+        current.loss += mean * len(indices)
+        current.utterances += len(indices)
+        current.audio += audio
+        current.padded += padded
+        return Step(number=self.step, of=steps, epoch=current.number, loss=mean, learning_rate=rate)
+
+    def _forward(self, batch: Batch, *, counts: bool) -> tuple[Tensor, Tensor]:
+        """Losses (B,) and, over them, [sum, utterances with an alignment, frames of audio, with padding]."""
+        batch = self._augmented(batch)
+        inputs = batch.features.to(self.processes.device)
+        with self._compute.autocast():
+            log_probs, frames = self._network(inputs, batch.lengths)
+        losses = ctc_losses(log_probs, frames, batch) * (1.0 if counts else 0.0)
+        sums = [alignable(frames, batch), int(batch.lengths.sum()), inputs.shape[0] * inputs.shape[1]]
+        numbers = torch.tensor([0.0, *sums], dtype=torch.float64)
+        numbers = numbers.to(self.processes.device) * float(counts)
+        numbers[0] = losses.detach().sum()
+        return losses, numbers
+
+    def _augmented(self, batch: Batch) -> Batch:
+        if self.spec_augment is None or self.step < self.config.spec_augment_after:
+            return batch
+        masked = self.spec_augment(batch.features, batch.lengths, self.generator)
+        return batch.with_features(masked)
+
+    def _total(self, current: Pass) -> int:
+        return self.config.steps or self.config.epochs * len(current.batches)
+
+    def _done(self, current: Pass) -> int:
+        """Steps done, out of `_total`: exact for a number of steps, else by the passes and their part."""
+        if self.config.steps:
+            return self.step
+        return (current.number - 1) * len(current.batches) + current.done
+
+    def _check(self, loss: float, steps: int) -> None:
+        if not math.isfinite(loss):
+            raise SpeechError(
+                f"training diverged: the loss is {loss} at step {self.step + 1} of {steps}; "
+                f"lower learning-rate ({self.config.learning_rate:g})."
+            )

@@ -1,0 +1,182 @@
+"""Packing is lossless, its length public, and every byte string has at most one meaning."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from privacy import ClipBounds, Grid, LayerLayout, ReplyRejected, accumulator_dtype, add_clipped_, rice
+from privacy.packing import pack, packed_bytes, unpack
+
+LAYOUT = LayerLayout.of([("weight", (9, 40)), ("bias", (7,)), ("scale", ()), ("more", (5, 5))])
+SOME = ClipBounds.of("dim", 0.3, LAYOUT, statistics=2)
+
+
+def any_bounds():
+    return st.builds(
+        lambda rule, action, adaptive: ClipBounds.of(
+            rule, 0.3, LAYOUT, action=action, statistics=2, adaptive=adaptive
+        ),
+        st.sampled_from(["global", "uniform", "dim", "power"]),
+        st.sampled_from(["clip", "normalise"]),
+        st.booleans(),
+    )
+
+
+def summed(seed, count, bounds, grid, shape):
+    """A sum of `count` clipped updates; `shape` makes their values alike, or a few of them large."""
+    generator = torch.Generator().manual_seed(seed)
+    total = torch.zeros(bounds.size, dtype=accumulator_dtype(count, grid))
+    for _ in range(count):
+        add_clipped_(total, shape(torch.randn(bounds.size, generator=generator)), bounds, grid)
+    return total
+
+
+SHAPES = {
+    "even": torch.sign,
+    "gaussian": lambda values: values,
+    "in one value": lambda values: torch.where(values == values.max(), 1e6, 0.0),
+    "spread wide": lambda values: (values * 6).exp() * values.sign(),
+    "nothing": torch.zeros_like,
+}
+
+
+@settings(deadline=None)
+@given(st.integers(0, 9), st.integers(1, 6), any_bounds(), st.integers(12, 24), st.sampled_from(list(SHAPES)))
+def test_every_sum_comes_back_bit_for_bit_and_its_length_is_public(seed, count, bounds, bits, shape):
+    grid = Grid.of(bounds, bits=bits)
+    total = summed(seed, count, bounds, grid, SHAPES[shape])
+    packed = pack(total, count, bounds, grid)
+    assert len(packed) == packed_bytes(count, bounds, grid)  # said before any of the data was looked at
+    back = unpack(packed, count, bounds, grid)
+    assert back.dtype == total.dtype
+    assert torch.equal(back, total)
+
+
+def test_the_longest_code_of_all_fits():
+    """Equal values meet Cauchy and Schwarz with equality: no room is left but what rounding leaves."""
+    layout = LayerLayout.of({"one": (1 << 16,)})
+    bounds = ClipBounds.of("global", 1.0, layout)
+    grid = Grid.of(bounds, bits=20)
+    total = torch.full((bounds.size,), 2**12, dtype=torch.int32)  # a norm of exactly 2^20 steps
+    packed = pack(total, 1, bounds, grid)
+    assert torch.equal(unpack(packed, 1, bounds, grid), total)
+    assert len(packed) - np.flatnonzero(packed)[-1] < 9
+    with pytest.raises(ValueError, match="no sum of 1"):
+        pack(2 * total, 1, bounds, grid)
+
+
+def test_many_blocks_and_sums_beyond_32_bits():
+    layout = LayerLayout.of({"one": (70_000,), "two": (3,)})
+    bounds = ClipBounds.of("uniform", 1.0, layout)
+    grid = Grid.of(bounds, bits=24)
+    count = 1000
+    assert accumulator_dtype(count, grid) == torch.int64
+    generator = torch.Generator().manual_seed(0)
+    total = (torch.randn(bounds.size, generator=generator) * 1e7).round().to(torch.int64)
+    total[-3] = 4_000_000_000
+    assert torch.equal(unpack(pack(total, count, bounds, grid), count, bounds, grid), total)
+
+
+def test_the_length_is_near_the_entropy_of_a_gaussian_at_the_bound():
+    layout = LayerLayout.of({"one": (1000, 500)})
+    bounds = ClipBounds.of("global", 1.0, layout)
+    grid = Grid.of(bounds)
+    entropy = math.log2(2**20 / math.sqrt(bounds.size) * math.sqrt(2 * math.pi * math.e))
+    assert 8 * packed_bytes(1, bounds, grid) / bounds.size < entropy + 1
+
+
+def test_a_sum_of_more_updates_than_said_is_refused():
+    grid = Grid.of(SOME)
+    total = summed(0, 60, SOME, grid, torch.ones_like)
+    with pytest.raises(ValueError, match="are no sum of 1 clipped updates"):
+        pack(total, 1, SOME, grid)
+
+
+GRID = Grid.of(SOME)
+PACKED = pack(summed(0, 2, SOME, GRID, SHAPES["gaussian"]), 2, SOME, GRID)
+
+
+def meaning(packed, count=2):
+    """What the bytes say, or None if they are refused (any other error fails the test)."""
+    try:
+        return unpack(packed, count, SOME, GRID)
+    except ReplyRejected:
+        return None
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, len(PACKED) - 1), st.integers(1, 255))
+def test_damaged_bytes_are_refused_or_are_the_packing_of_another_sum(place, flip):
+    """No two byte strings mean the same."""
+    damaged = PACKED.copy()
+    damaged[place] ^= flip
+    total = meaning(damaged)
+    if total is not None:
+        assert not torch.equal(total, meaning(PACKED))
+        assert np.array_equal(pack(total, 2, SOME, GRID), damaged)
+
+
+@settings(deadline=None)
+@given(npst.arrays(np.uint8, len(PACKED)))
+def test_arbitrary_bytes_are_refused_or_canonical(packed):
+    total = meaning(packed)
+    assert total is None or np.array_equal(pack(total, 2, SOME, GRID), packed)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda packed: packed[:-1], r"Expected \d+ bytes"),
+        (lambda packed: np.concatenate([packed, packed[:1]]), r"Expected \d+ bytes"),
+        (lambda packed: packed.reshape(1, -1), r"Expected \d+ bytes"),
+        (lambda packed: packed.astype(np.int16), "int16"),
+        (lambda packed: np.concatenate([packed[:-1], [np.uint8(1)]]), "after the last value"),
+        (lambda packed: np.full_like(packed, 255), "more than it can need"),
+        (lambda packed: np.zeros_like(packed), "has 0 ends"),
+    ],
+)
+def test_what_is_no_packed_sum_is_refused_with_the_reason(spoil, reason):
+    with pytest.raises(ReplyRejected, match=reason):
+        unpack(spoil(PACKED.copy()), 2, SOME, GRID)
+
+
+def test_a_sum_of_another_count_has_another_length():
+    with pytest.raises(ReplyRejected, match=r"Expected \d+ bytes for a sum of 3"):
+        unpack(PACKED, 3, SOME, GRID)
+
+
+def test_bounds_decide_the_length_and_nothing_else_does():
+    other = dataclasses.replace(SOME, bounds=tuple(2 * bound for bound in SOME.bounds))
+    assert packed_bytes(2, SOME, GRID) == packed_bytes(2, other, Grid.of(other))
+
+
+@given(st.integers(0, 31), st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=50), st.booleans())
+def test_rice_decode_is_the_inverse_of_encode(k, values, wide):
+    numbers = np.array(values, dtype=np.int64 if wide else np.int32) >> max(0, 12 - k)
+    fixed, unary = rice.encode(numbers, k)
+    joined = np.concatenate([*fixed, np.zeros(0, np.uint8)])
+    assert len(joined) == rice.fixed_bytes(len(numbers), k)
+    back = np.empty_like(numbers)
+    rice.decode(joined, unary, back, k)
+    assert np.array_equal(back, numbers)
+
+
+@pytest.mark.parametrize("extreme", [-(2**31), 2**31 - 1])
+def test_rice_takes_every_number_of_the_type(extreme):
+    numbers = np.array([extreme, 0, extreme], dtype=np.int32)
+    fixed, unary = rice.encode(numbers, 24)
+    back = np.empty_like(numbers)
+    rice.decode(np.concatenate(fixed), unary, back, 24)
+    assert np.array_equal(back, numbers)
+
+
+def test_rice_refuses_a_value_that_the_type_cannot_hold():
+    unary = np.packbits(np.eye(1, 1 << 9, (1 << 9) - 1, dtype=np.bool_)[0])
+    with pytest.raises(ReplyRejected, match="beyond 32 bits"):
+        rice.decode(np.zeros(3, np.uint8), unary, np.zeros(1, np.int32), 24)

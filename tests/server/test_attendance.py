@@ -1,0 +1,78 @@
+"""Nodes that join, leave, come back or change between rounds: told once, and no part of the plan."""
+
+import torch
+from flwr.app import ConfigRecord, MessageType, RecordDict
+
+from privacy import read_ledger
+from server.attendance import Attendance
+from server.federation import run_federation
+from strategies import Roster
+from strategies.protocol import VERSION, Answer, Task
+from tests.corpora import make_corpus
+from tests.server.in_process import recipe
+from tests.strategies.flower import FakeGrid
+
+ROSTER = Roster.of({1: 3, 2: 2})
+
+
+def test_nothing_is_said_while_nothing_changes():
+    attendance = Attendance(ROSTER)
+    assert attendance.look({1, 2}, set()) == []
+    assert attendance.remarks == []
+
+
+def test_each_change_is_told_once():
+    attendance = Attendance(ROSTER)
+    (left,) = attendance.look({1}, set())
+    assert left == "node 2 is gone: its 2 speakers count as not taking part"
+    assert attendance.look({1}, set()) == []
+    assert attendance.look({1, 2}, set()) == ["node 2 is back"]
+    (joined,) = attendance.look({1, 2, 9}, set())
+    assert "node 9 joined after the roll call: its speakers are never drawn" in joined
+    (changed,) = attendance.look({1, 2, 9}, {1})
+    assert "node 1 holds other speech than at the roll call" in changed
+    assert attendance.look({1, 2, 9}, {1}) == []
+    assert attendance.remarks == [left, "node 2 is back", joined, changed]
+
+
+class Moving(FakeGrid):
+    """Node 2 is gone in round 2, node 9 there from round 2 on, node 1 changed from round 3 on."""
+
+    def __init__(self):
+        super().__init__({1: self.node(3), 2: self.node(2)})
+        self.asked, self.round = [], 0
+
+    def node(self, speakers):
+        def answer(message):
+            if message.metadata.message_type == MessageType.QUERY:
+                told = {"version": VERSION, "speakers": speakers, "dataset": "a", "skipped": 0}
+                return RecordDict({"answer": ConfigRecord(told)})
+            task, _ = Task.from_message(message)
+            node = message.metadata.dst_node_id
+            self.asked.append((task.round_number, node, max(task.speakers)))
+            if (task.round_number, node) == (2, 2):
+                return None
+            now = "b" if task.round_number > 2 and node == 1 else task.dataset
+            return Answer.of(task, torch.zeros(task.bounds.size, dtype=torch.int32), dataset=now).to_record()
+
+        return answer
+
+    def get_node_ids(self):
+        self.round = max([0, *(number for number, _, _ in self.asked)])
+        return {0: [1, 2], 1: [1, 2], 2: [1, 9]}.get(self.round, [1, 2, 9])
+
+
+def test_a_federation_whose_nodes_come_and_go_keeps_to_its_plan(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
+    corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
+    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 1.0}
+    grid = Moving()
+    folder = run_federation(grid, recipe(corpus, **settings), run_id="1")
+
+    assert grid.asked == [(n, node, held - 1) for n in (1, 2, 3, 4) for node, held in ((1, 3), (2, 2))]
+    entries = read_ledger(folder / "ledger.jsonl")
+    assert [entry.release.sampling_rate for entry in entries] == [1.0] * 4
+    shown = capsys.readouterr().out
+    for told in ("node 2 is gone", "node 2 is back", "node 9 joined", "node 1 holds other speech"):
+        assert shown.count(f"       {told}") == 1
+        assert told in (folder / "summary.txt").read_text()

@@ -1,0 +1,43 @@
+"""The loaders on real corpora, where the folder that MURMUR_SPEECH names is at hand."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from speech.corpus import load_corpus
+from speech.errors import CorpusError
+from speech.examples import ExampleStore
+from speech.features import PRESETS
+from speech.speakers import require_disjoint
+from speech.statistics import split_statistics
+
+
+@pytest.fixture(scope="module")
+def speech() -> Path:
+    folder = os.environ.get("MURMUR_SPEECH", "")
+    if not folder:
+        pytest.skip("MURMUR_SPEECH names no folder of real speech")
+    return Path(folder)
+
+
+def test_librispeech_in_its_own_layout(speech: Path) -> None:
+    corpus = load_corpus("librispeech", speech / "LibriSpeech")
+    (row,) = split_statistics(corpus)
+    assert (row.split, row.speakers, row.utterances, row.words) == ("test", 11, 143, 913)
+    assert round(row.hours, 2) == 0.27 and corpus.skipped == ()
+    other = load_corpus("manifest", speech / "LibriSpeech")
+    assert {u.text for u in other.all_utterances()} == {u.text for u in corpus.all_utterances()}
+    speaker = corpus.speakers("test")[0]
+    store = ExampleStore(corpus, PRESETS["tiny"])
+    assert len(store.examples("test", speaker)) == len(corpus.utterances("test", speaker))
+
+
+@pytest.mark.parametrize(
+    ("name", "speakers", "utterances"), [("speechocean762-mini", 40, 800), ("fsdd-connected", 6, 1800)]
+)
+def test_people_in_both_splits_are_found(speech: Path, name: str, speakers: int, utterances: int) -> None:
+    corpus = load_corpus("manifest", speech / name)
+    assert sum(row.utterances for row in split_statistics(corpus)) == utterances
+    with pytest.raises(CorpusError, match=f"{speakers} speakers are in more than one split"):
+        require_disjoint(corpus)

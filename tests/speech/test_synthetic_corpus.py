@@ -1,0 +1,88 @@
+"""Kind "synthetic": speakers by number, alike everywhere, at no cost for those that nobody asks for."""
+
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from speech.corpora.synthetic import Numbered
+from speech.corpus import load_corpus
+from speech.errors import CorpusError
+from speech.examples import ExampleStore
+from speech.features import PRESETS
+from speech.speakers import require_disjoint, shared_speakers
+from speech.synthesis.grammar import is_held_out
+
+
+def test_a_speaker_follows_from_its_number_alone() -> None:
+    few, many = load_corpus("synthetic", "5x2"), load_corpus("synthetic", "1000000x2")
+    one, same = few.utterances("train", "train-0000003"), many.utterances("train", "train-0000003")
+    assert one == same and len(one) == 2
+    samples = few.recording(one[0].audio).samples
+    assert np.array_equal(samples, many.recording(same[0].audio).samples)
+    assert len(samples) / 16_000 == pytest.approx(sum(u.duration_seconds or 0 for u in one))
+    other = few.utterances("train", "train-0000004")
+    assert not np.array_equal(few.recording(other[0].audio).samples, samples)
+    assert not any(is_held_out(u.text) for u in (*one, *other))
+    assert all(is_held_out(u.text) for u in few.utterances("test", "test-0000000"))
+
+
+def test_examples_are_those_of_any_other_corpus() -> None:
+    corpus = load_corpus("synthetic", "7x3")
+    store = ExampleStore(corpus, PRESETS["tiny"])
+    examples = store.examples("train", "train-0000006")
+    assert [e.text for e in examples] == [u.text for u in corpus.utterances("train", "train-0000006")]
+    assert not store.skipped and all(20 < len(e.features) < 1000 for e in examples)
+
+
+def test_a_million_speakers_take_no_room() -> None:
+    tracemalloc.start()
+    corpus = load_corpus("synthetic", "1000000")
+    speakers = corpus.speakers("train")
+    node = speakers[3::8]
+    require_disjoint(corpus)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (len(speakers), len(node), node[-1]) == (1_000_000, 125_000, "train-0999995")
+    assert peak < 1_000_000  # a byte a speaker
+    assert not shared_speakers(corpus)
+
+
+def test_the_number_of_speakers_and_utterances_names_the_data_set() -> None:
+    digests = {load_corpus("synthetic", path).digest for path in ("100", "101", "100x5", "100x8")}
+    assert len(digests) == 3  # "100" is "100x8"
+    assert load_corpus("synthetic", "100").digest == load_corpus("synthetic", "100x8").digest
+
+
+@pytest.mark.parametrize(
+    "name", ["train-3", "train-0000010", "test-0000001", "train--000001", "train-00000003"]
+)
+def test_a_stranger_is_refused(name: str) -> None:
+    corpus = load_corpus("synthetic", "10")
+    assert not corpus.has_speaker("train", name)
+    with pytest.raises(CorpusError, match=f"no speaker '{name}'"):
+        corpus.utterances("train", name)
+
+
+@pytest.mark.parametrize("path", ["", "0", "10x0", "-3", "1e6", "a folder", "10 x 5"])
+def test_a_path_that_describes_no_corpus(path: str) -> None:
+    with pytest.raises(CorpusError, match="'100000x5'"):
+        load_corpus("synthetic", path)
+    with pytest.raises(CorpusError, match="speak English"):
+        load_corpus("synthetic", "10", language="de")
+
+
+def test_names_are_a_sequence() -> None:
+    names = Numbered("s-", range(0, 12, 2))
+    assert list(names) == [names[i] for i in range(6)] == sorted(names)
+    assert "s-0000004" in names and "s-0000003" not in names and 4 not in names
+    assert names[1:3] == Numbered("s-", range(2, 6, 2))
+    with pytest.raises(IndexError):
+        names[6]
+
+
+def test_other_corpora_do_not_pay_for_it() -> None:
+    code = "import sys, speech.corpora; sys.exit('scipy.signal' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
