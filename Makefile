@@ -19,9 +19,9 @@ run: $(VENV)/.installed
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-# The compose file in a real Docker engine; what it needs is said in the script.
-test-compose:
-	docker/test-compose.sh
+# The compose file in a real Docker engine, which is installed where there is none and it may be.
+test-compose: $(VENV)/.installed
+	PYTHON=$(BIN)/python docker/test-compose.sh
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import murmuration_data
@@ -27,6 +28,14 @@ def checkout() -> Path | None:
         return None
     name = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("name")
     return root if name == "murmuration" else None
+
+
+def release() -> str:
+    """The version of this code: of the pyproject.toml beside it (Flower's bundle has it), or as installed."""
+    beside = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    if beside.is_file():
+        return str(tomllib.loads(beside.read_text(encoding="utf-8"))["project"]["version"])
+    return version("murmuration")
 
 
 def home() -> Path:

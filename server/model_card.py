@@ -7,12 +7,11 @@ publishes anyway, and nothing else.
 
 from __future__ import annotations
 
-from importlib import metadata as packages
 from typing import Any
 
 import yaml
 
-from recipes import RunConfig
+from recipes import RunConfig, release
 from server.card_evaluation import evaluation_section
 from server.card_privacy import WEAK, privacy_section
 from server.model_facts import ModelFacts
@@ -49,7 +48,7 @@ def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None)
         evaluation_section(facts),
         _USE,
         f"## Licence\n\n{licence or LICENCE_MISSING}.",
-        f"*Computed by Murmuration {packages.version('murmuration')} from the run folder and its ledger.*",
+        f"*Computed by Murmuration {release()} from the run folder and its ledger.*",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -1,9 +1,12 @@
 import gc
+import io
+import math
 import re
 import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -83,6 +86,50 @@ def test_the_message_lives_no_longer_than_the_round():
 )
 def test_what_is_no_answer_is_refused_with_the_reason(content, reason):
     with pytest.raises(ReplyRejected, match=reason):
+        Answer.from_message(Message(content, reply_to=sent()))
+
+
+def npz():
+    file = io.BytesIO()
+    np.savez(file, integers=np.zeros(3, np.int32))
+    return file.getvalue()
+
+
+def npy(shape):
+    """The head of a file that promises `shape`, and nothing after it."""
+    file = io.BytesIO()
+    header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x93NUMPY", npy((31,)), npy((31,)) + b"\0" * 100, npy((10**15,)), npz(), b"PK\3\4", b"\0" * 200],
+    ids=[
+        "empty",
+        "a head's half",
+        "a head",
+        "half",
+        "a 4 PB promise",
+        "an archive",
+        "a torn one",
+        "zeros",
+    ],
+)
+def test_torn_and_hostile_arrays_are_refused(data):
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    torn = Array(dtype="int32", shape=(31,), stype="numpy.ndarray", data=data)
+    content["sum"] = ArrayRecord({"integers": torn})
+    with pytest.raises(ReplyRejected, match="cannot be read"):
+        Answer.from_message(Message(content, reply_to=sent()))
+
+
+@pytest.mark.parametrize("count", [math.inf, math.nan, "many", [1, 2]])
+def test_a_count_that_is_none_is_refused(count):
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    content["answer"]["count"] = count
+    with pytest.raises(ReplyRejected, match="cannot be read"):
         Answer.from_message(Message(content, reply_to=sent()))
 
 
