@@ -37,6 +37,7 @@ CLIP_RULES = Literal["global", "uniform", "dim", "power"]
 CLIP_ACTIONS = Literal["clip", "normalise"]
 NOISE_SOURCES = Literal["secure", "seeded-not-private"]
 NOISE_SHAPES = Literal["isotropic", "variance-optimal"]
+TRAIN_ALL = "all"
 
 SCAFFOLD_IN_A_PRIVATE_RUN = (
     "local.algorithm = 'scaffold': refused in a private run. Its control variates are a second release "
@@ -97,6 +98,19 @@ class ModelSection(Section):
 
     preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
     seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
+    trainable: str = Field(
+        min_length=1,
+        description="'all', or name patterns with commas between: the other parameters stay as in the seed",
+    )
+
+    @model_validator(mode="after")
+    def _frozen_at_a_seed(self) -> ModelSection:
+        if self.trainable != TRAIN_ALL and self.seed == "random":
+            raise ValueError(
+                f"model.trainable = {self.trainable!r} and model.seed = 'random': what is not trained would "
+                "stay random, and be another model on every node; give a seed model, or train 'all'"
+            )
+        return self
 
 
 class TrainingSection(Section):
