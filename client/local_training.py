@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recipes.run_config import TRAIN_ALL, LocalSection
+from recipes.sections import TRAIN_ALL, LocalSection
 from speech.augment import make_augment
 from speech.batching import Batch, BatchLimit, collate
 from speech.checkpoint import load_model

@@ -28,7 +28,7 @@ from client.local_training import LocalTrainer
 from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
 from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
-from recipes.run_config import TRAIN_ALL, CorpusSection
+from recipes.sections import TRAIN_ALL, CorpusSection
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError
 from speech.examples import ExampleStore

@@ -8,7 +8,6 @@ whatever was said. Nothing about a single speaker leaves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +30,7 @@ def pack_vector(vector: Tensor) -> ArrayRecord:
 
 def unpack_vector(record: ArrayRecord) -> Tensor:
     """The inverse of `pack_vector`."""
-    return torch.from_numpy(_writable(record["vector"].numpy()))
+    return torch.from_numpy(record["vector"].numpy())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,8 +194,3 @@ def other_version(they: str, theirs: object, we: str) -> str:
 def problem(reason: str) -> RecordDict:
     """The content of a reply that says why there is no sum."""
     return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})
-
-
-def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """torch wants a writable array; Flower's are read-only views of the message's bytes."""
-    return values if values.flags.writeable else values.copy()

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from recipes import ConfigError
-from recipes.run_config import TRAIN_ALL
+from recipes.sections import TRAIN_ALL
 
 
 def trained_names(module: nn.Module, trainable: str) -> list[str]:
