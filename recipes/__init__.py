@@ -1,6 +1,6 @@
 """What a run is: the typed, validated run configuration, ready TOML recipes, and where things lie."""
 
-from recipes.places import checkout, corpus_path, feature_cache, home, release, resolve
+from recipes.places import checkout, corpus_path, feature_cache, home, release, resolve, seed_model
 from recipes.run_config import ConfigError, RunConfig
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "home",
     "release",
     "resolve",
+    "seed_model",
 ]

@@ -55,6 +55,11 @@ def feature_cache() -> Path:
     return (Path(chosen) if chosen else Path.home() / ".cache") / "murmuration" / "features"
 
 
+def seed_model(seed: str) -> Path:
+    """The file of a seed model that is not 'random': 'embedded' ships with us, others are paths."""
+    return murmuration_data.path("seed/model.safetensors") if seed == "embedded" else resolve(seed)
+
+
 def corpus_path(kind: str, path: str) -> str:
     """The path of a corpus for `speech.corpus.load_corpus`; what is no path on a disk stays as it is."""
     return str(resolve(path)) if path and kind not in WITHOUT_FILES else path

@@ -20,7 +20,7 @@ from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import read_record
 
-VERSION = 2
+VERSION = 3
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -38,7 +38,7 @@ class Task:
     """What a node is asked to do in a round.
 
     `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
-    nobody asked).
+    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are).
     """
 
     round_number: int
@@ -48,6 +48,7 @@ class Task:
     bounds: ClipBounds
     grid: Grid
     dataset: str = ""
+    frozen: str = ""
     raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
@@ -59,6 +60,7 @@ class Task:
                 "nonce": self.nonce,
                 "layout": self.layout,
                 "dataset": self.dataset,
+                "frozen": self.frozen,
                 "speakers": list(self.speakers),
                 "bound-offsets": list(self.bounds.offsets),
                 "bounds": list(self.bounds.bounds),
@@ -90,6 +92,7 @@ class Task:
             nonce=str(config["nonce"]),
             layout=str(config["layout"]),
             dataset=str(config["dataset"]),
+            frozen=str(config["frozen"]),
             speakers=tuple(config["speakers"]),
             bounds=ClipBounds(
                 offsets=tuple(config["bound-offsets"]),

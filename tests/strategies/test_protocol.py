@@ -14,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 import client
 import strategies
 from privacy import ReplyRejected
-from strategies.protocol import Answer, Task, pack_vector, problem
+from strategies.protocol import VERSION, Answer, Task, pack_vector, problem
 from strategies.raw_metrics import RawMetrics
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to
@@ -70,12 +70,12 @@ def test_the_message_lives_no_longer_than_the_round():
         (Error(code=8, reason="stopped responding"), "Flower error 8: stopped responding"),
         (problem("disk full"), "the node reports: disk full"),
         (RecordDict(), "cannot be read"),
-        (RecordDict({"answer": ConfigRecord({"version": 2, "round": 2})}), "cannot be read"),
+        (RecordDict({"answer": ConfigRecord({"version": VERSION, "round": 2})}), "cannot be read"),
         (
             RecordDict(
                 {
                     "answer": ConfigRecord(
-                        {"version": 2, "round": 2, "nonce": "n", "layout": "l", "count": 1}
+                        {"version": VERSION, "round": 2, "nonce": "n", "layout": "l", "count": 1}
                     ),
                     "sum": ArrayRecord({"other": Array(torch.zeros(1).numpy())}),
                 }
@@ -136,12 +136,12 @@ def test_a_count_that_is_none_is_refused(count):
 def test_another_version_of_the_protocol_is_refused():
     message = sent()
     message.content["task"]["version"] = 99
-    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 2: install the same release"):
+    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 3: install the same release"):
         Task.from_message(message)
     content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
     content["answer"]["version"] = 1
     with pytest.raises(
-        ReplyRejected, match=r"node speaks protocol 1, this server 2: install the same release"
+        ReplyRejected, match=r"node speaks protocol 1, this server 3: install the same release"
     ):
         Answer.from_message(Message(content, reply_to=sent()))
 
