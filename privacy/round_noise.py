@@ -26,7 +26,10 @@ class RoundNoise(Protocol):
     def noised_blocks(
         self, sums: torch.Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
     ) -> Iterator[NoisedBlock]:
-        """Yield every block of ``sums`` (integers, shape (size,), only read) with noise, in order."""
+        """Yield every block of ``sums`` (integers, shape (size,), only read) with noise, in order.
+
+        A block is read before it is yielded and never again: its memory is the caller's to use from then on.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, Metadata, MetricRecord
 from flwr.serverapp import Grid as FlowerGrid
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
@@ -81,23 +81,20 @@ class _Round:
     number: int
     drawn: int
     tasks: dict[int, Task]
-    messages: list[Message] = field(default_factory=list)
+    sent: list[Metadata]
+    bytes_down: int  # to each node
     bytes_up: dict[int, int] = field(default_factory=dict)
 
     def traffic(self) -> tuple[Traffic, ...]:
         """What went to each node that was asked, and came back."""
         return tuple(
-            Traffic(
-                node=message.metadata.dst_node_id,
-                bytes_down=array_bytes(message.content),
-                bytes_up=self.bytes_up.get(message.metadata.dst_node_id, 0),
-            )
-            for message in self.messages
+            Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self.bytes_up.get(node, 0))
+            for node in self.tasks
         )
 
     def asked_by_message(self) -> dict[str, int]:
         """Message id -> node; ids exist once the messages were pushed."""
-        return {message.metadata.message_id: message.metadata.dst_node_id for message in self.messages}
+        return {metadata.message_id: metadata.dst_node_id for metadata in self.sent}
 
 
 class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
@@ -231,16 +228,30 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             )
             for node, speakers in self.roster.locate(drawn).items()
         }
-        self._round = _Round(number=server_round, drawn=len(drawn), tasks=tasks)
-        self._round.messages = [
+        messages = [
             task.to_message(node, arrays, self.round_deadline_seconds) for node, task in tasks.items()
         ]
-        return self._round.messages
+        self._round = _Round(
+            number=server_round,
+            drawn=len(drawn),
+            tasks=tasks,
+            sent=[message.metadata for message in messages],  # not the model, which must not outlive its way
+            bytes_down=array_bytes(messages[0].content) if messages else 0,
+        )
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """Add the replies as they come, then spend, release and step."""
+        """`finish_round`, and the new model as a record."""
+        statistics = self.finish_round(server_round, replies)
+        return self.arrays(), MetricRecord(dict(statistics))
+
+    def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
+        """Add the replies as they come, then spend, release and step; returns the released statistics.
+
+        Memory beside vector and optimiser: the sum, which becomes the mean, and one reply.
+        """
         current = self._round
         if current is None or current.number != server_round:
             raise RuntimeError(f"round {server_round} was not configured: configure_train comes first")
@@ -266,7 +277,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             traffic=current.traffic(),
         )
         self._adapt(in_steps[self.bounds.statistics :])
-        return self.arrays(), MetricRecord(dict(statistics))
+        return statistics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
@@ -312,13 +323,13 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         return dropped
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
-        """The noised mean (bounds.size,) in update units; the ledger knows of it first."""
+        """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""
         charge = self.plan.charge(self._step)
         if charge is not None:
             self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
         self._step += 1
         to_mean = self.grid.step / self.plan.cohort
-        mean = torch.empty(total.integers.shape, dtype=torch.float32)
+        mean = total.integers.view(torch.float32)[: self.bounds.size]  # written where the sum was read
         noised = self.noise.noised_blocks(
             total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
         )
