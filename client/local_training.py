@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from recipes.run_config import LocalSection
+from recipes.sections import LocalSection
 from speech.augment import make_augment
 from speech.batching import Batch, BatchLimit, collate
 from speech.examples import Example

@@ -24,7 +24,7 @@ from client.local_training import LocalTrainer
 from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
 from recipes import ConfigError, RunConfig, corpus_path, resolve
-from recipes.run_config import CorpusSection
+from recipes.sections import CorpusSection
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError
 from speech.examples import ExampleStore

@@ -265,7 +265,8 @@ class Federation:
             bytes_down=self.bytes_down,
             bytes_up=self.bytes_up,
         )
-        self.folder.write_evaluation(self.held_out.summary(self.last_reading))
+        evaluation = self.held_out.summary(self.last_reading)
+        self.folder.write_evaluation({"privacy": self.strategy.plan.stamp, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.write_summary(text)
         print("\n" + text, flush=True)

@@ -8,7 +8,8 @@ import murmuration_data
 from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan, QuantileClip
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, resolve
-from recipes.run_config import ModelSection, PrivacySection, ServerSection
+from recipes.privacy_section import PrivacySection
+from recipes.sections import ModelSection, ServerSection
 from speech.checkpoint import load_model
 from speech.model import PRESETS, CTCTransformer, build_model
 from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from recipes.run_config import TrainingSection
+from recipes.sections import TrainingSection
 from strategies import Roster
 from strategies.protocol import VERSION, other_version
 

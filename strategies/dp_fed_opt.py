@@ -12,13 +12,12 @@ failed or refused reply counts as zero and changes neither noise nor divisor.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, Metadata, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid as FlowerGrid
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
@@ -31,7 +30,6 @@ from privacy import (
     NoiseSource,
     PrivacyPlan,
     QuantileClip,
-    ReplyRejected,
     SecureGaussian,
     draw_cohort,
 )
@@ -40,61 +38,14 @@ from privacy.plan import SEEDED
 from privacy.round_noise import RoundNoise
 from privacy.seeded_noise import SeededGaussian
 from privacy.statistics import STATISTICS, read_statistics
-from strategies.aggregation import CohortSum, Dropped
+from strategies.aggregation import CohortSum
+from strategies.open_round import OpenRound, RoundReport
 from strategies.optimisers import ServerOptimiser
-from strategies.protocol import Answer, Task, pack_vector
+from strategies.protocol import Task, pack_vector
 from strategies.raw_metrics import RawMetrics
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
-from strategies.traffic import Traffic, array_bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundReport:
-    """What a round may tell: public facts, and statistics from inside the noised release."""
-
-    round_number: int
-    drawn: int
-    nodes_asked: int
-    nodes_answered: int
-    learning_rate: float
-    statistics: dict[str, float]
-    dropped: tuple[Dropped, ...]
-    clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
-    traffic: tuple[Traffic, ...] = ()  # by node: not for publication, the sums over the nodes are
-
-    @property
-    def bytes_down(self) -> int:
-        """Bytes of the arrays sent to all nodes."""
-        return sum(one.bytes_down for one in self.traffic)
-
-    @property
-    def bytes_up(self) -> int:
-        """Bytes of the arrays of all answers that were taken."""
-        return sum(one.bytes_up for one in self.traffic)
-
-
-@dataclass(kw_only=True)
-class _Round:
-    """A round under way: who was asked what."""
-
-    number: int
-    drawn: int
-    tasks: dict[int, Task]
-    sent: list[Metadata]
-    bytes_down: int  # to each node
-    bytes_up: dict[int, int] = field(default_factory=dict)
-
-    def traffic(self) -> tuple[Traffic, ...]:
-        """What went to each node that was asked, and came back."""
-        return tuple(
-            Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self.bytes_up.get(node, 0))
-            for node in self.tasks
-        )
-
-    def asked_by_message(self) -> dict[str, int]:
-        """Message id -> node; ids exist once the messages were pushed."""
-        return {metadata.message_id: metadata.dst_node_id for metadata in self.sent}
+from strategies.traffic import array_bytes
 
 
 class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
@@ -170,7 +121,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self.changed: set[int] = set()  # nodes that no longer hold what they held at the roll call
-        self._round: _Round | None = None
+        self._round: OpenRound | None = None
         self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
 
     def arrays(self) -> ArrayRecord:
@@ -231,12 +182,13 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         messages = [
             task.to_message(node, arrays, self.round_deadline_seconds) for node, task in tasks.items()
         ]
-        self._round = _Round(
+        self._round = OpenRound(
             number=server_round,
             drawn=len(drawn),
             tasks=tasks,
-            sent=[message.metadata for message in messages],  # not the model, which must not outlive its way
+            envelopes=[message.metadata for message in messages],
             bytes_down=array_bytes(messages[0].content) if messages else 0,
+            on_raw_metrics=self._on_raw_metrics,
         )
         return messages
 
@@ -256,7 +208,10 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         if current is None or current.number != server_round:
             raise RuntimeError(f"round {server_round} was not configured: configure_train comes first")
         total = CohortSum(current.tasks, bounds=self.bounds, grid=self.grid)
-        dropped = self._collect(current, total, replies)
+        dropped = current.collect(total, replies)
+        for drop in dropped:
+            self.failures.setdefault(drop.node, []).append(drop.reason)
+        self.changed |= current.changed
         released = self._release(server_round, total)
         rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
         in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.grid.step)
@@ -294,33 +249,6 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         """Flower's hook for a log of the settings; the run's own table shows them."""
 
     # --- The round's steps -----------------------------------------------------------------------
-
-    def _collect(self, current: _Round, total: CohortSum, replies: Iterable[Message]) -> list[Dropped]:
-        asked = None
-        dropped = []
-        for reply in replies:
-            asked = asked or current.asked_by_message()
-            node = asked.get(reply.metadata.reply_to_message_id)
-            try:
-                if node is None:
-                    raise ReplyRejected("it answers no message of this round")
-                answer = Answer.from_message(reply)
-                total.add(node, answer)
-            except ReplyRejected as rejection:
-                dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
-            else:
-                current.bytes_up[node] = array_bytes(reply.content)
-                if answer.dataset != current.tasks[node].dataset:
-                    self.changed.add(node)
-                if self._on_raw_metrics and answer.raw:
-                    self._on_raw_metrics(current.number, node, answer.raw)
-        told = {drop.node for drop in dropped}
-        for node in total.silent_nodes():
-            if node not in told:
-                dropped.append(Dropped(node, "no reply before the deadline"))
-        for drop in dropped:
-            self.failures.setdefault(drop.node, []).append(drop.reason)
-        return dropped
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
         """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""

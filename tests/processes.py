@@ -1,11 +1,12 @@
 """Commands and servers as a person starts them, in an environment that is the test's own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cli.local_superlink import tool
@@ -70,3 +71,22 @@ def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(0.3)
+
+
+def kill_all_of(home: Path) -> None:
+    """SIGKILL every process that was started in the `environment` of this home, Ray's daemons as well."""
+    mark = f"MURMUR_HOME={home}\0".encode()
+    while found := [
+        number for number, environ in map(_environ, Path("/proc").glob("[0-9]*")) if mark in environ
+    ]:
+        for number in found:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def _environ(process: Path) -> tuple[int, bytes]:
+    try:
+        return int(process.name), (process / "environ").read_bytes()
+    except OSError:  # it has ended, or is another user's
+        return int(process.name), b""

@@ -6,7 +6,9 @@ import pytest
 from cli.composing import app_folder, default_config, flatten
 from privacy import clipping
 from recipes import ConfigError, RunConfig
-from recipes.run_config import CLIP_ACTIONS, CLIP_RULES, OPTIMISERS, SCHEDULES, known_keys
+from recipes.privacy_section import CLIP_ACTIONS, CLIP_RULES
+from recipes.run_config import known_keys
+from recipes.sections import OPTIMISERS, SCHEDULES
 from strategies import schedules
 from strategies.optimisers.base import _REGISTRY
 

@@ -89,6 +89,34 @@ def test_a_round_released_after_the_checkpoint_stays_spent_and_is_made_anew(corp
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("released", "checkpoints", "charged"), [(1, 1, [1, 2, 4]), (3, 2, [1, 3, 3])])
+def test_correlated_noise_ends_with_its_process_and_a_resumed_run_pays_for_its_own_cycle(
+    corpus, home, released, checkpoints, charged
+):
+    """A cycle of two rounds is one release. The crash cuts the first short, or the second unfiled."""
+    banded = {"training.cohort": 2.0, "privacy.bands": 2, "run.checkpoint-every": checkpoints}
+    real = Federation._after_round
+
+    def crash(self, number, grid):
+        if number < released or checkpoints == 1:
+            real(self, number, grid)
+        if number == released:
+            raise Crash
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Federation, "_after_round", crash)
+        federate(recipe(corpus, **banded))
+    folder = resume(corpus, **banded)
+    entries = read_ledger(folder / "ledger.jsonl")
+    assert [entry.round for entry in entries] == charged
+    assert {entry.release.sampling_rate for entry in entries} == {0.8}  # of a group, twice that of everyone
+    spent = epsilon(ledger_releases(entries), 1e-6, pld=False).rdp
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["round"], last["epsilon_rdp_this_run"]) == (4, pytest.approx(spent, rel=1e-12))
+    kept = load_checkpoint(folder / "checkpoints" / "round-000004.safetensors").tensors
+    assert not any("noise" in name or "past" in name for name in kept)
+
+
 def test_a_torn_line_of_metrics_is_cut_off(corpus, home):
     folder = crash_in_round(corpus, 3, home)
     with (folder / "metrics.jsonl").open("a") as file:
