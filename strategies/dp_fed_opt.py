@@ -33,6 +33,7 @@ from privacy import (
     SecureGaussian,
     draw_cohort,
 )
+from privacy.kernels import scale_into_
 from privacy.mechanisms import make_noise
 from privacy.plan import SEEDED
 from privacy.round_noise import RoundNoise
@@ -262,7 +263,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
         )
         for begin, end, block in noised:
-            mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
+            scale_into_(mean[begin:end].numpy(), block, to_mean)
         return mean
 
     def _source(self, server_round: int) -> NoiseSource:
