@@ -34,7 +34,7 @@ from speech.errors import CorpusError
 from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
-from strategies.protocol import Answer, Task
+from strategies.protocol import Task
 from strategies.raw_metrics import RawMetrics
 
 log = logging.getLogger("murmuration.client")
@@ -114,10 +114,12 @@ class Node:
         vector: Tensor,
         people: Sequence[str],
         controls: ControlVariates | None = None,
-    ) -> Answer:
+    ) -> tuple[Tensor, RawMetrics | None]:
         """Train each drawn speaker from `vector`, clip, round, add. `controls` are SCAFFOLD's.
 
         `people` are the speakers that the task's numbers mean (`client.roll`).
+
+        Returns the sum (task.bounds.size,) in grid steps, and un-noised metrics where they are asked for.
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
         training fails, or gives a number that is not finite, counts as the zero vector.
@@ -136,7 +138,7 @@ class Node:
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
             self._add_speaker_(total, raw, (number, people[number]), task, vector, controls)
-        return Answer.of(task, total, raw, self.dataset if task.dataset else None)
+        return total, raw
 
     def _add_speaker_(
         self,

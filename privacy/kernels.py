@@ -69,6 +69,13 @@ def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float
 
 
 @compiled
+def scale_into_(out: npt.NDArray[np.float32], integers: npt.NDArray[Any], factor: float) -> None:
+    """out = integers * factor, the product in float64; the two may not share memory."""
+    for index in range(integers.size):
+        out[index] = np.float64(integers[index]) * factor
+
+
+@compiled
 def add_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> None:
     """sums += others, in place, for integers of which either may be the longer type."""
     for index in range(sums.size):

@@ -33,6 +33,7 @@ from privacy import (
     SecureGaussian,
     draw_cohort,
 )
+from privacy.kernels import scale_into_
 from privacy.mechanisms import make_noise
 from privacy.plan import SEEDED
 from privacy.round_noise import RoundNoise
@@ -45,6 +46,7 @@ from strategies.protocol import Task, pack_vector
 from strategies.raw_metrics import RawMetrics
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
+from strategies.traffic import array_bytes
 
 
 class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
@@ -189,7 +191,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             number=server_round,
             drawn=len(drawn),
             tasks=tasks,
-            messages=messages,
+            envelopes=[message.metadata for message in messages],
+            bytes_down=array_bytes(messages[0].content) if messages else 0,
             on_raw_metrics=self._on_raw_metrics,
         )
         return messages
@@ -197,7 +200,15 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """Add the replies as they come, then spend, release and step."""
+        """`finish_round`, and the new model as a record."""
+        statistics = self.finish_round(server_round, replies)
+        return self.arrays(), MetricRecord(dict(statistics))
+
+    def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
+        """Add the replies as they come, then spend, release and step; returns the released statistics.
+
+        Memory beside vector and optimiser: the sum, which becomes the mean, and one reply.
+        """
         current = self._round
         if current is None or current.number != server_round:
             raise RuntimeError(f"round {server_round} was not configured: configure_train comes first")
@@ -226,7 +237,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             traffic=current.traffic(),
         )
         self._adapt(in_steps[self.bounds.statistics :])
-        return self.arrays(), MetricRecord(dict(statistics))
+        return statistics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
@@ -245,18 +256,18 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     # --- The round's steps -----------------------------------------------------------------------
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
-        """The noised mean (bounds.size,) in update units; the ledger knows of it first."""
+        """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""
         charge = self.plan.charge(self._step)
         if charge is not None:
             self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
         self._step += 1
         to_mean = self.grid.step / self.plan.cohort
-        mean = torch.empty(total.integers.shape, dtype=torch.float32)
+        mean = total.integers.view(torch.float32)[: self.bounds.size]  # written where the sum was read
         noised = self.noise.noised_blocks(
             total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
         )
         for begin, end, block in noised:
-            mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
+            scale_into_(mean[begin:end].numpy(), block, to_mean)
         return mean
 
     def _source(self, server_round: int) -> NoiseSource:

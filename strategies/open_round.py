@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from flwr.app import Message
+from flwr.app import Message, Metadata
 
 from privacy import ReplyRejected
 from strategies.aggregation import CohortSum, Dropped
@@ -42,15 +42,17 @@ class RoundReport:
 
 @dataclass(kw_only=True)
 class OpenRound:
-    """A round under way: `tasks` by node, and the `messages` that carry them.
+    """A round under way: `tasks` by node, and the `envelopes` (metadata) of the messages that carry them.
 
+    The messages themselves, and the model in them, may go when they are sent; `bytes_down` is of each.
     `changed` are the nodes that answered and no longer hold what they held at the roll call.
     """
 
     number: int
     drawn: int
     tasks: dict[int, Task]
-    messages: list[Message]
+    envelopes: list[Metadata]
+    bytes_down: int
     on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None
     changed: set[int] = field(default_factory=set)
     _bytes_up: dict[int, int] = field(default_factory=dict)
@@ -61,7 +63,7 @@ class OpenRound:
         dropped = []
         for reply in replies:
             # Message ids exist once the messages were pushed.
-            asked = asked or {one.metadata.message_id: one.metadata.dst_node_id for one in self.messages}
+            asked = asked or {one.message_id: one.dst_node_id for one in self.envelopes}
             node = asked.get(reply.metadata.reply_to_message_id)
             try:
                 if node is None:
@@ -79,12 +81,8 @@ class OpenRound:
     def traffic(self) -> tuple[Traffic, ...]:
         """What went to each node that was asked, and came back."""
         return tuple(
-            Traffic(
-                node=message.metadata.dst_node_id,
-                bytes_down=array_bytes(message.content),
-                bytes_up=self._bytes_up.get(message.metadata.dst_node_id, 0),
-            )
-            for message in self.messages
+            Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self._bytes_up.get(node, 0))
+            for node in self.tasks
         )
 
     def _taken(self, node: int, answer: Answer, bytes_up: int) -> None:

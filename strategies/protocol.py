@@ -7,7 +7,11 @@ whatever was said. Nothing about a single speaker leaves.
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +25,7 @@ from strategies.raw_metrics import RawMetrics
 from strategies.records import read_record
 
 VERSION = 3
+MODEL = "model"
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -29,8 +34,26 @@ def pack_vector(vector: Tensor) -> ArrayRecord:
 
 
 def unpack_vector(record: ArrayRecord) -> Tensor:
-    """The inverse of `pack_vector`."""
-    return torch.from_numpy(record["vector"].numpy())
+    """The inverse of `pack_vector`; only to be read, since it is the record's own memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array_view(record["vector"]))
+
+
+def array_view(array: Array) -> npt.NDArray[Any]:
+    """The array in its record's own memory, read-only; Flower's `Array.numpy` copies it.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not those of numpy's format 1.0, or too few.
+    """
+    stream = BytesIO(array.data)
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"an array of numpy's format {version}; Flower writes (1, 0)")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    flat = np.frombuffer(array.data, dtype, count=math.prod(shape), offset=stream.tell())
+    return flat.reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +95,7 @@ class Task:
                 "raw-metrics": self.raw_metrics,
             }
         )
-        content = RecordDict({"model": arrays, "task": config})
+        content = RecordDict({MODEL: arrays, "task": config})
         return Message(content, node, MessageType.TRAIN, ttl=ttl_seconds)
 
     @classmethod
@@ -104,7 +127,7 @@ class Task:
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
             raw_metrics=bool(config["raw-metrics"]),
         )
-        return task, unpack_vector(read_record(message.content, "model", ArrayRecord))
+        return task, unpack_vector(read_record(message.content, MODEL, ArrayRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +200,7 @@ class Answer:
                 layout=str(config["layout"]),
                 dataset=str(config["dataset"]),
                 count=int(config["count"]),
-                packed=read_record(message.content, "sum", ArrayRecord)["packed"].numpy(),
+                packed=array_view(read_record(message.content, "sum", ArrayRecord)["packed"]),
                 raw=RawMetrics.from_content(message.content),
             )
         except ReplyRejected:

@@ -36,6 +36,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     ) -> Iterator[Message]:
         """Yield each reply once, until all have come or `timeout` seconds have passed."""
         queue = deque(messages)
+        del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         pending: dict[str, Message] = {}

@@ -33,9 +33,14 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
     return layout, vector
 
 
-def bind_gradients(module: nn.Module, layout: LayerLayout) -> Tensor:
-    """A zeroed vector whose views are the gradients of `module`; backward passes add into it."""
-    gradients = torch.zeros(layout.size, dtype=torch.float32, device=_device(module))
+def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None = None) -> Tensor:
+    """A zeroed vector whose views are the gradients of `module`; backward passes add into it.
+
+    It lies in `memory` (d,), float32 where the module is, if that is given.
+    """
+    if memory is None:
+        memory = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
+    gradients = memory.zero_()
     parameters = dict(module.named_parameters())
     for name, view in layout.views(gradients).items():
         parameters[name].grad = view

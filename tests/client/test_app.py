@@ -1,6 +1,7 @@
 """The ClientApp's answers, called as Flower calls it: a message and a context in, a message out."""
 
 import json
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -217,8 +218,18 @@ def test_a_node_may_have_the_seed_model_elsewhere(manifest, tmp_path):
     assert ask(context(manifest, node_config=node_config, **settings), **question)["speakers"] == SPEAKERS
 
 
+def test_the_model_that_came_is_let_go_before_the_sum_is_packed(manifest, monkeypatch):
+    message, _ = task((0, 1))
+    model = weakref.ref(message.content["model"])
+    alive = []
+    pack = Answer.of
+    monkeypatch.setattr(Answer, "of", lambda *parts: (alive.append(model() is not None), pack(*parts))[1])
+    assert Answer.from_message(app(message, context(manifest))).count == 2
+    assert alive == [False]
+
+
 def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
-    def boom(self, task, vector, people):
+    def boom(*arguments):
         raise RuntimeError("the patient said: my secret is 42")
 
     monkeypatch.setattr("client.node.Node.train", boom)
@@ -237,13 +248,13 @@ def kept(folder):
 
 
 def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
-    message, _ = task((0, 1))
     shares = {"partition-id": 0, "num-partitions": 1}
     own = {"corpus-path": str(manifest)}
     default = tmp_path / "cache" / "murmuration" / "features"
 
     def train(node_config, **settings):
         node._store.cache_clear()
+        message, _ = task((0, 1))
         reply = app(message, context(manifest, node_config=node_config, **settings))
         assert Answer.from_message(reply).count == 2
 

@@ -32,6 +32,14 @@ def test_squared_norm_is_taken_in_float64(dtype: type) -> None:
     assert kernels.squared_norm(values) == pytest.approx(exact, rel=1e-13)
 
 
+@pytest.mark.parametrize("integers", [np.int32, np.int64])
+def test_scale_into_multiplies_in_float64(integers: type) -> None:
+    sums = np.rint(VALUES * 2.0**20).astype(integers)
+    out = np.empty(SIZE, dtype=np.float32)
+    kernels.scale_into_(out, sums, 0.3)
+    assert np.array_equal(out, (sums.astype(np.float64) * 0.3).astype(np.float32))
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_squared_norm_keeps_what_is_not_finite(bad: float) -> None:
     for where in (0, 17, SIZE - 1):

@@ -1,12 +1,13 @@
 import json
 import math
+import weakref
 
 import pytest
 import torch
 from scipy import stats
 
 from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon
-from strategies import DPFedAdam, StreamingGrid
+from strategies import DPFedAdam, StreamingGrid, run_rounds
 from tests.strategies.federation import (
     BOUNDS,
     GRID,
@@ -136,6 +137,28 @@ def test_the_ledger_holds_a_release_before_its_noise_is_drawn(tmp_path, monkeypa
     assert seen == [1, 2, 3]
 
 
+def test_no_copy_of_the_model_outlives_its_way_to_the_nodes(tmp_path):
+    on_the_way, alive = [], []
+
+    class Forgetful(FakeGrid):
+        def push_messages(self, messages):
+            messages = list(messages)
+            on_the_way.extend(weakref.ref(message.content["model"]) for message in messages)
+            ids = super().push_messages(messages)
+            self.pushed.clear()
+            return ids
+
+        def pull_messages(self, message_ids):
+            alive.append(sum(model() is not None for model in on_the_way))
+            return super().pull_messages(message_ids)
+
+    strategy = make_strategy(tmp_path, {1: 2, 2: 2})
+    grid = StreamingGrid(Forgetful(dict.fromkeys((1, 2), honest(constant(0.0)))))
+    run_rounds(strategy, grid, first=1, last=2, timeout_seconds=5.0, after_round=lambda number: None)
+    assert len(on_the_way) == 4
+    assert alive == [0, 0, 0, 0]
+
+
 def test_epsilon_of_the_ledger_is_that_of_the_plan(tmp_path):
     strategy = make_strategy(tmp_path, {1: 10}, cohort=2, z=1.3, rounds=5)
     run(strategy, {1: honest(constant(0.0))}, rounds=5)
@@ -215,3 +238,13 @@ def test_raw_metrics_are_asked_for_and_handed_on_only_on_demand(tmp_path):
         StreamingGrid(grid), asking.arrays(), num_rounds=1, timeout=1.0
     )
     assert not any(message.content["task"]["raw-metrics"] for message in grid.pushed)
+
+
+def test_a_sum_of_64_bits_becomes_the_same_mean(tmp_path):
+    """The mean is written into the sum's memory, whose numbers may be longer than its own."""
+    vectors = []
+    for cohort in (4, 2**12):  # the second needs 64 bits
+        strategy = make_strategy(tmp_path / str(cohort), {1: cohort}, cohort=cohort, z=TINY_NOISE)
+        run(strategy, {1: honest(lambda number: torch.linspace(-0.05, 0.05, LAYOUT.size))})
+        vectors.append(strategy.vector)
+    torch.testing.assert_close(*vectors, rtol=0, atol=2e-3)

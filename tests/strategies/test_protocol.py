@@ -14,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 import client
 import strategies
 from privacy import ReplyRejected
-from strategies.protocol import VERSION, Answer, Task, pack_vector, problem
+from strategies.protocol import VERSION, Answer, Task, array_view, pack_vector, problem, unpack_vector
 from strategies.raw_metrics import RawMetrics
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to
@@ -31,7 +31,15 @@ def test_a_task_arrives_as_it_was_sent():
     task, received = Task.from_message(sent(vector))
     assert task == TASK
     assert torch.equal(received, vector)
-    received += 1.0  # a node may write into what it received
+
+
+def test_a_model_is_read_where_it_lies_and_never_beyond():
+    record = pack_vector(torch.randn(LAYOUT.size))
+    data = record["vector"].data
+    assert unpack_vector(record).data_ptr() == np.frombuffer(data, np.uint8).ctypes.data + len(data) - 4 * 31
+    for broken in (data[:-1], data[:4], b"", b"\x93NUMPY\x03\x00" + data[8:]):
+        with pytest.raises(ValueError):
+            array_view(Array(dtype="float32", shape=(31,), stype="numpy.ndarray", data=broken))
 
 
 def test_an_answer_arrives_as_it_was_sent():
