@@ -65,7 +65,8 @@ def rows_of(name: str, failure: str) -> list[tuple[str, ...]]:
         return [(page, "see there", "", "", "", "")]
     known = json.loads(kept.read_text(encoding="utf-8"))
     ratios = [Ratio(**one) for one in known["ratios"]]
-    return [(page, one.name, f"{one.value:.3g}", one.goal, one.verdict, known["measured"]) for one in ratios]
+    when = known["measured"].removeprefix("- ").partition(",")[0]
+    return [(page, one.name, f"{one.value:.3g}", one.goal, one.verdict, when) for one in ratios]
 
 
 def readme(failures: dict[str, str]) -> str:

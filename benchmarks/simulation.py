@@ -137,16 +137,17 @@ def main() -> None:
     timings: dict[str, list[Timing]] = defaultdict(list)
     notes = []
     load_before = os.getloadavg()[1]
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as place:
         try:
-            pfl_python(Path(name) / "pfl")
+            pfl_python(Path(place) / "pfl")
         except NoPfl as reason:
             names = tuple(party for party in names if party != "pfl")
             notes.append(str(reason))
-        for number, party in enumerate(turn for party in (*names, "") for turn in ("bare", party) if turn):
-            folder = Path(name) / str(number)
+        turns = [turn for name in (*names, "") for turn in ("bare", name) if turn]
+        for number, party in enumerate(turns):
+            folder = Path(place) / str(number)
             folder.mkdir()
-            (folder / "pfl").symlink_to(Path(name) / "pfl")
+            (folder / "pfl").symlink_to(Path(place) / "pfl")
             timings[party].append(measure(*parties(folder)[party]))
             print(party, timings[party][-1], flush=True)
     notes.append(
@@ -235,8 +236,8 @@ def page(timings: dict[str, Timing], notes: Sequence[str]) -> str:
             *goals,
             "",
             "Ours draws by Poisson sampling, and its numbers are for as many speakers as the others have; "
-            "Flower draws a fixed number, pfl with replacement. Ours also writes ledger, checkpoint, model and "
-            "metrics in each round, all durably; the others write nothing.",
+            "Flower draws a fixed number, pfl with replacement. Ours also writes ledger, checkpoint, model "
+            "and metrics in each round, all durably; the others write nothing.",
             *notes,
         ]
     )
