@@ -56,8 +56,9 @@ def node_of(context: Context) -> Node:
 @app.query()
 @sanitised
 def query(message: Message, context: Context) -> RecordDict:
-    """How many usable speakers this node holds, and of which data set."""
+    """How many usable speakers this node holds, and of which data set, if it holds the same frozen model."""
     node = node_of(context)
+    node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
     if not node.simulated:
         roll.keep(context.state, node.dataset, node.speakers)
     return RecordDict(

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from recipes.sections import LocalSection
+from recipes.sections import TRAIN_ALL, LocalSection
 from speech.augment import make_augment
 from speech.batching import Batch, BatchLimit, collate
+from speech.checkpoint import load_model
 from speech.examples import Example
 from speech.features import PRESETS as FEATURES
 from speech.loss import ctc_loss
@@ -24,13 +26,15 @@ from speech.model import build_model
 from speech.precision import Compute
 from strategies.optimisers import make_optimiser, settings_of
 from strategies.optimisers.base import BLOCK
+from strategies.trainable import freeze, frozen_digest
 from strategies.vector import bind, bind_gradients
 
 
 class LocalTrainer:
     """A model with flat buffers that any number of speakers are trained in, one after the other.
 
-    It computes on a GPU if there is one, unless `device` names another place.
+    It computes on a GPU if there is one, unless `device` names another place. `trainable` names what is
+    trained; the rest is that of the model file `seed`, and `frozen` is its digest.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class LocalTrainer:
         language: str = "en",
         room_for: int = 0,
         device: str | None = None,
+        trainable: str = TRAIN_ALL,
+        seed: Path | None = None,
     ) -> None:
         self.settings = settings
         self._augment = make_augment(preset, settings)
@@ -48,6 +54,10 @@ class LocalTrainer:
         self._model = build_model(
             preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
         ).train()
+        if seed is not None:
+            self._model.load_state_dict(load_model(seed, preset=preset, language=language).model.state_dict())
+        freeze(self._model, trainable)
+        self.frozen = frozen_digest(self._model)
         self._compute.place(self._model)
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
         self._hop_seconds = FEATURES[preset].hop_seconds

@@ -18,6 +18,7 @@ OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
 SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
 LOCAL_ALGORITHMS = Literal["fedavg", "fedprox", "scaffold"]
+TRAIN_ALL = "all"
 
 
 class CorpusSection(Section):
@@ -59,6 +60,19 @@ class ModelSection(Section):
 
     preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
     seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
+    trainable: str = Field(
+        min_length=1,
+        description="'all', or name patterns with commas between: the other parameters stay as in the seed",
+    )
+
+    @model_validator(mode="after")
+    def _frozen_at_a_seed(self) -> ModelSection:
+        if self.trainable != TRAIN_ALL and self.seed == "random":
+            raise ValueError(
+                f"model.trainable = {self.trainable!r} and model.seed = 'random': what is not trained would "
+                "stay random, and be another model on every node; give a seed model, or train 'all'"
+            )
+        return self
 
 
 class TrainingSection(Section):

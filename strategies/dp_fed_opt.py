@@ -64,6 +64,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    frozen : str
+        Digest of the model's parameters outside `vector`, which the nodes must hold too.
     on_raw_metrics : callable, optional
         Simulations only: asks the nodes for un-noised metrics, which no guarantee covers, and is called
         with (round, node, metrics) for each that answers.
@@ -88,6 +90,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         learning_rate: float,
         run_id: str,
         dataset: str,
+        frozen: str = "",
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
         on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
@@ -114,7 +117,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.plan, self.bounds, self.grid = plan, bounds, grid
         self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
         self.learning_rate, self.schedule = learning_rate, schedule
-        self.run_id, self.dataset = run_id, dataset
+        self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
         self.noise = noise or make_noise(plan)
@@ -176,6 +179,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 bounds=self.bounds,
                 grid=self.grid,
                 dataset=self.roster.dataset(node),
+                frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
             )
             for node, speakers in self.roster.locate(drawn).items()

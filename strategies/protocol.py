@@ -24,7 +24,7 @@ from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import read_record
 
-VERSION = 2
+VERSION = 3
 MODEL = "model"
 
 
@@ -61,7 +61,7 @@ class Task:
     """What a node is asked to do in a round.
 
     `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
-    nobody asked).
+    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are).
     """
 
     round_number: int
@@ -71,6 +71,7 @@ class Task:
     bounds: ClipBounds
     grid: Grid
     dataset: str = ""
+    frozen: str = ""
     raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
@@ -82,6 +83,7 @@ class Task:
                 "nonce": self.nonce,
                 "layout": self.layout,
                 "dataset": self.dataset,
+                "frozen": self.frozen,
                 "speakers": list(self.speakers),
                 "bound-offsets": list(self.bounds.offsets),
                 "bounds": list(self.bounds.bounds),
@@ -113,6 +115,7 @@ class Task:
             nonce=str(config["nonce"]),
             layout=str(config["layout"]),
             dataset=str(config["dataset"]),
+            frozen=str(config["frozen"]),
             speakers=tuple(config["speakers"]),
             bounds=ClipBounds(
                 offsets=tuple(config["bound-offsets"]),
@@ -202,7 +205,7 @@ class Answer:
             )
         except ReplyRejected:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # hostile bytes fail in numpy, torch or Flower, each in ways of its own
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
 
 

@@ -3,6 +3,9 @@
 Flower's own `send_and_receive` collects every reply of a round in a list, so the server's memory
 grows with the cohort. This one is a generator over the same public calls (`push_messages`,
 `pull_messages`); `Strategy.start` runs on it unchanged.
+
+A node's bytes become objects within `pull_messages`. What they raise there would end the run, so it comes
+out as that node's failed reply instead; faults of the connection to the SuperLink remain exceptions.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from flwr.app import Message, RecordDict
+import httpx
+from flwr.app import Error, Message, RecordDict
 from flwr.serverapp import Grid
 
 FIRST_POLL_SECONDS = 0.02
 LONGEST_POLL_SECONDS = 0.5
+UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
@@ -34,7 +39,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        pending: set[str] = set()
+        pending: dict[str, Message] = {}
         pause = FIRST_POLL_SECONDS
         while (queue or pending) and time.monotonic() < deadline:
             self._push(queue, pending, window)
@@ -47,18 +52,29 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 time.sleep(pause)
         self.unanswered = sorted(pending)
 
-    def _push(self, queue: deque[Message], pending: set[str], window: int) -> None:
+    def _push(self, queue: deque[Message], pending: dict[str, Message], window: int) -> None:
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
         if batch:
-            pending.update(message_id for message_id in self._grid.push_messages(batch) if message_id)
+            ids = self._grid.push_messages(batch)
+            pending.update((key, _envelope(one)) for key, one in zip(ids, batch, strict=False) if key)
 
-    def _pull(self, pending: set[str]) -> Iterator[Message]:
+    def _pull(self, pending: dict[str, Message]) -> Iterator[Message]:
         """One message id a call, so that one reply at a time is held."""
-        for message_id in list(pending):
-            for message in self._grid.pull_messages([message_id]):
-                if message.metadata.reply_to_message_id in pending:
-                    pending.discard(message.metadata.reply_to_message_id)
-                    yield message
+        for message_id, asked in list(pending.items()):
+            for reply in self._replies_to(message_id, asked):
+                if pending.pop(message_id, None) is not None:
+                    yield reply
+
+    def _replies_to(self, message_id: str, asked: Message) -> Iterable[Message]:
+        """What came for one message; bytes that are no reply to it come out as an error of its node's."""
+        try:
+            replies = list(self._grid.pull_messages([message_id]))
+        except (httpx.HTTPError, ConnectionError):
+            raise
+        except Exception as error:
+            return [_failed(asked, f"the reply cannot be read ({type(error).__name__})")]
+        strays = [reply for reply in replies if reply.metadata.reply_to_message_id != message_id]
+        return [_failed(asked, "the reply says that it answers another message")] if strays else replies
 
     # Everything else is the wrapped grid's.
 
@@ -97,3 +113,12 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See `flwr.serverapp.Grid`."""
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
+
+
+def _envelope(message: Message) -> Message:
+    """The message without the model in it, which must not stay in memory until the reply has come."""
+    return Message(RecordDict(), metadata=message.metadata)
+
+
+def _failed(asked: Message, reason: str) -> Message:
+    return Message(Error(code=UNREADABLE, reason=reason), reply_to=asked)

@@ -13,7 +13,9 @@ from privacy import LayerLayout
 
 
 def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
-    """Move `module`'s parameters into one float32 vector of `layout.size` entries, where they are.
+    """Move the parameters that `module` trains into one float32 vector (layout.size,), where they are.
+
+    Those that ask for no gradient (`strategies.trainable.freeze`) stay outside.
 
     Raises
     ------
@@ -22,7 +24,7 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
         that are not float32, on several devices, or that share storage.
     """
     _refuse_what_would_escape(module)
-    parameters = dict(module.named_parameters())
+    parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
     layout = LayerLayout.of((name, tuple(value.shape)) for name, value in parameters.items())
     vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
     for name, view in layout.views(vector).items():

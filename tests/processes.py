@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -40,18 +40,21 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def server(*arguments: str | Path, home: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in an empty folder of its own; it is ended with the block, by its id."""
+def server(
+    *arguments: str | Path, home: Path, log: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in an empty folder of its own; it ends with the block, and all that it started."""
     empty = log.parent / f"{log.stem}-folder"
     empty.mkdir()
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [tool(str(arguments[0])), *map(str, arguments[1:])],
             cwd=empty,
-            env=environment(home),
+            env={**environment(home), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
+            start_new_session=True,
         )
         try:
             yield process
@@ -62,6 +65,8 @@ def server(*arguments: str | Path, home: Path, log: Path) -> Iterator[subprocess
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            with suppress(ProcessLookupError):  # Flower's processes may outlive the one that started them
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None:

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from privacy import LedgerCorrupt, LedgerInUse, PrivacyPlan, epsilon, ledger_releases, read_ledger
+from recipes import seed_model
 from server.checkpoints import ResumeRefused, load_checkpoint
 from server.federation import Federation
+from speech.checkpoint import load_model, save_model
+from speech.model import build_model
 from strategies.state import state_of
 from tests.corpora import make_corpus
 from tests.server.in_process import SPEAKERS, federate, recipe
@@ -130,6 +133,11 @@ CHANGED = {
     "plan": ({"privacy.noise-multiplier": 0.9}, {}, "privacy.noise-multiplier was 1.0 and is now 0.9"),
     "cohort": ({"training.cohort": 4.0}, {}, "training.cohort was 5.0 and is now 4.0"),
     "rounds": ({"training.rounds": 9}, {}, "training.rounds was 4 and is now 9"),
+    "part": (
+        {"model.trainable": "norm.*", "model.seed": "embedded"},
+        {},
+        "model.trainable was 'all' and is now 'norm.*'",
+    ),
     "model": ({"model.preset": "small"}, {}, "model.preset was 'tiny' and is now 'small'"),
     "growth": ({}, {"speakers": (4, 2)}, "plan: population was 5 and is now 6"),
     "data": ({}, {"dataset": "others"}, "data set was 'people' and is now 'others'"),
@@ -144,6 +152,29 @@ def test_another_run_is_refused_by_naming_the_difference_and_spends_nothing(corp
     with pytest.raises(ResumeRefused, match=re.escape(words)):
         resume(corpus, **call, **changes)
     assert (folder / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_run_that_trains_a_part_goes_on_with_that_part_and_saves_the_whole_model(corpus, home):
+    part = {"model.trainable": "output.*", "model.seed": "embedded"}
+    folder = crash_in_round(corpus, 3, home, **part)
+    assert load_checkpoint(folder / "checkpoints" / "round-000002.safetensors").tensors["vector"].shape == (
+        30 * 97,
+    )
+    resume(corpus, **part)
+    seed = load_model(seed_model("embedded")).model.state_dict()
+    saved = load_model(folder / "model.safetensors").model.state_dict()
+    changed = [name for name in seed if not torch.equal(seed[name], saved[name])]
+    assert changed == ["output.weight", "output.bias"]
+    for told in ("summary.txt", "card.md"):
+        assert "2,910 trained of 372,222 parameters" in (folder / told).read_text()
+
+
+def test_a_seed_that_was_exchanged_under_a_run_is_named(corpus, home):
+    part = {"model.trainable": "output.*", "model.seed": "embedded"}
+    folder = crash_in_round(corpus, 2, home, **part)
+    save_model(folder / "seed.safetensors", build_model("tiny", seed=1), "tiny")
+    with pytest.raises(ResumeRefused, match="frozen parameters was"):
+        resume(corpus, **part)
 
 
 def test_a_ledger_that_lost_its_end_is_refused(corpus, home):

@@ -64,6 +64,38 @@ def test_a_failing_node_is_named_with_its_reason_and_the_round_goes_on(tmp_path)
     assert {node: len(reasons) for node, reasons in strategy.failures.items()} == {2: 2, 3: 2}
 
 
+def test_a_reply_after_the_deadline_counts_in_no_round(tmp_path):
+    """A straggler's answer comes in the next round, unasked and then as the answer to the new question."""
+    strategy = make_strategy(tmp_path, {1: 1, 2: 1}, z=TINY_NOISE)
+    asked, slow = [], honest(constant(1e-3))
+
+    def straggler(message):
+        asked.append(message)
+        return slow(asked[0]) if len(asked) > 1 else None
+
+    nodes = {1: honest(constant(1e-3)), 2: straggler}
+    run(strategy, nodes, rounds=2)
+    reasons = strategy.failures[2]
+    assert reasons[0] == "no reply before the deadline"
+    assert reasons[1].startswith("round is 1, asked was 2")
+    assert (strategy.vector + 2 * 1e-3 / 2).abs().max() < 2 * 6 * TINY_NOISE / 2  # node 1 alone, divisor 2
+
+
+def test_a_node_that_joins_between_rounds_waits_for_the_next_run(tmp_path):
+    """The plan is for the population of the roll call; who comes later is in no cohort of this run."""
+    grid = FakeGrid({1: honest(constant(0.0))})
+    strategy = make_strategy(tmp_path, {1: 3})
+
+    def joining(message):
+        grid.nodes[2] = honest(constant(1.0))
+        return honest(constant(0.0))(message)
+
+    grid.nodes[1] = joining
+    strategy.start(StreamingGrid(grid), strategy.arrays(), num_rounds=3, timeout=1.0)
+    assert {message.metadata.dst_node_id for message in grid.pushed} == {1}
+    assert strategy.plan.population == 3
+
+
 def test_an_empty_cohort_still_releases_noise_and_spends(tmp_path):
     strategy = make_strategy(tmp_path, {1: 2}, cohort=1e-9, z=1.0)
     run(strategy, {1: honest(constant(1.0))})
