@@ -23,7 +23,7 @@ test: $(VENV)/.installed
 test-compose: $(VENV)/.installed
 	PYTHON=$(BIN)/python docker/test-compose.sh
 
-# Every measurement that needs no GPU: under 20 minutes on two idle cores; rewrites benchmarks/README.md.
+# What is measured without a GPU, a corpus or much time; rewrites benchmarks/README.md.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 

@@ -20,9 +20,10 @@ HERE = Path(__file__).resolve().parent
 LIMIT_SECONDS = 400.0
 SCRIPTS = (
     *("server_step", "aggregation", "noise", "memory", "population", "growth"),
-    *("traffic", "feature_cache"),
+    *("traffic", "feature_cache", "local_training"),
 )
 BY_HAND = {
+    "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
     "real_digits": "a federation on real voices; needs a corpus",
@@ -64,7 +65,8 @@ def rows_of(name: str, failure: str) -> list[tuple[str, ...]]:
         return [(page, "see there", "", "", "", "")]
     known = json.loads(kept.read_text(encoding="utf-8"))
     ratios = [Ratio(**one) for one in known["ratios"]]
-    return [(page, one.name, f"{one.value:.3g}", one.goal, one.verdict, known["measured"]) for one in ratios]
+    when = known["measured"].removeprefix("- ").partition(",")[0]
+    return [(page, one.name, f"{one.value:.3g}", one.goal, one.verdict, when) for one in ratios]
 
 
 def readme(failures: dict[str, str]) -> str:

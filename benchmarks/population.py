@@ -2,8 +2,8 @@
 
 The goals: a cohort of 1,000 is drawn and dealt to its nodes in under 0.1 s, and start-up and memory do not
 grow with the population beyond a few bytes a speaker. Drawing is timed by itself, over five nodes. Then
-`murmur run` with synthetic speakers, each made from a number as it is asked for: a real simulation of a round
-on 8 nodes with a cohort of 16, among 1,000 speakers and among 1,000,000.
+`murmur run` with synthetic speakers, made from their numbers as they are asked for: a real simulation of
+a round on 8 nodes with a cohort of 16, among 1,000 speakers and among 1,000,000.
 """
 
 from __future__ import annotations

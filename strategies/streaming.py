@@ -15,11 +15,14 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 import httpx
-from flwr.app import Error, Message, RecordDict
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
 from flwr.serverapp import Grid
 
-FIRST_POLL_SECONDS = 0.02
-LONGEST_POLL_SECONDS = 0.5
+SHORTEST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.5
+WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
+POLL_SHARE = 10  # pauses are at least so many times as long as looking took
 UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
 
 
@@ -39,33 +42,34 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        pending: dict[str, Message] = {}
-        pause = FIRST_POLL_SECONDS
-        while (queue or pending) and time.monotonic() < deadline:
+        pending: dict[str, Metadata] = {}
+        last_arrival = time.monotonic()
+        while (queue or pending) and (looked := time.monotonic()) < deadline:
             self._push(queue, pending, window)
             arrived = False
             for message in self._pull(pending):
                 arrived = True
                 yield message
-            pause = FIRST_POLL_SECONDS if arrived else min(2 * pause, LONGEST_POLL_SECONDS)
+                last_arrival = time.monotonic()
             if pending and not arrived:
-                time.sleep(pause)
+                now = time.monotonic()
+                time.sleep(pause_seconds(waited=now - last_arrival, looked=now - looked))
         self.unanswered = sorted(pending)
 
-    def _push(self, queue: deque[Message], pending: dict[str, Message], window: int) -> None:
+    def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> None:
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
         if batch:
             ids = self._grid.push_messages(batch)
-            pending.update((key, _envelope(one)) for key, one in zip(ids, batch, strict=False) if key)
+            pending.update((key, one.metadata) for key, one in zip(ids, batch, strict=False) if key)
 
-    def _pull(self, pending: dict[str, Message]) -> Iterator[Message]:
+    def _pull(self, pending: dict[str, Metadata]) -> Iterator[Message]:
         """One message id a call, so that one reply at a time is held."""
         for message_id, asked in list(pending.items()):
             for reply in self._replies_to(message_id, asked):
                 if pending.pop(message_id, None) is not None:
                     yield reply
 
-    def _replies_to(self, message_id: str, asked: Message) -> Iterable[Message]:
+    def _replies_to(self, message_id: str, asked: Metadata) -> Iterable[Message]:
         """What came for one message; bytes that are no reply to it come out as an error of its node's."""
         try:
             replies = list(self._grid.pull_messages([message_id]))
@@ -115,10 +119,16 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
 
 
-def _envelope(message: Message) -> Message:
-    """The message without the model in it, which must not stay in memory until the reply has come."""
-    return Message(RecordDict(), metadata=message.metadata)
+def _failed(asked: Metadata, reason: str) -> Message:
+    question = make_message(metadata=asked, content=RecordDict())  # the model in it may be gone by now
+    return Message(Error(code=UNREADABLE, reason=reason), reply_to=question)
 
 
-def _failed(asked: Message, reason: str) -> Message:
-    return Message(Error(code=UNREADABLE, reason=reason), reply_to=asked)
+def pause_seconds(*, waited: float, looked: float) -> float:
+    """How long to wait before looking again, after `waited` seconds without a reply.
+
+    The server looks often where that is cheap (a simulation's messages lie in its own memory) and the next
+    reply may be near, seldom where `looked`, the seconds of the last look, or the wait itself is long.
+    """
+    wanted = max(SHORTEST_PAUSE_SECONDS, WAIT_SHARE * waited, POLL_SHARE * looked)
+    return min(wanted, LONGEST_PAUSE_SECONDS)

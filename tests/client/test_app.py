@@ -163,16 +163,6 @@ def test_another_model_is_refused_by_the_node(manifest):
     assert set(answer) == {"version", "problem"}
 
 
-def test_the_model_that_came_is_let_go_before_the_sum_is_packed(manifest, monkeypatch):
-    message, _ = task((0, 1))
-    model = weakref.ref(message.content["model"])
-    alive = []
-    pack = Answer.of
-    monkeypatch.setattr(Answer, "of", lambda *parts: (alive.append(model() is not None), pack(*parts))[1])
-    assert Answer.from_message(app(message, context(manifest))).count == 2
-    assert alive == [False]
-
-
 FROZEN = {"model.trainable": "norm.*,output.*"}
 
 
@@ -226,6 +216,16 @@ def test_a_node_may_have_the_seed_model_elsewhere(manifest, tmp_path):
     assert "/on/the/server.safetensors is not here" in missing and "seed-path" in missing
     node_config = {"corpus-path": str(manifest), "seed-path": str(here)}
     assert ask(context(manifest, node_config=node_config, **settings), **question)["speakers"] == SPEAKERS
+
+
+def test_the_model_that_came_is_let_go_before_the_sum_is_packed(manifest, monkeypatch):
+    message, _ = task((0, 1))
+    model = weakref.ref(message.content["model"])
+    alive = []
+    pack = Answer.of
+    monkeypatch.setattr(Answer, "of", lambda *parts: (alive.append(model() is not None), pack(*parts))[1])
+    assert Answer.from_message(app(message, context(manifest))).count == 2
+    assert alive == [False]
 
 
 def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):

@@ -6,6 +6,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from strategies import StreamingGrid
+from strategies.streaming import pause_seconds
 from tests.strategies.flower import FakeGrid
 
 
@@ -104,3 +105,10 @@ def test_a_node_that_has_left_is_not_waited_for():
     replies = list(StreamingGrid(Left({2: echo})).send_and_receive(asked, timeout=60))
     assert [reply.content["c"]["n"] for reply in replies] == [2]
     assert time.monotonic() - begin < 30
+
+
+def test_a_pause_is_a_small_share_of_the_wait_but_never_of_the_look_itself():
+    assert pause_seconds(waited=0.0, looked=0.0) == 0.005
+    assert pause_seconds(waited=2.0, looked=0.0) == 0.04
+    assert pause_seconds(waited=0.0, looked=0.02) == 0.2
+    assert pause_seconds(waited=600.0, looked=3.0) == 0.5
