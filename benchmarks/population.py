@@ -39,9 +39,9 @@ def drawing(population: int) -> tuple[float, float]:
     roster = Roster.of(dict.fromkeys(range(5), population // 5))
     seconds = []
     for _ in range(DRAWS):
-        began = time.perf_counter()
+        began = time.process_time()
         roster.locate(draw_cohort(plan, 0))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
     return max(seconds), (_peak_bytes() - before) / population
 
 
@@ -60,8 +60,13 @@ def simulation(speakers: int) -> dict[str, float]:
         if done.returncode or len(watch.rounds) < 2:
             raise SystemExit(f"the run did not end well:\n{done.stdout[-3000:]}")
         start, end = watch.rounds[0] - began, watch.rounds[1] - watch.rounds[0]
-        server, worker = watch.peak(SERVER) / 1e6, watch.peak(WORKER) / 1e6
-        return {"start": start, "round": end, "server": server, "worker": worker}
+        return {
+            "start": start,
+            "round": end,
+            "processor": watch.processor_seconds(SERVER),
+            "server": watch.peak(SERVER) / 1e6,
+            "worker": watch.peak(WORKER) / 1e6,
+        }
 
 
 def main() -> None:
@@ -71,12 +76,20 @@ def main() -> None:
     rows = [("speakers", f"slowest of {DRAWS} draws, ms", "bytes a speaker, at the peak")]
     rows += [(f"{n:,}", f"{1e3 * seconds:.2f}", f"{size:.1f}") for n, (seconds, size) in draws.items()]
     runs = {speakers: simulation(speakers) for speakers in RUNS}
-    heading = ("speakers", "until round 0's line, s", "the round, s", "server, MB", "largest worker, MB")
+    heading = (
+        "speakers",
+        "until round 0's line, s",
+        "the round, s",
+        "server, CPU s",
+        "server, MB",
+        "worker, MB",
+    )
     lines = [heading] + [
         (
             f"{n:,}",
             f"{run['start']:.1f}",
             f"{run['round']:.1f}",
+            f"{run['processor']:.1f}",
             f"{run['server']:.0f}",
             f"{run['worker']:.0f}",
         )
@@ -87,7 +100,9 @@ def main() -> None:
     ratios = [
         Ratio(name="cohort of 1,000 out of 1,000,000, s", value=draws[1_000_000][0], at_most=0.1),
         Ratio(
-            name="start-up, 1,000,000 speakers over 1,000", value=many["start"] / few["start"], at_most=1.2
+            name="server's processor seconds, 1,000,000 speakers over 1,000",
+            value=many["processor"] / few["processor"],
+            at_most=1.1,
         ),
         Ratio(name="server, bytes for each speaker more", value=grown, at_most=16),
     ]
@@ -97,8 +112,10 @@ def main() -> None:
     write(Path(__file__).with_suffix(".md"), "\n\n".join(parts), ratios)
 
 
-NOTES = """Wall-clock seconds from the command, Ray's start included; the server is the process that holds the
-ServerApp, Flower's state and the simulation engine. Peaks are of resident memory."""
+NOTES = """Drawing is timed by a processor's clock. Of the runs the first two columns are wall-clock seconds
+from the command, Ray's start included, longer where the machine has other work. The server is the process
+that holds the ServerApp, Flower's state and the simulation engine: its processor seconds are those of the
+whole run, and its peak, as the largest worker's, is of resident memory."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ class Watch:
     home: str
     parts: tuple[str, ...]  # of command lines: what to call the processes
     peaks: dict[tuple[str, int], int] = field(default_factory=dict)  # (part, pid) -> bytes
+    processor: dict[tuple[str, int], float] = field(default_factory=dict)  # (part, pid) -> seconds
     seen: dict[int, list[float]] = field(default_factory=dict)  # a ClientApp's pid -> first and last time
     rounds: list[float] = field(default_factory=list)  # when a line appeared in metrics.jsonl
 
@@ -27,12 +29,14 @@ class Watch:
                 if self.home.encode() not in (folder / "environ").read_bytes():
                     continue
                 status = (folder / "status").read_text()
+                ticks = (folder / "stat").read_text().rpartition(")")[2].split()[11:13]
             except OSError:
                 continue
             part = next((part for part in self.parts if any(part.encode() in word for word in words)), None)
             peak = [line for line in status.splitlines() if line.startswith("VmHWM")]
             if part and peak:
                 self._note(part, int(folder.name), int(peak[0].split()[1]) * 1024)
+                self.processor[part, int(folder.name)] = sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
         metrics = Path(self.home, "runs", "latest", "metrics.jsonl")
         if metrics.exists():
             lines = metrics.read_text().count("\n")
@@ -47,6 +51,10 @@ class Watch:
     def peak(self, part: str) -> int:
         """The highest resident memory of any process of this part."""
         return max((size for (name, _), size in self.peaks.items() if name == part), default=0)
+
+    def processor_seconds(self, part: str) -> float:
+        """What the processes of this part had of a processor, as last seen."""
+        return sum(seconds for (name, _), seconds in self.processor.items() if name == part)
 
     def phases(self, number: int) -> tuple[float, float, float]:
         """Seconds of a round until a ClientApp starts, until the last one ends, until the round is over."""
