@@ -12,19 +12,18 @@ import logging
 import subprocess
 import sys
 import tempfile
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from benchmarks.pfl_environment import NoPfl, last_line, pfl_python
 from benchmarks.report import best_seconds, conditions, one_thread, table, write
 from privacy import ClipBounds, Grid, LayerLayout, add_clipped_, check_sum
 
 LAYERS, SHAPE = 42, (768, 768)
 CLIENTS = 4  # replies in a round of Flower's, which is timed whole
-PFL_PACKAGES = ("pfl==0.6.0", "dp-accounting<0.6", "packaging<26", "wheel<0.46")
 PFL_PROGRAM = Path(__file__).with_name("pfl_round.py")
 
 
@@ -83,22 +82,14 @@ def flower() -> Callable[[], object]:
 def pfl() -> dict[str, float] | str:
     """Seconds of a plain add and of pfl's clip and sum in pfl's own environment, or why there are none."""
     with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        python = Path(folder) / "bin" / "python"
-        install = [python, "-m", "pip", "install", "--quiet", *PFL_PACKAGES]
-        done = subprocess.run(install, capture_output=True, text=True, check=False)
-        if done.returncode:
-            return (
-                f"pfl could not be installed: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
-            )
-        packages = next(Path(folder).glob("lib/*/site-packages"))
-        (packages / "torch.pth").write_text(
-            f"{Path(torch.__file__).parents[1]}\n"
-        )  # after pfl's own packages
+        try:
+            python = pfl_python(Path(folder))
+        except NoPfl as reason:
+            return str(reason)
         program = [python, "-I", PFL_PROGRAM, str(LAYERS), *map(str, SHAPE)]
         done = subprocess.run(program, capture_output=True, text=True, check=False)
         if done.returncode:
-            return f"pfl could not be run: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+            return f"pfl could not be run: {last_line(done.stderr)}"
         measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return measured
 

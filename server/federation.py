@@ -166,6 +166,7 @@ class Federation:
             load_state(self.strategy, self.interrupted.checkpoint.tensors)
             self.last_reading = self.held_out.read_by(self.model)
         self._show(self.last_reading)
+        self.round_started = time.monotonic()
 
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number

@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator
 from flwr.app import Message, RecordDict
 from flwr.serverapp import Grid
 
-FIRST_POLL_SECONDS = 0.02
-LONGEST_POLL_SECONDS = 0.5
+SHORTEST_PAUSE_SECONDS = 0.005
+LONGEST_PAUSE_SECONDS = 0.5
+WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
+POLL_SHARE = 10  # pauses are at least so many times as long as looking took
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
@@ -34,16 +36,17 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         window = self._window or len(queue)
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         pending: set[str] = set()
-        pause = FIRST_POLL_SECONDS
-        while (queue or pending) and time.monotonic() < deadline:
+        last_arrival = time.monotonic()
+        while (queue or pending) and (looked := time.monotonic()) < deadline:
             self._push(queue, pending, window)
             arrived = False
             for message in self._pull(pending):
                 arrived = True
                 yield message
-            pause = FIRST_POLL_SECONDS if arrived else min(2 * pause, LONGEST_POLL_SECONDS)
+                last_arrival = time.monotonic()
             if pending and not arrived:
-                time.sleep(pause)
+                now = time.monotonic()
+                time.sleep(pause_seconds(waited=now - last_arrival, looked=now - looked))
         self.unanswered = sorted(pending)
 
     def _push(self, queue: deque[Message], pending: set[str], window: int) -> None:
@@ -96,3 +99,13 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See `flwr.serverapp.Grid`."""
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
+
+
+def pause_seconds(*, waited: float, looked: float) -> float:
+    """How long to wait before looking again, after `waited` seconds without a reply.
+
+    The server looks often where that is cheap (a simulation's messages lie in its own memory) and the next
+    reply may be near, seldom where `looked`, the seconds of the last look, or the wait itself is long.
+    """
+    wanted = max(SHORTEST_PAUSE_SECONDS, WAIT_SHARE * waited, POLL_SHARE * looked)
+    return min(wanted, LONGEST_PAUSE_SECONDS)

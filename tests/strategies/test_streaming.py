@@ -3,6 +3,7 @@ import time
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from strategies import StreamingGrid
+from strategies.streaming import pause_seconds
 from tests.strategies.flower import FakeGrid
 
 
@@ -38,3 +39,10 @@ def test_the_deadline_ends_the_wait_and_names_what_is_missing():
     assert len(replies) == 1
     assert len(streaming.unanswered) == 1
     assert time.monotonic() - begin < 5
+
+
+def test_a_pause_is_a_small_share_of_the_wait_but_never_of_the_look_itself():
+    assert pause_seconds(waited=0.0, looked=0.0) == 0.005
+    assert pause_seconds(waited=2.0, looked=0.0) == 0.04
+    assert pause_seconds(waited=0.0, looked=0.02) == 0.2
+    assert pause_seconds(waited=600.0, looked=3.0) == 0.5

@@ -1,0 +1,114 @@
+"""Local training against a plain PyTorch loop: `python -m benchmarks.local_training`.
+
+The goal: 1.3 times the plain loop's utterances per second and core, for `tiny` on the embedded corpus. What
+the plain loop does is `plain_update`, as one would write it: the same model, loss, SpecAugment and number of
+steps; batches at random; `load_state_dict`, `torch.optim.SGD`, `clip_grad_norm_`; the update as a dictionary.
+Its features lie in memory, as ours do; a second one computes them at each visit, as a data loader would.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from benchmarks.report import best_seconds, conditions, one_thread, table, write
+from benchmarks.simulation_speakers import PRESET, config, first_vector, speakers, trainer
+from speech.augment import make_augment
+from speech.batching import collate
+from speech.corpus import load_corpus
+from speech.examples import Example, ExampleStore
+from speech.features import PRESETS
+from speech.loss import ctc_loss
+from speech.model import CTCTransformer, build_model
+
+SPEAKERS, REPEATS = 16, 6
+LOCAL = config().local
+AUGMENT = make_augment(PRESET, LOCAL)
+
+
+def plain_update(
+    model: CTCTransformer, start: dict[str, Tensor], examples: list[Example]
+) -> dict[str, Tensor]:
+    """One speaker's update, the plain way: old minus new by name."""
+    model.load_state_dict(start)
+    optimiser = torch.optim.SGD(model.parameters(), lr=LOCAL.learning_rate)
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(examples), generator=generator).tolist()
+    for begin in range(0, len(order), LOCAL.batch_size):
+        batch = collate([examples[index] for index in order[begin : begin + LOCAL.batch_size]])
+        batch = batch.with_features(AUGMENT(batch.features, batch.lengths, generator))
+        optimiser.zero_grad()
+        ctc_loss(model, batch).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), LOCAL.gradient_clip)
+        optimiser.step()
+    return {name: start[name] - value for name, value in model.state_dict().items()}
+
+
+def works() -> dict[str, Callable[[], object]]:
+    """The same speakers, each way."""
+    vector, ours = first_vector(), trainer()
+    model = build_model(PRESET, seed=0).train()
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    chosen = speakers()[:SPEAKERS]
+    corpus = load_corpus("embedded", "")
+    names = corpus.speakers("train")[:SPEAKERS]
+
+    def train() -> None:
+        for number, examples in enumerate(chosen):
+            ours.update(vector, examples, (1, number))
+
+    def plain() -> None:
+        for examples in chosen:
+            plain_update(model, start, examples)
+
+    def plain_with_features() -> None:
+        store = ExampleStore(corpus, PRESETS[PRESET])
+        for name in names:
+            plain_update(model, start, store.examples("train", name))
+
+    return {"plain": plain, "plain, features at each visit": plain_with_features, "ours": train}
+
+
+def main() -> None:
+    """Measure and write the page."""
+    one_thread()
+    clocks = {
+        name: best_seconds(works(), REPEATS, clock=clock)
+        for name, clock in (("processor", time.process_time), ("wall", time.perf_counter))
+    }
+    utterances = sum(map(len, speakers()[:SPEAKERS]))
+    processor, wall = clocks["processor"], clocks["wall"]
+    rows = [
+        ("local training", "utterances a second of a core", "beside plain", "by the wall clock, beside plain")
+    ]
+    for name in processor:
+        rows.append(
+            (
+                name,
+                f"{utterances / processor[name]:.0f}",
+                f"{processor['plain'] / processor[name]:.2f}",
+                f"{wall['plain'] / wall[name]:.2f}",
+            )
+        )
+    ratio = processor["plain"] / processor["ours"]
+    text = "\n".join(
+        [
+            f"# Local training: {SPEAKERS} speakers, {utterances} utterances, batches of {LOCAL.batch_size}",
+            "",
+            conditions(),
+            "",
+            table(rows),
+            "",
+            f"The goal is 1.3 times the plain loop: {ratio:.2f} ({'met' if ratio >= 1.3 else 'not met'}).",
+            f"Best of {REPEATS}, in turns. NOTES.md says why it is no more.",
+        ]
+    )
+    write(Path(__file__).with_suffix(".md"), text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""A simulated round against the bare loop, stock Flower and pfl: `python -m benchmarks.simulation`.
+
+The goals: a round of 64 speakers on 2 processes takes at most 1.10 of the bare local-training loop in as many
+processes, evaluation apart; under 15 s to the first training step; ahead of pfl, and at least 3 times stock
+Flower's client updates a second. Each party runs in processes of its own and writes a line a round; the
+processor time is that of all its processes. The bare loop comes again before each of the others, so that
+what disturbs the machine disturbs them alike.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.pfl_environment import NoPfl, pfl_python
+from benchmarks.processes import end, processor_seconds
+from benchmarks.report import conditions, table, write
+from benchmarks.simulation_speakers import COHORT, PROCESSES
+from cli.local_superlink import QUIET, free_port
+
+ROOT = Path(__file__).parents[1]
+WARM_UP, MEASURED = 2, 8
+ROUNDS = WARM_UP + MEASURED
+NODES = 8
+ENVIRONMENT = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT)}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """`COHORT` client updates: wall and processor seconds; and seconds to the first training step."""
+
+    wall: float
+    processor: float
+    start: float
+
+    @property
+    def updates_a_second(self) -> float:
+        """Client updates per second of the clock."""
+        return COHORT / self.wall
+
+    @property
+    def updates_a_processor_second(self) -> float:
+        """Client updates per second of one processor."""
+        return COHORT / self.processor
+
+
+def measure(command: Sequence[str], log: Path) -> Timing:
+    """Run `command` until its log has all rounds; the first `WARM_UP` of them do not count."""
+    began = time.monotonic()
+    seen: list[tuple[dict[str, float], float, float]] = []
+    with _running(command) as process:
+        while len(seen) < ROUNDS:
+            if process.poll() is not None and not len(_rounds(log)) == ROUNDS:
+                raise RuntimeError(f"{' '.join(command)} ended after {len(seen)} of {ROUNDS} rounds")
+            for line in _rounds(log)[len(seen) :]:
+                seen.append((line, time.monotonic() - began, processor_seconds(process.pid)))
+            time.sleep(0.01)
+    counted = seen[WARM_UP:]
+    drawn = sum(line["drawn"] for line, _, _ in counted)
+    wall = median(line["seconds"] / line["drawn"] for line, _, _ in counted) * COHORT
+    return Timing(
+        wall=wall,
+        processor=(counted[-1][2] - seen[WARM_UP - 1][2]) / drawn * COHORT,
+        start=seen[0][1] - wall,  # the first round also loads and compiles: that is part of the start
+    )
+
+
+def _rounds(log: Path) -> list[dict[str, float]]:
+    """The finished rounds; a line that is being written is not there yet."""
+    if not log.exists():
+        return []
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1]
+    return [line for line in map(json.loads, lines) if "drawn" in line]
+
+
+@contextmanager
+def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        command,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+        process.wait(timeout=60)
+    finally:
+        end(process.pid)
+        process.wait()
+
+
+def parties(folder: Path) -> dict[str, tuple[list[str], Path]]:
+    """The command of each party and where its rounds are written."""
+
+    def module(name: str, log: Path, python: str = sys.executable, *more: str) -> tuple[list[str], Path]:
+        return [python, *more, "-m", f"benchmarks.simulation_{name}", str(log), str(ROUNDS)], log
+
+    settings = {
+        "training.rounds": ROUNDS,
+        "training.cohort": float(COHORT),
+        "training.evaluate-every": 10 * ROUNDS,
+        "run.folder": json.dumps(str(folder / "runs")),
+    }
+    ours = [sys.executable, "-c", "from cli.main import main; main()", "run", "--nodes", str(NODES)]
+    ours += ["--cpus-per-node", str(max(1, (os.cpu_count() or 1) // PROCESSES))]
+    for name, value in settings.items():
+        ours += ["--set", f"{name}={value}"]
+    launcher = (
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={PROCESSES}",
+        f"--master-port={free_port()}",
+    )
+    return {
+        "bare": module("bare", folder / "bare.jsonl"),
+        "ours": (ours, folder / "runs" / "latest" / "metrics.jsonl"),
+        "flower": module("flower", folder / "flower.jsonl"),
+        "pfl": module("pfl", folder / "pfl.jsonl", str(folder / "pfl" / "bin" / "python"), *launcher),
+    }
+
+
+def main() -> None:
+    """Measure every party, the bare loop before each and at the end, and write the page."""
+    began = time.monotonic()
+    names = ("ours", "flower", "pfl", "ours")
+    timings: dict[str, list[Timing]] = defaultdict(list)
+    notes = []
+    load_before = os.getloadavg()[1]
+    with tempfile.TemporaryDirectory() as name:
+        try:
+            pfl_python(Path(name) / "pfl")
+        except NoPfl as reason:
+            names = tuple(party for party in names if party != "pfl")
+            notes.append(str(reason))
+        turns = [turn for party in names for turn in ("bare", party)]
+        for number, party in enumerate([*turns, "bare"]):
+            folder = Path(name) / str(number)
+            folder.mkdir()
+            (folder / "pfl").symlink_to(Path(name) / "pfl")
+            timings[party].append(measure(*parties(folder)[party]))
+            print(party, timings[party][-1], flush=True)
+    notes.append(
+        f"All parties together took {time.monotonic() - began:.0f} s. The load of the machine was "
+        f"{load_before:.1f} before it began: beyond 0.5 the wall clock also measures the neighbours, and the "
+        "processor time is the number to read."
+    )
+    write(
+        Path(__file__).with_suffix(".md"), page({name: middle(each) for name, each in timings.items()}, notes)
+    )
+
+
+def middle(timings: Sequence[Timing]) -> Timing:
+    """The median of each number over a party's turns."""
+    return Timing(
+        wall=median(timing.wall for timing in timings),
+        processor=median(timing.processor for timing in timings),
+        start=median(timing.start for timing in timings),
+    )
+
+
+TITLES = {
+    "bare": "the bare loop: `LocalTrainer.update` in two processes, nothing else",
+    "ours": f"ours: `murmur run`, {NODES} nodes, all that a round does but evaluation",
+    "flower": "Flower: FedAdam in the DP wrapper, a speaker a node",
+    "pfl": "pfl 0.6.0: federated averaging, Gaussian mechanism, Adam, torchrun",
+}
+
+
+def page(timings: dict[str, Timing], notes: Sequence[str]) -> str:
+    """The table and the verdicts."""
+    bare, ours = timings["bare"], timings["ours"]
+    rows = [
+        (
+            f"a round of {COHORT} speakers, {PROCESSES} processes",
+            "wall s",
+            "processor s",
+            "wall / bare",
+            "processor / bare",
+            "updates / wall s",
+            "updates / processor s",
+            "start s",
+        )
+    ]
+    for name, title in TITLES.items():
+        if name not in timings:
+            continue
+        one = timings[name]
+        rows.append(
+            (
+                title,
+                f"{one.wall:.2f}",
+                f"{one.processor:.2f}",
+                f"{one.wall / bare.wall:.2f}",
+                f"{one.processor / bare.processor:.2f}",
+                f"{one.updates_a_second:.1f}",
+                f"{one.updates_a_processor_second:.1f}",
+                f"{one.start:.1f}",
+            )
+        )
+    goals = [
+        verdict("wall of a round over the bare loop", ours.wall / bare.wall, 1.10, at_most=True),
+        verdict("processor time over the bare loop", ours.processor / bare.processor, 1.10, at_most=True),
+        verdict("seconds to the first training step", ours.start, 15.0, at_most=True),
+    ]
+    for other, goal in (("flower", 3.0), ("pfl", 1.0)):
+        if other in timings:
+            for what, ratio in (
+                ("wall", timings[other].wall / ours.wall),
+                ("processor", timings[other].processor / ours.processor),
+            ):
+                title = f"client updates a second beside {other}, by {what}"
+                goals.append(verdict(title, ratio, goal, at_most=False))
+    return "\n".join(
+        [
+            "# A simulated round",
+            "",
+            conditions(),
+            f"- the embedded corpus: {COHORT} of its training speakers a round, 20 utterances each in "
+            f"batches of 5, `tiny`; {MEASURED} rounds after {WARM_UP} of warm-up, medians over the rounds, "
+            "and over a party's turns; start: until the first round's end, less a round",
+            "",
+            table(rows),
+            "",
+            *goals,
+            "",
+            "Ours draws by Poisson sampling, and its numbers are for as many speakers as the others have; "
+            "Flower draws a fixed number, pfl with replacement. Flower's nodes train by our `LocalTrainer`, "
+            "pfl by its own loop and torch.optim.SGD on our batches. Ours also writes ledger, checkpoint, "
+            "model and metrics in each round, durably; the others write nothing.",
+            *notes,
+        ]
+    )
+
+
+def verdict(what: str, value: float, goal: float, *, at_most: bool) -> str:
+    """One goal, what was reached, and whether that is enough."""
+    met = value <= goal if at_most else value >= goal
+    bound = "at most" if at_most else "at least"
+    return f"- {what}: {value:.2f} (goal: {bound} {goal:g}; {'met' if met else 'not met'})"
+
+
+if __name__ == "__main__":
+    main()

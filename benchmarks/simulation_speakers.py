@@ -1,0 +1,75 @@
+"""What every party of `simulation` works on: the same speakers, model, settings and local training."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+import recipes
+from cli.composing import default_config
+from client.local_training import LocalTrainer
+from recipes import RunConfig
+from speech.corpus import load_corpus
+from speech.examples import Example, ExampleStore
+from speech.feature_cache import FeatureCache
+from speech.features import PRESETS
+from speech.model import build_model
+from strategies import bind
+
+COHORT = 64
+PROCESSES = 2
+PRESET = "tiny"
+
+
+def config() -> RunConfig:
+    """The project's default run: batches of 5 utterances, one pass, SGD, SpecAugment."""
+    return RunConfig.from_flat(default_config())
+
+
+@lru_cache
+def speakers() -> list[list[Example]]:
+    """The training speakers' utterances; features come from the cache that simulations share."""
+    corpus = load_corpus("embedded", "")
+    disk = FeatureCache.if_possible(recipes.feature_cache(), corpus, PRESETS[PRESET])
+    store = ExampleStore(corpus, PRESETS[PRESET], disk=disk)
+    return [store.examples("train", name) for name in corpus.speakers("train")]
+
+
+@lru_cache
+def trainer() -> LocalTrainer:
+    """This process's trainer."""
+    torch.set_num_threads(1)
+    return LocalTrainer(PRESET, config().local)
+
+
+def first_vector() -> torch.Tensor:
+    """The model that every party starts from, as a vector (d,)."""
+    return bind(build_model(PRESET, seed=0))[1]
+
+
+def cohort(round_number: int) -> list[int]:
+    """`COHORT` different speakers, others in each round."""
+    return random.Random(round_number).sample(range(len(speakers())), COHORT)
+
+
+class RoundLog:
+    """A file with a line a round, which the measuring process follows."""
+
+    def __init__(self, path: str) -> None:
+        self._path, self._began = Path(path), time.monotonic()
+
+    def begin(self) -> None:
+        """The next round's time counts from now."""
+        self._began = time.monotonic()
+
+    def end(self, round_number: int) -> None:
+        """One round of `COHORT` updates is over, and the next begins."""
+        line = {"round": round_number, "drawn": COHORT, "seconds": time.monotonic() - self._began}
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.begin()
