@@ -12,16 +12,20 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-compose lint clean
+.PHONY: run test test-compose bench lint clean
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
 
-# The compose file in a real Docker engine; what it needs is said in the script.
-test-compose:
-	docker/test-compose.sh
+# The compose file in a real Docker engine, which is installed where there is none and it may be.
+test-compose: $(VENV)/.installed
+	PYTHON=$(BIN)/python docker/test-compose.sh
+
+# What is measured without a GPU, a corpus or much time; rewrites benchmarks/README.md.
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,16 +12,13 @@ import json
 import os
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import grpc
 
 from benchmarks.report import conditions, table, write
+from benchmarks.watch import Watch, every_half_second
 from cli.composing import app_folder
 from cli.local_superlink import QUIET, free_port
 from tests.corpora import make_corpus
@@ -40,52 +37,6 @@ SETTINGS = (
     'model.preset="paper" model.seed="random" local.epochs=0 local.steps=1 local.batch-size=1 '
     "run.sentences-shown=0"
 )
-
-
-@dataclass
-class Watch:
-    """What the host tells about the processes of a federation, asked again and again."""
-
-    home: str
-    peaks: dict[tuple[str, int], int] = field(default_factory=dict)  # (part, pid) -> bytes
-    seen: dict[int, list[float]] = field(default_factory=dict)  # a ClientApp's pid -> first and last time
-    rounds: list[float] = field(default_factory=list)  # when a line appeared in metrics.jsonl
-
-    def look(self) -> None:
-        """Read every process of ours, and count the lines of the run."""
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                words = (folder / "cmdline").read_bytes().split(b"\0")
-                if self.home.encode() not in (folder / "environ").read_bytes():
-                    continue
-                status = (folder / "status").read_text()
-            except OSError:
-                continue
-            part = next((part for part in PARTS if any(word.endswith(part.encode()) for word in words)), None)
-            peak = [line for line in status.splitlines() if line.startswith("VmHWM")]
-            if part and peak:
-                self._note(part, int(folder.name), int(peak[0].split()[1]) * 1024)
-        metrics = Path(self.home, "runs", "latest", "metrics.jsonl")
-        if metrics.exists():
-            lines = metrics.read_text().count("\n")
-            self.rounds += [time.monotonic()] * (lines - len(self.rounds))
-
-    def _note(self, part: str, pid: int, peak: int) -> None:
-        self.peaks[part, pid] = max(peak, self.peaks.get((part, pid), 0))
-        if part == "flwr-clientapp":
-            now = time.monotonic()
-            self.seen.setdefault(pid, [now, now])[1] = now
-
-    def peak(self, part: str) -> int:
-        """The highest resident memory of any process of this part."""
-        return max((size for (name, _), size in self.peaks.items() if name == part), default=0)
-
-    def phases(self, number: int) -> tuple[float, float, float]:
-        """Seconds of a round until a ClientApp starts, until the last one ends, until the round is over."""
-        begin, end = self.rounds[number - 1], self.rounds[number]
-        inside = [(first, last) for first, last in self.seen.values() if begin < last and first < end]
-        first, last = min(first for first, _ in inside), max(last for _, last in inside)
-        return first - begin, last - first, end - last
 
 
 def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, object]], str]:
@@ -113,7 +64,7 @@ def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, obj
             )
             speech = ("--node-config", f'corpus-kind="manifest" corpus-path="{corpus}"')
             stack.enter_context(server(*node, *speech, home=home, log=home / f"supernode{index}.log"))
-        stack.callback(_every_half_second(watch.look))
+        stack.callback(every_half_second(watch.look))
         held_out = make_corpus(home / "held-out", {"test": 1}, utterances=1)
         config = (
             f'corpus.kind="manifest" corpus.path="{held_out}" {SETTINGS} training.rounds={ROUNDS} '
@@ -138,30 +89,12 @@ def _speaks_grpc(port: int) -> bool:
     return True
 
 
-def _every_half_second(look: Callable[[], None]) -> Callable[[], None]:
-    """Call `look` in a thread of its own; returns what ends that."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.5):
-            look()
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-
-    def stop() -> None:
-        done.set()
-        thread.join()
-
-    return stop
-
-
 def main() -> None:
     """Run it and write the page."""
     os.environ.update(QUIET)
     nodes = int(sys.argv[1]) if len(sys.argv) > 1 else 1
     with tempfile.TemporaryDirectory() as folder:
-        watch = Watch(folder)
+        watch = Watch(folder, PARTS)
         lines, summary = federation(Path(folder), nodes, watch)
     print(summary)
     times = [

@@ -97,14 +97,16 @@ def main() -> None:
     ratio = processor["plain"] / processor["ours"]
     text = "\n".join(
         [
-            f"# Local training: {SPEAKERS} speakers, {utterances} utterances, batches of {LOCAL.batch_size}",
+            f"# Local training of {SPEAKERS} speakers, {utterances} utterances, "
+            f"batches of {LOCAL.batch_size}",
             "",
             conditions(),
             "",
             table(rows),
             "",
-            f"The goal is 1.3 times the plain loop: {ratio:.2f} ({'met' if ratio >= 1.3 else 'not met'}).",
-            f"Best of {REPEATS}, in turns. NOTES.md says why it is no more.",
+            f"The goal is 1.3 times the plain loop: {ratio:.2f} "
+            f"({'met' if ratio >= 1.3 else 'not met'}). Best "
+            f"of {REPEATS}, in turns.",
         ]
     )
     write(Path(__file__).with_suffix(".md"), text)

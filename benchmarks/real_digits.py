@@ -3,7 +3,7 @@
     python benchmarks/real_digits.py MANIFEST
 
 runs `murmur run --recipe recipes/real-digits.toml` on the corpus and writes what happened, round by
-round, to benchmarks/real_digits.md and .png. The corpus is not ours to ship: docs/quickstart.md says
+round, to benchmarks/real_digits.md and .png. The corpus is not ours to ship: README.md says
 where anyone gets such a one.
 """
 

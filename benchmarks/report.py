@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "numpy", "flwr", "cryptography")
+PACKAGES = ("torch", "numpy", "numba", "flwr", "ray", "cryptography")
 
 
 def one_thread() -> None:
@@ -61,7 +64,36 @@ def table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def write(page: Path, text: str) -> None:
-    """Write the page and say where."""
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """A measured ratio, and from where or up to where it is good; neither if it is only told."""
+
+    name: str
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def goal(self) -> str:
+        """The goal in words."""
+        if self.at_least is not None:
+            return f"at least {self.at_least:g}"
+        return "" if self.at_most is None else f"at most {self.at_most:g}"
+
+    @property
+    def verdict(self) -> str:
+        """Whether the goal is met, if there is one."""
+        if not self.goal:
+            return ""
+        low = -math.inf if self.at_least is None else self.at_least
+        high = math.inf if self.at_most is None else self.at_most
+        return "met" if low <= self.value <= high else "**not met**"
+
+
+def write(page: Path, text: str, ratios: Sequence[Ratio] = ()) -> None:
+    """Write the page, say where, and keep its ratios beside it for the table of benchmarks/README.md."""
     page.write_text(text + "\n", encoding="utf-8")
+    if ratios:
+        kept = {"measured": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "ratios": [asdict(one) for one in ratios]}
+        page.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(text, f"\n-> {page}")

@@ -72,8 +72,7 @@ def real_sums() -> dict[str, tuple[torch.Tensor, int, ClipBounds, Grid]]:
         task = Task(
             round_number=1, nonce="", layout=layout.digest, speakers=speakers, bounds=bounds, grid=grid
         )
-        answer = node.train(task, vector, node.speakers)
-        total = unpack(answer.packed, count, bounds, grid)
+        total, _ = node.train(task, vector, node.speakers)
         sums[f"`tiny`, {count} real speaker(s)"] = (total, count, bounds, grid)
     return sums
 

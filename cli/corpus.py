@@ -88,20 +88,18 @@ def describe(
 
 
 def _table(corpus: Corpus) -> Table:
-    """The columns of the paper's Table 2, then what else one wants to know."""
-    table = Table("split", title=corpus.name)
-    headings = ("hours", "speakers", "min/spk", "std", "min", "max", "utterances", "words", "sentences")
-    for heading in (*headings, "mapped", "skipped"):
-        table.add_column(heading, justify="right")
-    for row in split_statistics(corpus):
-        minutes = (row.minutes_mean, row.minutes_std, row.minutes_min, row.minutes_max)
-        table.add_row(
-            row.split or "(none)",
-            f"{row.hours:,.2f}",
-            f"{row.speakers:,}",
-            *(f"{value:,.2f}" for value in minutes),
-            *(f"{count:,}" for count in (row.utterances, row.words, row.sentences, row.mapped, row.skipped)),
-        )
+    """A column a split: what the paper's Table 2 has, then what else one wants to know."""
+    table = Table("", title=corpus.name)
+    splits = list(split_statistics(corpus))
+    for row in splits:
+        table.add_column(row.split or "(none)", justify="right")
+    table.add_row("hours", *(f"{row.hours:,.2f}" for row in splits))
+    table.add_row("speakers", *(f"{row.speakers:,}" for row in splits))
+    for name in ("mean", "std", "min", "max"):
+        minutes = (getattr(row, f"minutes_{name}") for row in splits)
+        table.add_row(f"minutes a speaker, {name}", *(f"{value:,.2f}" for value in minutes))
+    for name in ("utterances", "words", "sentences", "mapped", "skipped"):
+        table.add_row(name, *(f"{getattr(row, name):,}" for row in splits))
     return table
 
 

@@ -11,44 +11,61 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
-from cli import (
-    card,
-    corpus,
-    deploy,
-    doctor,
-    evaluate,
-    export,
-    language_model,
-    ledger,
-    plan,
-    pretrain,
-    recipe,
-    run,
-    transcribe,
-)
+from cli.lazy_commands import Place, lazy_group
+
+COMMANDS = {
+    "run": Place("cli.run:run", "Run a federation on this machine (Flower's simulation on Ray)."),
+    "plan": Place("cli.plan:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
+    "transcribe": Place(
+        "cli.transcribe:transcribe",
+        "Write what was said in each file, and when; a file that cannot be read costs no other.",
+    ),
+    "evaluate": Place(
+        "cli.evaluate:evaluate",
+        "Error rates with their intervals, by speaker, and the worst utterances word by word.",
+    ),
+    "export": Place(
+        "cli.export:export",
+        "Write a model with its features inside: 16 kHz sound in, log-probabilities out.",
+    ),
+    "card": Place("cli.card:card", "Print the model card (Markdown with a Hugging Face header)."),
+    "lm": Place(
+        "cli.language_model:language_model",
+        "Make a language model (ARPA) from text. Transcripts in it are covered by no epsilon.",
+    ),
+    "pretrain": Place("cli.pretrain:pretrain", "Train a model centrally, to start a federation from."),
+    "recipe": Place(
+        "cli.recipe:recipe", "List every key of the run configuration with its default and meaning."
+    ),
+    "doctor": Place(
+        "cli.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
+    ),
+    "corpus": Place("cli.corpus:app", "Get, prepare, split and describe corpora."),
+    "ledger": Place("cli.ledger:app", "Show or verify a privacy ledger."),
+    "deploy": Place(
+        "cli.deploy:app", "Make the certificates and keys of a deployment; admit and revoke nodes."
+    ),
+}
 
 app = typer.Typer(
+    cls=lazy_group(COMMANDS),
     name="murmur",
     help="Differentially private federated speech recognition.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
-app.command("run")(run.run)
-app.command("plan")(plan.plan)
-app.command("transcribe")(transcribe.transcribe)
-app.command("evaluate")(evaluate.evaluate)
-app.command("export")(export.export)
-app.command("card")(card.card)
-app.command("lm")(language_model.language_model)
-app.command("pretrain")(pretrain.pretrain)
-app.command("recipe")(recipe.recipe)
-app.command("doctor")(doctor.doctor)
-app.add_typer(corpus.app, name="corpus", help="Make and look at corpora.")
-app.add_typer(ledger.app, name="ledger", help="Show or verify what has been spent on whose data.")
-app.add_typer(deploy.app, name="deploy", help="Certificates, keys and the guest list of a deployment.")
+
+
+@app.callback()
+def _murmur() -> None:
+    """A group without commands of its own needs a callback to be a group."""
 
 
 def main() -> None:
     """Entry point of the console script."""
     sys.exit(app())
+
+
+if __name__ == "__main__":
+    main()

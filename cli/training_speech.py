@@ -12,7 +12,7 @@ from pathlib import Path
 from cli.composing import config_of_run
 from privacy import read_ledger
 from recipes import corpus_path
-from recipes.run_config import CorpusSection
+from recipes.sections import CorpusSection
 from server.run_folder import RunFolder
 from speech.checkpoint import LoadedModel
 from speech.corpus import Corpus, load_corpus

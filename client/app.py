@@ -19,7 +19,7 @@ from client.control_variates import ControlVariates
 from client.node import Node
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
-from strategies.protocol import VERSION, Task, problem, unpack_vector
+from strategies.protocol import MODEL, VERSION, Answer, Task, problem, unpack_vector
 from strategies.records import read_record
 from strategies.scaffold import CONTROL
 
@@ -56,8 +56,9 @@ def node_of(context: Context) -> Node:
 @app.query()
 @sanitised
 def query(message: Message, context: Context) -> RecordDict:
-    """How many usable speakers this node holds, and of which data set."""
+    """How many usable speakers this node holds, and of which data set, if it holds the same frozen model."""
     node = node_of(context)
+    node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
     if not node.simulated:
         roll.keep(context.state, node.dataset, node.speakers)
     return RecordDict(
@@ -81,11 +82,13 @@ def train(message: Message, context: Context) -> RecordDict:
     task, vector = Task.from_message(message)
     node = node_of(context)
     people = roll.called(context.state, task.dataset or node.dataset, node.dataset, node.speakers)
-    if node.algorithm != "scaffold":
-        return node.train(task, vector, people).to_record()
-    controls = ControlVariates(
-        context.state, unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
-    )
-    content = node.train(task, vector, people, controls).to_record()
-    content[CONTROL] = controls.to_record()
+    controls = None
+    if node.algorithm == "scaffold":
+        control = unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
+        controls = ControlVariates(context.state, control)
+    total, raw = node.train(task, vector, people, controls)
+    del vector, message.content[MODEL]  # Flower keeps the message until it is answered
+    content = Answer.of(task, total, raw, node.dataset if task.dataset else None).to_record()
+    if controls:
+        content[CONTROL] = controls.to_record()
     return content

@@ -10,26 +10,31 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from recipes.run_config import LocalSection
+from recipes.sections import TRAIN_ALL, LocalSection
 from speech.augment import make_augment
 from speech.batching import Batch, BatchLimit, collate
+from speech.checkpoint import load_model
 from speech.examples import Example
 from speech.features import PRESETS as FEATURES
 from speech.loss import ctc_loss
 from speech.model import build_model
 from speech.precision import Compute
 from strategies.optimisers import make_optimiser, settings_of
+from strategies.optimisers.base import BLOCK
+from strategies.trainable import freeze, frozen_digest
 from strategies.vector import bind, bind_gradients
 
 
 class LocalTrainer:
     """A model with flat buffers that any number of speakers are trained in, one after the other.
 
-    It computes on a GPU if there is one, unless `device` names another place.
+    It computes on a GPU if there is one, unless `device` names another place. `trainable` names what is
+    trained; the rest is that of the model file `seed`, and `frozen` is its digest.
     """
 
     def __init__(
@@ -40,6 +45,8 @@ class LocalTrainer:
         language: str = "en",
         room_for: int = 0,
         device: str | None = None,
+        trainable: str = TRAIN_ALL,
+        seed: Path | None = None,
     ) -> None:
         self.settings = settings
         self._augment = make_augment(preset, settings)
@@ -47,11 +54,14 @@ class LocalTrainer:
         self._model = build_model(
             preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
         ).train()
+        if seed is not None:
+            self._model.load_state_dict(load_model(seed, preset=preset, language=language).model.state_dict())
+        freeze(self._model, trainable)
+        self.frozen = frozen_digest(self._model)
         self._compute.place(self._model)
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
         self._hop_seconds = FEATURES[preset].hop_seconds
         self.layout, self._vector = bind(self._model)
-        self._gradients = bind_gradients(self._model, self.layout)
         self._update = torch.zeros(0)
         self.reserve(self.layout.size + room_for)
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
@@ -59,11 +69,15 @@ class LocalTrainer:
         self._optimiser = make_optimiser(settings.optimiser, **wanted)
 
     def reserve(self, size: int) -> None:
-        """Let updates have `size` entries from now on; those after the model's stay zero."""
+        """Let updates have `size` entries from now on; those after the model's stay zero.
+
+        An update takes the memory of the gradients, which nobody needs when it is made.
+        """
         if len(self._update) != size:
             self._update = torch.zeros(size)
             on_gpu = self._vector.is_cuda
-            self._moved = torch.empty_like(self._vector) if on_gpu else self._update[: self.layout.size]
+            memory = torch.empty_like(self._vector) if on_gpu else self._update[: self.layout.size]
+            self._gradients = bind_gradients(self._model, self.layout, memory)
 
     def update(
         self,
@@ -92,9 +106,9 @@ class LocalTrainer:
                 self._step(self._batch([examples[i] for i in batch], order[0], generator), start, correction)
                 for batch in self._batches(examples, generator)
             ]
-        torch.sub(start, self._vector, out=self._moved)
+        torch.sub(start, self._vector, out=self._gradients)
         if self._vector.is_cuda:
-            self._update[: self.layout.size].copy_(self._moved)
+            self._update[: self.layout.size].copy_(self._gradients)
         self._steps = len(losses)
         return self._update, sum(losses) / len(losses)
 
@@ -136,5 +150,7 @@ class LocalTrainer:
     def _pull_towards(self, start: Tensor) -> None:
         """FedProx (Li et al. 2020): the gradient mu (w - w0) of mu/2 |w - w0|^2, w0 the round's model."""
         if self.settings.proximal_mu:
-            torch.sub(self._vector, start, out=self._moved)
-            self._gradients.add_(self._moved, alpha=self.settings.proximal_mu)
+            for gradients, weights, before in zip(
+                *(one.split(BLOCK) for one in (self._gradients, self._vector, start)), strict=True
+            ):
+                gradients.add_(weights - before, alpha=self.settings.proximal_mu)

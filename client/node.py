@@ -4,6 +4,9 @@ Which speech a node holds is its own affair: `--node-config 'corpus-kind="manife
 of its SuperNode says it, and a server cannot. Without that (a simulation, a demo), it is the share of
 the run's corpus that Flower's `partition-id` / `num-partitions` give it.
 
+A run that trains a part of the model (`model.trainable`) needs the seed model beside the speech. The embedded
+one is; for a file it is that of `seed-path="/path"`, or else the path that the recipe has.
+
 Features of a node's own speech are kept on its disk only if it says where: `feature-cache="/path"`.
 """
 
@@ -13,6 +16,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,14 +27,14 @@ from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
 from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
-from recipes import ConfigError, RunConfig, corpus_path, resolve
-from recipes.run_config import CorpusSection
+from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
+from recipes.sections import TRAIN_ALL, CorpusSection
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError
 from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
-from strategies.protocol import Answer, Task
+from strategies.protocol import Task
 from strategies.raw_metrics import RawMetrics
 
 log = logging.getLogger("murmuration.client")
@@ -94,7 +98,15 @@ class Node:
         """The node for this configuration; what it loaded is kept for the life of the process."""
         share = Share.of(config.corpus, node_config)
         store = _store(share.corpus, config.model.preset, share.feature_cache)
-        return cls(share, store, _trainer(config))
+        return cls(share, store, _trainer(config, str(node_config.get("seed-path", config.model.seed))))
+
+    def require_frozen(self, digest: str) -> None:
+        """Raise `ConfigError` unless `digest` is that of the parameters which this node does not train."""
+        if digest != self._trainer.frozen:
+            raise ConfigError(
+                "model.trainable: the parameters that are not trained are not those of the server: copy the "
+                "seed model of the server's run here and name it, --node-config 'seed-path=\"...\"'"
+            )
 
     def train(
         self,
@@ -102,10 +114,12 @@ class Node:
         vector: Tensor,
         people: Sequence[str],
         controls: ControlVariates | None = None,
-    ) -> Answer:
+    ) -> tuple[Tensor, RawMetrics | None]:
         """Train each drawn speaker from `vector`, clip, round, add. `controls` are SCAFFOLD's.
 
         `people` are the speakers that the task's numbers mean (`client.roll`).
+
+        Returns the sum (task.bounds.size,) in grid steps, and un-noised metrics where they are asked for.
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
         training fails, or gives a number that is not finite, counts as the zero vector.
@@ -113,7 +127,8 @@ class Node:
         Raises
         ------
         ConfigError
-            If un-noised metrics are asked of a node that is no share of a simulation.
+            If un-noised metrics are asked of a node that is no share of a simulation, or what it does not
+            train is not what the server has there.
         ValueError
             If the task is for another model or for speakers that this node does not hold.
         """
@@ -123,7 +138,7 @@ class Node:
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         for number in task.speakers:
             self._add_speaker_(total, raw, (number, people[number]), task, vector, controls)
-        return Answer.of(task, total, raw, self.dataset if task.dataset else None)
+        return total, raw
 
     def _add_speaker_(
         self,
@@ -160,6 +175,7 @@ class Node:
             )
         if task.layout != self._trainer.layout.digest:
             raise ValueError("the server trains another model: use the same model.preset and release")
+        self.require_frozen(task.frozen)
         if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(people):
             raise ValueError(f"a drawn speaker is beyond the {len(people)} of this node")
         if (task.bounds.model_size, task.bounds.statistics) != (
@@ -185,14 +201,31 @@ def _store(section: CorpusSection, preset: str, feature_cache: str) -> ExampleSt
     return ExampleStore(corpus, features, disk=disk)
 
 
-_TRAINERS: dict[tuple[str, str, Any], LocalTrainer] = {}
+_TRAINERS: dict[tuple[Any, ...], LocalTrainer] = {}
 
 
-def _trainer(config: RunConfig) -> LocalTrainer:
-    language = config.corpus.language
-    key = (config.model.preset, language, config.local)
+def _trainer(config: RunConfig, seed: str) -> LocalTrainer:
+    language, trainable = config.corpus.language, config.model.trainable
+    frozen_at = None if trainable == TRAIN_ALL else _seed_here(seed)
+    key = (config.model.preset, language, config.local, trainable, frozen_at)
     if key not in _TRAINERS:
         _TRAINERS[key] = LocalTrainer(
-            config.model.preset, config.local, language=language, room_for=len(STATISTICS)
+            config.model.preset,
+            config.local,
+            language=language,
+            room_for=len(STATISTICS),
+            trainable=trainable,
+            seed=frozen_at,
         )
     return _TRAINERS[key]
+
+
+def _seed_here(seed: str) -> Path:
+    """The seed model's file on this node. Raises `ConfigError` if there is none."""
+    path = seed_model(seed)
+    if not path.is_file():
+        raise ConfigError(
+            f"model.trainable needs the seed model on every node, and {path} is not here: copy the server's "
+            "and name it, --node-config 'seed-path=\"...\"'"
+        )
+    return path

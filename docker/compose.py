@@ -39,7 +39,7 @@ services:
     build: &build
       context: .
       dockerfile: docker/Dockerfile
-      args: [BASE_IMAGE, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, TORCH_INDEX_URL]
+      args: [BASE_IMAGE, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, PIP_NO_INDEX, TORCH_INDEX_URL]
     user: "0:0"
     restart: "no"
     cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]

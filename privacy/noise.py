@@ -18,7 +18,7 @@ import numpy as np
 from privacy.normal_stream import NormalStream
 from privacy.validate import positive, whole
 
-_BLOCK = 1 << 15
+_BLOCK = 1 << 17
 _WORTH_A_THREAD = 1 << 20
 _MAGIC, _MAGIC_BITS = 1.5 * 2.0**52, 0x4338_0000_0000_0000
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-_PAIRS = 1 << 14
+_PAIRS = 1 << 16
 _ZEROS = bytes(16 * _PAIRS)
 _POSITIVE = 2**63 - 1
 

@@ -26,7 +26,11 @@ class RoundNoise(Protocol):
     def noised_blocks(
         self, sums: torch.Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
     ) -> Iterator[NoisedBlock]:
-        """Yield every block of ``sums`` (integers, shape (size,), only read) with noise, in order."""
+        """Yield every block of ``sums`` (integers, shape (size,), only read) with noise, in order.
+
+        What is yielded holds until the next block. A block of ``sums`` is never read again once it has been
+        yielded: its memory is the caller's to use.
+        """
         ...
 
 
@@ -44,8 +48,9 @@ class IndependentNoise:
         self, sums: torch.Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
     ) -> Iterator[NoisedBlock]:
         """See `RoundNoise`; a noise multiplier of 0 adds nothing."""
+        scratch = torch.empty(min(BLOCK, sums.numel()), dtype=torch.int64)
         for begin, end, std_steps in blocks(self.shape, bounds, grid, noise_multiplier):
-            block: Integers = sums[begin:end].to(torch.int64, copy=True).numpy()
+            block: Integers = scratch[: end - begin].copy_(sums[begin:end]).numpy()
             if std_steps:
                 source.add_rounded_(block, std_steps)
             yield begin, end, block

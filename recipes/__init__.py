@@ -1,6 +1,16 @@
 """What a run is: the typed, validated run configuration, ready TOML recipes, and where things lie."""
 
-from recipes.places import checkout, corpus_path, feature_cache, home, resolve
+from recipes.places import checkout, corpus_path, feature_cache, home, release, resolve, seed_model
 from recipes.run_config import ConfigError, RunConfig
 
-__all__ = ["ConfigError", "RunConfig", "checkout", "corpus_path", "feature_cache", "home", "resolve"]
+__all__ = [
+    "ConfigError",
+    "RunConfig",
+    "checkout",
+    "corpus_path",
+    "feature_cache",
+    "home",
+    "release",
+    "resolve",
+    "seed_model",
+]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import murmuration_data
@@ -29,6 +30,14 @@ def checkout() -> Path | None:
     return root if name == "murmuration" else None
 
 
+def release() -> str:
+    """The version of this code: of the pyproject.toml beside it (Flower's bundle has it), or as installed."""
+    beside = Path(__file__).resolve().parent.parent / "pyproject.toml"
+    if beside.is_file():
+        return str(tomllib.loads(beside.read_text(encoding="utf-8"))["project"]["version"])
+    return version("murmuration")
+
+
 def home() -> Path:
     """The folder that relative paths count from.
 
@@ -44,6 +53,11 @@ def feature_cache() -> Path:
     """Where features are kept unless a node says otherwise: `$XDG_CACHE_HOME/murmuration/features`."""
     chosen = os.environ.get("XDG_CACHE_HOME")
     return (Path(chosen) if chosen else Path.home() / ".cache") / "murmuration" / "features"
+
+
+def seed_model(seed: str) -> Path:
+    """The file of a seed model that is not 'random': 'embedded' ships with us, others are paths."""
+    return murmuration_data.path("seed/model.safetensors") if seed == "embedded" else resolve(seed)
 
 
 def corpus_path(kind: str, path: str) -> str:

@@ -49,16 +49,20 @@ class Identity:
     dataset: str
     plan: Mapping[str, Any]
     recipe: Mapping[str, Any]
+    frozen: str = ""
 
     @classmethod
-    def of(cls, config: RunConfig, plan: PrivacyPlan, layout: str, dataset: str) -> Identity:
-        """The identity of a run of `config`; `layout` and `dataset` are digests."""
+    def of(
+        cls, config: RunConfig, plan: PrivacyPlan, layout: str, dataset: str, frozen: str = ""
+    ) -> Identity:
+        """The identity of a run of `config`; `layout`, `dataset` and `frozen` are digests."""
         return cls(
             preset=config.model.preset,
             layout=layout,
             dataset=dataset,
             plan=json.loads(json.dumps(asdict(plan))),  # as it will come back from the file
             recipe=fixed_settings(config),
+            frozen=frozen,
         )
 
     def differences(self, now: Identity) -> list[str]:
@@ -66,6 +70,7 @@ class Identity:
         return [
             *_compare("", {"model preset": self.preset}, {"model preset": now.preset}),
             *_compare("", {"model layout": self.layout}, {"model layout": now.layout}),
+            *_compare("", {"frozen parameters": self.frozen}, {"frozen parameters": now.frozen}),
             *_compare("", {"data set": self.dataset}, {"data set": now.dataset}),
             *_compare("plan: ", self.plan, now.plan),
             *recipe_differences(self.recipe, now.recipe),

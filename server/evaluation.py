@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recipes import corpus_path, feature_cache
-from recipes.run_config import CorpusSection
+from recipes.sections import CorpusSection
 from speech.corpus import load_corpus
 from speech.evaluation import Evaluation, assess, evaluate
 from speech.examples import ExampleStore

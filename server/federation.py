@@ -35,6 +35,7 @@ from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind, run_rounds
 from strategies.scaffold import Scaffold
 from strategies.state import load_state, state_of
+from strategies.trainable import freeze, frozen_digest
 
 MESSAGES_UNDER_WAY = 64
 
@@ -49,9 +50,10 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     """
     interrupted = Interrupted.find(config)
     model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
+    freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
-    roll = call_roll(streaming, config.training)
+    roll = call_roll(streaming, config.training, frozen_digest(model))
     plan = make_plan(config, roll.roster.population)
     federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
     with federation.strategy.ledger:
@@ -97,7 +99,7 @@ class Federation:
         layout, vector = bind(model)
         bounds, grid = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
-        identity = Identity.of(config, plan, layout.digest, roll.dataset)
+        identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
         folder, ledger = open_run(config, identity, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
@@ -112,6 +114,7 @@ class Federation:
             schedule=schedule,
             run_id=folder.path.name,
             dataset=config.privacy.people or roll.dataset,
+            frozen=roll.frozen,
             round_deadline_seconds=config.training.round_deadline_seconds,
             on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
             noise=make_noise(plan, config.privacy.noise_shape),
@@ -222,7 +225,7 @@ class Federation:
 
     def _announce(self) -> None:
         strategy = self.strategy
-        model = f"{self.config.model.preset} model, {strategy.layout.size:,} parameters in "
+        model = f"{self._parameters()} in "
         opening = live_table.opening(
             nodes=len(strategy.roster.nodes),
             speakers=strategy.plan.population,
@@ -234,6 +237,11 @@ class Federation:
         if self.held_out.heard_in_training:
             print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
         print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
+
+    def _parameters(self) -> str:
+        return f"{self.config.model.preset} model, " + live_table.share_trained(
+            self.model, self.strategy.layout.size
+        )
 
     def _resumed_after(self) -> int | None:
         return self.interrupted.checkpoint.round_number if self.interrupted else None
@@ -260,13 +268,15 @@ class Federation:
             known_voices=self.held_out.heard_in_training,
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
+            parameters=self._parameters(),
             folder=self.folder.path,
             raw_metrics=self.config.run.raw_metrics,
             resumed_after=self._resumed_after(),
             bytes_down=self.bytes_down,
             bytes_up=self.bytes_up,
         )
-        self.folder.write_evaluation(self.held_out.summary(self.last_reading))
+        evaluation = self.held_out.summary(self.last_reading)
+        self.folder.write_evaluation({"privacy": self.strategy.plan.stamp, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.write_summary(text)
         print("\n" + text, flush=True)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import nn
+
 from privacy import PrivacyPlan
 from strategies import RoundReport
 
@@ -108,3 +110,10 @@ def _share(value: float) -> str:
 
 def _number(value: float, form: str) -> str:
     return "-" if math.isnan(value) else format(value, form)
+
+
+def share_trained(model: nn.Module, trained: int) -> str:
+    """How many parameters a model has, and how many of them are trained where that is not all."""
+    everything = sum(value.numel() for value in model.parameters())
+    share = "" if trained == everything else f"{trained:,} trained of "
+    return f"{share}{everything:,} parameters"

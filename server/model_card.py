@@ -7,17 +7,18 @@ publishes anyway, and nothing else.
 
 from __future__ import annotations
 
-from importlib import metadata as packages
 from typing import Any
 
 import yaml
 
-from recipes import RunConfig
+from recipes import RunConfig, release
 from server.card_evaluation import evaluation_section
 from server.card_privacy import WEAK, privacy_section
+from server.live_table import share_trained
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder
 from speech.text import alphabet_of
+from strategies.trainable import trained_names
 
 LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
 
@@ -49,7 +50,7 @@ def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None)
         evaluation_section(facts),
         _USE,
         f"## Licence\n\n{licence or LICENCE_MISSING}.",
-        f"*Computed by Murmuration {packages.version('murmuration')} from the run folder and its ledger.*",
+        f"*Computed by Murmuration {release()} from the run folder and its ledger.*",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -92,7 +93,8 @@ def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
 
 def _model(facts: ModelFacts) -> str:
     model = facts.loaded.model
-    parameters = sum(parameter.numel() for parameter in model.parameters())
+    sizes = {name: value.numel() for name, value in model.named_parameters()}
+    trained = sum(sizes[name] for name in trained_names(model, facts.config.model.trainable))
     seed = facts.config.model.seed
     start = {
         "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
@@ -100,7 +102,7 @@ def _model(facts: ModelFacts) -> str:
     }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
     alphabet = alphabet_of(model.config.language)
     return (
-        f"CTC transformer, preset `{facts.loaded.preset}`, {parameters:,} parameters, for language "
+        f"CTC transformer, preset `{facts.loaded.preset}`, {share_trained(model, trained)}, for language "
         f"`{alphabet.language}` in {len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
         "planned rounds."

@@ -9,7 +9,7 @@ from typing import Any
 
 from privacy import Epsilon, PrivacyPlan, Release, epsilon, ledger_releases, read_ledger
 from recipes import ConfigError, RunConfig
-from recipes.run_config import CorpusSection
+from recipes.sections import CorpusSection
 from server.checkpoints import load_checkpoint
 from server.live_table import epsilon_text, warning
 from server.run_folder import RunFolder

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-import murmuration_data
 from privacy import ClipBounds, Grid, LayerLayout, PrivacyPlan, QuantileClip
 from privacy.statistics import STATISTICS
-from recipes import ConfigError, RunConfig, resolve
-from recipes.run_config import ModelSection, PrivacySection, ServerSection
+from recipes import ConfigError, RunConfig, seed_model
+from recipes.privacy_section import PrivacySection
+from recipes.sections import ModelSection, ServerSection
 from speech.checkpoint import load_model
 from speech.model import PRESETS, CTCTransformer, build_model
 from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of
@@ -29,12 +29,7 @@ def starting_model(section: ModelSection, language: str) -> CTCTransformer:
         raise ConfigError(f"model.preset = {section.preset!r}: known presets are {sorted(PRESETS)}")
     if section.seed == "random":
         return build_model(section.preset, language)
-    path = (
-        murmuration_data.path("seed/model.safetensors")
-        if section.seed == "embedded"
-        else resolve(section.seed)
-    )
-    return load_model(path, preset=section.preset, language=language).model
+    return load_model(seed_model(section.seed), preset=section.preset, language=language).model
 
 
 def make_plan(config: RunConfig, population: int) -> PrivacyPlan:

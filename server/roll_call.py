@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
-from recipes.run_config import TrainingSection
+from recipes.sections import TrainingSection
 from strategies import Roster
 from strategies.protocol import VERSION, other_version
 
@@ -22,15 +22,18 @@ class RollCallError(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class RollCall:
-    """The answer of the nodes: who holds how many speakers, of which data."""
+    """The answer of the nodes: who holds how many speakers, of which data, and what all leave untrained."""
 
     roster: Roster
     dataset: str
     skipped: int
+    frozen: str = ""
 
 
-def call_roll(grid: Grid, settings: TrainingSection) -> RollCall:
+def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCall:
     """Wait for `min_nodes` nodes and ask each connected one for its number of speakers.
+
+    `frozen` is the digest of what the run does not train; a node that holds other values cannot take part.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def call_roll(grid: Grid, settings: TrainingSection) -> RollCall:
         population must be known before it starts, so it does not start without them.
     """
     nodes = _wait_for_nodes(grid, settings)
-    answers, problems = _ask(grid, nodes, settings.wait_seconds)
+    answers, problems = _ask(grid, nodes, settings.wait_seconds, frozen)
     silent = sorted(set(nodes) - set(answers) - set(problems))
     faults = [f"node {node}: {reason}" for node, reason in problems.items()]
     faults += [f"node {node}: no answer in {settings.wait_seconds:g} s" for node in silent]
@@ -51,6 +54,7 @@ def call_roll(grid: Grid, settings: TrainingSection) -> RollCall:
         roster=Roster.of(counts, datasets),
         dataset=_dataset_of(set(datasets.values())),
         skipped=max(int(str(answer["skipped"])) for answer in answers.values()),
+        frozen=frozen,
     )
 
 
@@ -68,8 +72,10 @@ def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
         time.sleep(POLL_SECONDS)
 
 
-def _ask(grid: Grid, nodes: list[int], wait_seconds: float) -> tuple[dict[int, ConfigRecord], dict[int, str]]:
-    question = RecordDict({"query": ConfigRecord({"version": VERSION})})
+def _ask(
+    grid: Grid, nodes: list[int], wait_seconds: float, frozen: str
+) -> tuple[dict[int, ConfigRecord], dict[int, str]]:
+    question = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
     messages = [Message(question, node, MessageType.QUERY, ttl=wait_seconds) for node in nodes]
     replies = list(grid.send_and_receive(messages, timeout=wait_seconds))
     asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}

@@ -63,7 +63,8 @@ class RunFolder:
         try:
             (path / "checkpoints").mkdir(parents=True)
             nested: dict[str, dict[str, Any]] = config.model_dump(by_alias=True)
-            (path / "config.toml").write_text(tomli_w.dumps(nested), encoding="utf-8")
+            text = f"# privacy: {config.privacy.stamp}\n\n{tomli_w.dumps(nested)}"
+            (path / "config.toml").write_text(text, encoding="utf-8")
             _point(parent / "latest", path)
         except OSError as error:
             raise ConfigError(

@@ -35,6 +35,7 @@ def summarise(
     seconds: float,
     bytes_down: int,
     bytes_up: int,
+    parameters: str,
     folder: Path,
     raw_metrics: bool = False,
     resumed_after: int | None = None,
@@ -43,7 +44,7 @@ def summarise(
     released = max(rounds, account.releases)  # a round that was made anew was released twice
     parts = [
         _sentences(sentences),
-        _learnt(seed, final, rounds, seconds),
+        f"{_learnt(seed, final, rounds, seconds)}\n{parameters}",
         _stopped(stopped_because),
         _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
         _of_people(account, plan.delta, synthetic),

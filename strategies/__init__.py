@@ -1,7 +1,8 @@
 """How updates become a model: Flower strategies under one privacy plan, and server optimisers."""
 
-from strategies.dp_fed_opt import DPFedOpt, RoundReport
+from strategies.dp_fed_opt import DPFedOpt
 from strategies.named import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi
+from strategies.open_round import RoundReport
 from strategies.optimisers import Adam, ServerOptimiser
 from strategies.roster import Roster
 from strategies.rounds import run_rounds

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, check_sum, unpack
+from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, add_checked_, unpack
 from strategies.protocol import Answer, Task
 
 
@@ -54,8 +54,7 @@ class CohortSum:
             raise ReplyRejected("the node was not asked in this round, or has answered already")
         self._check_labels(task, answer)
         integers = unpack(answer.packed, answer.count, self._bounds, self._grid)
-        check_sum(integers, answer.count, self._bounds, self._grid)
-        self.integers += integers
+        add_checked_(self.integers, integers, answer.count, self._bounds, self._grid)
         self.speakers += answer.count
         self.nodes += 1
         del self._open[node]

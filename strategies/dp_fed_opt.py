@@ -12,10 +12,9 @@ failed or refused reply counts as zero and changes neither noise nor divisor.
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -31,73 +30,23 @@ from privacy import (
     NoiseSource,
     PrivacyPlan,
     QuantileClip,
-    ReplyRejected,
     SecureGaussian,
     draw_cohort,
 )
+from privacy.kernels import scale_into_
 from privacy.mechanisms import make_noise
 from privacy.plan import SEEDED
 from privacy.round_noise import RoundNoise
 from privacy.seeded_noise import SeededGaussian
 from privacy.statistics import STATISTICS, read_statistics
-from strategies.aggregation import CohortSum, Dropped
+from strategies.aggregation import CohortSum
+from strategies.open_round import OpenRound, RoundReport
 from strategies.optimisers import ServerOptimiser
-from strategies.protocol import Answer, Task, pack_vector
+from strategies.protocol import Task, pack_vector
 from strategies.raw_metrics import RawMetrics
 from strategies.roster import Roster
 from strategies.schedules import Schedule, constant
-from strategies.traffic import Traffic, array_bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundReport:
-    """What a round may tell: public facts, and statistics from inside the noised release."""
-
-    round_number: int
-    drawn: int
-    nodes_asked: int
-    nodes_answered: int
-    learning_rate: float
-    statistics: dict[str, float]
-    dropped: tuple[Dropped, ...]
-    clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
-    traffic: tuple[Traffic, ...] = ()  # by node: not for publication, the sums over the nodes are
-
-    @property
-    def bytes_down(self) -> int:
-        """Bytes of the arrays sent to all nodes."""
-        return sum(one.bytes_down for one in self.traffic)
-
-    @property
-    def bytes_up(self) -> int:
-        """Bytes of the arrays of all answers that were taken."""
-        return sum(one.bytes_up for one in self.traffic)
-
-
-@dataclass(kw_only=True)
-class _Round:
-    """A round under way: who was asked what."""
-
-    number: int
-    drawn: int
-    tasks: dict[int, Task]
-    messages: list[Message] = field(default_factory=list)
-    bytes_up: dict[int, int] = field(default_factory=dict)
-
-    def traffic(self) -> tuple[Traffic, ...]:
-        """What went to each node that was asked, and came back."""
-        return tuple(
-            Traffic(
-                node=message.metadata.dst_node_id,
-                bytes_down=array_bytes(message.content),
-                bytes_up=self.bytes_up.get(message.metadata.dst_node_id, 0),
-            )
-            for message in self.messages
-        )
-
-    def asked_by_message(self) -> dict[str, int]:
-        """Message id -> node; ids exist once the messages were pushed."""
-        return {message.metadata.message_id: message.metadata.dst_node_id for message in self.messages}
+from strategies.traffic import array_bytes
 
 
 class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
@@ -115,6 +64,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    frozen : str
+        Digest of the model's parameters outside `vector`, which the nodes must hold too.
     on_raw_metrics : callable, optional
         Simulations only: asks the nodes for un-noised metrics, which no guarantee covers, and is called
         with (round, node, metrics) for each that answers.
@@ -139,6 +90,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         learning_rate: float,
         run_id: str,
         dataset: str,
+        frozen: str = "",
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
         on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
@@ -165,7 +117,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.plan, self.bounds, self.grid = plan, bounds, grid
         self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
         self.learning_rate, self.schedule = learning_rate, schedule
-        self.run_id, self.dataset = run_id, dataset
+        self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
         self.noise = noise or make_noise(plan)
@@ -173,7 +125,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self.changed: set[int] = set()  # nodes that no longer hold what they held at the roll call
-        self._round: _Round | None = None
+        self._round: OpenRound | None = None
         self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
 
     def arrays(self) -> ArrayRecord:
@@ -227,25 +179,44 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 bounds=self.bounds,
                 grid=self.grid,
                 dataset=self.roster.dataset(node),
+                frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
             )
             for node, speakers in self.roster.locate(drawn).items()
         }
-        self._round = _Round(number=server_round, drawn=len(drawn), tasks=tasks)
-        self._round.messages = [
+        messages = [
             task.to_message(node, arrays, self.round_deadline_seconds) for node, task in tasks.items()
         ]
-        return self._round.messages
+        self._round = OpenRound(
+            number=server_round,
+            drawn=len(drawn),
+            tasks=tasks,
+            envelopes=[message.metadata for message in messages],
+            bytes_down=array_bytes(messages[0].content) if messages else 0,
+            on_raw_metrics=self._on_raw_metrics,
+        )
+        return messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """Add the replies as they come, then spend, release and step."""
+        """`finish_round`, and the new model as a record."""
+        statistics = self.finish_round(server_round, replies)
+        return self.arrays(), MetricRecord(dict(statistics))
+
+    def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
+        """Add the replies as they come, then spend, release and step; returns the released statistics.
+
+        Memory beside vector and optimiser: the sum, which becomes the mean, and one reply.
+        """
         current = self._round
         if current is None or current.number != server_round:
             raise RuntimeError(f"round {server_round} was not configured: configure_train comes first")
         total = CohortSum(current.tasks, bounds=self.bounds, grid=self.grid)
-        dropped = self._collect(current, total, replies)
+        dropped = current.collect(total, replies)
+        for drop in dropped:
+            self.failures.setdefault(drop.node, []).append(drop.reason)
+        self.changed |= current.changed
         released = self._release(server_round, total)
         rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
         in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.grid.step)
@@ -266,7 +237,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             traffic=current.traffic(),
         )
         self._adapt(in_steps[self.bounds.statistics :])
-        return self.arrays(), MetricRecord(dict(statistics))
+        return statistics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
@@ -284,46 +255,19 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
 
     # --- The round's steps -----------------------------------------------------------------------
 
-    def _collect(self, current: _Round, total: CohortSum, replies: Iterable[Message]) -> list[Dropped]:
-        asked = None
-        dropped = []
-        for reply in replies:
-            asked = asked or current.asked_by_message()
-            node = asked.get(reply.metadata.reply_to_message_id)
-            try:
-                if node is None:
-                    raise ReplyRejected("it answers no message of this round")
-                answer = Answer.from_message(reply)
-                total.add(node, answer)
-            except ReplyRejected as rejection:
-                dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
-            else:
-                current.bytes_up[node] = array_bytes(reply.content)
-                if answer.dataset != current.tasks[node].dataset:
-                    self.changed.add(node)
-                if self._on_raw_metrics and answer.raw:
-                    self._on_raw_metrics(current.number, node, answer.raw)
-        told = {drop.node for drop in dropped}
-        for node in total.silent_nodes():
-            if node not in told:
-                dropped.append(Dropped(node, "no reply before the deadline"))
-        for drop in dropped:
-            self.failures.setdefault(drop.node, []).append(drop.reason)
-        return dropped
-
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
-        """The noised mean (bounds.size,) in update units; the ledger knows of it first."""
+        """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""
         charge = self.plan.charge(self._step)
         if charge is not None:
             self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
         self._step += 1
         to_mean = self.grid.step / self.plan.cohort
-        mean = torch.empty(total.integers.shape, dtype=torch.float32)
+        mean = total.integers.view(torch.float32)[: self.bounds.size]  # written where the sum was read
         noised = self.noise.noised_blocks(
             total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
         )
         for begin, end, block in noised:
-            mean[begin:end] = torch.from_numpy(block).to(torch.float64) * to_mean
+            scale_into_(mean[begin:end].numpy(), block, to_mean)
         return mean
 
     def _source(self, server_round: int) -> NoiseSource:

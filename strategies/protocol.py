@@ -7,7 +7,10 @@ whatever was said. Nothing about a single speaker leaves.
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,8 @@ from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import read_record
 
-VERSION = 2
+VERSION = 3
+MODEL = "model"
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -30,8 +34,26 @@ def pack_vector(vector: Tensor) -> ArrayRecord:
 
 
 def unpack_vector(record: ArrayRecord) -> Tensor:
-    """The inverse of `pack_vector`."""
-    return torch.from_numpy(_writable(record["vector"].numpy()))
+    """The inverse of `pack_vector`; only to be read, since it is the record's own memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array_view(record["vector"]))
+
+
+def array_view(array: Array) -> npt.NDArray[Any]:
+    """The array in its record's own memory, read-only; Flower's `Array.numpy` copies it.
+
+    Raises
+    ------
+    ValueError
+        If the bytes are not those of numpy's format 1.0, or too few.
+    """
+    stream = BytesIO(array.data)
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"an array of numpy's format {version}; Flower writes (1, 0)")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    flat = np.frombuffer(array.data, dtype, count=math.prod(shape), offset=stream.tell())
+    return flat.reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +61,7 @@ class Task:
     """What a node is asked to do in a round.
 
     `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
-    nobody asked).
+    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are).
     """
 
     round_number: int
@@ -49,6 +71,7 @@ class Task:
     bounds: ClipBounds
     grid: Grid
     dataset: str = ""
+    frozen: str = ""
     raw_metrics: bool = False
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
@@ -60,6 +83,7 @@ class Task:
                 "nonce": self.nonce,
                 "layout": self.layout,
                 "dataset": self.dataset,
+                "frozen": self.frozen,
                 "speakers": list(self.speakers),
                 "bound-offsets": list(self.bounds.offsets),
                 "bounds": list(self.bounds.bounds),
@@ -71,7 +95,7 @@ class Task:
                 "raw-metrics": self.raw_metrics,
             }
         )
-        content = RecordDict({"model": arrays, "task": config})
+        content = RecordDict({MODEL: arrays, "task": config})
         return Message(content, node, MessageType.TRAIN, ttl=ttl_seconds)
 
     @classmethod
@@ -91,6 +115,7 @@ class Task:
             nonce=str(config["nonce"]),
             layout=str(config["layout"]),
             dataset=str(config["dataset"]),
+            frozen=str(config["frozen"]),
             speakers=tuple(config["speakers"]),
             bounds=ClipBounds(
                 offsets=tuple(config["bound-offsets"]),
@@ -102,7 +127,7 @@ class Task:
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
             raw_metrics=bool(config["raw-metrics"]),
         )
-        return task, unpack_vector(read_record(message.content, "model", ArrayRecord))
+        return task, unpack_vector(read_record(message.content, MODEL, ArrayRecord))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,12 +200,12 @@ class Answer:
                 layout=str(config["layout"]),
                 dataset=str(config["dataset"]),
                 count=int(config["count"]),
-                packed=read_record(message.content, "sum", ArrayRecord)["packed"].numpy(),
+                packed=array_view(read_record(message.content, "sum", ArrayRecord)["packed"]),
                 raw=RawMetrics.from_content(message.content),
             )
         except ReplyRejected:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except Exception as error:  # hostile bytes fail in numpy, torch or Flower, each in ways of its own
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
 
 
@@ -192,8 +217,3 @@ def other_version(they: str, theirs: object, we: str) -> str:
 def problem(reason: str) -> RecordDict:
     """The content of a reply that says why there is no sum."""
     return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})
-
-
-def _writable(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """torch wants a writable array; Flower's are read-only views of the message's bytes."""
-    return values if values.flags.writeable else values.copy()

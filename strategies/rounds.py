@@ -30,9 +30,11 @@ def run_rounds(
     BudgetExhausted
         Before the round that would pass the plan's budget; everything before it is complete.
     """
-    arrays, config = strategy.arrays(), ConfigRecord()
+    config = ConfigRecord()
     for number in range(first, last + 1):
-        messages = strategy.configure_train(number, arrays, config, grid)
-        replies = grid.send_and_receive(messages, timeout=timeout_seconds)
-        arrays, _ = strategy.aggregate_train(number, replies)
+        # No name for the messages: the model in them may go as soon as the last one is under way.
+        replies = grid.send_and_receive(
+            strategy.configure_train(number, strategy.arrays(), config, grid), timeout=timeout_seconds
+        )
+        strategy.finish_round(number, replies)
         after_round(number)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid as FlowerGrid
 from torch import Tensor
 
@@ -19,6 +19,7 @@ from privacy import LayerLayout, PrivacyPlan
 from strategies.dp_fed_opt import DPFedOpt
 from strategies.protocol import pack_vector, unpack_vector
 from strategies.records import find_record
+from strategies.traffic import array_bytes
 
 CONTROL = "control"
 
@@ -49,16 +50,16 @@ class Scaffold(DPFedOpt):
         control = pack_vector(self.control)
         for message in messages:
             message.content[CONTROL] = control
+        if self._round and messages:
+            self._round.bytes_down = array_bytes(messages[0].content)
         return messages
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord, MetricRecord]:
+    def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
         """As in `DPFedOpt`; then c moves by the changes of the c_i over the whole population."""
         changes = torch.zeros_like(self.control)
-        result = super().aggregate_train(server_round, _gather(replies, changes))
+        statistics = super().finish_round(server_round, _gather(replies, changes))
         self.control.add_(changes, alpha=1 / self.plan.population)
-        return result
+        return statistics
 
 
 def _gather(replies: Iterable[Message], changes: Tensor) -> Iterator[Message]:

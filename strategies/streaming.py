@@ -3,6 +3,9 @@
 Flower's own `send_and_receive` collects every reply of a round in a list, so the server's memory
 grows with the cohort. This one is a generator over the same public calls (`push_messages`,
 `pull_messages`); `Strategy.start` runs on it unchanged.
+
+A node's bytes become objects within `pull_messages`. What they raise there would end the run, so it comes
+out as that node's failed reply instead; faults of the connection to the SuperLink remain exceptions.
 """
 
 from __future__ import annotations
@@ -11,13 +14,16 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from flwr.app import Message, RecordDict
+import httpx
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
 from flwr.serverapp import Grid
 
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
 WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
 POLL_SHARE = 10  # pauses are at least so many times as long as looking took
+UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
@@ -33,9 +39,10 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     ) -> Iterator[Message]:
         """Yield each reply once, until all have come or `timeout` seconds have passed."""
         queue = deque(messages)
+        del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        pending: set[str] = set()
+        pending: dict[str, Metadata] = {}
         last_arrival = time.monotonic()
         while (queue or pending) and (looked := time.monotonic()) < deadline:
             self._push(queue, pending, window)
@@ -49,18 +56,29 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 time.sleep(pause_seconds(waited=now - last_arrival, looked=now - looked))
         self.unanswered = sorted(pending)
 
-    def _push(self, queue: deque[Message], pending: set[str], window: int) -> None:
+    def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> None:
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
         if batch:
-            pending.update(message_id for message_id in self._grid.push_messages(batch) if message_id)
+            ids = self._grid.push_messages(batch)
+            pending.update((key, one.metadata) for key, one in zip(ids, batch, strict=False) if key)
 
-    def _pull(self, pending: set[str]) -> Iterator[Message]:
+    def _pull(self, pending: dict[str, Metadata]) -> Iterator[Message]:
         """One message id a call, so that one reply at a time is held."""
-        for message_id in list(pending):
-            for message in self._grid.pull_messages([message_id]):
-                if message.metadata.reply_to_message_id in pending:
-                    pending.discard(message.metadata.reply_to_message_id)
-                    yield message
+        for message_id, asked in list(pending.items()):
+            for reply in self._replies_to(message_id, asked):
+                if pending.pop(message_id, None) is not None:
+                    yield reply
+
+    def _replies_to(self, message_id: str, asked: Metadata) -> Iterable[Message]:
+        """What came for one message; bytes that are no reply to it come out as an error of its node's."""
+        try:
+            replies = list(self._grid.pull_messages([message_id]))
+        except (httpx.HTTPError, ConnectionError):
+            raise
+        except Exception as error:
+            return [_failed(asked, f"the reply cannot be read ({type(error).__name__})")]
+        strays = [reply for reply in replies if reply.metadata.reply_to_message_id != message_id]
+        return [_failed(asked, "the reply says that it answers another message")] if strays else replies
 
     # Everything else is the wrapped grid's.
 
@@ -99,6 +117,11 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See `flwr.serverapp.Grid`."""
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
+
+
+def _failed(asked: Metadata, reason: str) -> Message:
+    question = make_message(metadata=asked, content=RecordDict())  # the model in it may be gone by now
+    return Message(Error(code=UNREADABLE, reason=reason), reply_to=question)
 
 
 def pause_seconds(*, waited: float, looked: float) -> float:

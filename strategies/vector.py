@@ -13,7 +13,9 @@ from privacy import LayerLayout
 
 
 def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
-    """Move `module`'s parameters into one float32 vector of `layout.size` entries, where they are.
+    """Move the parameters that `module` trains into one float32 vector (layout.size,), where they are.
+
+    Those that ask for no gradient (`strategies.trainable.freeze`) stay outside.
 
     Raises
     ------
@@ -22,7 +24,7 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
         that are not float32, on several devices, or that share storage.
     """
     _refuse_what_would_escape(module)
-    parameters = dict(module.named_parameters())
+    parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
     layout = LayerLayout.of((name, tuple(value.shape)) for name, value in parameters.items())
     vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
     for name, view in layout.views(vector).items():
@@ -31,9 +33,14 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
     return layout, vector
 
 
-def bind_gradients(module: nn.Module, layout: LayerLayout) -> Tensor:
-    """A zeroed vector whose views are the gradients of `module`; backward passes add into it."""
-    gradients = torch.zeros(layout.size, dtype=torch.float32, device=_device(module))
+def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None = None) -> Tensor:
+    """A zeroed vector whose views are the gradients of `module`; backward passes add into it.
+
+    It lies in `memory` (d,), float32 where the module is, if that is given.
+    """
+    if memory is None:
+        memory = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
+    gradients = memory.zero_()
     parameters = dict(module.named_parameters())
     for name, view in layout.views(gradients).items():
         parameters[name].grad = view

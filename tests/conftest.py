@@ -12,10 +12,14 @@ os.environ.update(
     OMP_WAIT_POLICY="passive",
 )
 
+import hypothesis
 import pytest
 import torch
 
 torch.set_num_threads(1)
+# How long an example takes is no property of the code; the first one may compile a loop.
+hypothesis.settings.register_profile("no-deadline", deadline=None)
+hypothesis.settings.load_profile("no-deadline")
 
 
 @pytest.fixture(autouse=True)

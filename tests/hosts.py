@@ -46,6 +46,18 @@ class Host:
 
 
 @contextmanager
+def slow_uplink(host: Host, *, kbit_per_second: int) -> Iterator[None]:
+    """What `host` sends leaves it no faster than that, in a queue of two seconds."""
+    shape = ("tbf", "rate", f"{kbit_per_second}kbit", "burst", "32kb", "latency", "2s")
+    tc = host.command("tc", "qdisc")
+    subprocess.run([*tc, "replace", "dev", "eth0", "root", *shape], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*tc, "del", "dev", "eth0", "root"], check=True)
+
+
+@contextmanager
 def hosts(*names: str) -> Iterator[list[Host]]:
     """So many hosts on one switch, each with an address of `NETWORK`."""
     mark = f"m{os.getpid() % 100000}"

@@ -1,11 +1,12 @@
 """Commands and servers as a person starts them, in an environment that is the test's own."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cli.local_superlink import tool
@@ -39,18 +40,21 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @contextmanager
-def server(*arguments: str | Path, home: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A server in an empty folder of its own; it is ended with the block, by its id."""
+def server(
+    *arguments: str | Path, home: Path, log: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A server in an empty folder of its own; it ends with the block, and all that it started."""
     empty = log.parent / f"{log.stem}-folder"
     empty.mkdir()
     with log.open("wb") as sink:
         process = subprocess.Popen(
             [tool(str(arguments[0])), *map(str, arguments[1:])],
             cwd=empty,
-            env=environment(home),
+            env={**environment(home), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
+            start_new_session=True,
         )
         try:
             yield process
@@ -61,6 +65,8 @@ def server(*arguments: str | Path, home: Path, log: Path) -> Iterator[subprocess
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            with suppress(ProcessLookupError):  # Flower's processes may outlive the one that started them
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None:
@@ -70,3 +76,22 @@ def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what}: not within {seconds} s")
         time.sleep(0.3)
+
+
+def kill_all_of(home: Path) -> None:
+    """SIGKILL every process that was started in the `environment` of this home, Ray's daemons as well."""
+    mark = f"MURMUR_HOME={home}\0".encode()
+    while found := [
+        number for number, environ in map(_environ, Path("/proc").glob("[0-9]*")) if mark in environ
+    ]:
+        for number in found:
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+        time.sleep(0.2)
+
+
+def _environ(process: Path) -> tuple[int, bytes]:
+    try:
+        return int(process.name), (process / "environ").read_bytes()
+    except OSError:  # it has ended, or is another user's
+        return int(process.name), b""

@@ -2,8 +2,10 @@
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError
 
 from cli.composing import app_folder
+from recipes import places
 
 PYPROJECT = tomllib.loads((app_folder() / "pyproject.toml").read_text())
 
@@ -26,6 +28,16 @@ def test_every_dependency_has_its_exact_version_in_the_constraints():
     )
     known = {name.lower().replace("_", "-") for name in pinned}
     assert set(PYPROJECT["tool"]["uv"]["exclude-dependencies"]) <= known
+
+
+def test_the_release_is_known_where_the_package_is_not_installed(monkeypatch):
+    """As in a container, where the app's code comes in Flower's bundle."""
+
+    def absent(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(places, "version", absent)
+    assert places.release() == PYPROJECT["project"]["version"]
 
 
 def test_no_shipped_data_and_every_room_of_the_apps_travels_in_the_bundle():

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from privacy import read_ledger
+from privacy import epsilon, ledger_releases, read_ledger
 from tests.corpora import make_corpus
-from tests.processes import run_command
+from tests.processes import kill_all_of, run_command, server, wait_until
 
 pytestmark = pytest.mark.federation
 
@@ -82,6 +82,33 @@ def test_its_model_transcribes(finished, corpus):
     )
     assert done.returncode == 0, done.stdout
     assert audio.name in done.stdout
+
+
+def test_a_killed_run_is_resumed_and_what_it_released_stays_spent(corpus, tmp_path):
+    """Every process of the run dies at once, Ray's too, as in a power cut."""
+    rounds = 12
+    chosen = settings(corpus, **{"training.rounds": rounds})
+    ledger = tmp_path / "runs" / "latest" / "ledger.jsonl"
+
+    def released():
+        return read_ledger(ledger) if ledger.exists() else ()
+
+    with server("murmur", "run", "--nodes", "2", *chosen, home=tmp_path, log=tmp_path / "first.log"):
+        wait_until(lambda: len(released()) >= 2, seconds=120, what="the second release")
+        kill_all_of(tmp_path)
+    before = released()
+    assert 2 <= len(before) < rounds
+    done = run_command("murmur", "run", "--nodes", 2, "--resume", "runs/latest", home=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    after = released()
+    assert after[: len(before)] == before
+    made_anew = len(after) - rounds  # a release whose checkpoint the crash prevented
+    assert made_anew in (0, 1) and after[-1].round == rounds
+    folder = ledger.parent
+    spent = epsilon(ledger_releases(after), 1e-7, pld=False).rdp
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["round"], last["epsilon_rdp_this_run"]) == (rounds, pytest.approx(spent, rel=1e-9))
+    assert len(list((tmp_path / "runs").glob("2*"))) == 1 and "resumed after round" in done.stdout
 
 
 def test_a_run_that_cannot_start_ends_with_one_clear_message_and_no_success(corpus, tmp_path):

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
 from speech.corpus import Corpus, Rules, corpus_kind
-from speech.errors import AudioError, CorpusError
+from speech.errors import CorpusError
 
 AUDIO_COLUMNS = ("audio",)
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "normalized_text")
@@ -104,19 +103,13 @@ def _add(
         _write(file, audio["bytes"])
     else:
         file = Path(audio.get("path") or "")
-    try:
-        duration = audio_duration_seconds(file)
-    except AudioError as error:
-        selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
-        return
-    selection.add(
+    selection.add_file(
         id=str(row["id"] if row["id"] is not None else f"{split}-{number}"),
         speaker=speaker,
         split=split,
         audio=file,
         text=row["text"] or "",
         source=source,
-        duration_seconds=duration,
     )
 
 

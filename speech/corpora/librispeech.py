@@ -9,11 +9,10 @@ name: train-clean-100 and train-other-500 are both "train", dev-* is "dev", test
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
 from speech.corpora.tables import lines
 from speech.corpus import Corpus, Rules, corpus_kind
-from speech.errors import AudioError, CorpusError
+from speech.errors import CorpusError
 
 SPLITS = ("train", "dev", "test")
 SUBSETS = (
@@ -95,20 +94,7 @@ def _add_chapter(selection: Selection, split: str, transcripts: Path) -> None:
     speaker = transcripts.parent.parent.name
     for source, id, text in _transcripts(transcripts):
         audio = transcripts.parent / f"{id}.flac"
-        try:
-            duration = audio_duration_seconds(audio)
-        except AudioError as error:
-            selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
-            continue
-        selection.add(
-            id=id,
-            speaker=speaker,
-            split=split,
-            audio=audio,
-            text=text,
-            source=source,
-            duration_seconds=duration,
-        )
+        selection.add_file(id=id, speaker=speaker, split=split, audio=audio, text=text, source=source)
 
 
 def _transcripts(file: Path) -> Iterator[tuple[str, str, str]]:

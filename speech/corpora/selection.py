@@ -1,13 +1,15 @@
 """Which utterances of a source are usable: one place for the rule, whatever the layout on disk.
 
 One bad utterance of many is skipped, with its place and its reason; a speaker left with none is
-said too. Nothing is decoded here: existence is checked, once per file.
+said too. Nothing is decoded here: of a file it is asked whether it is there, and what its header says.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speech.audio import audio_duration_seconds
 from speech.corpus import Corpus, Rules, Skipped, Utterance
+from speech.errors import AudioError
 from speech.text import Alphabet, alphabet_of
 
 
@@ -63,6 +65,23 @@ class Selection:
                 offset_seconds=offset_seconds,
                 duration_seconds=duration_seconds,
             )
+        )
+
+    def add_file(self, *, id: str, speaker: str, split: str, audio: Path, text: str, source: str) -> None:
+        """Take the utterance that a whole file is, as long as its header says; or skip it with a reason."""
+        try:
+            duration = audio_duration_seconds(audio)
+        except AudioError as error:
+            self.skip(source=source, reason=str(error), split=split, speaker=speaker)
+            return
+        self.add(
+            id=id,
+            speaker=speaker,
+            split=split,
+            audio=audio,
+            text=text,
+            source=source,
+            duration_seconds=duration,
         )
 
     def skip(self, *, source: str, reason: str, split: str = "", speaker: str = "") -> None:

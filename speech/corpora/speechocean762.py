@@ -6,11 +6,10 @@ the official splits `train/` and `test/`, whose speakers are disjoint.
 
 from pathlib import Path
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.selection import Selection
 from speech.corpora.tables import kaldi_table
 from speech.corpus import Corpus, Rules, corpus_kind
-from speech.errors import AudioError, CorpusError
+from speech.errors import CorpusError
 
 SPLITS = ("train", "test")
 
@@ -38,17 +37,4 @@ def _add_split(selection: Selection, root: Path, split: str) -> None:
             if not table.get(id, ("", ""))[0]:
                 raise CorpusError(f"{source}: utterance {id!r} is not in {root / split / name}.")
         speaker, audio = speakers[id][0], root / files[id][0]
-        try:
-            duration = audio_duration_seconds(audio)
-        except AudioError as error:
-            selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
-            continue
-        selection.add(
-            id=id,
-            speaker=speaker,
-            split=split,
-            audio=audio,
-            text=text,
-            source=source,
-            duration_seconds=duration,
-        )
+        selection.add_file(id=id, speaker=speaker, split=split, audio=audio, text=text, source=source)

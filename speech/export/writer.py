@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata as packages
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
+from recipes import release
 from speech.checkpoint import LoadedModel, replacing
 from speech.errors import ExportError
 from speech.export.check import Runner, largest_difference
@@ -77,7 +77,7 @@ def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, st
     alphabet = alphabet_of(loaded.model.config.language)
     return {
         "format": FORMAT,
-        "murmuration": packages.version("murmuration"),
+        "murmuration": release(),
         "preset": loaded.preset,
         "language": alphabet.language,
         "characters": alphabet.characters,

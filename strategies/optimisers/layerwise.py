@@ -7,6 +7,7 @@ biases are layers like all others, as in optax.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 
 from privacy import LayerLayout
-from strategies.optimisers.base import FlatOptimiser, moments_, server_optimiser
+from strategies.optimisers.base import FlatOptimiser, server_optimiser
+from strategies.optimisers.kernels import Direction, follow_, move_moments_
 
 
 @dataclass(kw_only=True)
@@ -53,17 +55,20 @@ class LAMB(LayerwiseOptimiser):
 
     def _step_(self, vector: Tensor, pseudo_gradient: Tensor, learning_rate: float) -> None:
         """Per layer: u = m_hat / (sqrt(s_hat) + epsilon) + decay * v; v <- v - lr * |v| / |u| * u."""
-        first_correction = 1 - self.beta1**self._steps
-        second_correction = 1 - self.beta2**self._steps
-        for weights, gradient, first, second in self._layers(vector, pseudo_gradient):
-            moments_(first, second, gradient, self.beta1, self.beta2)
-            root = second.div(second_correction).sqrt_().add_(self.epsilon).mul_(first_correction)
-            update = torch.div(first, root, out=root)
-            if self.weight_decay:
-                update.add_(weights, alpha=self.weight_decay)
-            ratio = trust_ratio(weights, update)
+        number = vector.numpy().dtype.type  # a constant of a longer type would make all arithmetic as long
+        form = Direction(
+            first_scale=number(1 / (1 - self.beta1**self._steps)),
+            second_scale=number(1 / (1 - self.beta2**self._steps)),
+            epsilon=number(self.epsilon),
+            decay=number(self.weight_decay),
+        )
+        rates = (number(1 - self.beta1), number(1 - self.beta2))
+        for layer in self._layers(vector, pseudo_gradient):
+            weights, gradient, first, second = (one.numpy() for one in layer)
+            squares = move_moments_(weights, gradient, first, second, rates, form)
+            ratio = trust_ratio(*map(math.sqrt, squares))
             ratio = min(ratio, self.trust_ratio_cap) if self.trust_ratio_cap else ratio
-            weights.add_(update, alpha=-learning_rate * ratio)
+            follow_(weights, first, second, number(learning_rate * ratio), form)
 
 
 @server_optimiser("lars")
@@ -87,12 +92,15 @@ class LARS(LayerwiseOptimiser):
         for weights, gradient, velocity in self._layers(vector, pseudo_gradient):
             if self.weight_decay:
                 gradient = gradient.add(weights, alpha=self.weight_decay)
-            ratio = trust_ratio(weights, gradient, self.trust_coefficient)
+            ratio = trust_ratio(_norm(weights), _norm(gradient), self.trust_coefficient)
             velocity.mul_(self.momentum).add_(gradient, alpha=learning_rate * ratio)
             weights.sub_(velocity)
 
 
-def trust_ratio(weights: Tensor, update: Tensor, coefficient: float = 1.0) -> float:
-    """coefficient * |weights| / |update|, or 1 where either norm is 0 (as in optax)."""
-    above, below = (float(torch.linalg.vector_norm(one, dtype=torch.float64)) for one in (weights, update))
-    return coefficient * above / below if above > 0 and below > 0 else 1.0
+def trust_ratio(weights: float, update: float, coefficient: float = 1.0) -> float:
+    """coefficient * |weights| / |update| of their norms, or 1 where either is 0 (as in optax)."""
+    return coefficient * weights / update if weights > 0 and update > 0 else 1.0
+
+
+def _norm(values: Tensor) -> float:
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64))

@@ -11,7 +11,7 @@ def shown(*, terminal: bool) -> str:
     """What two steps, a look and a pass look like."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=150, color_system=None)
-    heard = Evaluation(loss=2.5, wer=0.125, cer=0.0625, hypotheses=(), references=())
+    heard = Evaluation(loss=2.5, wer=0.125, cer=0.0625, ids=(), hypotheses=(), references=())
     epoch = Epoch(
         number=2, loss=30.25, efficiency=0.9, cpu_seconds=7.5, seconds=8.0, evaluations={"dev": heard}
     )

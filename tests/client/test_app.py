@@ -1,6 +1,8 @@
 """The ClientApp's answers, called as Flower calls it: a message and a context in, a message out."""
 
 import json
+import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +13,12 @@ from client import node
 from client.app import app
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
+from recipes import seed_model
+from speech.checkpoint import load_model, save_model
 from speech.model import build_model
 from strategies import bind
 from strategies.protocol import Answer, Task, pack_vector, unpack_vector
+from strategies.trainable import freeze, frozen_digest
 from tests.corpora import make_corpus
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import integers_of
@@ -32,8 +37,8 @@ def context(manifest, index=0, parts=1, node_config=None, **settings):
     return Context(run_id=1, node_id=2, node_config=node_config, state=RecordDict(), run_config=flat)
 
 
-def ask(context):
-    message = Message(RecordDict({"query": ConfigRecord()}), 2, MessageType.QUERY)
+def ask(context, **question):
+    message = Message(RecordDict({"query": ConfigRecord(question)}), 2, MessageType.QUERY)
     return app(message, context).content["answer"]
 
 
@@ -158,8 +163,73 @@ def test_another_model_is_refused_by_the_node(manifest):
     assert set(answer) == {"version", "problem"}
 
 
+FROZEN = {"model.trainable": "norm.*,output.*"}
+
+
+def seed_digest(path="embedded"):
+    model = load_model(seed_model(path)).model
+    freeze(model, FROZEN["model.trainable"])
+    return frozen_digest(model)
+
+
+def test_what_is_not_trained_is_the_seed_models_and_stays_out_of_the_sum(manifest):
+    trained = load_model(seed_model("embedded")).model
+    freeze(trained, FROZEN["model.trainable"])
+    layout, vector = bind(trained)
+    bounds = ClipBounds.of("uniform", 0.5, layout, statistics=len(STATISTICS))
+    made = Task(
+        round_number=1,
+        nonce="abc",
+        layout=layout.digest,
+        frozen=frozen_digest(trained),
+        speakers=(0, 2),
+        bounds=bounds,
+        grid=Grid.of(bounds),
+    )
+    message = made.to_message(2, pack_vector(vector), 60.0)
+    answer = Answer.from_message(app(message, context(manifest, **FROZEN)))
+    integers = integers_of(answer, bounds, made.grid)
+    assert integers.shape == (2 * 96 + 30 * 97 + len(STATISTICS),)
+    assert integers[: layout.size].count_nonzero() > 0
+
+    other = replace(made, frozen="x" * 64).to_message(2, pack_vector(vector), 60.0)
+    refused = app(other, context(manifest, **FROZEN)).content["answer"]
+    assert "seed-path" in refused["problem"]
+
+
+def test_a_node_that_holds_another_frozen_model_says_so_at_the_roll_call(manifest, tmp_path):
+    own = {"corpus-path": str(manifest)}
+    digest = seed_digest()
+    assert ask(context(manifest, node_config=own, **FROZEN), frozen=digest)["speakers"] == SPEAKERS
+    save_model(tmp_path / "other.safetensors", build_model("tiny", seed=1), "tiny")
+    elsewhere = {**own, "seed-path": str(tmp_path / "other.safetensors")}
+    problem = ask(context(manifest, node_config=elsewhere, **FROZEN), frozen=digest)["problem"]
+    assert "not those of the server" in problem and "--node-config 'seed-path" in problem
+
+
+def test_a_node_may_have_the_seed_model_elsewhere(manifest, tmp_path):
+    here = tmp_path / "here.safetensors"
+    save_model(here, build_model("tiny", seed=1), "tiny")
+    settings = {**FROZEN, "model.seed": "/on/the/server.safetensors"}
+    question = {"frozen": seed_digest(str(here))}
+    missing = ask(context(manifest, **settings), **question)["problem"]
+    assert "/on/the/server.safetensors is not here" in missing and "seed-path" in missing
+    node_config = {"corpus-path": str(manifest), "seed-path": str(here)}
+    assert ask(context(manifest, node_config=node_config, **settings), **question)["speakers"] == SPEAKERS
+
+
+def test_the_model_that_came_is_let_go_before_the_sum_is_packed(manifest, monkeypatch):
+    message, _ = task((0, 1))
+    model = weakref.ref(message.content["model"])
+    alive = []
+    pack = Answer.of
+    monkeypatch.setattr(Answer, "of", lambda *parts: (alive.append(model() is not None), pack(*parts))[1])
+    assert Answer.from_message(app(message, context(manifest))).count == 2
+    assert alive == [False]
+
+
 def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
-    def boom(self, task, vector, people):
+    def boom(*arguments):
         raise RuntimeError("the patient said: my secret is 42")
 
     monkeypatch.setattr("client.node.Node.train", boom)
@@ -178,13 +248,13 @@ def kept(folder):
 
 
 def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
-    message, _ = task((0, 1))
     shares = {"partition-id": 0, "num-partitions": 1}
     own = {"corpus-path": str(manifest)}
     default = tmp_path / "cache" / "murmuration" / "features"
 
     def train(node_config, **settings):
         node._store.cache_clear()
+        message, _ = task((0, 1))
         reply = app(message, context(manifest, node_config=node_config, **settings))
         assert Answer.from_message(reply).count == 2
 

@@ -128,7 +128,7 @@ SOME = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(SOME, max_size=4), SOME)
 def test_rdp_epsilon_guarantee(releases: list[Release], further: Release) -> None:
     """A release more never lowers epsilon; order and grouping do not matter; noise 0 is infinite."""

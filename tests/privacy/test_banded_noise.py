@@ -34,7 +34,7 @@ class Recording:
 
 
 def release(noise, sums, source, z=0.9, bounds=BOUNDS):
-    return np.concatenate([block for *_, block in noise.noised_blocks(sums, bounds, GRID, z, source)])
+    return np.concatenate([block.copy() for *_, block in noise.noised_blocks(sums, bounds, GRID, z, source)])
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 8])

@@ -1,99 +1,14 @@
-"""No update, of any dtype, size or content, moves the integer sum by more than the bound."""
-
-import math
-from itertools import pairwise
+"""The grid fits its bounds, says what it needs, and its limits never add up to more than C."""
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-import privacy.grid as grid_module
 from privacy.clipping import ClipBounds
-from privacy.errors import ReplyRejected
-from privacy.grid import (
-    Grid,
-    accumulator_dtype,
-    add_clipped_,
-    check_sum,
-    clip_to_grid,
-    clipped_share,
-    squared_limits,
-)
+from privacy.grid import Grid, accumulator_dtype, squared_limits
+from privacy.grid_clipping import clip_to_grid
 from privacy.layout import LayerLayout
-
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64]
-HOSTILE = [0.0, -0.0, 1e-45, 1e-38, 3e-308, 1.0, -1.0, 65504.0, 3e38, math.inf, -math.inf, math.nan]
-
-
-@st.composite
-def bounds_of_any_kind(draw: st.DrawFn) -> ClipBounds:
-    """Up to six slices, some perhaps empty, with or without statistics, for either action."""
-    sizes = draw(st.lists(st.integers(0, 5), min_size=1, max_size=6))
-    statistics = draw(st.integers(0, 2))
-    sizes += [statistics] * bool(statistics)
-    heights = draw(st.lists(st.floats(0.05, 1.0), min_size=len(sizes), max_size=len(sizes)))
-    scale = draw(st.sampled_from([1e-8, 1e-2, 1.0, 1e5]))
-    return ClipBounds(
-        offsets=tuple(sum(sizes[:index]) for index in range(len(sizes) + 1)),
-        bounds=tuple(height * scale for height in heights),
-        statistics=statistics,
-        action=draw(st.sampled_from(["clip", "normalise"])),
-    )
-
-
-@st.composite
-def updates(draw: st.DrawFn, size: int) -> torch.Tensor:
-    """Ordinary and hostile values of any real dtype."""
-    dtype = draw(st.sampled_from(DTYPES))
-    ordinary = st.floats(-1e4, 1e4).map(lambda value: value * 10 ** draw(st.integers(-8, 0)))
-    element = st.one_of(ordinary, st.sampled_from(HOSTILE)) if dtype.is_floating_point else st.integers(-9, 9)
-    values = draw(st.lists(element, min_size=size, max_size=size))
-    return torch.tensor(values, dtype=torch.float64).to(dtype)
-
-
-def squared(integers: torch.Tensor) -> int:
-    """The exact squared norm, in Python's integers."""
-    return sum(value * value for value in integers.tolist())
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.data())
-def test_clip_to_grid_guarantee(data: st.DataObject) -> None:
-    """The whole norm is within 2**bits steps, each group's within its bound; not finite means all zeros."""
-    bounds = data.draw(bounds_of_any_kind())
-    grid = Grid.of(bounds, bits=data.draw(st.sampled_from([8, 20, 24])))
-    update = data.draw(updates(bounds.size))
-    before = update.clone()
-    clipped = clip_to_grid(update, bounds, grid)
-
-    assert squared(clipped.integers) <= 4**grid.bits
-    for group, limit in zip(bounds.groups, squared_limits(bounds, grid), strict=True):
-        part = clipped.integers[bounds.offsets[group.start] : bounds.offsets[group.stop]]
-        assert squared(part) <= limit
-        assert math.sqrt(limit) * grid.step <= bounds.group_bound(group) * (1 + 1e-12)
-    assert 0 <= clipped.clipped <= 1
-    if not torch.isfinite(update).all():
-        assert not clipped.integers.any()
-    assert torch.equal(before.nan_to_num(), update.nan_to_num())
-    check_sum(clipped.integers, 1, bounds, grid)
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.data())
-def test_add_clipped_guarantee(data: st.DataObject) -> None:
-    """Adding in place is clip_to_grid and integer addition, in both dtypes and any order of replies."""
-    bounds = data.draw(bounds_of_any_kind())
-    grid = Grid.of(bounds)
-    batch = [data.draw(updates(bounds.size)) for _ in range(data.draw(st.integers(0, 4)))]
-    one_by_one = [clip_to_grid(update, bounds, grid) for update in batch]
-    expected = sum((one.integers.long() for one in one_by_one), torch.zeros(bounds.size, dtype=torch.int64))
-    for dtype in (torch.int32, torch.int64):
-        total = torch.zeros(bounds.size, dtype=dtype)
-        for update, one in reversed(list(zip(batch, one_by_one, strict=True))):
-            assert add_clipped_(total, update, bounds, grid) == one.clipped
-        assert torch.equal(total.long(), expected)
-        check_sum(total, len(batch), bounds, grid)
 
 
 @given(
@@ -109,136 +24,12 @@ def test_squared_limits_guarantee(heights: list[float], bits: int, together: boo
     assert sum(squared_limits(bounds, grid)) <= 4**bits
 
 
-@pytest.mark.parametrize("rule", ["global", "uniform", "dim", "power"])
-@pytest.mark.parametrize("action", ["clip", "normalise"])
-def test_values_are_those_of_the_definition(rule: str, action: str) -> None:
-    """Against the formula in float64, coordinate by coordinate, to the grid's own resolution."""
-    layout = LayerLayout.of({"big": (300, 400), "small": (7,), "one": ()})
-    bounds = ClipBounds.of(rule, 0.5, layout, action=action)
-    grid = Grid.of(bounds)
-    generator = torch.Generator().manual_seed(1)
-    for scale in (1e-5, 1e-3, 1.0):
-        update = torch.randn(layout.size, generator=generator) * scale
-        update[-1] = 1e-7
-        slices = [update[begin:end].double() for begin, end in pairwise(bounds.offsets)]
-        norms = [part.norm().item() for part in slices]
-        if action == "normalise":
-            beyond = update.double().norm().item() > bounds.total
-            factors = [
-                bound / norm if beyond else 1.0 for bound, norm in zip(bounds.bounds, norms, strict=True)
-            ]
-        else:
-            factors = [min(1.0, bound / norm) for bound, norm in zip(bounds.bounds, norms, strict=True)]
-        expected = torch.cat([part * factor for part, factor in zip(slices, factors, strict=True)])
-        result = clip_to_grid(update, bounds, grid)
-        room = grid.step / 2 + expected.abs() * grid.margin(layout.size) / min(bounds.bounds) + 1e-12
-        assert bool(((result.integers * grid.step - expected).abs() <= room).all())
-        above = sum(norm > bound for norm, bound in zip(norms, bounds.bounds, strict=True)) / len(bounds)
-        assert result.clipped == clipped_share(update, bounds) == above
-
-
-def test_update_within_bounds_is_only_rounded() -> None:
-    bounds = ClipBounds(offsets=(0, 2, 3), bounds=(3.0, 4.0))
-    grid = Grid.of(bounds)
-    integers = clip_to_grid(torch.tensor([1.0, -0.5, 2.0]), bounds, grid).integers
-    assert torch.equal(
-        integers, torch.tensor([1 << 20, -(1 << 19), 1 << 21], dtype=torch.int32).div(5).round().int()
-    )
-
-
-@pytest.mark.parametrize("length", [0.995, 0.9999, 1.0, 1.0001, 1.005, 50.0])
-def test_norms_around_the_bound_lose_no_more_than_the_rounding_margin(length: float) -> None:
-    """The recount is a safety net: the clip itself must land below the bound, not far below."""
-    bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (3_000,), "b": (100_000,)}))
-    grid = Grid.of(bounds)
-    update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(4))
-    for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
-        update[begin:end] *= bound * length / update[begin:end].norm()
-    integers = clip_to_grid(update, bounds, grid).integers
-    for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
-        kept = math.sqrt(squared(integers[begin:end])) * grid.step / bound
-        assert min(length, 1) - 1.01 * grid.margin(end - begin) / bound <= kept <= 1
-
-
-@pytest.mark.parametrize("where", [0, 70_000, 140_000, 140_001])
-def test_one_entry_that_is_not_finite_removes_the_whole_update(where: int) -> None:
-    bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (70_000,), "b": (70_001,)}), statistics=1)
-    grid = Grid.of(bounds)
-    for bad in (math.nan, math.inf, -math.inf):
-        update = torch.ones(bounds.size)
-        update[where] = bad
-        total = torch.full((bounds.size,), 5, dtype=torch.int32)
-        assert add_clipped_(total, update, bounds, grid) == 0.0
-        assert clipped_share(update, bounds) == 0.0
-        assert bool((total == 5).all())
-
-
-def test_a_slice_above_its_limit_is_taken_back_and_shrunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exact recount holds even when the margin, on which it should never depend, is wrong."""
-    bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (200_000,), "b": (3,)}))
-    grid = Grid.of(bounds)
-    monkeypatch.setattr(Grid, "margin", lambda self, size: -0.9 * math.sqrt(size / 200_003))
-    update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(2))
-    total = torch.full((bounds.size,), 7, dtype=torch.int32)
-    add_clipped_(total, update, bounds, grid)
-    parts = (total - 7).split([200_000, 3])
-    for part, limit in zip(parts, squared_limits(bounds, grid), strict=True):
-        assert 0 < squared(part) <= limit
-
-
-def test_large_vectors_keep_the_bound_across_blocks() -> None:
-    bounds = ClipBounds.of("dim", 0.01, LayerLayout.of({"a": (150_000,), "b": (65_536,), "c": (1,)}))
-    grid = Grid.of(bounds)
-    update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(3))
-    result = clip_to_grid(update, bounds, grid)
-    assert result.clipped == 1.0
-    assert 0.99 * 4**grid.bits <= squared(result.integers) <= 4**grid.bits
-    assert grid_module._BLOCK < 150_000
-
-
 def test_accumulator_dtype_holds_the_largest_sum() -> None:
     grid = Grid(step=1.0, bits=20)
     assert accumulator_dtype(2047, grid) == torch.int32
     assert accumulator_dtype(2048, grid) == torch.int64
     with pytest.raises(ValueError, match="max_count"):
         accumulator_dtype(0, grid)
-
-
-def test_check_sum_guarantee() -> None:
-    """A sum beyond count times the bound is refused by slice; the largest honest sum passes."""
-    bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (3,), "b": (2,)}), statistics=1)
-    grid = Grid.of(bounds)
-    one = clip_to_grid(torch.full((bounds.size,), 100.0), bounds, grid).integers.long()
-    for count in (1, 7, 100_000):
-        check_sum(one * count, count, bounds, grid)
-        with pytest.raises(ReplyRejected, match=r"Coordinates 0 to 2 .*slice 0 of 3"):
-            check_sum(one * (count + 1), count, bounds, grid)
-    with pytest.raises(ReplyRejected, match="Coordinates 5 to 5"):
-        check_sum(torch.tensor([0, 0, 0, 0, 0, 1 << 20]), 1, bounds, grid)
-    with pytest.raises(ReplyRejected):
-        check_sum(one, 0, bounds, grid)
-    check_sum(torch.zeros_like(one), 0, bounds, grid)
-
-
-@pytest.mark.parametrize(
-    "total", [torch.zeros(4, dtype=torch.int32), torch.zeros(5), torch.zeros(5, dtype=torch.int16)]
-)
-def test_check_sum_refuses_what_is_no_sum(total: torch.Tensor) -> None:
-    bounds = ClipBounds.of("global", 1.0, LayerLayout.of({"a": (5,)}))
-    with pytest.raises(ReplyRejected, match="5 int32 or int64"):
-        check_sum(total, 1, bounds, Grid.of(bounds))
-
-
-@pytest.mark.parametrize("bad", [torch.zeros(4), torch.zeros(5, 1), torch.zeros(5, dtype=torch.complex64)])
-def test_wrong_updates_and_accumulators_are_refused(bad: torch.Tensor) -> None:
-    bounds = ClipBounds.of("global", 1.0, LayerLayout.of({"a": (5,)}))
-    grid = Grid.of(bounds)
-    with pytest.raises(ValueError, match="5 real values"):
-        clip_to_grid(bad, bounds, grid)
-    with pytest.raises(ValueError, match="5 real values"):
-        clipped_share(bad, bounds)
-    with pytest.raises(ValueError, match="accumulator"):
-        add_clipped_(torch.zeros(5), torch.zeros(5), bounds, grid)
 
 
 def test_grid_refuses_bounds_below_its_rounding_margin_and_says_what_would_do() -> None:

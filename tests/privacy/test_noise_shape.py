@@ -97,7 +97,7 @@ def test_released_noise_has_the_planned_std_in_every_slice(shape: str) -> None:
     sums = torch.zeros(bounds.size, dtype=torch.int64)
     draws = np.stack(
         [
-            np.concatenate([block for *_, block in noise.noised_blocks(sums, bounds, grid, z, source)])
+            np.concatenate([block.copy() for *_, block in noise.noised_blocks(sums, bounds, grid, z, source)])
             for _ in range(rounds)
         ]
     )

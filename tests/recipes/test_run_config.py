@@ -6,7 +6,9 @@ import pytest
 from cli.composing import app_folder, default_config, flatten
 from privacy import clipping
 from recipes import ConfigError, RunConfig
-from recipes.run_config import CLIP_ACTIONS, CLIP_RULES, OPTIMISERS, SCHEDULES, known_keys
+from recipes.privacy_section import CLIP_ACTIONS, CLIP_RULES
+from recipes.run_config import known_keys
+from recipes.sections import OPTIMISERS, SCHEDULES
 from strategies import schedules
 from strategies.optimisers.base import _REGISTRY
 
@@ -63,6 +65,10 @@ FAULTS = {
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
     "unknown language": ({"corpus.language": "tlh"}, "corpus.language = 'tlh'"),
     "shipped seed in German": ({"corpus.language": "de"}, "the shipped seed model writes English"),
+    "frozen at random": (
+        {"model.trainable": "output.*", "model.seed": "random"},
+        "model.trainable = 'output.*' and model.seed = 'random'",
+    ),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
     "batches of two kinds": ({"local.batch-seconds": 60.0}, "local.batch-size = 5 and local.batch-seconds"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),

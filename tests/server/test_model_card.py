@@ -38,10 +38,10 @@ def header(card: str) -> dict:
 
 
 def test_every_run_leaves_its_card_with_the_ledgers_epsilon_and_what_it_was_computed_from(corpus):
-    folder = run(corpus)
+    folder = run(corpus, **{"privacy.noise-multiplier": 0.5})
     card = folder.card.read_text()
     assert card == again(folder)
-    plan = PrivacyPlan(population=sum(SPEAKERS), cohort=2.0, rounds=ROUNDS, noise_multiplier=1.0, delta=1e-6)
+    plan = PrivacyPlan(population=sum(SPEAKERS), cohort=2.0, rounds=ROUNDS, noise_multiplier=0.5, delta=1e-6)
     spent = plan.epsilon()
     assert f"**{epsilon_text(spent.value)}** (RDP {epsilon_text(spent.rdp)}, PLD" in card
     assert spent.pld is not None and f"PLD {epsilon_text(spent.pld)})" in card
@@ -52,8 +52,8 @@ def test_every_run_leaves_its_card_with_the_ledgers_epsilon_and_what_it_was_comp
         "| population N | 5 |",
         "| expected cohort S | 2 |",
         f"| releases in the ledger | {ROUNDS} |",
-        "| noise multiplier z, on the sum | 1 |",
-        "| noise on the mean, z / S | 0.5 |",
+        "| noise multiplier z, on the sum | 0.5 |",
+        "| noise on the mean, z / S | 0.25 |",
     ):
         assert row in card
     larger = plan.extrapolate(1_000_000, 1024).epsilon()

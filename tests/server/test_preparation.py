@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from cli.composing import default_config
+from cli.composing import app_folder, default_config, read_recipe
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig
 from server.preparation import make_bounds, make_plan, make_server_step, starting_model
@@ -34,6 +34,16 @@ def test_a_recipe_for_another_population_is_refused_with_both_numbers():
     for held in (99, 101):
         with pytest.raises(ConfigError, match=rf"privacy.population = 100: the nodes hold {held} speakers"):
             make_plan(made_for, population=held)
+
+
+def test_the_laptop_recipe_has_a_true_epsilon_below_8_by_both_accountants():
+    recipe = config(**read_recipe(app_folder() / "recipes" / "laptop-epsilon.toml"))
+    population = recipe.privacy.population
+    assert recipe.corpus.path == f"{population}x5"
+    assert recipe.privacy.delta <= population**-1.1
+    spent = make_plan(recipe, population).epsilon()
+    assert spent.pld == pytest.approx(3.53, abs=0.01)
+    assert spent.rdp == pytest.approx(4.77, abs=0.01)
 
 
 def test_a_target_epsilon_is_met_and_becomes_the_budget():

@@ -7,8 +7,11 @@ import pytest
 import torch
 
 from privacy import LedgerCorrupt, LedgerInUse, PrivacyPlan, epsilon, ledger_releases, read_ledger
+from recipes import seed_model
 from server.checkpoints import ResumeRefused, load_checkpoint
 from server.federation import Federation
+from speech.checkpoint import load_model, save_model
+from speech.model import build_model
 from strategies.state import state_of
 from tests.corpora import make_corpus
 from tests.server.in_process import SPEAKERS, federate, recipe
@@ -89,6 +92,34 @@ def test_a_round_released_after_the_checkpoint_stays_spent_and_is_made_anew(corp
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("released", "checkpoints", "charged"), [(1, 1, [1, 2, 4]), (3, 2, [1, 3, 3])])
+def test_correlated_noise_ends_with_its_process_and_a_resumed_run_pays_for_its_own_cycle(
+    corpus, home, released, checkpoints, charged
+):
+    """A cycle of two rounds is one release. The crash cuts the first short, or the second unfiled."""
+    banded = {"training.cohort": 2.0, "privacy.bands": 2, "run.checkpoint-every": checkpoints}
+    real = Federation._after_round
+
+    def crash(self, number, grid):
+        if number < released or checkpoints == 1:
+            real(self, number, grid)
+        if number == released:
+            raise Crash
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
+        patch.setattr(Federation, "_after_round", crash)
+        federate(recipe(corpus, **banded))
+    folder = resume(corpus, **banded)
+    entries = read_ledger(folder / "ledger.jsonl")
+    assert [entry.round for entry in entries] == charged
+    assert {entry.release.sampling_rate for entry in entries} == {0.8}  # of a group, twice that of everyone
+    spent = epsilon(ledger_releases(entries), 1e-6, pld=False).rdp
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    assert (last["round"], last["epsilon_rdp_this_run"]) == (4, pytest.approx(spent, rel=1e-12))
+    kept = load_checkpoint(folder / "checkpoints" / "round-000004.safetensors").tensors
+    assert not any("noise" in name or "past" in name for name in kept)
+
+
 def test_a_torn_line_of_metrics_is_cut_off(corpus, home):
     folder = crash_in_round(corpus, 3, home)
     with (folder / "metrics.jsonl").open("a") as file:
@@ -102,6 +133,11 @@ CHANGED = {
     "plan": ({"privacy.noise-multiplier": 0.9}, {}, "privacy.noise-multiplier was 1.0 and is now 0.9"),
     "cohort": ({"training.cohort": 4.0}, {}, "training.cohort was 5.0 and is now 4.0"),
     "rounds": ({"training.rounds": 9}, {}, "training.rounds was 4 and is now 9"),
+    "part": (
+        {"model.trainable": "norm.*", "model.seed": "embedded"},
+        {},
+        "model.trainable was 'all' and is now 'norm.*'",
+    ),
     "model": ({"model.preset": "small"}, {}, "model.preset was 'tiny' and is now 'small'"),
     "growth": ({}, {"speakers": (4, 2)}, "plan: population was 5 and is now 6"),
     "data": ({}, {"dataset": "others"}, "data set was 'people' and is now 'others'"),
@@ -116,6 +152,29 @@ def test_another_run_is_refused_by_naming_the_difference_and_spends_nothing(corp
     with pytest.raises(ResumeRefused, match=re.escape(words)):
         resume(corpus, **call, **changes)
     assert (folder / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_run_that_trains_a_part_goes_on_with_that_part_and_saves_the_whole_model(corpus, home):
+    part = {"model.trainable": "output.*", "model.seed": "embedded"}
+    folder = crash_in_round(corpus, 3, home, **part)
+    assert load_checkpoint(folder / "checkpoints" / "round-000002.safetensors").tensors["vector"].shape == (
+        30 * 97,
+    )
+    resume(corpus, **part)
+    seed = load_model(seed_model("embedded")).model.state_dict()
+    saved = load_model(folder / "model.safetensors").model.state_dict()
+    changed = [name for name in seed if not torch.equal(seed[name], saved[name])]
+    assert changed == ["output.weight", "output.bias"]
+    for told in ("summary.txt", "card.md"):
+        assert "2,910 trained of 372,222 parameters" in (folder / told).read_text()
+
+
+def test_a_seed_that_was_exchanged_under_a_run_is_named(corpus, home):
+    part = {"model.trainable": "output.*", "model.seed": "embedded"}
+    folder = crash_in_round(corpus, 2, home, **part)
+    save_model(folder / "seed.safetensors", build_model("tiny", seed=1), "tiny")
+    with pytest.raises(ResumeRefused, match="frozen parameters was"):
+        resume(corpus, **part)
 
 
 def test_a_ledger_that_lost_its_end_is_refused(corpus, home):

@@ -33,6 +33,17 @@ def test_the_population_is_what_the_nodes_hold():
     assert roll.skipped == 7
 
 
+def test_nodes_are_asked_whether_they_hold_the_same_frozen_parameters():
+    asked = []
+
+    def node(message):
+        asked.append(message.content["query"]["frozen"])
+        return holds(3)(message)
+
+    roll = call_roll(StreamingGrid(FakeGrid({1: node})), settings(), "digest")
+    assert (asked, roll.frozen) == (["digest"], "digest")
+
+
 def test_the_roster_knows_what_speech_each_node_answered_for():
     roster = call({5: holds(3, "a"), 2: holds(4, "b")}).roster
     assert (roster.dataset(5), roster.dataset(2)) == ("a", "b")
@@ -57,7 +68,7 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (lambda message: problem("corpus x.jsonl has no speakers"), "corpus x.jsonl has no speakers"),
         (failing("crashed"), "Flower error 2: crashed"),
         (silent, "no answer in 0.4 s"),
-        (holds(3, version=99), "it speaks protocol 99, this server 2: install the same release"),
+        (holds(3, version=99), "it speaks protocol 99, this server 3: install the same release"),
     ],
 )
 def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason):

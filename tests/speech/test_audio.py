@@ -68,7 +68,7 @@ def test_channels_are_averaged(tmp_path: Path) -> None:
     start=st.integers(min_value=0, max_value=RATE_HZ - 1),
     length=st.integers(min_value=1, max_value=RATE_HZ),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_segment_is_exact(tmp_path_factory: pytest.TempPathFactory, start: int, length: int) -> None:
     path = tmp_path_factory.getbasetemp() / "exact.wav"
     if not path.exists():

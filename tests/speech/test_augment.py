@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from recipes.learning import LearningSettings
@@ -14,7 +14,6 @@ def runs(mask: torch.Tensor) -> list[int]:
     return [len(run) for run in text.split()]
 
 
-@settings(deadline=None)
 @given(
     freq_width=st.integers(0, 50),
     time_width=st.integers(0, 60),

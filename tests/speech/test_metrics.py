@@ -18,7 +18,6 @@ def edits(a: list, b: list) -> int:
 words = st.lists(st.sampled_from(["a", "be", "see", "dee"]), max_size=6).map(" ".join)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(words.filter(bool), words), min_size=1, max_size=5))
 def test_rates_are_all_edits_over_all_words_or_characters(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]

@@ -110,7 +110,7 @@ def test_a_plan_of_nobody_is_refused(field: str) -> None:
     st.floats(min_value=0.0, max_value=0.4),
     st.integers(min_value=500, max_value=20_000),
 )
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_what_is_rendered_is_whole_frames_in_range(noise: str, room: float, length: int) -> None:
     random = np.random.default_rng(length)
     heard = effects.render(

@@ -62,6 +62,7 @@ BAD = {
     "truncated": (lambda a: dataclasses.replace(a, packed=a.packed[:-1]), r"Expected \d+ bytes"),
     "oversize": (lambda a: dataclasses.replace(a, packed=a.packed.repeat(2)), r"Expected \d+ bytes"),
     "floats": (lambda a: dataclasses.replace(a, packed=a.packed.astype("f4")), "float32"),
+    "another node's": (lambda a: answer_to(tasks({2: 1})[2], random_update(2)), "count is 1, asked was 2"),
     "damaged": (damaged, "block of"),
     "beyond the bound": (too_large, "have norm"),
 }

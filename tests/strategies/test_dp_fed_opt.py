@@ -1,12 +1,13 @@
 import json
 import math
+import weakref
 
 import pytest
 import torch
 from scipy import stats
 
 from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon
-from strategies import DPFedAdam, StreamingGrid
+from strategies import DPFedAdam, StreamingGrid, run_rounds
 from tests.strategies.federation import (
     BOUNDS,
     GRID,
@@ -63,6 +64,38 @@ def test_a_failing_node_is_named_with_its_reason_and_the_round_goes_on(tmp_path)
     assert {node: len(reasons) for node, reasons in strategy.failures.items()} == {2: 2, 3: 2}
 
 
+def test_a_reply_after_the_deadline_counts_in_no_round(tmp_path):
+    """A straggler's answer comes in the next round, unasked and then as the answer to the new question."""
+    strategy = make_strategy(tmp_path, {1: 1, 2: 1}, z=TINY_NOISE)
+    asked, slow = [], honest(constant(1e-3))
+
+    def straggler(message):
+        asked.append(message)
+        return slow(asked[0]) if len(asked) > 1 else None
+
+    nodes = {1: honest(constant(1e-3)), 2: straggler}
+    run(strategy, nodes, rounds=2)
+    reasons = strategy.failures[2]
+    assert reasons[0] == "no reply before the deadline"
+    assert reasons[1].startswith("round is 1, asked was 2")
+    assert (strategy.vector + 2 * 1e-3 / 2).abs().max() < 2 * 6 * TINY_NOISE / 2  # node 1 alone, divisor 2
+
+
+def test_a_node_that_joins_between_rounds_waits_for_the_next_run(tmp_path):
+    """The plan is for the population of the roll call; who comes later is in no cohort of this run."""
+    grid = FakeGrid({1: honest(constant(0.0))})
+    strategy = make_strategy(tmp_path, {1: 3})
+
+    def joining(message):
+        grid.nodes[2] = honest(constant(1.0))
+        return honest(constant(0.0))(message)
+
+    grid.nodes[1] = joining
+    strategy.start(StreamingGrid(grid), strategy.arrays(), num_rounds=3, timeout=1.0)
+    assert {message.metadata.dst_node_id for message in grid.pushed} == {1}
+    assert strategy.plan.population == 3
+
+
 def test_an_empty_cohort_still_releases_noise_and_spends(tmp_path):
     strategy = make_strategy(tmp_path, {1: 2}, cohort=1e-9, z=1.0)
     run(strategy, {1: honest(constant(1.0))})
@@ -102,6 +135,28 @@ def test_the_ledger_holds_a_release_before_its_noise_is_drawn(tmp_path, monkeypa
     monkeypatch.setattr("strategies.dp_fed_opt.SecureGaussian", Watching)
     run(make_strategy(tmp_path, {1: 1}), {1: honest(constant(0.0))}, rounds=3)
     assert seen == [1, 2, 3]
+
+
+def test_no_copy_of_the_model_outlives_its_way_to_the_nodes(tmp_path):
+    on_the_way, alive = [], []
+
+    class Forgetful(FakeGrid):
+        def push_messages(self, messages):
+            messages = list(messages)
+            on_the_way.extend(weakref.ref(message.content["model"]) for message in messages)
+            ids = super().push_messages(messages)
+            self.pushed.clear()
+            return ids
+
+        def pull_messages(self, message_ids):
+            alive.append(sum(model() is not None for model in on_the_way))
+            return super().pull_messages(message_ids)
+
+    strategy = make_strategy(tmp_path, {1: 2, 2: 2})
+    grid = StreamingGrid(Forgetful(dict.fromkeys((1, 2), honest(constant(0.0)))))
+    run_rounds(strategy, grid, first=1, last=2, timeout_seconds=5.0, after_round=lambda number: None)
+    assert len(on_the_way) == 4
+    assert alive == [0, 0, 0, 0]
 
 
 def test_epsilon_of_the_ledger_is_that_of_the_plan(tmp_path):
@@ -183,3 +238,13 @@ def test_raw_metrics_are_asked_for_and_handed_on_only_on_demand(tmp_path):
         StreamingGrid(grid), asking.arrays(), num_rounds=1, timeout=1.0
     )
     assert not any(message.content["task"]["raw-metrics"] for message in grid.pushed)
+
+
+def test_a_sum_of_64_bits_becomes_the_same_mean(tmp_path):
+    """The mean is written into the sum's memory, whose numbers may be longer than its own."""
+    vectors = []
+    for cohort in (4, 2**12):  # the second needs 64 bits
+        strategy = make_strategy(tmp_path / str(cohort), {1: cohort}, cohort=cohort, z=TINY_NOISE)
+        run(strategy, {1: honest(lambda number: torch.linspace(-0.05, 0.05, LAYOUT.size))})
+        vectors.append(strategy.vector)
+    torch.testing.assert_close(*vectors, rtol=0, atol=2e-3)

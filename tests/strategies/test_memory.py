@@ -64,12 +64,12 @@ print(json.dumps({"peak": peak, "answered": report.nodes_answered, "asked": repo
 """
 
 
-def peak_bytes(folder, nodes):
-    """The peak memory of a process that runs one round with so many replies."""
-    folder = folder / str(nodes)
+def peak_bytes(folder, nodes, size=COORDINATES):
+    """The peak memory of a process that runs one round of a model of this size with so many replies."""
+    folder = folder / f"{nodes}-{size}"
     folder.mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(folder), str(nodes), str(COORDINATES)],
+        [sys.executable, "-c", PROGRAM, str(folder), str(nodes), str(size)],
         capture_output=True,
         text=True,
         check=True,
@@ -82,4 +82,5 @@ def peak_bytes(folder, nodes):
 def test_64_replies_need_no_more_memory_than_4(tmp_path):
     few, many = peak_bytes(tmp_path, 4), peak_bytes(tmp_path, 64)
     assert many <= 1.1 * few, f"{few / 1e6:.0f} MB with 4 replies, {many / 1e6:.0f} MB with 64"
-    assert few < 12 * 4 * COORDINATES  # a dozen vectors of the model, beside the libraries
+    libraries = peak_bytes(tmp_path, 4, size=2_000)
+    assert few - libraries < 7 * 4 * COORDINATES  # vectors of the model's size

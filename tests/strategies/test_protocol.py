@@ -1,9 +1,12 @@
 import gc
+import io
+import math
 import re
 import weakref
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
@@ -11,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 import client
 import strategies
 from privacy import ReplyRejected
-from strategies.protocol import Answer, Task, pack_vector, problem
+from strategies.protocol import VERSION, Answer, Task, array_view, pack_vector, problem, unpack_vector
 from strategies.raw_metrics import RawMetrics
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to
@@ -28,7 +31,15 @@ def test_a_task_arrives_as_it_was_sent():
     task, received = Task.from_message(sent(vector))
     assert task == TASK
     assert torch.equal(received, vector)
-    received += 1.0  # a node may write into what it received
+
+
+def test_a_model_is_read_where_it_lies_and_never_beyond():
+    record = pack_vector(torch.randn(LAYOUT.size))
+    data = record["vector"].data
+    assert unpack_vector(record).data_ptr() == np.frombuffer(data, np.uint8).ctypes.data + len(data) - 4 * 31
+    for broken in (data[:-1], data[:4], b"", b"\x93NUMPY\x03\x00" + data[8:]):
+        with pytest.raises(ValueError):
+            array_view(Array(dtype="float32", shape=(31,), stype="numpy.ndarray", data=broken))
 
 
 def test_an_answer_arrives_as_it_was_sent():
@@ -67,12 +78,12 @@ def test_the_message_lives_no_longer_than_the_round():
         (Error(code=8, reason="stopped responding"), "Flower error 8: stopped responding"),
         (problem("disk full"), "the node reports: disk full"),
         (RecordDict(), "cannot be read"),
-        (RecordDict({"answer": ConfigRecord({"version": 2, "round": 2})}), "cannot be read"),
+        (RecordDict({"answer": ConfigRecord({"version": VERSION, "round": 2})}), "cannot be read"),
         (
             RecordDict(
                 {
                     "answer": ConfigRecord(
-                        {"version": 2, "round": 2, "nonce": "n", "layout": "l", "count": 1}
+                        {"version": VERSION, "round": 2, "nonce": "n", "layout": "l", "count": 1}
                     ),
                     "sum": ArrayRecord({"other": Array(torch.zeros(1).numpy())}),
                 }
@@ -86,15 +97,59 @@ def test_what_is_no_answer_is_refused_with_the_reason(content, reason):
         Answer.from_message(Message(content, reply_to=sent()))
 
 
+def npz():
+    file = io.BytesIO()
+    np.savez(file, integers=np.zeros(3, np.int32))
+    return file.getvalue()
+
+
+def npy(shape):
+    """The head of a file that promises `shape`, and nothing after it."""
+    file = io.BytesIO()
+    header = {"descr": "<i4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\x93NUMPY", npy((31,)), npy((31,)) + b"\0" * 100, npy((10**15,)), npz(), b"PK\3\4", b"\0" * 200],
+    ids=[
+        "empty",
+        "a head's half",
+        "a head",
+        "half",
+        "a 4 PB promise",
+        "an archive",
+        "a torn one",
+        "zeros",
+    ],
+)
+def test_torn_and_hostile_arrays_are_refused(data):
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    torn = Array(dtype="int32", shape=(31,), stype="numpy.ndarray", data=data)
+    content["sum"] = ArrayRecord({"integers": torn})
+    with pytest.raises(ReplyRejected, match="cannot be read"):
+        Answer.from_message(Message(content, reply_to=sent()))
+
+
+@pytest.mark.parametrize("count", [math.inf, math.nan, "many", [1, 2]])
+def test_a_count_that_is_none_is_refused(count):
+    content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
+    content["answer"]["count"] = count
+    with pytest.raises(ReplyRejected, match="cannot be read"):
+        Answer.from_message(Message(content, reply_to=sent()))
+
+
 def test_another_version_of_the_protocol_is_refused():
     message = sent()
     message.content["task"]["version"] = 99
-    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 2: install the same release"):
+    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 3: install the same release"):
         Task.from_message(message)
     content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
     content["answer"]["version"] = 1
     with pytest.raises(
-        ReplyRejected, match=r"node speaks protocol 1, this server 2: install the same release"
+        ReplyRejected, match=r"node speaks protocol 1, this server 3: install the same release"
     ):
         Answer.from_message(Message(content, reply_to=sent()))
 

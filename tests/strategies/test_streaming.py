@@ -1,6 +1,9 @@
 import time
 
+import httpx
+import pytest
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from strategies import StreamingGrid
 from strategies.streaming import pause_seconds
@@ -39,6 +42,69 @@ def test_the_deadline_ends_the_wait_and_names_what_is_missing():
     assert len(replies) == 1
     assert len(streaming.unanswered) == 1
     assert time.monotonic() - begin < 5
+
+
+class Faulty(FakeGrid):
+    """Its `pull_messages` calls `fault` for messages to node 1."""
+
+    def __init__(self, nodes, fault):
+        super().__init__(nodes)
+        self.fault = fault
+
+    def pull_messages(self, message_ids):
+        (message_id,) = message_ids
+        asked = next(m for m in self.pushed if m.metadata.message_id == message_id)
+        if asked.metadata.dst_node_id == 1:
+            return self.fault(self, message_id)
+        return super().pull_messages(message_ids)
+
+
+def torn(grid, message_id):
+    """Flower reads the bytes of a reply that a node has cut short."""
+    reply = grid.waiting[message_id]
+    content = reply.deflate()
+    return [inflate_object_from_contents("id", {"id": content[: len(content) // 2]})]
+
+
+def astray(grid, message_id):
+    """The reply's own bytes say that it answers what another node was asked."""
+    (other,) = [m for m in grid.pushed if m.metadata.dst_node_id == 2]
+    return [Message(echo(other), reply_to=other)]
+
+
+@pytest.mark.parametrize(("fault", "reason"), [(torn, "cannot be read"), (astray, "answers another message")])
+def test_bytes_that_are_no_reply_fail_their_node_and_not_the_run(fault, reason):
+    grid = Faulty(dict.fromkeys((1, 2, 3), echo), fault)
+    asked = [message(n) for n in (1, 2, 3)]
+    replies = list(StreamingGrid(grid).send_and_receive(asked, timeout=5))
+    (failed,) = [reply for reply in replies if reply.has_error()]
+    assert failed.metadata.reply_to_message_id == asked[0].metadata.message_id
+    assert reason in failed.error.reason
+    assert sorted(reply.content["c"]["n"] for reply in replies if reply.has_content()) == [2, 3]
+
+
+def test_a_broken_connection_is_no_nodes_fault():
+    def down(grid, message_id):
+        raise httpx.ConnectError("the SuperLink is gone")
+
+    with pytest.raises(httpx.ConnectError):
+        list(StreamingGrid(Faulty({1: echo}, down)).send_and_receive([message(1)], timeout=5))
+
+
+def test_a_node_that_has_left_is_not_waited_for():
+    """The SuperLink gives no number to a message for a node that is not registered any more."""
+
+    class Left(FakeGrid):
+        def push_messages(self, messages):
+            kept = [m for m in messages if m.metadata.dst_node_id != 1]
+            made = dict(zip([m.metadata.dst_node_id for m in kept], super().push_messages(kept), strict=True))
+            return [made.get(m.metadata.dst_node_id) for m in messages]
+
+    begin = time.monotonic()
+    asked = [message(n) for n in (1, 2)]
+    replies = list(StreamingGrid(Left({2: echo})).send_and_receive(asked, timeout=60))
+    assert [reply.content["c"]["n"] for reply in replies] == [2]
+    assert time.monotonic() - begin < 30
 
 
 def test_a_pause_is_a_small_share_of_the_wait_but_never_of_the_look_itself():

@@ -1,0 +1,102 @@
+"""All measurements that need no argument and no GPU, and the table of what they found: `make bench`.
+
+Each script runs in a process of its own and rewrites its page. One that fails, or takes too long, is shown as
+failed, and the others go on. `python -m benchmarks NAME ...` runs some and keeps what is known of the others.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.report import Ratio, conditions, table
+from cli.local_superlink import QUIET
+
+HERE = Path(__file__).resolve().parent
+LIMIT_SECONDS = 400.0
+SCRIPTS = (
+    *("server_step", "aggregation", "noise", "memory", "population", "growth"),
+    *("traffic", "feature_cache", "local_training"),
+)
+BY_HAND = {
+    "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
+    "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
+    "decoding": "beam search and language models; real digits need a corpus",
+    "real_digits": "a federation on real voices; needs a corpus",
+    "central_training": "central training on real voices; needs corpora",
+}
+
+
+def run(name: str) -> str:
+    """Run a script; returns how it failed, or nothing."""
+    print(f"\n--- {name}", flush=True)
+    began = time.monotonic()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", f"benchmarks.{name}"],
+            cwd=HERE.parent,
+            env={**os.environ, **QUIET},
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"not done after {LIMIT_SECONDS:g} s"
+    print(f"--- {name}: {time.monotonic() - began:.0f} s", flush=True)
+    if not done.returncode:
+        return ""
+    print(done.stderr, file=sys.stderr)
+    return (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+
+
+def rows_of(name: str, failure: str) -> list[tuple[str, ...]]:
+    """The table's rows of one script."""
+    page, kept = f"[{name}]({name}.md)", HERE / f"{name}.json"
+    if failure:
+        return [(page, f"**failed**: {failure.replace('|', ' ')}", "", "", "", "")]
+    if not (HERE / f"{name}.md").exists():
+        return [(page, "not measured yet", "", "", "", "")]
+    if not kept.exists():
+        return [(page, "see there", "", "", "", "")]
+    known = json.loads(kept.read_text(encoding="utf-8"))
+    ratios = [Ratio(**one) for one in known["ratios"]]
+    when = known["measured"].removeprefix("- ").partition(",")[0]
+    return [(page, one.name, f"{one.value:.3g}", one.goal, one.verdict, when) for one in ratios]
+
+
+def readme(failures: dict[str, str]) -> str:
+    """The page that gathers all others."""
+    rows = [("page", "what", "measured", "goal", "", "when")]
+    for name in SCRIPTS:
+        rows += rows_of(name, failures.get(name, ""))
+    pictures = [f"![{name}]({name}.png)" for name in SCRIPTS if (HERE / f"{name}.png").exists()]
+    others = [f"- [{name}]({name}.md): {what}" for name, what in BY_HAND.items()]
+    parts = ["# Measured side by side", INTRODUCTION, conditions(), table(rows), *pictures]
+    return "\n\n".join([*parts, "## By hand", "\n".join(others)]) + "\n"
+
+
+INTRODUCTION = """`make bench` measures all of this anew and rewrites the page. A ratio is that of two things
+measured in one run on one machine; a number of seconds or bytes says so. [NOTES.md](NOTES.md) has what was
+tried."""
+
+
+def main() -> int:
+    """Run the scripts named on the command line, or all, and write benchmarks/README.md."""
+    names = sys.argv[1:] or SCRIPTS
+    if unknown := sorted(set(names) - set(SCRIPTS)):
+        sys.exit(f"no such benchmarks: {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
+    failures = {name: failure for name in names if (failure := run(name))}
+    (HERE / "README.md").write_text(readme(failures), encoding="utf-8")
+    for name, failure in failures.items():
+        print(f"{name} failed: {failure}", file=sys.stderr)
+    print(f"-> {HERE / 'README.md'}")
+    return bool(failures)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Subcommands whose modules are imported when they are called: `murmur --help` does not wait for torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import click
+import typer
+from typer.core import TyperGroup
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command is, "module:name" of a function or a `typer.Typer`, and what it does, in a sentence."""
+
+    target: str
+    help: str
+
+    def command(self, name: str) -> click.Command:
+        """The command itself, imported."""
+        module, _, attribute = self.target.partition(":")
+        found = getattr(import_module(module), attribute)
+        if isinstance(found, typer.Typer):
+            return typer.main.get_command(found)
+        alone = typer.Typer(add_completion=False)
+        alone.command(name)(found)
+        return typer.main.get_command(alone)
+
+
+class _Announced(click.Command):
+    """A command that is known by name and help until somebody calls it."""
+
+    def __init__(self, name: str, place: Place) -> None:
+        super().__init__(name, help=place.help)
+        self._place = place
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        command = self._place.command(self.name or "")
+        return command.make_context(info_name, args, parent, **extra)
+
+
+def lazy_group(places: Mapping[str, Place]) -> type[TyperGroup]:
+    """A group of these commands, in this order; the class for `typer.Typer(cls=...)`."""
+
+    class LazyGroup(TyperGroup):
+        def __init__(self, **settings: Any) -> None:
+            super().__init__(**settings)
+            self.commands = {name: _Announced(name, place) for name, place in places.items()}
+
+    return LazyGroup

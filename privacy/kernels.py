@@ -1,0 +1,82 @@
+"""The loops over whole updates, compiled: one pass over memory each, everything counted in float64.
+
+torch has no operation that scales, rounds, converts, counts and adds at once; by several, in blocks, that
+costs two to three times as much. The machine code is kept beside this file, or in the user's cache folder,
+for the next process. Callers see that arrays are one-dimensional and of equal length.
+"""
+
+from collections.abc import Callable
+from functools import cache, wraps
+from typing import Any, TypeVar, cast
+
+import numpy as np
+import numpy.typing as npt
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+
+def compiled(loop: Loop) -> Loop:
+    """Machine code for each combination of dtypes that it is called with, made at the first such call.
+
+    Sums may be taken in any order (that is what lets them use vector instructions); nothing else is relaxed:
+    NaN and infinity stay what they are.
+    """
+
+    @wraps(loop)
+    def call(*arguments: Any) -> Any:
+        return _machine_code(loop)(*arguments)
+
+    return cast(Loop, call)
+
+
+@cache
+def _machine_code(loop: Callable[..., Any]) -> Callable[..., Any]:
+    import numba  # here, since many a command never comes here
+
+    options = {"error_model": "numpy", "nogil": True, "fastmath": {"reassoc"}}
+    try:
+        return cast(Callable[..., Any], numba.njit(cache=True, **options)(loop))
+    except RuntimeError:  # neither this folder nor the user's cache can be written: compiled by each process
+        return cast(Callable[..., Any], numba.njit(**options)(loop))
+
+
+@compiled
+def squared_norm(values: npt.NDArray[Any]) -> float:
+    """The sum of squares of real values (n,), in float64; not finite if an entry is not."""
+    squared = 0.0
+    for index in range(values.size):
+        value = np.float64(values[index])
+        squared += value * value
+    return squared
+
+
+@compiled
+def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float) -> float:
+    """sums += round(values * factor), in place; returns the sum of squares of what was added.
+
+    With ``-factor`` it takes back exactly what it added. The returned sum is exact below 2**53.
+
+    Args:
+        sums: int32 or int64, shape (n,).
+        values: float32 or float64, shape (n,); every |value * factor| must be below 2**31.
+    """
+    squared = 0.0
+    for index in range(values.size):
+        steps = np.rint(np.float64(values[index]) * factor)
+        squared += steps * steps
+        sums[index] += np.int32(steps)
+    return squared
+
+
+@compiled
+def scale_into_(out: npt.NDArray[np.float32], integers: npt.NDArray[Any], factor: float) -> None:
+    """out = integers * factor, the product in float64; the two may not share memory."""
+    for index in range(integers.size):
+        out[index] = np.float64(integers[index]) * factor
+
+
+@compiled
+def add_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> None:
+    """sums += others, in place, for integers of which either may be the longer type."""
+    for index in range(sums.size):
+        sums[index] += others[index]

@@ -1,0 +1,187 @@
+"""The sections of the run configuration but `privacy`: every key, its type, its range and its meaning."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from recipes.learning import LearningSettings
+from recipes.section import Count, Decay, NotNegative, Positive, Section, Share, WholeNumber
+
+CORPUS_KINDS = Literal[
+    "embedded", "synthetic", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"
+]
+LANGUAGES = Literal["en", "fr", "de"]
+UNSPELLED = Literal["skip", "map"]
+OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
+SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
+LOCAL_OPTIMISERS = Literal["sgd", "adam"]
+LOCAL_ALGORITHMS = Literal["fedavg", "fedprox", "scaffold"]
+TRAIN_ALL = "all"
+
+
+class CorpusSection(Section):
+    """Whose speech."""
+
+    kind: CORPUS_KINDS = Field(description="what lies at the path; 'embedded' ships with us")
+    path: str = Field(
+        description="manifest file, corpus folder or number of synthetic speakers; empty for 'embedded'"
+    )
+    train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
+    test_split: str = Field(min_length=1, description="split of the held-out evaluation")
+    max_seconds: Positive = Field(description="longer utterances are skipped and counted")
+    language: LANGUAGES = Field(description="what is spoken; its characters are the model's outputs")
+    unspelled: UNSPELLED = Field(
+        description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
+    )
+    feature_cache: bool = Field(
+        description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
+    )
+
+    shared_speakers: bool = Field(
+        description="go on although people are in two splits; what is measured on them flatters the model"
+    )
+
+    @model_validator(mode="after")
+    def _path_where_needed(self) -> CorpusSection:
+        if self.kind != "embedded" and not self.path:
+            raise ValueError(f"corpus.path is empty: kind {self.kind!r} needs the path of a corpus")
+        return self
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """What `speech.corpus.load_corpus` shall take, as its keyword arguments."""
+        return self.model_dump(include={"max_seconds", "language", "unspelled"})
+
+
+class ModelSection(Section):
+    """What is trained, and from where."""
+
+    preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
+    seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
+    trainable: str = Field(
+        min_length=1,
+        description="'all', or name patterns with commas between: the other parameters stay as in the seed",
+    )
+
+    @model_validator(mode="after")
+    def _frozen_at_a_seed(self) -> ModelSection:
+        if self.trainable != TRAIN_ALL and self.seed == "random":
+            raise ValueError(
+                f"model.trainable = {self.trainable!r} and model.seed = 'random': what is not trained would "
+                "stay random, and be another model on every node; give a seed model, or train 'all'"
+            )
+        return self
+
+
+class TrainingSection(Section):
+    """The rounds of the federation."""
+
+    rounds: Count = Field(description="rounds T")
+    cohort: Positive = Field(description="expected speakers per round S; each is drawn with S / N")
+    evaluate_every: Count = Field(description="rounds between evaluations on held-out speakers")
+    round_deadline_seconds: Positive = Field(description="replies later than this count as zero")
+    min_nodes: Count = Field(description="nodes to wait for before the first round")
+    wait_seconds: Positive = Field(description="how long to wait for them")
+
+
+class LocalSection(Section, LearningSettings):
+    """What a drawn speaker does with the round's model (stateless)."""
+
+    algorithm: LOCAL_ALGORITHMS = Field(
+        description="'fedavg'; 'fedprox' stays near the round's model; 'scaffold' only without privacy"
+    )
+    proximal_mu: NotNegative = Field(description="FedProx: weight mu of mu/2 |w - w0|^2")
+    optimiser: LOCAL_OPTIMISERS = Field(description="local optimiser, afresh for every speaker")
+    learning_rate: Positive = Field(description="local learning rate")
+    momentum: Decay = Field(description="momentum (sgd); 0: none")
+    beta1: Decay = Field(description="decay of the first moment (adam)")
+    beta2: Decay = Field(description="decay of the second moment (adam)")
+    epsilon: Positive = Field(description="added to the root of the second moment (adam)")
+    batch_size: WholeNumber = Field(description="utterances per local batch")
+    batch_seconds: NotNegative = Field(description="or seconds of audio per local batch, padding included")
+    epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
+    steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
+    gradient_clip: Positive = Field(description="bound on each step's gradient norm")
+
+    @model_validator(mode="after")
+    def _epochs_or_steps(self) -> LocalSection:
+        if (self.epochs == 0) == (self.steps == 0):
+            raise ValueError(
+                f"local.epochs = {self.epochs} and local.steps = {self.steps}: "
+                "set exactly one of them above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _utterances_or_seconds(self) -> LocalSection:
+        if (self.batch_size == 0) == (self.batch_seconds == 0):
+            raise ValueError(
+                f"local.batch-size = {self.batch_size} and local.batch-seconds = {self.batch_seconds:g}: "
+                "set exactly one of them above 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plain_sgd_for_scaffold(self) -> LocalSection:
+        if self.algorithm == "scaffold" and (self.optimiser, self.momentum) != ("sgd", 0):
+            raise ValueError(
+                f"local.algorithm = 'scaffold', local.optimiser = {self.optimiser!r} and "
+                f"local.momentum = {self.momentum}: its control variates are mean gradients of plain SGD; "
+                "use 'sgd' and 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mu_with_fedprox(self) -> LocalSection:
+        if (self.algorithm == "fedprox") != (self.proximal_mu > 0):
+            raise ValueError(
+                f"local.algorithm = {self.algorithm!r} and local.proximal-mu = {self.proximal_mu}: "
+                "mu belongs to 'fedprox' and is above 0 there, 0 elsewhere"
+            )
+        return self
+
+
+class ServerSection(Section):
+    """How the noisy mean becomes a model."""
+
+    optimiser: OPTIMISERS = Field(description="server optimiser")
+    learning_rate: Positive = Field(description="server learning rate")
+    schedule: SCHEDULES = Field(description="how the server learning rate moves over the rounds")
+    warm_up_rounds: WholeNumber = Field(description="rounds of a linear ramp before any schedule")
+    decay_after: WholeNumber = Field(description="rounds before decay begins (exponential, step)")
+    decay_every: Count = Field(description="rounds per factor of decay (exponential, step)")
+    decay_factor: Annotated[float, Field(gt=0, le=1)] = Field(description="the factor (exponential, step)")
+    final_factor: Share = Field(description="the factor at the end (cosine, half-cosine)")
+    beta1: Decay = Field(description="decay of the first moment (adam, lamb, yogi)")
+    beta2: Decay = Field(description="decay of the second moment (adam, lamb, yogi)")
+    epsilon: Positive = Field(description="added to the root of the second moment (all but sgd, lars)")
+    momentum: Decay = Field(description="momentum (sgd, lars); 0: none")
+    initial_accumulator: NotNegative = Field(description="where the second moment starts (yogi, adagrad)")
+    trust_ratio_cap: NotNegative = Field(description="bound on |weights| / |update| (lamb); 0: no bound")
+    trust_coefficient: Positive = Field(description="a layer's step over its norm (lars)")
+    weight_decay: NotNegative = Field(description="weight decay (lamb, lars)")
+
+    @model_validator(mode="after")
+    def _decay_that_decays(self) -> ServerSection:
+        if self.schedule in ("exponential", "step") and self.decay_factor == 1:
+            raise ValueError(
+                f"server.schedule = {self.schedule!r} and server.decay-factor = 1.0: nothing would decay; "
+                "set a factor below 1, or the schedule 'constant'"
+            )
+        return self
+
+
+class RunSection(Section):
+    """What is kept."""
+
+    folder: str = Field(min_length=1, description="run folders are made here")
+    resume: str = Field(description="a run folder to go on with, or 'latest'; empty: a fresh run")
+    checkpoint_every: Count = Field(description="rounds between checkpoints")
+    sentences_shown: Annotated[int, Field(ge=0)] = Field(
+        description="held-out sentences read side by side at the end"
+    )
+    raw_metrics: bool = Field(
+        description="simulations only: un-noised metrics of the nodes, in a file that is not private"
+    )

@@ -1,0 +1,93 @@
+"""A round from its messages to its report: who was asked what, what came back, and what may be told of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from flwr.app import Message, Metadata
+
+from privacy import ReplyRejected
+from strategies.aggregation import CohortSum, Dropped
+from strategies.protocol import Answer, Task
+from strategies.raw_metrics import RawMetrics
+from strategies.traffic import Traffic, array_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundReport:
+    """What a round may tell: public facts, and statistics from inside the noised release."""
+
+    round_number: int
+    drawn: int
+    nodes_asked: int
+    nodes_answered: int
+    learning_rate: float
+    statistics: dict[str, float]
+    dropped: tuple[Dropped, ...]
+    clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
+    traffic: tuple[Traffic, ...] = ()  # by node: not for publication, the sums over the nodes are
+
+    @property
+    def bytes_down(self) -> int:
+        """Bytes of the arrays sent to all nodes."""
+        return sum(one.bytes_down for one in self.traffic)
+
+    @property
+    def bytes_up(self) -> int:
+        """Bytes of the arrays of all answers that were taken."""
+        return sum(one.bytes_up for one in self.traffic)
+
+
+@dataclass(kw_only=True)
+class OpenRound:
+    """A round under way: `tasks` by node, and the `envelopes` (metadata) of the messages that carry them.
+
+    The messages themselves, and the model in them, may go when they are sent; `bytes_down` is of each.
+    `changed` are the nodes that answered and no longer hold what they held at the roll call.
+    """
+
+    number: int
+    drawn: int
+    tasks: dict[int, Task]
+    envelopes: list[Metadata]
+    bytes_down: int
+    on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None
+    changed: set[int] = field(default_factory=set)
+    _bytes_up: dict[int, int] = field(default_factory=dict)
+
+    def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[Dropped]:
+        """Add each reply to `total` as it comes, if it can be added; returns who gave nothing, and why."""
+        asked = None
+        dropped = []
+        for reply in replies:
+            # Message ids exist once the messages were pushed.
+            asked = asked or {one.message_id: one.dst_node_id for one in self.envelopes}
+            node = asked.get(reply.metadata.reply_to_message_id)
+            try:
+                if node is None:
+                    raise ReplyRejected("it answers no message of this round")
+                answer = Answer.from_message(reply)
+                total.add(node, answer)
+            except ReplyRejected as rejection:
+                dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
+            else:
+                self._taken(node, answer, array_bytes(reply.content))
+        told = {drop.node for drop in dropped}
+        silent = (node for node in total.silent_nodes() if node not in told)
+        return [*dropped, *(Dropped(node, "no reply before the deadline") for node in silent)]
+
+    def traffic(self) -> tuple[Traffic, ...]:
+        """What went to each node that was asked, and came back."""
+        return tuple(
+            Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self._bytes_up.get(node, 0))
+            for node in self.tasks
+        )
+
+    def _taken(self, node: int, answer: Answer, bytes_up: int) -> None:
+        self._bytes_up[node] = bytes_up
+        if answer.dataset != self.tasks[node].dataset:
+            self.changed.add(node)
+        if self.on_raw_metrics and answer.raw:
+            self.on_raw_metrics(self.number, node, answer.raw)

@@ -1,0 +1,119 @@
+"""A federation of real processes on loopback, without TLS: a SuperLink and SuperNodes that talk gRPC."""
+
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+
+import grpc
+
+from cli.composing import app_folder
+from cli.local_superlink import free_port
+from tests.corpora import make_corpus
+from tests.processes import run_command, server, wait_until
+
+SERVER_PROCESS = "flwr-serverapp"
+
+
+@dataclass(frozen=True)
+class Loopback:
+    """Where the processes find each other, the home folder they share, and their logs' folder."""
+
+    folder: Path
+    runtime: int
+    fleet: int
+
+    @property
+    def home(self) -> Path:
+        return self.folder / "home"
+
+    @property
+    def run_folder(self) -> Path:
+        return self.home / "runs" / "latest"
+
+    @contextmanager
+    def superlink(self, name: str, *options: str | Path) -> Iterator[Popen[bytes]]:
+        """A SuperLink that already answers on its gRPC port; its log is `name`.log."""
+        started = server(
+            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", self.runtime,
+            "--fleet-api-address", f"127.0.0.1:{self.fleet}", *options,
+            home=self.home, log=self.folder / f"{name}.log",
+        )  # fmt: skip
+        with started as process:
+            wait_until(lambda: speaks_grpc(self.fleet), seconds=60, what="the SuperLink's gRPC port")
+            yield process
+
+    def supernode(self, name: str, corpus: Path, **variables: str) -> AbstractContextManager[Popen[bytes]]:
+        """A SuperNode beside its speech; its ClientApps run in processes of its own."""
+        return server(
+            "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.fleet}",
+            "--port", free_port(), "--node-config", f'corpus-kind="manifest" corpus-path="{corpus}"',
+            home=self.home, log=self.folder / f"{name}.log", variables=variables,
+        )  # fmt: skip
+
+    def flwr(self, *words: str | Path) -> CompletedProcess[str]:
+        """A `flwr` command to its end."""
+        return run_command("flwr", *words, home=self.home, cwd=self.folder)
+
+    def submit(self, config: str) -> str:
+        """Submit a run and come back at once; returns its number."""
+        answer = self.flwr("run", app_folder(), "--run-config", config, "--format", "json").stdout
+        return str(json.loads(answer[answer.index("{") :])["run-id"])
+
+    def status(self, run_id: str) -> str:
+        answer = self.flwr("ls", "--run-id", run_id, "--format", "json").stdout
+        return str(json.loads(answer[answer.index("{") :])["runs"][0]["status"])
+
+    def metrics(self) -> list[dict]:
+        """The lines of the newest run, so far."""
+        file = self.run_folder / "metrics.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+def loopback(folder: Path) -> Loopback:
+    """Ports and folders for a federation of which nothing runs yet."""
+    made = Loopback(folder, free_port(), free_port())
+    (made.home / "flwr").mkdir(parents=True)
+    (made.home / "flwr" / "config.toml").write_text(
+        f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{made.runtime}"\n'
+        "insecure = true\n"
+    )
+    return made
+
+
+@contextmanager
+def nodes(made: Loopback, *speakers: int) -> Iterator[None]:
+    """SuperNodes that hold so many speakers each."""
+    with ExitStack() as stack:
+        for index, count in enumerate(speakers):
+            corpus = make_corpus(made.folder / f"node{index}", {"train": count})
+            stack.enter_context(made.supernode(f"supernode{index}", corpus))
+        yield
+
+
+def speaks_grpc(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=1)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
+def serverapp_of(home: Path) -> list[int]:
+    """Numbers of the ServerApp processes that work in this home folder."""
+    mark = f"FLWR_HOME={home / 'flwr'}".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            ours = mark in (process / "environ").read_bytes().split(b"\0")
+            if ours and SERVER_PROCESS.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue  # it has ended meanwhile
+    return found

@@ -1,0 +1,70 @@
+"""A sum of honest updates always passes; what is longer than they can be is refused, and adds nothing."""
+
+import math
+
+import pytest
+import torch
+
+from privacy.checked_sums import add_checked_, check_sum
+from privacy.clipping import ClipBounds
+from privacy.errors import ReplyRejected
+from privacy.grid import Grid, squared_limits
+from privacy.grid_clipping import clip_to_grid
+from privacy.layout import LayerLayout
+
+BOUNDS = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (300_001,), "b": (5,)}), statistics=2)
+GRID = Grid.of(BOUNDS)
+
+
+def test_check_sum_guarantee() -> None:
+    """A sum beyond count times the bound is refused by slice; the largest honest sum passes."""
+    bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (3,), "b": (2,)}), statistics=1)
+    grid = Grid.of(bounds)
+    one = clip_to_grid(torch.full((bounds.size,), 100.0), bounds, grid).integers.long()
+    for count in (1, 7, 100_000):
+        check_sum(one * count, count, bounds, grid)
+        with pytest.raises(ReplyRejected, match=r"Coordinates 0 to 2 .*slice 0 of 3"):
+            check_sum(one * (count + 1), count, bounds, grid)
+    with pytest.raises(ReplyRejected, match="Coordinates 5 to 5"):
+        check_sum(torch.tensor([0, 0, 0, 0, 0, 1 << 20]), 1, bounds, grid)
+    with pytest.raises(ReplyRejected):
+        check_sum(one, 0, bounds, grid)
+    check_sum(torch.zeros_like(one), 0, bounds, grid)
+
+
+@pytest.mark.parametrize(
+    "total", [torch.zeros(4, dtype=torch.int32), torch.zeros(5), torch.zeros(5, dtype=torch.int16)]
+)
+def test_check_sum_refuses_what_is_no_sum(total: torch.Tensor) -> None:
+    bounds = ClipBounds.of("global", 1.0, LayerLayout.of({"a": (5,)}))
+    with pytest.raises(ReplyRejected, match="5 int32 or int64"):
+        check_sum(total, 1, bounds, Grid.of(bounds))
+
+
+def test_a_large_sum_just_within_its_bound_passes_and_just_beyond_is_refused() -> None:
+    total = torch.zeros(BOUNDS.size, dtype=torch.int64)
+    total[3] = math.isqrt(squared_limits(BOUNDS, GRID)[0])
+    check_sum(total, 1, BOUNDS, GRID)
+    total[3] += 1
+    with pytest.raises(ReplyRejected, match="slice 0"):
+        check_sum(total, 1, BOUNDS, GRID)
+
+
+def test_the_largest_integers_are_refused_and_not_wrapped_around() -> None:
+    for dtype in (torch.int32, torch.int64):
+        with pytest.raises(ReplyRejected, match="slice 0"):
+            check_sum(torch.full((BOUNDS.size,), torch.iinfo(dtype).min, dtype=dtype), 9, BOUNDS, GRID)
+
+
+@pytest.mark.parametrize("mine", [torch.int32, torch.int64])
+@pytest.mark.parametrize("theirs", [torch.int32, torch.int64])
+def test_add_checked_guarantee(mine: torch.dtype, theirs: torch.dtype) -> None:
+    """What passes is added, whichever type is the longer; what does not leaves the sum as it was."""
+    update = torch.randn(BOUNDS.size, generator=torch.Generator().manual_seed(1))
+    total = clip_to_grid(update, BOUNDS, GRID).integers.to(theirs)
+    accumulator = torch.arange(BOUNDS.size, dtype=mine)
+    add_checked_(accumulator, total, 1, BOUNDS, GRID)
+    assert torch.equal(accumulator.long(), torch.arange(BOUNDS.size) + total.long())
+    with pytest.raises(ReplyRejected):
+        add_checked_(accumulator, total * 2, 1, BOUNDS, GRID)
+    assert torch.equal(accumulator.long(), torch.arange(BOUNDS.size) + total.long())

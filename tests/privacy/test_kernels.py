@@ -1,0 +1,56 @@
+"""The compiled loops are the same arithmetic as numpy's, and are compiled where nothing can be kept."""
+
+import math
+
+import numpy as np
+import pytest
+
+from privacy import kernels
+
+SIZE = 100_003
+GENERATOR = np.random.default_rng(5)
+VALUES = GENERATOR.standard_normal(SIZE) * np.exp(GENERATOR.standard_normal(SIZE))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sums", [np.int32, np.int64])
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 4321.987])
+def test_add_rounded_is_rounding_in_float64_and_addition(dtype: type, sums: type, factor: float) -> None:
+    values = VALUES.astype(dtype)
+    steps = np.rint(values.astype(np.float64) * factor)
+    total = np.arange(SIZE, dtype=sums)
+    assert kernels.add_rounded_(total, values, factor) == float((steps**2).sum())
+    assert np.array_equal(total, np.arange(SIZE) + steps.astype(np.int64))
+    kernels.add_rounded_(total, values, -factor)
+    assert np.array_equal(total, np.arange(SIZE))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
+def test_squared_norm_is_taken_in_float64(dtype: type) -> None:
+    values = (VALUES * 1000).astype(dtype)
+    exact = math.fsum(float(value) ** 2 for value in values)
+    assert kernels.squared_norm(values) == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize("integers", [np.int32, np.int64])
+def test_scale_into_multiplies_in_float64(integers: type) -> None:
+    sums = np.rint(VALUES * 2.0**20).astype(integers)
+    out = np.empty(SIZE, dtype=np.float32)
+    kernels.scale_into_(out, sums, 0.3)
+    assert np.array_equal(out, (sums.astype(np.float64) * 0.3).astype(np.float32))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_squared_norm_keeps_what_is_not_finite(bad: float) -> None:
+    for where in (0, 17, SIZE - 1):
+        values = VALUES.astype(np.float32)
+        values[where] = bad
+        assert not math.isfinite(kernels.squared_norm(values))
+
+
+def test_a_loop_is_compiled_where_its_code_cannot_be_kept() -> None:
+    """numba refuses to cache a function without a file, as it does where no folder can be written."""
+    names: dict[str, object] = {}
+    exec("def double(number):\n    return 2 * number\n", names)
+    double = kernels.compiled(names["double"])  # type: ignore[type-var]
+    assert double(21) == 42
