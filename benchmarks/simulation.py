@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 WARM_UP, MEASURED = 2, 8
 ROUNDS = WARM_UP + MEASURED
 NODES = 8
+QUIET_LOAD = 0.5  # above this the wall clock measures the neighbours too
 ENVIRONMENT = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT)}
 
 
@@ -133,10 +134,10 @@ def parties(folder: Path) -> dict[str, tuple[list[str], Path]]:
 def main() -> None:
     """Measure every party, the bare loop before each and at the end, and write the page."""
     began = time.monotonic()
-    names = ("ours", "flower", "ours", "pfl", "ours")
+    names = ("ours", "flower", "pfl", "ours")
     timings: dict[str, list[Timing]] = defaultdict(list)
     notes = []
-    load_before = os.getloadavg()[1]
+    load = os.getloadavg()[1]
     with tempfile.TemporaryDirectory() as place:
         try:
             pfl_python(Path(place) / "pfl")
@@ -150,14 +151,9 @@ def main() -> None:
             (folder / "pfl").symlink_to(Path(place) / "pfl")
             timings[party].append(measure(*parties(folder)[party]))
             print(party, timings[party][-1], flush=True)
-    notes.append(
-        f"All parties together took {time.monotonic() - began:.0f} s. The load of the machine was "
-        f"{load_before:.1f} before it began: beyond 0.5 the wall clock also measures the neighbours, and the "
-        "processor time is the number to read."
-    )
-    write(
-        Path(__file__).with_suffix(".md"), page({name: middle(each) for name, each in timings.items()}, notes)
-    )
+    notes.append(f"All parties together took {time.monotonic() - began:.0f} s.")
+    medians = {name: middle(each) for name, each in timings.items()}
+    write(Path(__file__).with_suffix(".md"), page(medians, load, notes))
 
 
 def middle(timings: Sequence[Timing]) -> Timing:
@@ -177,9 +173,10 @@ TITLES = {
 }
 
 
-def page(timings: dict[str, Timing], notes: Sequence[str]) -> str:
+def page(timings: dict[str, Timing], load: float, notes: Sequence[str]) -> str:
     """The table and the verdicts."""
     bare, ours = timings["bare"], timings["ours"]
+    quiet = load <= QUIET_LOAD
     rows = [
         (
             f"a round of {COHORT} speakers, {PROCESSES} processes",
@@ -209,18 +206,20 @@ def page(timings: dict[str, Timing], notes: Sequence[str]) -> str:
             )
         )
     goals = [
-        verdict("wall of a round over the bare loop", ours.wall / bare.wall, 1.10, at_most=True),
+        verdict(
+            "wall of a round over the bare loop", ours.wall / bare.wall, 1.10, at_most=True, judged=quiet
+        ),
         verdict("processor time over the bare loop", ours.processor / bare.processor, 1.10, at_most=True),
-        verdict("seconds to the first training step", ours.start, 15.0, at_most=True),
+        verdict("seconds to the first training step", ours.start, 15.0, at_most=True, judged=quiet),
     ]
     for other, goal in (("flower", 3.0), ("pfl", 1.0)):
         if other in timings:
-            for what, ratio in (
-                ("wall", timings[other].wall / ours.wall),
-                ("processor", timings[other].processor / ours.processor),
+            for what, ratio, judged in (
+                ("wall", timings[other].wall / ours.wall, quiet),
+                ("processor", timings[other].processor / ours.processor, True),
             ):
                 title = f"client updates a second beside {other}, by {what}"
-                goals.append(verdict(title, ratio, goal, at_most=False))
+                goals.append(verdict(title, ratio, goal, at_most=False, judged=judged))
     return "\n".join(
         [
             "# A simulated round",
@@ -228,26 +227,30 @@ def page(timings: dict[str, Timing], notes: Sequence[str]) -> str:
             conditions(),
             f"- the embedded corpus: {COHORT} of its training speakers a round, 20 utterances each in "
             f"batches of 5, `tiny`; {MEASURED} rounds after {WARM_UP} of warm-up, medians over the rounds, "
-            "and over a "
-            "party's turns; start: until the first round's end, less a round",
+            "and over a party's turns; start: until the first round's end, less a round",
+            f"- load of the machine before it began: {load:.1f}"
+            + ("" if quiet else "; the wall clock and the start measure its other work too"),
             "",
             table(rows),
             "",
             *goals,
             "",
             "Ours draws by Poisson sampling, and its numbers are for as many speakers as the others have; "
-            "Flower draws a fixed number, pfl with replacement. Ours also writes ledger, checkpoint, model "
-            "and metrics in each round, all durably; the others write nothing.",
+            "Flower draws a fixed number, pfl with replacement. Flower's nodes train by our `LocalTrainer`, "
+            "pfl by its own loop and torch.optim.SGD on our batches. Ours also writes ledger, checkpoint, "
+            "model and metrics in each round, all durably; the others write nothing. Ray gives its workers a "
+            "niceness of 15: on a busy machine ours and Flower's wait for everybody else.",
             *notes,
         ]
     )
 
 
-def verdict(what: str, value: float, goal: float, *, at_most: bool) -> str:
-    """One goal, what was reached, and whether that is enough."""
+def verdict(what: str, value: float, goal: float, *, at_most: bool, judged: bool = True) -> str:
+    """One goal, what was reached, and whether that is enough; a busy machine's clock judges nothing."""
     met = value <= goal if at_most else value >= goal
     bound = "at most" if at_most else "at least"
-    return f"- {what}: {value:.2f} (goal: {bound} {goal:g}; {'met' if met else 'not met'})"
+    outcome = ("met" if met else "not met") if judged else "not judged: the machine was busy"
+    return f"- {what}: {value:.2f} (goal: {bound} {goal:g}; {outcome})"
 
 
 if __name__ == "__main__":
