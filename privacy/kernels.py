@@ -15,32 +15,37 @@ import numpy.typing as npt
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
-def compiled(loop: Loop) -> Loop:
-    """Machine code for each combination of dtypes that it is called with, made at the first such call.
+def compiled(*relaxed: str) -> Callable[[Loop], Loop]:
+    """Machine code for each combination of dtypes that a loop is called with, made at the first such call.
 
-    Sums may be taken in any order (that is what lets them use vector instructions); nothing else is relaxed:
-    NaN and infinity stay what they are.
+    Args:
+        relaxed: what may differ from the arithmetic as written. "reassoc": sums are taken in any order (which
+            is what lets them use vector instructions); "contract": a product and a sum are rounded once, not
+            twice. Nothing else is relaxed: NaN and infinity stay what they are.
     """
 
-    @wraps(loop)
-    def call(*arguments: Any) -> Any:
-        return _machine_code(loop)(*arguments)
+    def decorate(loop: Loop) -> Loop:
+        @wraps(loop)
+        def call(*arguments: Any) -> Any:
+            return _machine_code(loop, relaxed)(*arguments)
 
-    return cast(Loop, call)
+        return cast(Loop, call)
+
+    return decorate
 
 
 @cache
-def _machine_code(loop: Callable[..., Any]) -> Callable[..., Any]:
+def _machine_code(loop: Callable[..., Any], relaxed: tuple[str, ...]) -> Callable[..., Any]:
     import numba  # here, since many a command never comes here
 
-    options = {"error_model": "numpy", "nogil": True, "fastmath": {"reassoc"}}
+    options = {"error_model": "numpy", "nogil": True, "fastmath": set(relaxed)}
     try:
         return cast(Callable[..., Any], numba.njit(cache=True, **options)(loop))
     except RuntimeError:  # neither this folder nor the user's cache can be written: compiled by each process
         return cast(Callable[..., Any], numba.njit(**options)(loop))
 
 
-@compiled
+@compiled("reassoc")
 def squared_norm(values: npt.NDArray[Any]) -> float:
     """The sum of squares of real values (n,), in float64; not finite if an entry is not."""
     squared = 0.0
@@ -50,7 +55,7 @@ def squared_norm(values: npt.NDArray[Any]) -> float:
     return squared
 
 
-@compiled
+@compiled("reassoc")
 def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float) -> float:
     """sums += round(values * factor), in place; returns the sum of squares of what was added.
 
@@ -68,14 +73,14 @@ def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float
     return squared
 
 
-@compiled
+@compiled()
 def scale_into_(out: npt.NDArray[np.float32], integers: npt.NDArray[Any], factor: float) -> None:
     """out = integers * factor, the product in float64; the two may not share memory."""
     for index in range(integers.size):
         out[index] = np.float64(integers[index]) * factor
 
 
-@compiled
+@compiled()
 def add_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> None:
     """sums += others, in place, for integers of which either may be the longer type."""
     for index in range(sums.size):

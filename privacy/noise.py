@@ -15,12 +15,10 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from privacy.normal_stream import NormalStream
+from privacy.normal_stream import CHUNK, NormalStream
 from privacy.validate import positive, whole
 
-_BLOCK = 1 << 17
 _WORTH_A_THREAD = 1 << 20
-_MAGIC, _MAGIC_BITS = 1.5 * 2.0**52, 0x4338_0000_0000_0000
 _LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -109,12 +107,10 @@ def _check(values: Integers | Reals, dtype: np.dtype[Any], std_steps: float) -> 
 
 
 def _add(stream: NormalStream, sums: Integers, std_steps: float) -> None:
-    """Add rounded noise: what lies below 2**51 and is added to 1.5 * 2**52 has no room for a fraction."""
+    from privacy.box_muller import add_rounded_  # here, since many a command never comes here
+
     for part, noise in _noise_of(stream, sums, std_steps):
-        noise += _MAGIC
-        whole_steps = noise.view(np.int64)
-        whole_steps -= _MAGIC_BITS
-        part += whole_steps
+        add_rounded_(part, noise)
 
 
 def _add_and_round(stream: NormalStream, centres: Reals, std_steps: float) -> None:
@@ -127,8 +123,8 @@ def _noise_of(
     stream: NormalStream, values: np.ndarray[tuple[int], Any], std_steps: float
 ) -> Iterator[tuple[np.ndarray[tuple[int], Any], Reals]]:
     """Each block of the values with fresh noise for it; the noise's memory is used again."""
-    noise = np.empty(min(_BLOCK, values.size))
-    for start in range(0, values.size, _BLOCK):
-        part = values[start : start + _BLOCK]
+    noise = np.empty(min(CHUNK, values.size))
+    for start in range(0, values.size, CHUNK):
+        part = values[start : start + CHUNK]
         stream.normal(noise[: part.size], std_steps)
         yield part, noise[: part.size]

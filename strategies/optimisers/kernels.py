@@ -24,7 +24,7 @@ class Direction(NamedTuple):
     decay: Number
 
 
-@compiled
+@compiled("reassoc")
 def move_moments_(
     weights: Vector,
     gradient: Vector,
@@ -47,7 +47,7 @@ def move_moments_(
     return squared_weights, squared_direction
 
 
-@compiled
+@compiled("reassoc")
 def follow_(weights: Vector, first: Vector, second: Vector, step: Number, form: Direction) -> None:
     """w <- w - step * u, in place."""
     first_scale, second_scale, epsilon, decay = form

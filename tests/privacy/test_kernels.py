@@ -52,5 +52,5 @@ def test_a_loop_is_compiled_where_its_code_cannot_be_kept() -> None:
     """numba refuses to cache a function without a file, as it does where no folder can be written."""
     names: dict[str, object] = {}
     exec("def double(number):\n    return 2 * number\n", names)
-    double = kernels.compiled(names["double"])  # type: ignore[type-var]
+    double = kernels.compiled()(names["double"])  # type: ignore[type-var]
     assert double(21) == 42

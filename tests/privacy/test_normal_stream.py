@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from privacy.normal_stream import NormalStream
+from privacy.normal_stream import CHUNK, NormalStream
 
 FALSE_ALARM = 1e-7  # of each statistical comparison below
 COUNT = 1_000_000
@@ -34,15 +34,14 @@ def test_tails(sample: np.ndarray, beyond: float) -> None:
 
 def test_the_two_of_a_pair_are_independent(sample: np.ndarray) -> None:
     """Cosine and sine of one angle share a radius: neither they nor their squares may be correlated."""
-    block = 2 * (1 << 14)
-    blocks = sample[: COUNT // block * block].reshape(-1, 2, block // 2)
+    blocks = sample[: COUNT // CHUNK * CHUNK].reshape(-1, 2, CHUNK // 2)
     first, second = blocks[:, 0].ravel(), blocks[:, 1].ravel()
     for one, other in ((first, second), (first**2, second**2), (first[:-1], first[1:])):
         correlation = np.corrcoef(one, other)[0, 1]
         assert abs(correlation) * math.sqrt(one.size) < stats.norm.isf(FALSE_ALARM / 2)
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 32_767, 32_768, 32_769])
+@pytest.mark.parametrize("size", [0, 1, 2, 3, CHUNK - 1, CHUNK, CHUNK + 1])
 def test_every_value_of_an_array_is_drawn(size: int) -> None:
     values = np.full(size, np.nan)
     NormalStream().normal(values)
