@@ -1,6 +1,7 @@
 """Flower's own FedAdam in its DP wrapper, a speaker a node, on its simulation: run by `simulation`.
 
-The nodes train by our `LocalTrainer`; what differs is what stands between it and the model.
+With "ours" the nodes train by our `LocalTrainer`, and what differs is what stands between it and the model.
+With "plain" they train as in Flower's own examples: a model and data for each message, a plain loop.
 """
 
 from __future__ import annotations
@@ -8,14 +9,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from functools import lru_cache
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam
 from flwr.simulation import run_simulation
+from torch import Tensor
 
+from benchmarks.local_training import plain_update
 from benchmarks.simulation_speakers import (
     COHORT,
     PRESET,
@@ -25,7 +29,10 @@ from benchmarks.simulation_speakers import (
     speakers,
     trainer,
 )
-from speech.model import build_model
+from speech.corpus import Corpus, load_corpus
+from speech.examples import ExampleStore
+from speech.features import PRESETS
+from speech.model import CTCTransformer, build_model
 from strategies import bind
 
 server, client = ServerApp(), ClientApp()
@@ -34,16 +41,37 @@ server, client = ServerApp(), ClientApp()
 @client.train()
 def train(message: Message, context: Context) -> Message:
     """The usual: arrays into the model, local training, arrays out of the model."""
-    model = build_model(PRESET, seed=0)
-    layout, vector = bind(model)
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    model = build_model(PRESET, seed=0).train()
+    state = message.content["arrays"].to_torch_state_dict()
     speaker = int(context.node_config["partition-id"])
-    update, loss = trainer().update(vector, speakers()[speaker], (1, speaker))
-    vector.sub_(update[: layout.size])
-    metrics = MetricRecord({"num-examples": 1, "loss": loss})
+    WAYS[str(message.content["config"]["way"])](model, state, speaker)
+    metrics = MetricRecord({"num-examples": 1})
     return Message(
         RecordDict({"arrays": ArrayRecord(model.state_dict()), "metrics": metrics}), reply_to=message
     )
+
+
+def train_by_ours(model: CTCTransformer, state: dict[str, Tensor], speaker: int) -> None:
+    """`LocalTrainer.update`, with the features that simulations share."""
+    layout, vector = bind(model)
+    model.load_state_dict(state)
+    update, _ = trainer().update(vector, speakers()[speaker], (1, speaker))
+    vector.sub_(update[: layout.size])
+
+
+def train_plainly(model: CTCTransformer, state: dict[str, Tensor], speaker: int) -> None:
+    """A plain loop on features made of the sound at each visit."""
+    corpus = _corpus()
+    name = corpus.speakers("train")[speaker]
+    plain_update(model, state, ExampleStore(corpus, PRESETS[PRESET]).examples("train", name))
+
+
+WAYS = {"ours": train_by_ours, "plain": train_plainly}
+
+
+@lru_cache
+def _corpus() -> Corpus:
+    return load_corpus("embedded", "")
 
 
 @server.main()
@@ -65,12 +93,13 @@ def main(grid: Grid, context: Context) -> None:
         grid,
         ArrayRecord(model.state_dict()),
         num_rounds=int(os.environ["ROUNDS"]),
+        train_config=ConfigRecord({"way": os.environ["WAY"]}),
         evaluate_fn=mark,
     )
 
 
 if __name__ == "__main__":
-    os.environ["ROUND_LOG"], os.environ["ROUNDS"] = sys.argv[1:]
+    os.environ["ROUND_LOG"], os.environ["ROUNDS"], os.environ["WAY"] = sys.argv[1:]
     torch.set_num_threads(1)
     run_simulation(
         server_app=server,
