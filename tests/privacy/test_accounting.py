@@ -79,7 +79,7 @@ def exact_gaussian(noise: float, delta: float) -> float:
 
     def excess(eps: float) -> float:
         a, b = 1 / (2 * noise) - eps * noise, -1 / (2 * noise) - eps * noise
-        return float(stats.norm.cdf(a) - math.exp(eps + stats.norm.logcdf(b)) - delta)
+        return float(stats.norm.cdf(a) - math.exp(eps + stats.norm.logcdf(b)) - delta) / delta
 
     return float(optimize.brentq(excess, 0, 200, xtol=1e-12))
 
@@ -94,6 +94,17 @@ def test_epsilon_guarantee_against_the_closed_form(noise: float, delta: float) -
     assert bounds.pld is not None
     assert exact <= bounds.pld <= exact + 2e-3
     assert exact <= bounds.rdp <= 1.2 * exact
+
+
+@pytest.mark.parametrize(("noise", "rounds"), [(30.0, 2000), (14.0, 200)])
+@pytest.mark.parametrize("delta", [1e-11, 1e-12, 1e-13, 1e-14, 1e-16, 1e-30])
+def test_a_tiny_delta_is_never_answered_with_too_little(noise: float, rounds: int, delta: float) -> None:
+    """The rounding of PLD's Fourier transforms is larger than such a delta; RDP has none."""
+    bounds = epsilon(run(1.0, noise, rounds), delta)
+    assert bounds.value >= exact_gaussian(noise / math.sqrt(rounds), delta)
+    assert math.isfinite(bounds.rdp)
+    if delta <= 1e-14:
+        assert bounds.accountant == "RDP"
 
 
 @pytest.mark.parametrize("rate", [1e-4, 0.00295, 0.0295, 0.25, 1.0])
