@@ -14,7 +14,6 @@ from pathlib import Path
 from flwr.serverapp import Grid as FlowerGrid
 
 from privacy import BudgetExhausted, PrivacyPlan, epsilon
-from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
 from server.attendance import Attendance
@@ -117,7 +116,7 @@ class Federation:
             frozen=roll.frozen,
             round_deadline_seconds=config.training.round_deadline_seconds,
             on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
-            noise=make_noise(plan, config.privacy.noise_shape),
+            noise_shape=config.privacy.noise_shape,
             adaptive=make_adaptive(config.privacy),
         )
         extrapolated = plan.extrapolate(
