@@ -55,6 +55,7 @@ COARSE_ORDERS: tuple[float, ...] = (
 MIN_NOISE_MULTIPLIER, MAX_NOISE_MULTIPLIER = 1e-4, 1e5
 _FOR_OVERFLOW = 0.01  # the share of delta kept for cohorts that a cap cut down
 _PLD_INTERVAL, _FINE_PLD_INTERVAL, _PLD_POINTS = 5e-4, 1e-4, 1e5
+_WHOLE_ORDERS_FROM = 100.0  # noise multiplier
 _PLD_ROUNDING = 2.0**-52  # of delta, a release; measured against closed forms: 0.2 of it at most
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -194,10 +195,15 @@ def _convert(moments: Vector, delta: float, orders: tuple[float, ...]) -> tuple[
 
 @lru_cache(maxsize=1024)
 def _moments(rate: float, noise: float, orders: tuple[float, ...]) -> Vector:
-    """The Renyi divergence of one release at each order; infinity where an order cannot be computed."""
+    """The Renyi divergence of one release at each order; infinity where an order cannot be computed.
+
+    Never below 0, as rounding would have it where there is hardly any divergence. With much noise opacus'
+    series at fractional orders run for minutes (q = 1/2); the next whole order's divergence is no smaller.
+    """
     from opacus.accountants.analysis.rdp import compute_rdp
 
     def at(order: float) -> float:
+        order = float(math.ceil(order)) if noise > _WHOLE_ORDERS_FROM else order
         try:
             return float(compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=[order])[0])
         except (ValueError, OverflowError):  # to drop an order leaves the minimum an upper bound
@@ -205,6 +211,7 @@ def _moments(rate: float, noise: float, orders: tuple[float, ...]) -> Vector:
 
     moments: Vector = np.array([at(order) for order in orders], dtype=np.float64)
     moments[np.isnan(moments)] = math.inf
+    np.maximum(moments, 0.0, out=moments)
     moments.setflags(write=False)
     return moments
 

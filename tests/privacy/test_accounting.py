@@ -135,6 +135,15 @@ def test_regime_with_hardly_any_noise(
     assert bounds.accountant == ("PLD" if by_pld < math.inf else "RDP")
 
 
+@pytest.mark.parametrize(("rate", "noise"), [(0.5, 1e5), (0.01, 1e5), (1e-6, 1e3)])
+def test_regime_with_hardly_any_divergence(rate: float, noise: float) -> None:
+    """opacus would sum for minutes at q = 1/2, and elsewhere round to numbers below zero."""
+    moments = accounting._moments(rate, noise, accounting.ORDERS)
+    assert moments.min() >= 0 and moments.max() < 1e-3
+    one, many = (rdp_epsilon(run(rate, noise, rounds), 1e-6)[0] for rounds in (1, 10**6))
+    assert one <= many
+
+
 SOME = st.builds(
     Release,
     sampling_rate=st.sampled_from([0.0, 0.01, 0.25, 1.0]),
