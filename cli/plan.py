@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from privacy.plan import PrivacyPlan
 
 BANDS_TO_TRY = (1, 4, 8, 16, 32)
+AS_PAPERS_DO = (
+    ("rdp_at_usual_orders", "  RDP in papers", "opacus' own orders, which are coarser than ours"),
+    ("rdp_at_order", "  RDP as asked", "the one order of --order"),
+)
 NOISE_CONVENTION = "noise_multiplier z = std of the noise on the SUM of updates / clip bound C"
 
 
@@ -126,7 +130,9 @@ def answer_of(question: Question) -> dict[str, Any]:
     else:
         answer = _of_cohort(question)
     answer["noise_convention"] = NOISE_CONVENTION
-    answer |= _at_order(question, answer)
+    answer |= _as_papers_do(question, answer)
+    if there := answer.get("extrapolated"):
+        there |= _as_papers_do(replace(question, order=None), there)
     if question.bands != "1":
         answer["bands_comparison"] = plan_bands.comparison(answer, (1, int(question.bands)))
     return answer
@@ -141,19 +147,25 @@ def _of_cohort(question: Question) -> dict[str, Any]:
     return answer
 
 
-def _at_order(question: Question, answer: dict[str, Any]) -> dict[str, float]:
-    """RDP at the one order that was asked for: what a table made with few orders would print."""
-    if question.order is None or not answer["noise_multiplier"]:
+def _as_papers_do(question: Question, answer: dict[str, Any]) -> dict[str, float]:
+    """RDP at opacus' own orders, and at the one order that was asked for: what tables made so would print."""
+    if not answer["noise_multiplier"]:
         return {}
-    from privacy.accounting import Release, rdp_epsilon
+    from privacy.accounting import USUAL_ORDERS, Release, rdp_epsilon
 
+    cap = answer["cohort_cap"]
     run = Release(
-        sampling_rate=answer["sampling_rate"],
+        sampling_rate=answer["bands"] * answer["sampling_rate"],
         noise_multiplier=answer["noise_multiplier"],
-        count=question.rounds,
+        count=-(-question.rounds // answer["bands"]),
+        cohort_cap=cap,
+        population=answer["population"] if cap else 0,
     )
-    value, _ = rdp_epsilon([run], question.delta, (question.order,))
-    return {"rdp_at_order": value} if math.isfinite(value) else {}
+    orders = {"rdp_at_usual_orders": USUAL_ORDERS}
+    if question.order is not None:
+        orders["rdp_at_order"] = (question.order,)
+    values = {name: rdp_epsilon([run], question.delta, some)[0] for name, some in orders.items()}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 def _plan_of(question: Question) -> PrivacyPlan:
@@ -227,7 +239,11 @@ def _lines(answer: dict[str, Any]) -> list[str]:
             f"{_number(answer['claim'])}  by {answer['accountant']}, the smaller of two upper bounds",
         ),
         ("  by RDP", f"{_number(bounds['rdp'])}  at order {_number(bounds['order'])}"),
-        *([("  RDP as asked", _number(answer["rdp_at_order"]))] if "rdp_at_order" in answer else []),
+        *(
+            (label, f"{_number(answer[name])}  at {orders}")
+            for name, label, orders in AS_PAPERS_DO
+            if name in answer
+        ),
         ("  by PLD", _number(bounds["pld"])),
         ("delta", f"{answer['delta']:g}"),
         ("noise multiplier", f"z = {answer['noise_multiplier']:.6g}  (std on the sum, in clip bounds C)"),

@@ -30,6 +30,15 @@ def lock(descriptor: int, path: Path) -> None:
         raise LedgerInUse(f"Another run is writing to the ledger {path}; wait until it ends.") from error
 
 
+def require_named(descriptor: int, path: Path) -> None:
+    """Raise `OSError` unless the path still names the file behind the descriptor."""
+    if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
+        raise OSError(
+            f"The ledger {path} was moved, replaced or deleted while it was in use: what was written since "
+            f"then is in no ledger that a run would find. Bring the file back, then resume the run."
+        )
+
+
 def append_durably(descriptor: int, data: bytes) -> None:
     """Write all of ``data``; it is on disk when this returns."""
     while data:

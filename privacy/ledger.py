@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from privacy.accounting import Epsilon, Release, epsilon, merge
-from privacy.durable_file import append_durably, lock, open_durably, read_all
+from privacy.durable_file import append_durably, lock, open_durably, read_all, require_named
 from privacy.errors import LedgerCorrupt
 from privacy.validate import whole
 
@@ -128,6 +128,7 @@ class Ledger:
         descriptor = open_durably(path)
         try:
             lock(descriptor, path)
+            require_named(descriptor, path)
             content = read_all(descriptor)
             entries, intact = _replay(path, content)
             _mend(descriptor, path, content, intact)
@@ -160,7 +161,8 @@ class Ledger:
             round: the run's round, from 0 or 1. A round that is tried again is spent again.
 
         Raises:
-            OSError: if the entry could not be made durable; the release must not happen.
+            OSError: if the entry could not be made durable, or the file was moved or deleted since it was
+                opened, so that no later run would find the entry; the release must not happen.
             ValueError: for a field that cannot be written, or on a ledger that is closed or has failed.
         """
         if not self._usable:
@@ -174,8 +176,9 @@ class Ledger:
             time_utc=datetime.now(UTC).isoformat(timespec="seconds"),
             previous=self.head,
         )
-        self._usable = False  # until the entry is known to be on disk
+        self._usable = False  # until the entry is known to be on disk, where others will look for it
         append_durably(self._descriptor, entry.line() + b"\n")
+        require_named(self._descriptor, self.path)
         self._entries.append(entry)
         self._usable = True
         return entry

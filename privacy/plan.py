@@ -209,8 +209,11 @@ class PrivacyPlan:
 
     def epsilon(self, rounds: int | None = None, pld: bool = True) -> Epsilon:
         """Epsilon after so many rounds, by default all that are planned."""
-        count = self.rounds if rounds is None else whole(rounds=rounds)
-        return epsilon([replace(self.release, count=self.releases_in(count))], self.delta, pld)
+        return self.epsilon_of(self.releases_in(self.rounds if rounds is None else rounds), pld)
+
+    def epsilon_of(self, releases: int, pld: bool = True) -> Epsilon:
+        """Epsilon after so many releases: of a run with crashes there are more than its rounds come to."""
+        return epsilon([replace(self.release, count=whole(releases=releases))], self.delta, pld)
 
     def extrapolate(self, population: int, cohort: float) -> "PrivacyPlan":
         """The same training at another scale: sigma_DP, delta and rounds stay, z becomes sigma_DP * S'.

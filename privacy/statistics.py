@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from privacy.clipping import ClipBounds
-from privacy.grid import Grid
+from privacy.grid import Grid, squared_limits
+from privacy.validate import finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class Statistic:
     high: float
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        if not finite(low=self.low) < finite(high=self.high):
             raise ValueError(f"statistic {self.name}: low={self.low} must be below high={self.high}")
 
     def to_unit(self, value: float) -> float:
@@ -64,24 +65,24 @@ def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBo
     accumulator[bounds.statistics_part] += torch.tensor(integers, dtype=accumulator.dtype)
 
 
-def read_statistics(released: Tensor, drawn: int, bounds: ClipBounds, grid: Grid) -> dict[str, float]:
-    """The noisy mean of each statistic over the `drawn` speakers of a round.
+def read_statistics(released: Tensor, cohort: float, bounds: ClipBounds, grid: Grid) -> dict[str, float]:
+    """The noisy mean of each statistic over a round's speakers.
 
     Parameters
     ----------
     released : Tensor
         (k,) the statistics of the released sum, in grid steps.
-    drawn : int
-        Size of the cohort: under zero-out adjacency it does not depend on anyone's data.
+    cohort : float
+        The public expected cohort S; never how many were drawn, which is a secret of the sampling.
     """
-    if drawn == 0:
-        return {statistic.name: math.nan for statistic in STATISTICS}
-    scale = _unit_in_steps(bounds, grid) * drawn
+    scale = _unit_in_steps(bounds, grid) * cohort
     return {
         statistic.name: statistic.from_unit(float(value) / scale)
         for statistic, value in zip(STATISTICS, released, strict=True)
     }
 
 
-def _unit_in_steps(bounds: ClipBounds, grid: Grid) -> float:
-    return bounds.bounds[bounds.model_slices] / grid.step / math.sqrt(len(STATISTICS))
+def _unit_in_steps(bounds: ClipBounds, grid: Grid) -> int:
+    """What 1 is in whole steps, rounded down so that all statistics together stay within their bound."""
+    group = len(bounds.groups) - 1 - bool(bounds.indicators)
+    return math.isqrt(squared_limits(bounds, grid)[group] // len(STATISTICS))

@@ -60,8 +60,7 @@ def _weak(spent: Epsilon) -> list[str]:
 
 def _imagined(facts: ModelFacts) -> list[str]:
     larger = facts.extrapolated
-    rounds = max(facts.rounds_done, facts.releases)
-    found = larger.epsilon(rounds)
+    found = larger.epsilon_of(max(larger.releases_in(facts.rounds_done), facts.releases))
     return [
         f"Extrapolated, **not this run**: the same noise on the mean with a population of "
         f"{larger.population:,} and a cohort of {larger.cohort:,.0f} would give epsilon "

@@ -14,7 +14,6 @@ from pathlib import Path
 from flwr.serverapp import Grid as FlowerGrid
 
 from privacy import BudgetExhausted, PrivacyPlan, epsilon
-from privacy.mechanisms import make_noise
 from recipes import RunConfig
 from server import live_table
 from server.attendance import Attendance
@@ -117,7 +116,7 @@ class Federation:
             frozen=roll.frozen,
             round_deadline_seconds=config.training.round_deadline_seconds,
             on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
-            noise=make_noise(plan, config.privacy.noise_shape),
+            noise_shape=config.privacy.noise_shape,
             adaptive=make_adaptive(config.privacy),
         )
         extrapolated = plan.extrapolate(
@@ -174,7 +173,7 @@ class Federation:
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
         if (report := self.strategy.last_report) is not None:
-            self.folder.append_traffic(report)
+            self.folder.append_traffic(report, time.monotonic() - self.round_started)
             self.bytes_down += report.bytes_down
             self.bytes_up += report.bytes_up
         last = round_number == self.config.training.rounds
@@ -206,7 +205,7 @@ class Federation:
 
     def _show(self, reading: Evaluation | None) -> None:
         account, delta = self.account, self.strategy.plan.delta
-        released = max(account.releases, self.rounds_done)
+        released = max(account.releases, self.extrapolated.releases_in(self.rounds_done))
         people = epsilon(account.everything, delta, pld=False).value
         row = Row(
             report=self.strategy.last_report,
@@ -216,7 +215,7 @@ class Federation:
             cer=reading.cer if reading else nan,
             seconds=time.monotonic() - self.round_started,
             epsilon_run=epsilon(account.own, delta, pld=False).value,
-            epsilon_extrapolated=self.extrapolated.epsilon(released, pld=False).value,
+            epsilon_extrapolated=self.extrapolated.epsilon_of(released, pld=False).value,
             epsilon_people=people if account.others else None,
         )
         print(live_table.line(row), flush=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from server.live_table import Row
 
 
 def as_metrics(row: Row) -> dict[str, Any]:
-    """Public facts and noised numbers only; what was not measured is NaN."""
+    """Public facts and noised numbers only; what was not measured is NaN.
+
+    How many were drawn is neither (`RunFolder.append_traffic` keeps it): the gain from sampling is that of a
+    cohort whose size nobody knows, and with 4 of 100 drawn, epsilon would be a fifth larger.
+    """
     metrics: dict[str, Any] = {
         "round": row.round_number,
         "loss": row.loss,
@@ -23,9 +26,6 @@ def as_metrics(row: Row) -> dict[str, Any]:
         metrics["epsilon_rdp_people"] = row.epsilon_people
     if row.report is None:
         return metrics
-    report = asdict(row.report)
-    statistics = report.pop("statistics")
-    del report["traffic"]  # by node; `RunFolder.append_traffic` keeps that
-    report |= {"bytes_down": row.report.bytes_down, "bytes_up": row.report.bytes_up}
-    report["dropped"] = [asdict(drop) for drop in row.report.dropped]
-    return {**report, **{f"{name}_noised": value for name, value in statistics.items()}, **metrics}
+    report = row.report
+    noised = {f"{name}_noised": value for name, value in report.statistics.items()}
+    return {"learning_rate": report.learning_rate, "clip_bound": report.clip_bound, **noised, **metrics}

@@ -8,10 +8,10 @@ metrics.jsonl     one line per round; a line with "resumed": true begins what a 
 checkpoints/      the last two checkpoints
 seed.safetensors  the model that the run started from
 model.safetensors the newest released model
-summary.txt       the run in words
+summary.txt       the run in words, for those who run the server: it names nodes that failed, and bytes
 evaluation.json   the final model on the held-out speakers: errors by kind, intervals, quantiles over speakers
 card.md           the model card
-traffic.jsonl     bytes by round and node, from which one can tell who was drawn: not for publication
+traffic.jsonl     how many were drawn and answered, and bytes, by round and node: not for publication
 not_private.jsonl un-noised metrics, only in a simulation that asked for them
 """
 
@@ -38,8 +38,8 @@ NOT_PRIVATE = (
 )
 
 WHO_WAS_DRAWN = (
-    "Bytes sent to each node and taken from it. Which nodes hold speakers that were drawn, and how many, can "
-    "be read from them, and the run's epsilon rests on that being secret: keep this file with the server."
+    "How many speakers were drawn, and the bytes sent to each node and taken from it, which tell where. The "
+    "run's epsilon rests on that being secret: keep this file, summary.txt and the log with the server."
 )
 
 
@@ -129,13 +129,26 @@ class RunFolder:
 
     @property
     def traffic(self) -> Path:
-        """Bytes by round and node."""
+        """Cohorts and bytes by round and node."""
         return self.path / "traffic.jsonl"
 
-    def append_traffic(self, report: RoundReport) -> None:
-        """Add a round's lines to traffic.jsonl, whose first line says who may see it."""
+    def append_traffic(self, report: RoundReport, seconds: float) -> None:
+        """Add a round that took so long to traffic.jsonl, whose first line says who may see it."""
         if not self.traffic.exists():
             _append(self.traffic, {"keep_secret": WHO_WAS_DRAWN})
+        _append(
+            self.traffic,
+            {
+                "round": report.round_number,
+                "drawn": report.drawn,
+                "nodes_asked": report.nodes_asked,
+                "nodes_answered": report.nodes_answered,
+                "dropped": [asdict(drop) for drop in report.dropped],
+                "bytes_down": report.bytes_down,
+                "bytes_up": report.bytes_up,
+                "seconds": seconds,
+            },
+        )
         for one in report.traffic:
             _append(self.traffic, {"round": report.round_number, **asdict(one)})
 

@@ -41,12 +41,13 @@ def summarise(
     resumed_after: int | None = None,
 ) -> str:
     """The text of summary.txt, which also ends the live table."""
-    released = max(rounds, account.releases)  # a round that was made anew was released twice
+    # A round that was made anew was released twice.
+    released = max(extrapolated.releases_in(rounds), account.releases)
     parts = [
         _sentences(sentences),
         f"{_learnt(seed, final, rounds, seconds)}\n{parameters}",
         _stopped(stopped_because),
-        _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon(released)),
+        _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon_of(released)),
         _of_people(account, plan.delta, synthetic),
         _traffic(bytes_down, bytes_up),
         _resumed(resumed_after),

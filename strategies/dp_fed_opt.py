@@ -33,10 +33,10 @@ from privacy import (
     SecureGaussian,
     draw_cohort,
 )
+from privacy.grid import squared_limits
 from privacy.kernels import scale_into_
 from privacy.mechanisms import make_noise
 from privacy.plan import SEEDED
-from privacy.round_noise import RoundNoise
 from privacy.seeded_noise import SeededGaussian
 from privacy.statistics import STATISTICS, read_statistics
 from strategies.aggregation import CohortSum
@@ -69,9 +69,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     on_raw_metrics : callable, optional
         Simulations only: asks the nodes for un-noised metrics, which no guarantee covers, and is called
         with (round, node, metrics) for each that answers.
-    noise : RoundNoise
-        How a round's noise is made (`privacy.mechanisms.make_noise`); by default as the plan says, the
-        same on every coordinate.
+    noise_shape : str
+        How the plan's noise is laid out over the slices (`privacy.noise_shape`). The noise itself is made
+        from the plan, here: nobody can hand in noise that its accounting does not fit.
     adaptive : QuantileClip
         How `bounds` follow the updates, if they do; the bounds then carry indicators.
     """
@@ -94,7 +94,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
         on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
-        noise: RoundNoise | None = None,
+        noise_shape: str = "isotropic",
         adaptive: QuantileClip | None = None,
     ) -> None:
         if roster.population != plan.population:
@@ -108,6 +108,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 f"vector {tuple(vector.shape)}, layout {layout.size}, bounds {bounds.model_size} with "
                 f"{bounds.statistics} statistics (expected {len(STATISTICS)}): they do not fit together"
             )
+        _ = squared_limits(bounds, grid)  # refuses a grid that was made for other bounds
         if (adaptive is None) != (bounds.indicators == 0):
             raise ValueError(
                 f"adaptive clipping is {'off' if adaptive is None else 'on'} and the bounds have "
@@ -120,7 +121,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
-        self.noise = noise or make_noise(plan)
+        self.noise = make_noise(plan, noise_shape)
         self.adaptive = adaptive
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
@@ -207,9 +208,11 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
         """Add the replies as they come, then spend, release and step; returns the released statistics.
 
+        A round that fails on the way is over: its cohort is never released twice, since a second release of
+        the same people would cost more than the ledger's entry for a fresh cohort says.
         Memory beside vector and optimiser: the sum, which becomes the mean, and one reply.
         """
-        current = self._round
+        current, self._round = self._round, None
         if current is None or current.number != server_round:
             raise RuntimeError(f"round {server_round} was not configured: configure_train comes first")
         total = CohortSum(current.tasks, bounds=self.bounds, grid=self.grid)
@@ -221,10 +224,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
         in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.grid.step)
         statistics = read_statistics(
-            in_steps[: self.bounds.statistics], current.drawn, self.bounds, self.grid
+            in_steps[: self.bounds.statistics], self.plan.cohort, self.bounds, self.grid
         )
         self.optimiser.step_(self.vector, released[: self.layout.size], rate)
-        self._round = None
         self.last_report = RoundReport(
             round_number=server_round,
             drawn=current.drawn,

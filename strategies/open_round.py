@@ -17,7 +17,10 @@ from strategies.traffic import Traffic, array_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """What a round may tell: public facts, and statistics from inside the noised release."""
+    """What the server knows of a round, and the statistics from inside the noised release.
+
+    Who and how many were drawn, asked and answered is not for publication: sampling gains by its secrecy.
+    """
 
     round_number: int
     drawn: int
@@ -27,7 +30,7 @@ class RoundReport:
     statistics: dict[str, float]
     dropped: tuple[Dropped, ...]
     clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
-    traffic: tuple[Traffic, ...] = ()  # by node: not for publication, the sums over the nodes are
+    traffic: tuple[Traffic, ...] = ()  # by node
 
     @property
     def bytes_down(self) -> int:

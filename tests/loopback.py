@@ -71,8 +71,18 @@ class Loopback:
         file = self.run_folder / "metrics.jsonl"
         return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
+    def answered(self) -> list[tuple[int, int]]:
+        """How many nodes were asked and how many answered, by round."""
+        return rounds_answered(self.run_folder)
+
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+
+def rounds_answered(run_folder: Path) -> list[tuple[int, int]]:
+    """Of each round how many nodes were asked and how many answered, from the server's own file."""
+    lines = map(json.loads, (run_folder / "traffic.jsonl").read_text().splitlines())
+    return [(line["nodes_asked"], line["nodes_answered"]) for line in lines if "drawn" in line]
 
 
 def loopback(folder: Path) -> Loopback:

@@ -14,8 +14,11 @@ from privacy.grid import Grid, squared_limits
 from privacy.grid_clipping import add_clipped_, clip_to_grid, clipped_share
 from privacy.layout import LayerLayout
 
-DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int32, torch.int64]
-HOSTILE = [0.0, -0.0, 1e-45, 1e-38, 3e-308, 1.0, -1.0, 65504.0, 3e38, math.inf, -math.inf, math.nan]
+FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+WHOLE = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
+DTYPES = [*FLOATS, *WHOLE, torch.bool]
+HOSTILE = [0.0, -0.0, 5e-324, 1e-45, 1e-38, 3e-308, 1.0, -1.0, 65504.0, 3e38, 1e154, 1e300]
+HOSTILE += [math.inf, -math.inf, math.nan]
 
 
 @st.composite
@@ -38,10 +41,21 @@ def bounds_of_any_kind(draw: st.DrawFn) -> ClipBounds:
 def updates(draw: st.DrawFn, size: int) -> torch.Tensor:
     """Ordinary and hostile values of any real dtype."""
     dtype = draw(st.sampled_from(DTYPES))
+    values = draw(st.lists(elements(draw, dtype), min_size=size, max_size=size))
+    if dtype.is_floating_point:
+        return torch.tensor(values, dtype=torch.float64).to(dtype)
+    return torch.tensor(values, dtype=dtype)
+
+
+def elements(draw: st.DrawFn, dtype: torch.dtype) -> st.SearchStrategy[float]:
+    """Any value of the type: for floats ordinary and hostile ones, for integers small ones and all."""
+    if dtype == torch.bool:
+        return st.booleans()
+    if not dtype.is_floating_point:
+        info = torch.iinfo(dtype)
+        return st.one_of(st.integers(max(-9, info.min), 9), st.integers(info.min, info.max))
     ordinary = st.floats(-1e4, 1e4).map(lambda value: value * 10 ** draw(st.integers(-8, 0)))
-    element = st.one_of(ordinary, st.sampled_from(HOSTILE)) if dtype.is_floating_point else st.integers(-9, 9)
-    values = draw(st.lists(element, min_size=size, max_size=size))
-    return torch.tensor(values, dtype=torch.float64).to(dtype)
+    return st.one_of(ordinary, st.sampled_from(HOSTILE))
 
 
 def squared(integers: torch.Tensor) -> int:

@@ -185,6 +185,21 @@ def test_one_writer_at_a_time_and_readers_at_any(path: Path) -> None:
     Ledger.open(path).close()
 
 
+@pytest.mark.parametrize("fate", ["deleted", "replaced"])
+def test_a_ledger_that_is_gone_from_its_place_takes_no_entry(path: Path, fate: str) -> None:
+    """An entry in a file without a name is hidden, and a second run could lock the new file."""
+    with Ledger.open(path) as ledger:
+        ledger.spend(RELEASE, run="r", dataset="d", round=0)
+        kept = path.read_bytes()
+        path.unlink()
+        if fate == "replaced":
+            path.write_bytes(kept)
+        with pytest.raises(OSError, match="moved, replaced or deleted"):
+            ledger.spend(RELEASE, run="r", dataset="d", round=1)
+        with pytest.raises(ValueError, match="open it again"):
+            ledger.spend(RELEASE, run="r", dataset="d", round=1)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import ClipBounds, Grid, LayerLayout, check_sum
+from privacy.grid import squared_limits
 from privacy.statistics import STATISTICS, Statistic, add_statistics_, read_statistics
 
 LAYOUT = LayerLayout.of([("a", (5,)), ("b", (2, 3))])
@@ -41,11 +42,24 @@ def test_the_model_coordinates_are_not_touched():
     assert not total[: LAYOUT.size].any()
 
 
-def test_an_empty_cohort_has_no_mean():
-    read = read_statistics(torch.zeros(len(STATISTICS)), 0, BOUNDS, GRID)
-    assert all(math.isnan(value) for value in read.values())
+def test_a_round_in_which_nobody_was_drawn_looks_like_any_other():
+    read = read_statistics(torch.zeros(len(STATISTICS)), 4.0, BOUNDS, GRID)
+    assert [read[one.name] for one in STATISTICS] == [(one.low + one.high) / 2 for one in STATISTICS]
 
 
 def test_an_impossible_range_is_refused():
     with pytest.raises(ValueError, match=r"low=2.0 must be below high=1.0"):
         Statistic(name="x", low=2.0, high=1.0)
+    with pytest.raises(ValueError, match="high=inf"):
+        Statistic(name="x", low=0.0, high=math.inf)
+
+
+@given(st.floats(0.01, 0.99), st.sampled_from([1, 2, 8, 20, 24]), st.sampled_from(["clip", "normalise"]))
+def test_the_largest_statistics_stay_within_the_limit_to_the_last_step(share, bits, action):
+    bounds = ClipBounds.of(
+        "global", 0.3, LAYOUT, action=action, statistics=len(STATISTICS), statistics_share=share
+    )
+    grid = Grid(step=bounds.total / 2**bits, bits=bits)
+    total = torch.zeros(bounds.size, dtype=torch.int64)
+    add_statistics_(total, [one.high for one in STATISTICS], bounds, grid)
+    assert int((total**2).sum()) <= squared_limits(bounds, grid)[-1]

@@ -280,13 +280,15 @@ def main() -> None:
     }
     report = {"cases": 0, "kills": 0, "releases": 0, "entries": 0, "seconds": seconds, "violations": []}
     noise = []
+    more = random_deaths(seconds, seed=20260102)
     for number, death in enumerate(kinds[deaths]()):
         if deaths == "random" and report["kills"] >= RANDOM_KILLS:
             break
         home = folder / f"case-{number}"
         home.mkdir()
         case = Case(home, corpus, SABOTAGE[sabotage])
-        again = [at_time(seconds * 0.4 * (number % 5) / 4)] if number % 3 == 0 else []
+        # A third are killed once more, at another random instant, after they were resumed.
+        again = [next(more)] if number % 3 == 0 else []
         case.play([death, *again])
         noise += case.noise
         report["cases"] += 1

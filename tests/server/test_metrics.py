@@ -3,22 +3,31 @@ import json
 from tests.corpora import make_corpus
 from tests.server.in_process import SPEAKERS, federate, recipe
 
+SECRETS = {"drawn", "nodes_asked", "nodes_answered", "dropped", "bytes_down", "bytes_up", "traffic", "node"}
 
-def test_metrics_hold_the_bytes_of_a_round_and_the_nodes_bytes_stay_with_the_server(tmp_path, monkeypatch):
+
+def test_how_many_were_drawn_stays_with_the_server(tmp_path, monkeypatch):
+    """Amplification by sampling is that of a secret cohort, and bytes and nodes tell its size."""
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
     corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
     cohort = float(sum(SPEAKERS))  # everyone is drawn in every round
     folder = federate(recipe(corpus, **{"training.rounds": 2, "training.cohort": cohort}))
-    start, *rounds = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
-    note, *by_node = map(json.loads, (folder / "traffic.jsonl").read_text().splitlines())
-    assert "bytes_up" not in start
-    assert "keep_secret" in note
+    for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
+        assert not SECRETS & set(line)
+    note, *lines = map(json.loads, (folder / "traffic.jsonl").read_text().splitlines())
+    assert "keep this file" in note["keep_secret"]
+    rounds = [line for line in lines if "drawn" in line]
+    assert [(line["round"], line["drawn"], line["nodes_answered"]) for line in rounds] == [
+        (number, cohort, len(SPEAKERS)) for number in (1, 2)
+    ]
     for line in rounds:
-        assert "traffic" not in line
-        own = [one for one in by_node if one["round"] == line["round"]]
+        own = [one for one in lines if one["round"] == line["round"] and "node" in one]
         assert len(own) == len(SPEAKERS)
         for name in ("bytes_down", "bytes_up"):
             assert line[name] == sum(one[name] for one in own)
     assert rounds[0]["bytes_up"] < 0.6 * rounds[0]["bytes_down"]
     total = sum(line["bytes_up"] for line in rounds)
     assert f"{total / 1e6:,.1f} MB of sums back" in (folder / "summary.txt").read_text()
+    for published in ("card.md", "evaluation.json"):
+        text = (folder / published).read_text()
+        assert "MB" not in text and "answered" not in text

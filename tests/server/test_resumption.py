@@ -10,6 +10,7 @@ from privacy import LedgerCorrupt, LedgerInUse, PrivacyPlan, epsilon, ledger_rel
 from recipes import seed_model
 from server.checkpoints import ResumeRefused, load_checkpoint
 from server.federation import Federation
+from server.live_table import epsilon_text
 from speech.checkpoint import load_model, save_model
 from speech.model import build_model
 from strategies.state import state_of
@@ -116,6 +117,16 @@ def test_correlated_noise_ends_with_its_process_and_a_resumed_run_pays_for_its_o
     spent = epsilon(ledger_releases(entries), 1e-6, pld=False).rdp
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert (last["round"], last["epsilon_rdp_this_run"]) == (4, pytest.approx(spent, rel=1e-12))
+    plan = PrivacyPlan(population=5, cohort=2.0, rounds=4, noise_multiplier=1.0, delta=1e-6, bands=2)
+    section = recipe(corpus).privacy
+    larger = plan.extrapolate(section.extrapolate_population, section.extrapolate_cohort)
+    imagined = epsilon([larger.release] * len(charged), 1e-6)
+    assert last["epsilon_rdp_extrapolated"] == pytest.approx(imagined.rdp, rel=1e-12)
+    for told in ("summary.txt", "card.md"):
+        assert (
+            f"RDP {epsilon_text(imagined.rdp)}, PLD {epsilon_text(imagined.pld)}"
+            in (folder / told).read_text()
+        )
     kept = load_checkpoint(folder / "checkpoints" / "round-000004.safetensors").tensors
     assert not any("noise" in name or "past" in name for name in kept)
 

@@ -58,9 +58,10 @@ def test_traffic_by_node_has_a_file_of_its_own_that_says_who_may_see_it(tmp_path
         dropped=(),
         traffic=(Traffic(node=7, bytes_down=400, bytes_up=130),),
     )
-    folder.append_traffic(report)
-    first, line = map(json.loads, folder.traffic.read_text().splitlines())
-    assert "keep this file with the server" in first["keep_secret"]
+    folder.append_traffic(report, 1.5)
+    first, whole, line = map(json.loads, folder.traffic.read_text().splitlines())
+    assert "log with the server" in first["keep_secret"]
+    assert (whole["round"], whole["drawn"], whole["bytes_up"], whole["seconds"]) == (3, 2, 130, 1.5)
     assert line == {"round": 3, "node": 7, "bytes_down": 400, "bytes_up": 130}
 
 

@@ -87,6 +87,7 @@ def make_strategy(
     budget=None,
     optimiser=None,
     bounds=BOUNDS,
+    grid=None,
     plan_settings=None,
     **mechanisms,
 ) -> DPFedOpt:
@@ -105,7 +106,7 @@ def make_strategy(
         layout=LAYOUT,
         plan=plan,
         bounds=bounds,
-        grid=Grid.of(bounds, bits=20),
+        grid=grid or Grid.of(bounds, bits=20),
         roster=roster,
         optimiser=optimiser or PlainStep(),
         ledger=Ledger.open(folder / "ledger.jsonl"),

@@ -41,7 +41,9 @@ def run(strategy, nodes, rounds):
 def test_clip_and_noise_of_a_round_use_the_same_bounds(tmp_path):
     """The defect D9b of others: bounds moved before the noise is drawn."""
     noise = Watching()
-    asked = run(adaptive_strategy(tmp_path, noise=noise), LARGE, 3)
+    strategy = adaptive_strategy(tmp_path)
+    strategy.noise = noise
+    asked = run(strategy, LARGE, 3)
     assert [bounds for bounds, _ in noise.seen] == asked
     assert [grid for _, grid in noise.seen] == [Grid.of(bounds) for bounds in asked]
     assert asked[0].total < asked[1].total < asked[2].total

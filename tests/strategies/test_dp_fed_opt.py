@@ -6,12 +6,13 @@ import pytest
 import torch
 from scipy import stats
 
-from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon
+from privacy import BandedNoise, BudgetExhausted, Grid, PrivacyPlan, Release, epsilon
 from strategies import DPFedAdam, StreamingGrid, run_rounds
 from tests.strategies.federation import (
     BOUNDS,
     GRID,
     LAYOUT,
+    PlainStep,
     failing,
     honest,
     make_strategy,
@@ -223,6 +224,35 @@ def test_a_plan_for_another_population_is_refused(tmp_path):
             run_id="t",
             dataset="d",
         )
+
+
+def test_noise_comes_from_the_plan_alone_and_a_grid_of_other_bounds_is_refused(tmp_path):
+    """Correlated noise for a plan without bands would let a speaker into one cycle twice, uncharged."""
+    with pytest.raises(TypeError, match="noise"):
+        make_strategy(tmp_path / "a", {1: 4}, noise=BandedNoise(4))
+    with pytest.raises(ValueError, match="belongs to a clip bound"):
+        make_strategy(tmp_path / "b", {1: 4}, grid=Grid(step=GRID.step / 2, bits=20))
+
+
+def test_a_round_that_failed_is_over_and_its_cohort_is_not_released_again(tmp_path):
+    """Two releases of one cohort cost more than two of fresh cohorts, which is what the ledger counts."""
+
+    class Breaking(PlainStep):
+        def step_(self, vector, pseudo_gradient, learning_rate):
+            raise OSError("disk full")
+
+    strategy = make_strategy(tmp_path, {1: 4}, optimiser=Breaking())
+    grid = StreamingGrid(FakeGrid({1: honest(constant(0.0))}))
+    replies = list(
+        grid.send_and_receive(strategy.configure_train(1, strategy.arrays(), None, grid), timeout=1.0)
+    )
+    with pytest.raises(OSError, match="disk full"):
+        strategy.aggregate_train(1, replies)
+    strategy.optimiser = PlainStep()
+    with pytest.raises(RuntimeError, match="configure_train comes first"):
+        strategy.aggregate_train(1, replies)
+    assert len(strategy.ledger.entries) == 1
+    assert not strategy.vector.any()
 
 
 def test_raw_metrics_are_asked_for_and_handed_on_only_on_demand(tmp_path):
