@@ -3,38 +3,21 @@
 import socket
 import ssl
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-import grpc
 import pytest
-from grpc_health.v1 import health as grpc_health
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from cli import credentials, doctor, probes
 from cli.local_superlink import free_port
 from cli.main import app
 from tests.corpora import make_corpus
+from tests.health import NOT_SERVING, SERVING, health_server
 
 
 def consult(*arguments):
     done = CliRunner().invoke(app, ["doctor", *map(str, arguments)])
     return done.exit_code, done.output
-
-
-@contextmanager
-def health_server(status):
-    servicer = grpc_health.HealthServicer()
-    servicer.set("", status)
-    server = grpc.server(ThreadPoolExecutor(1))
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(0)
 
 
 @contextmanager
@@ -77,13 +60,13 @@ def tls(folder, *names, days=60):
 
 
 def test_a_part_that_serves_is_in_order():
-    with health_server(health_pb2.HealthCheckResponse.SERVING) as address:
+    with health_server(SERVING) as address:
         code, words = consult("--health", f"node-1={address}")
     assert code == 0 and "ok     node-1: serves" in words
 
 
 def test_a_part_that_does_not_serve_is_named():
-    with health_server(health_pb2.HealthCheckResponse.NOT_SERVING) as address:
+    with health_server(NOT_SERVING) as address:
         code, words = consult("--health", f"node-1={address}")
     assert code == 1 and "FAULT  node-1" in words and "see its log" in words
 
