@@ -104,6 +104,9 @@ def check_superlink(address: str, authority: Path | None, key: Path | None) -> I
             "superlink", False, "give --authority ca.crt, the file that the SuperLink's owner gave out"
         )
         return
+    if fault := _unreadable(authority):
+        yield Finding("superlink", False, f"{authority} {fault}: get ca.crt from the SuperLink's owner")
+        return
     found = _handshake(host.strip("[]"), int(port), authority)
     yield found
     if found.good and key is not None:
@@ -144,6 +147,17 @@ def check_speech(kind: str, path: str, split: str, language: str) -> Finding:
     return Finding("speech", True, f"{len(speakers)} usable speakers in split {split!r}{skipped}")
 
 
+def _unreadable(authority: Path) -> str:
+    """What keeps a ca.crt from being used; empty if nothing does."""
+    try:
+        ssl.create_default_context(cafile=authority)
+    except ssl.SSLError:
+        return "holds no certificate"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
+
+
 def _handshake(host: str, port: int, authority: Path) -> Finding:
     part = f"superlink {host}:{port}"
     try:
@@ -155,8 +169,6 @@ def _handshake(host: str, port: int, authority: Path) -> Finding:
             f"no TLS there ({error.reason or error}): is it started with --insecure, or is this another port?"
         )
         return Finding(part, False, words)
-    except FileNotFoundError:
-        return Finding(part, False, f"{authority} is missing: get ca.crt from the SuperLink's owner")
     except socket.gaierror:
         return Finding(part, False, f"the name {host!r} is unknown: check its spelling, or the DNS")
     except (ConnectionRefusedError, TimeoutError, OSError) as error:

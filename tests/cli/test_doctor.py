@@ -1,5 +1,6 @@
 """`murmur doctor`: each fault is caused, and must be named with what to do about it."""
 
+import datetime
 import socket
 import ssl
 import threading
@@ -97,6 +98,16 @@ def test_a_certificate_that_ends_soon_is_announced(folder):
     assert code == 0 and "EXPIRES IN 2 DAYS" in words
 
 
+def test_a_certificate_that_has_ended(tmp_path, monkeypatch):
+    last_year = credentials._now() - datetime.timedelta(days=400)
+    monkeypatch.setattr(credentials, "_now", lambda: last_year)
+    credentials.make_authority(tmp_path, name="Test", days=1000)
+    with listener(tls(tmp_path, "127.0.0.1", days=365)) as address:
+        code, words = consult("--superlink", address, "--authority", tmp_path / "ca.crt")
+    assert code == 1 and "expired" in words
+    assert "`murmur deploy server-cert`, and restart the SuperLink" in words
+
+
 def test_a_certificate_for_another_name(folder):
     with listener(tls(folder, "superlink.example")) as address:
         code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
@@ -108,6 +119,16 @@ def test_a_certificate_of_another_authority(folder, tmp_path):
     with listener(tls(folder, "127.0.0.1")) as address:
         code, words = consult("--superlink", address, "--authority", tmp_path / "other" / "ca.crt")
     assert code == 1 and "Another authority made it" in words
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_an_authority_file_that_is_none(folder, content):
+    file = folder / "given.crt"
+    if content is not None:
+        file.write_text(content)
+    with listener(tls(folder, "127.0.0.1")) as address:
+        code, words = consult("--superlink", address, "--authority", file)
+    assert code == 1 and "given.crt" in words and "get ca.crt from the SuperLink's owner" in words
 
 
 def test_a_port_without_tls(folder):
