@@ -5,6 +5,7 @@ import socket
 import ssl
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -167,8 +168,29 @@ def test_another_release_of_flower(monkeypatch):
 def test_speech_that_can_be_used_and_speech_that_cannot(tmp_path):
     corpus = make_corpus(tmp_path / "speech", {"train": 2})
     code, words = consult("--corpus-path", corpus)
-    assert code == 0 and "2 usable speakers" in words
+    assert code == 0 and "2 speakers in split 'train'; 2 recordings tried can be read" in words
     code, words = consult("--corpus-path", corpus, "--corpus-split", "trian")
     assert code == 1 and "trian" in words
     code, words = consult("--corpus-path", tmp_path / "nowhere.jsonl")
     assert code == 1 and "FAULT  speech" in words
+
+
+def test_recordings_that_cannot_be_read(tmp_path):
+    """A manifest alone tells nothing: its sound may be on a disk that is not mounted."""
+    corpus = make_corpus(tmp_path / "speech", {"train": 30}, utterances=1)
+    for sound in sorted(corpus.parent.glob("*.flac"))[:10]:
+        sound.write_bytes(b"fLaC")
+    code, words = consult("--corpus-path", corpus)
+    assert code == 1 and "30 speakers" in words and "5 of 15 recordings tried cannot be read" in words
+
+
+@pytest.mark.parametrize("kind", ["manifest", "librispeech", "commonvoice", "speechocean762"])
+def test_speech_that_this_user_may_not_read(tmp_path, monkeypatch, kind):
+    def forbidden(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    for method in ("open", "stat", "iterdir", "glob", "rglob"):
+        monkeypatch.setattr(Path, method, forbidden)
+    code, words = consult("--corpus-kind", kind, "--corpus-path", tmp_path)
+    assert code == 1 and "FAULT  speech" in words
+    assert f"{tmp_path}" in words and "cannot be read (Permission denied)" in words
