@@ -268,7 +268,8 @@ class Federation:
             plan=self.strategy.plan,
             rounds=self.rounds_done,
             account=self.account,
-            synthetic=self.config.corpus.kind in ("embedded", "synthetic"),
+            synthetic=self.config.corpus.kind in ("embedded", "synthetic")
+            and self.identity.dataset == self.held_out.store.corpus.digest,
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,

@@ -5,7 +5,7 @@
 check() {
   systemctl --quiet is-active "$1" || return 0
   python -m cli.probes "$2" --tries 4 && return 0
-  echo "$1 does not answer on $2: restarting it"
+  echo "<4>$1 does not answer on $2: restarting it"
   systemctl restart "$1"
 }
 check murmuration-superlink 127.0.0.1:8099 &
