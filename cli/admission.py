@@ -7,7 +7,6 @@ is activated, so a SuperNode that runs with the same key is not disturbed.
 
 from __future__ import annotations
 
-import json
 from enum import Enum
 from pathlib import Path
 
@@ -18,13 +17,14 @@ from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthClientInterceptor
 from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from flwr.proto.fleet_pb2_grpc import FleetStub
-from flwr.supercore.error import ApiErrorCode
+from flwr.supercore.error import ApiErrorCode, FlowerError
 from flwr.supercore.interceptors import RuntimeVersionClientInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 
 from cli.credentials import CredentialError
 
 IMPOSSIBLE_INTERVAL = 0.0
+OTHER_VERSION = "this Flower and the SuperLink's do not go together: install the same release on both"
 
 
 class Admission(Enum):
@@ -77,18 +77,17 @@ def admission(
         except grpc.RpcError as error:
             return _read(str(error.details()) if isinstance(error, grpc.Call) else str(error))
         except SystemExit:  # Flower's own way to say that the releases do not go together
-            return Admission.OTHER_VERSION, "this Flower and the SuperLink's do not go together"
+            return Admission.OTHER_VERSION, OTHER_VERSION
     return Admission.REFUSED, "the SuperLink accepted what it should not"
 
 
 def _read(details: str) -> tuple[Admission, str]:
-    try:
-        answer = json.loads(details)
-        code, words = int(answer["code"]), str(answer.get("message", details))
-    except (ValueError, KeyError, TypeError):
+    error = FlowerError.from_json(details)
+    if error is None:
         return Admission.REFUSED, details
-    if code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
+    words = " ".join(filter(None, (error.message, error.public_details)))
+    if error.code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
         return Admission.ADMITTED, ""
-    if code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
+    if error.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
         return Admission.UNKNOWN, words
     return Admission.REFUSED, words

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from cryptography import x509
@@ -25,9 +25,14 @@ from packaging.specifiers import SpecifierSet
 from cli import probes
 from cli.credentials import CredentialError
 
+if TYPE_CHECKING:
+    from speech.corpus import Corpus
+
 FLOWER = SpecifierSet(">=1.39,<1.40")
 EXPIRY_WARNING = datetime.timedelta(days=30)
 TIMEOUT_SECONDS = 8.0
+MOST_HEARD = 20  # speakers of whom a recording is read
+HEARD_HZ = 16_000
 HEALTH_MEANINGS = {
     "UNAVAILABLE": "nothing answers there: start it, or give the address of its --health-server-address",
     "DEADLINE_EXCEEDED": "it is alive but does not answer, a zombie: restart it",
@@ -104,6 +109,9 @@ def check_superlink(address: str, authority: Path | None, key: Path | None) -> I
             "superlink", False, "give --authority ca.crt, the file that the SuperLink's owner gave out"
         )
         return
+    if fault := _unreadable(authority):
+        yield Finding("superlink", False, f"{authority} {fault}: get ca.crt from the SuperLink's owner")
+        return
     found = _handshake(host.strip("[]"), int(port), authority)
     yield found
     if found.good and key is not None:
@@ -127,7 +135,7 @@ def check_disk(folder: Path, free_gib: float) -> Finding:
 
 
 def check_speech(kind: str, path: str, split: str, language: str) -> Finding:
-    """Whether a node has speakers it can train on."""
+    """Whether a node has speakers it can train on; of some of them a recording is really read."""
     # Imported here: the other checks should also work where torch does not.
     from recipes import corpus_path
     from speech.corpus import load_corpus
@@ -141,7 +149,36 @@ def check_speech(kind: str, path: str, split: str, language: str) -> Finding:
     skipped = f", {len(corpus.skipped)} utterances cannot be used" if corpus.skipped else ""
     if not speakers:
         return Finding("speech", False, f"{path}: no usable speaker in split {split!r}{skipped}")
-    return Finding("speech", True, f"{len(speakers)} usable speakers in split {split!r}{skipped}")
+    words = f"{len(speakers)} speakers in split {split!r}{skipped}"
+    tried = speakers[:: -(-len(speakers) // MOST_HEARD)]
+    if faults := [fault for speaker in tried if (fault := _unheard(corpus, split, speaker))]:
+        words += f"; {len(faults)} of {len(tried)} recordings tried cannot be read: {faults[0]}"
+        return Finding("speech", False, words)
+    return Finding("speech", True, f"{words}; {len(tried)} recordings tried can be read")
+
+
+def _unheard(corpus: Corpus, split: str, speaker: str) -> str:
+    """What keeps the first recording of a speaker from being read; empty if nothing does."""
+    from speech.errors import AudioError
+
+    first = corpus.utterances(split, speaker)[0]
+    try:
+        recording = corpus.recording(first.audio)
+        recording.segment(first.offset_seconds, first.duration_seconds, sample_rate_hz=HEARD_HZ)
+    except AudioError as error:
+        return str(error)
+    return ""
+
+
+def _unreadable(authority: Path) -> str:
+    """What keeps a ca.crt from being used; empty if nothing does."""
+    try:
+        ssl.create_default_context(cafile=authority)
+    except ssl.SSLError:
+        return "holds no certificate"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
 
 
 def _handshake(host: str, port: int, authority: Path) -> Finding:
@@ -155,8 +192,6 @@ def _handshake(host: str, port: int, authority: Path) -> Finding:
             f"no TLS there ({error.reason or error}): is it started with --insecure, or is this another port?"
         )
         return Finding(part, False, words)
-    except FileNotFoundError:
-        return Finding(part, False, f"{authority} is missing: get ca.crt from the SuperLink's owner")
     except socket.gaierror:
         return Finding(part, False, f"the name {host!r} is unknown: check its spelling, or the DNS")
     except (ConnectionRefusedError, TimeoutError, OSError) as error:

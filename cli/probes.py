@@ -3,7 +3,8 @@
 `python -m cli.probes 127.0.0.1:8099` asks grpcio's health protocol and is the health check of a
 container. A SuperNode can become a zombie: alive, its health port silent, never to reconnect. Docker
 marks such a container unhealthy and leaves it; with `--end-after N`, the N-th failed check in a row
-ends the container's processes, and its restart policy does the rest.
+ends the container's processes, and its restart policy does the rest. Where systemd restarts the parts,
+`--tries N` asks again until one of N checks is answered (docs/systemd/watch.sh).
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 SECONDS = 4.0
+PAUSE_SECONDS = 15.0
 FAILURES = Path(tempfile.gettempdir()) / "failed-health-checks"
 
 
@@ -55,22 +58,34 @@ def certificate(host: str, port: int, authority: Path, seconds: float = SECONDS)
 
 
 def main() -> int:
-    """The container health check."""
+    """The health check of a container, or of a service."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("address")
     parser.add_argument("--end-after", type=int, default=0)
+    parser.add_argument("--tries", type=int, default=1)
     arguments = parser.parse_args()
     fault = health(arguments.address)
-    if not fault:
+    for _ in range(arguments.tries - 1):
+        if fault:
+            time.sleep(PAUSE_SECONDS)
+            fault = health(arguments.address)
+    if fault:
+        print(f"not healthy: {fault}", file=sys.stderr)
+    if arguments.end_after:
+        _count(bool(fault), arguments.end_after)
+    return int(bool(fault))
+
+
+def _count(failed: bool, most: int) -> None:
+    """Count failed checks in a row; at the `most`-th, end every process of this container."""
+    if not failed:
         FAILURES.unlink(missing_ok=True)
-        return 0
+        return
     failures = (int(FAILURES.read_text() or 0) if FAILURES.exists() else 0) + 1
-    print(f"not healthy ({failures} in a row): {fault}", file=sys.stderr)
     FAILURES.write_text(str(failures))
-    if failures == arguments.end_after:
+    if failures == most:
         FAILURES.unlink()
         os.kill(-1, signal.SIGKILL)  # all that this user may end, but not process 1 and not this one
-    return 1
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Write docker-compose.yml for a number of nodes: `python3 docker/compose.py 5 > docker-compose.yml`.
 
+With `--gpu`, every ClientApp and the ServerApp (which scores the model) are given the host's GPUs.
+
 Each node is two containers (SuperNode, ClientApp) with a network, credentials, state and speech of its
 own, which no `--scale` can give; so the file is written, for any number of nodes, by this script. It
 needs nothing but Python.
@@ -39,7 +41,14 @@ services:
     build: &build
       context: .
       dockerfile: docker/Dockerfile
-      args: [BASE_IMAGE, PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, PIP_NO_INDEX, TORCH_INDEX_URL]
+      args:
+        # With defaults, since v1 gives the build an empty text for what is not set
+        BASE_IMAGE: ${{BASE_IMAGE:-python:3.11-slim-bookworm}}
+        TORCH_INDEX_URL: ${{TORCH_INDEX_URL-https://download.pytorch.org/whl/cpu}}
+        PIP_INDEX_URL: ${{PIP_INDEX_URL:-}}
+        PIP_EXTRA_INDEX_URL: ${{PIP_EXTRA_INDEX_URL:-}}
+        PIP_TRUSTED_HOST: ${{PIP_TRUSTED_HOST:-}}
+        PIP_NO_INDEX: ${{PIP_NO_INDEX:-}}
     user: "0:0"
     restart: "no"
     cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]
@@ -68,7 +77,7 @@ services:
   serverapp:
     <<: *part
     mem_limit: ${{SERVERAPP_MEMORY:-4g}}
-    command: >-
+{gpu}    command: >-
       flower-superexec --runtime-api-address ${{BACKEND:-172.30.91}}.10:8000
       --root-certificates /credentials/ca.crt
       --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
@@ -110,7 +119,7 @@ NODE = """\
   clientapp-{i}:
     <<: *part
     mem_limit: ${{CLIENTAPP_MEMORY:-4g}}
-    command: >-
+{gpu}    command: >-
       flower-superexec --insecure --runtime-api-address supernode-{i}:9094
       --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
     volumes:
@@ -123,12 +132,18 @@ NODE = """\
 """
 
 
-def compose(nodes: int) -> str:
-    """The compose file for so many nodes."""
+GPU = """\
+    deploy:
+      resources: {reservations: {devices: [{driver: nvidia, count: all, capabilities: [gpu]}]}}
+"""
+
+
+def compose(nodes: int, gpu: str = "") -> str:
+    """The compose file for so many nodes; `gpu` are the lines that give a part the host's GPUs."""
     numbers = range(1, nodes + 1)
     setup = "".join(f"      - node-{i}-credentials:/credentials/node-{i}\n" for i in numbers)
-    text = HEAD.format(nodes=nodes, setup_volumes=setup)
-    text += "".join(NODE.format(i=i, part=i - 1, nodes=nodes) for i in numbers)
+    text = HEAD.format(nodes=nodes, setup_volumes=setup, gpu=gpu)
+    text += "".join(NODE.format(i=i, part=i - 1, nodes=nodes, gpu=gpu) for i in numbers)
     text += "networks:\n  # Runtime and Control API: only the server's own parts\n"
     text += "  backend:\n    internal: true\n"
     text += '    ipam: {config: [{subnet: "${BACKEND:-172.30.91}.0/24"}]}\n'
@@ -141,6 +156,7 @@ def compose(nodes: int) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or not sys.argv[1].isdecimal() or int(sys.argv[1]) < 1:
-        sys.exit("usage: python3 docker/compose.py NODES > docker-compose.yml")
-    sys.stdout.write(compose(int(sys.argv[1])))
+    given = [word for word in sys.argv[1:] if word != "--gpu"]
+    if len(given) != 1 or not given[0].isdecimal() or int(given[0]) < 1:
+        sys.exit("usage: python3 docker/compose.py NODES [--gpu] > docker-compose.yml")
+    sys.stdout.write(compose(int(given[0]), GPU if "--gpu" in sys.argv else ""))

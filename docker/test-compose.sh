@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The compose file in a real Docker engine: a private run of 3 nodes that outlives the loss of one of them, of the
-# SuperLink and of the ServerApp, with every door tried. `make test-compose`; .ci/run runs it too.
+# SuperLink and of the ServerApp, with every door tried, then grows to 4. `make test-compose`; .ci/run runs it too.
 #
 # 0: it passed, or (said in a frame) there is no engine and none may be installed. Otherwise the federation failed.
 #
@@ -8,12 +8,13 @@
 #   BASE_IMAGE     an image with Python 3.11 to build from
 #   PYTHON         the interpreter whose pip, with this machine's settings, fetches the wheels
 #   MUST_RUN=1     fail where there is no engine
-#   LIMIT_SECONDS  ended as failed after so long (900)
+#   LIMIT_SECONDS  ended as failed after so long (1500)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-[ -n "${LIMITED:-}" ] || LIMITED=1 exec timeout --kill-after=120 "${LIMIT_SECONDS:-900}" "$0"
+[ -n "${LIMITED:-}" ] || LIMITED=1 exec timeout --kill-after=120 "${LIMIT_SECONDS:-1500}" "$0"
 
 project=murmuration-test-$$
+file=docker-compose.yml
 export MURMURATION_IMAGE=murmuration:test-$$ BACKEND=${BACKEND:-172.30.93}
 PYTHON=${PYTHON:-python3}
 work=$(mktemp -d)
@@ -56,7 +57,7 @@ torch_index() {
 }
 
 # --- Words of this test -------------------------------------------------------------------------------
-compose() { "${compose_command[@]}" --project-name "$project" "$@"; }
+compose() { "${compose_command[@]}" --project-name "$project" --project-directory . --file "$file" "$@"; }
 container() { docker ps -aq --filter "label=com.docker.compose.project=$project" --filter "label=com.docker.compose.service=$1"; }
 inside() { docker exec -i "$(container "$1")" "${@:2}"; }
 kill_part() { say "docker kill of $1"; docker kill "$(container "$1")" > /dev/null; }
@@ -157,11 +158,23 @@ wait "$run" || fail "the resumed run did not complete"
 table
 grep -q "^held-out WER .* in 6 rounds" "$log" || fail "no WER was reported"
 
-inside superlink sh -c 'cat /credentials/server.key; echo; cat /credentials/superexec.secret' | grep -v -e ----- -e '^$' > "$work/secrets"
+for part in superlink supernode-{1,2,3}; do inside "$part" sh -c 'for file in /credentials/*.key /credentials/*.secret; do cat $file; echo; done'; done \
+  | grep -v -e ----- -e '^$' > "$work/secrets"
+[ "$(wc -l < "$work/secrets")" -ge 20 ] || fail "no secrets to look for"
 compose logs > "$work/logs"
 ! grep -qFf "$work/secrets" "$work/logs" || fail "a log holds a secret"
+
+say "one node more, by one command"
+file=$work/docker-compose.yml
+{ python3 docker/compose.py 4 > "$file" && compose up --detach; } > "$work/up.log" 2>&1 || { tail -n 20 "$work/up.log"; fail "compose up for 4 nodes"; }
+for part in {supernode,clientapp}-{1,2,3,4}; do within "$part healthy" healthy "$part"; done
+submit grown --set training.rounds=1
+within "the end of the run" run_ended
+wait "$run" || fail "the run of 4 nodes did not complete"
+table
+grep -q "Murmuration: 4 nodes hold" "$log" || fail "the new node was not asked"
 
 say "down"
 tear_down > "$work/down.log" 2>&1 || { cat "$work/down.log"; exit 1; }
 [ -z "$(left_behind)" ] || { say "FAILED: left behind: $(left_behind)"; exit 1; }
-say "PASSED: compose, doors, the loss of a node, of the SuperLink and of the ServerApp"
+say "PASSED: compose, doors, the loss of a node, of the SuperLink and of the ServerApp, a node more"

@@ -10,6 +10,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
+from server.attendance import TooFewAnswers
 from server.checkpoints import ResumeRefused
 from server.federation import run_federation
 from server.roll_call import RollCallError
@@ -28,6 +29,13 @@ def main(grid: Grid, context: Context) -> None:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     try:
         run_federation(grid, RunConfig.from_flat(context.run_config), run_id=str(context.run_id))
-    except (ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError) as error:
+    except (
+        ConfigError,
+        SpeechError,
+        RollCallError,
+        ResumeRefused,
+        PrivacyError,
+        TooFewAnswers,
+    ) as error:
         print(f"\nmurmuration: {error}\n", flush=True)
         raise

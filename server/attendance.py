@@ -9,8 +9,35 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from strategies import Roster
+from strategies.open_round import RoundReport
 
 NEXT_RUN = "a new run counts them (this run's model.safetensors can be its model.seed)"
+
+
+class TooFewAnswers(RuntimeError):
+    """Rounds go on that learn nothing and spend their budget; the message says how to go on."""
+
+
+def require_answers(report: RoundReport, least: int) -> None:
+    """Refuse to go on after a round that too few of its nodes answered, with noise alone or nearly so.
+
+    The round is released and spent all the same: to leave it out, or to draw it again, because of who
+    answered would make what is released depend on more than the plan accounts for.
+
+    Raises
+    ------
+    TooFewAnswers
+        If fewer than `least` nodes answered, or than all where fewer were asked.
+    """
+    if report.nodes_answered >= min(least, report.nodes_asked):
+        return
+    why = report.dropped[0] if report.dropped else None
+    raise TooFewAnswers(
+        f"{report.nodes_answered} of {report.nodes_asked} nodes answered in round {report.round_number}, "
+        f"training.min-answers is {least}"
+        + (f" (node {why.node}: {why.reason})" if why else "")
+        + ": bring them back and go on with run.resume, or set it lower"
+    )
 
 
 class Attendance:

@@ -62,6 +62,7 @@ class HeldOut:
         frames = sum(len(example.features) for example in examples)
         return {
             "split": self.split,
+            "corpus": self.store.corpus.digest,
             "hours": frames * self.store.hop_seconds / 3600,
             "heard_in_training": len(self.heard_in_training),
             **assess(reading, self.store.corpus, self.split).summary(),

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid as FlowerGrid
 from privacy import BudgetExhausted, PrivacyPlan, epsilon
 from recipes import RunConfig
 from server import live_table
-from server.attendance import Attendance
+from server.attendance import Attendance, TooFewAnswers, require_answers
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.ledgers import Account
@@ -137,7 +137,13 @@ class Federation:
         )
 
     def run(self, grid: StreamingGrid) -> Path:
-        """All rounds that are left, then the summary."""
+        """All rounds that are left, then the summary.
+
+        Raises
+        ------
+        TooFewAnswers
+            After the summary, if a round had too few; the run can be resumed.
+        """
         self.started = self.round_started = time.monotonic()
         self._begin()
         try:
@@ -151,6 +157,10 @@ class Federation:
             )
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
+        except TooFewAnswers as few:
+            self.stopped_because = str(few)
+            self._finish()
+            raise
         self._finish()
         return self.folder.path
 
@@ -182,6 +192,8 @@ class Federation:
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
         for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
             print(f"       {remark}", flush=True)
+        if report is not None and not last:
+            require_answers(report, self.config.training.min_answers)
         self.round_started = time.monotonic()
 
     def _file_model(self) -> None:
@@ -255,7 +267,8 @@ class Federation:
             plan=self.strategy.plan,
             rounds=self.rounds_done,
             account=self.account,
-            synthetic=self.config.corpus.kind in ("embedded", "synthetic"),
+            synthetic=self.config.corpus.kind in ("embedded", "synthetic")
+            and self.identity.dataset == self.held_out.store.corpus.digest,
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,

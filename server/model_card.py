@@ -110,10 +110,12 @@ def _model(facts: ModelFacts) -> str:
 
 
 def _data(facts: ModelFacts) -> str:
-    training = {
+    known = {
         "embedded": "the `train` split of the embedded synthetic corpus; no recording of a person",
         "synthetic": "synthetic speakers; no recording of a person",
-    }.get(facts.config.corpus.kind, "speech that stayed on its nodes")
+    }
+    there = facts.config.corpus.kind if facts.trained_on_its_corpus else ""
+    training = known.get(there, "speech that stayed on its nodes")
     lines = [
         f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, nodes do not report "
         "them.",

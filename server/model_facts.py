@@ -24,6 +24,7 @@ class ModelFacts:
     config: RunConfig
     plan: PrivacyPlan
     rounds_done: int
+    dataset: str
     own: tuple[Release, ...]
     all_runs: tuple[Release, ...]
     loaded: LoadedModel
@@ -58,6 +59,7 @@ class ModelFacts:
             config=config,
             plan=PrivacyPlan(**checkpoint.identity.plan),
             rounds_done=checkpoint.round_number,
+            dataset=checkpoint.identity.dataset,
             own=ledger_releases(entries, people, run),
             all_runs=ledger_releases(entries, people),
             loaded=load_model(folder.model),
@@ -86,6 +88,11 @@ class ModelFacts:
         """The recipe's larger population; not this run."""
         section = self.config.privacy
         return self.plan.extrapolate(section.extrapolate_population, section.extrapolate_cohort)
+
+    @property
+    def trained_on_its_corpus(self) -> bool:
+        """Whether the nodes held the recipe's corpus; else the model is only scored on it."""
+        return self.evaluation is not None and self.evaluation.get("corpus") == self.dataset
 
     @property
     def data_name(self) -> str:

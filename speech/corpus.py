@@ -213,14 +213,19 @@ def load_corpus(
 ) -> Corpus:
     """Load a corpus, taking what `Rules` of these arguments say. No audio is decoded.
 
-    Raises `CorpusError` for an unknown kind, a broken manifest (naming file and line) or a corpus
-    with nothing usable in it.
+    Raises `CorpusError` for an unknown kind, a broken manifest (naming file and line), what this user may
+    not read, or a corpus with nothing usable in it.
     """
     kinds = corpus_kinds()
     if kind not in kinds:
         raise CorpusError(f"unknown corpus kind {kind!r}; known are {', '.join(kinds)}.")
     rules = Rules(max_seconds=max_seconds, language=language, unspelled=unspelled)
-    return _LOADERS[kind](str(path), rules)
+    try:
+        return _LOADERS[kind](str(path), rules)
+    except OSError as error:
+        raise CorpusError(
+            f"{error.filename or path}: cannot be read ({error.strerror}); let the user that trains read it."
+        ) from error
 
 
 def _frozen(

@@ -10,7 +10,7 @@ from flwr.app import Message, Metadata
 
 from privacy import ReplyRejected
 from strategies.aggregation import CohortSum, Dropped
-from strategies.protocol import Answer, Task
+from strategies.protocol import Answer, Task, one_line
 from strategies.raw_metrics import RawMetrics
 from strategies.traffic import Traffic, array_bytes
 
@@ -74,7 +74,7 @@ class OpenRound:
                 answer = Answer.from_message(reply)
                 total.add(node, answer)
             except ReplyRejected as rejection:
-                dropped.append(Dropped(node or reply.metadata.src_node_id, str(rejection)))
+                dropped.append(Dropped(node or reply.metadata.src_node_id, one_line(str(rejection))))
             else:
                 self._taken(node, answer, array_bytes(reply.content))
         told = {drop.node for drop in dropped}

@@ -1,5 +1,6 @@
 """The compose file: what its script writes, valid, and closed where it must be."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,9 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def written(nodes):
+def written(nodes, *options):
     done = subprocess.run(
-        [sys.executable, ROOT / "docker" / "compose.py", str(nodes)],
+        [sys.executable, ROOT / "docker" / "compose.py", str(nodes), *options],
         capture_output=True,
         text=True,
         check=True,
@@ -56,3 +57,24 @@ def test_everything_is_authenticated_and_nothing_is_published():
         long_lived = name.startswith(("superlink", "supernode", "serverapp", "clientapp"))
         assert (service["restart"] == "unless-stopped") == long_lived, name
         assert ("test" in service["healthcheck"]) == long_lived, name
+
+
+def test_an_image_built_by_compose_is_the_dockerfiles():
+    """docker-compose v1 hands over an empty text for an argument without a value: defaults stand in both."""
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    expected = dict(re.findall(r"^ARG (\w+)(?:=(\S+))?$", dockerfile, flags=re.MULTILINE))
+    given = yaml.safe_load(written(3))["services"]["setup"]["build"]["args"]
+    assert set(given) == set(expected)
+    for name, value in given.items():
+        assert re.fullmatch(rf"\$\{{{name}:?-(.*)\}}", value)[1] == expected[name], name
+
+
+def test_gpus_go_to_the_apps_and_nothing_else_changes():
+    plain, gpu = (yaml.safe_load(written(2, *options))["services"] for options in ((), ("--gpu",)))
+    for name, service in gpu.items():
+        given = service.pop("deploy", None)
+        assert (given is not None) == name.startswith(("clientapp", "serverapp")), name
+        if given:
+            (device,) = given["resources"]["reservations"]["devices"]
+            assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert gpu == plain

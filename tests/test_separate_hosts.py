@@ -198,6 +198,23 @@ def test_a_stranger_is_told_no(federation, sites, keys, authority, refusal, tmp_
     assert online(superlink) == 2
 
 
+def test_a_node_sent_to_a_wrong_address_gives_up_and_says_so(federation, sites, tmp_path):
+    _, north, south, _ = sites
+    site = Site(south.host, tmp_path)
+    for name in ("ca.crt", "superexec.secret"):
+        (site.folder / name).write_bytes((south.folder / name).read_bytes())
+    credentials.make_node_key(site.folder, "node")
+    keys = ("--root-certificates", site.folder / "ca.crt",
+            "--auth-supernode-private-key", site.folder / "node.key",
+            "--port", 9095)  # fmt: skip
+    with node(site, north, name="x", keys=keys) as process:
+        wait_until(lambda: process.poll() is not None, seconds=60, what="its end")
+    assert "Connection attempt failed" in site.log("x") and "Exit Code: 305" in site.log("x"), site.log("x")
+    wrong = f"{north.host.address}:{FLEET}"
+    answer = site.run(tool("murmur"), "doctor", "--superlink", wrong, "--authority", site.folder / "ca.crt")
+    assert answer.returncode == 1 and "unreachable (Connection refused)" in answer.stdout, answer.stdout
+
+
 def test_the_doctor_tells_an_admitted_key_from_an_unknown_one(federation, sites, tmp_path):
     superlink, north, _, stranger = sites
     question = (

@@ -1,40 +1,25 @@
 """`murmur doctor`: each fault is caused, and must be named with what to do about it."""
 
+import datetime
 import socket
 import ssl
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
-import grpc
 import pytest
-from grpc_health.v1 import health as grpc_health
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from cli import credentials, doctor, probes
 from cli.local_superlink import free_port
 from cli.main import app
 from tests.corpora import make_corpus
+from tests.health import NOT_SERVING, SERVING, health_server
 
 
 def consult(*arguments):
     done = CliRunner().invoke(app, ["doctor", *map(str, arguments)])
     return done.exit_code, done.output
-
-
-@contextmanager
-def health_server(status):
-    servicer = grpc_health.HealthServicer()
-    servicer.set("", status)
-    server = grpc.server(ThreadPoolExecutor(1))
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        server.stop(0)
 
 
 @contextmanager
@@ -77,13 +62,13 @@ def tls(folder, *names, days=60):
 
 
 def test_a_part_that_serves_is_in_order():
-    with health_server(health_pb2.HealthCheckResponse.SERVING) as address:
+    with health_server(SERVING) as address:
         code, words = consult("--health", f"node-1={address}")
     assert code == 0 and "ok     node-1: serves" in words
 
 
 def test_a_part_that_does_not_serve_is_named():
-    with health_server(health_pb2.HealthCheckResponse.NOT_SERVING) as address:
+    with health_server(NOT_SERVING) as address:
         code, words = consult("--health", f"node-1={address}")
     assert code == 1 and "FAULT  node-1" in words and "see its log" in words
 
@@ -114,6 +99,16 @@ def test_a_certificate_that_ends_soon_is_announced(folder):
     assert code == 0 and "EXPIRES IN 2 DAYS" in words
 
 
+def test_a_certificate_that_has_ended(tmp_path, monkeypatch):
+    last_year = credentials._now() - datetime.timedelta(days=400)
+    monkeypatch.setattr(credentials, "_now", lambda: last_year)
+    credentials.make_authority(tmp_path, name="Test", days=1000)
+    with listener(tls(tmp_path, "127.0.0.1", days=365)) as address:
+        code, words = consult("--superlink", address, "--authority", tmp_path / "ca.crt")
+    assert code == 1 and "expired" in words
+    assert "`murmur deploy server-cert`, and restart the SuperLink" in words
+
+
 def test_a_certificate_for_another_name(folder):
     with listener(tls(folder, "superlink.example")) as address:
         code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
@@ -125,6 +120,16 @@ def test_a_certificate_of_another_authority(folder, tmp_path):
     with listener(tls(folder, "127.0.0.1")) as address:
         code, words = consult("--superlink", address, "--authority", tmp_path / "other" / "ca.crt")
     assert code == 1 and "Another authority made it" in words
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_an_authority_file_that_is_none(folder, content):
+    file = folder / "given.crt"
+    if content is not None:
+        file.write_text(content)
+    with listener(tls(folder, "127.0.0.1")) as address:
+        code, words = consult("--superlink", address, "--authority", file)
+    assert code == 1 and "given.crt" in words and "get ca.crt from the SuperLink's owner" in words
 
 
 def test_a_port_without_tls(folder):
@@ -163,8 +168,29 @@ def test_another_release_of_flower(monkeypatch):
 def test_speech_that_can_be_used_and_speech_that_cannot(tmp_path):
     corpus = make_corpus(tmp_path / "speech", {"train": 2})
     code, words = consult("--corpus-path", corpus)
-    assert code == 0 and "2 usable speakers" in words
+    assert code == 0 and "2 speakers in split 'train'; 2 recordings tried can be read" in words
     code, words = consult("--corpus-path", corpus, "--corpus-split", "trian")
     assert code == 1 and "trian" in words
     code, words = consult("--corpus-path", tmp_path / "nowhere.jsonl")
     assert code == 1 and "FAULT  speech" in words
+
+
+def test_recordings_that_cannot_be_read(tmp_path):
+    """A manifest alone tells nothing: its sound may be on a disk that is not mounted."""
+    corpus = make_corpus(tmp_path / "speech", {"train": 30}, utterances=1)
+    for sound in sorted(corpus.parent.glob("*.flac"))[:10]:
+        sound.write_bytes(b"fLaC")
+    code, words = consult("--corpus-path", corpus)
+    assert code == 1 and "30 speakers" in words and "5 of 15 recordings tried cannot be read" in words
+
+
+@pytest.mark.parametrize("kind", ["manifest", "librispeech", "commonvoice", "speechocean762"])
+def test_speech_that_this_user_may_not_read(tmp_path, monkeypatch, kind):
+    def forbidden(self, *arguments, **options):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    for method in ("open", "stat", "iterdir", "glob", "rglob"):
+        monkeypatch.setattr(Path, method, forbidden)
+    code, words = consult("--corpus-kind", kind, "--corpus-path", tmp_path)
+    assert code == 1 and "FAULT  speech" in words
+    assert f"{tmp_path}" in words and "cannot be read (Permission denied)" in words

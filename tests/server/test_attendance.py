@@ -1,15 +1,16 @@
 """Nodes that join, leave, come back or change between rounds: told once, and no part of the plan."""
 
+import pytest
 import torch
 from flwr.app import ConfigRecord, MessageType, RecordDict
 
 from privacy import read_ledger
-from server.attendance import Attendance
+from server.attendance import Attendance, TooFewAnswers
 from server.federation import run_federation
 from strategies import Roster
 from strategies.protocol import VERSION, Answer, Task
 from tests.corpora import make_corpus
-from tests.server.in_process import recipe
+from tests.server.in_process import SPEAKERS, federate, recipe, silent_speakers
 from tests.strategies.flower import FakeGrid
 
 ROSTER = Roster.of({1: 3, 2: 2})
@@ -76,3 +77,40 @@ def test_a_federation_whose_nodes_come_and_go_keeps_to_its_plan(tmp_path, monkey
     for told in ("node 2 is gone", "node 2 is back", "node 9 joined", "node 1 holds other speech"):
         assert shown.count(f"       {told}") == 1
         assert told in (folder / "summary.txt").read_text()
+
+
+def until_round(last, node):
+    """`node`, which falls silent after round `last`."""
+
+    def answer(message):
+        training = message.metadata.message_type == MessageType.TRAIN
+        return None if training and Task.from_message(message)[0].round_number > last else node(message)
+
+    return answer
+
+
+@pytest.mark.parametrize(("least", "lasting"), [(1, (2, 2)), (2, (9, 2)), (5, (2, 9))])
+def test_rounds_without_enough_answers_do_not_use_up_the_budget(tmp_path, monkeypatch, least, lasting):
+    """The network is down from round 3 on: that round is spent, the next is not drawn, the run resumes."""
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
+    corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
+    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 0.5}
+    settings["training.min-answers"] = least
+    nodes = {n: until_round(lasting[n - 1], silent_speakers(held)) for n, held in enumerate(SPEAKERS, 1)}
+    said = rf"of 2 nodes answered in round 3, training.min-answers is {least} \(node \d: no reply"
+    with pytest.raises(TooFewAnswers, match=said):
+        run_federation(FakeGrid(nodes), recipe(corpus, **settings), run_id="1")
+    folder = (tmp_path / "runs" / "latest").resolve()
+    assert [entry.round for entry in read_ledger(folder / "ledger.jsonl")] == [1, 2, 3]
+    assert "stopped before the last round" in (folder / "summary.txt").read_text()
+    assert federate(recipe(corpus, **settings, **{"run.resume": "latest"}), run_id="2") == folder
+    assert [entry.round for entry in read_ledger(folder / "ledger.jsonl")] == [1, 2, 3, 4]
+
+
+def test_without_a_minimum_a_run_goes_on_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
+    corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
+    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 0.2, "training.min-answers": 0}
+    nodes = {1: until_round(1, silent_speakers(3)), 2: until_round(1, silent_speakers(2))}
+    folder = run_federation(FakeGrid(nodes), recipe(corpus, **settings), run_id="1")
+    assert len(read_ledger(folder / "ledger.jsonl")) == 4

@@ -13,6 +13,7 @@ from server.live_table import epsilon_text
 from server.model_card import model_card
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder
+from speech.corpus import load_corpus
 from tests.corpora import make_corpus
 from tests.server.in_process import SPEAKERS, federate, recipe
 
@@ -138,3 +139,17 @@ def test_a_run_of_an_older_release_has_a_card_too(corpus):
 def test_what_released_nothing_has_no_card(corpus, tmp_path):
     with pytest.raises(ConfigError, match="not the folder of a run that released a model"):
         model_card(RunFolder(tmp_path), recipe(corpus))
+
+
+@pytest.mark.parametrize("own_speech", [True, False])
+def test_speech_that_stayed_on_its_nodes_is_not_called_synthetic(corpus, own_speech):
+    """A deployment is scored on the shipped corpus by default; its nodes hold recordings of people."""
+    there = "the people of a clinic" if own_speech else load_corpus("embedded", "").digest
+    settings = {"corpus.kind": "embedded", "corpus.path": "", "training.rounds": 1}
+    folder = RunFolder(federate(recipe(corpus, **settings), dataset=there))
+    card, summary = folder.card.read_text(), (folder.path / "summary.txt").read_text()
+    assert ("Training: speech that stayed on its nodes" in card) == own_speech
+    assert ("no recording of a person" in card) == (not own_speech)
+    assert ("on these people add up" in summary) == own_speech
+    assert ("on these synthetic speakers add up" in summary) == (not own_speech)
+    assert card == again(folder)

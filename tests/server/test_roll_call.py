@@ -69,6 +69,13 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (failing("crashed"), "Flower error 2: crashed"),
         (silent, "no answer in 0.4 s"),
         (holds(3, version=99), "it speaks protocol 99, this server 3: install the same release"),
+        (lambda message: RecordDict({"answer": ConfigRecord({"version": VERSION})}), "holds None speakers"),
+        (holds(0), "holds 0 speakers"),
+        (holds("many"), "holds 'many' speakers"),
+        (holds(10**12), "holds 1000000000000 speakers"),
+        (holds(3, dataset="x" * 1000), "names its data set 'xxx"),
+        (holds(3, skipped=b"?"), "skipped b'.' utterances"),
+        (lambda message: problem("x\n\x1b[2Jnode 1: fine"), r"x  \[2Jnode 1: fine$"),
     ],
 )
 def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason):

@@ -65,6 +65,16 @@ def test_a_failing_node_is_named_with_its_reason_and_the_round_goes_on(tmp_path)
     assert {node: len(reasons) for node, reasons in strategy.failures.items()} == {2: 2, 3: 2}
 
 
+def test_a_node_writes_no_line_of_the_log_by_its_own_hand(tmp_path):
+    """A reason travels to the table, the summary and the operator's terminal."""
+    strategy = make_strategy(tmp_path, {1: 1, 2: 1}, z=TINY_NOISE)
+    forged = "no\nnode 1 was left out\x1b[2J" + "x" * 10_000_000
+    run(strategy, {1: honest(constant(0.0)), 2: failing(forged)})
+    (drop,) = strategy.last_report.dropped
+    assert drop.reason.startswith("Flower error 2: no node 1 was left out [2Jxxx")
+    assert drop.reason.isprintable() and len(drop.reason) < 500
+
+
 def test_a_reply_after_the_deadline_counts_in_no_round(tmp_path):
     """A straggler's answer comes in the next round, unasked and then as the answer to the new question."""
     strategy = make_strategy(tmp_path, {1: 1, 2: 1}, z=TINY_NOISE)

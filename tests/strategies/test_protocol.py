@@ -128,8 +128,8 @@ def npy(shape):
 def test_torn_and_hostile_arrays_are_refused(data):
     content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
     torn = Array(dtype="int32", shape=(31,), stype="numpy.ndarray", data=data)
-    content["sum"] = ArrayRecord({"integers": torn})
-    with pytest.raises(ReplyRejected, match="cannot be read"):
+    content["sum"] = ArrayRecord({"packed": torn})
+    with pytest.raises(ReplyRejected, match=r"cannot be read \((ValueError|MemoryError)\)"):
         Answer.from_message(Message(content, reply_to=sent()))
 
 
