@@ -8,7 +8,9 @@ from rich.console import Console
 
 Kind = Annotated[
     str,
-    typer.Argument(help="embedded, manifest, librispeech, commonvoice, speechocean762, huggingface or synthetic."),
+    typer.Argument(
+        help="embedded, manifest, librispeech, commonvoice, speechocean762, huggingface or synthetic."
+    ),
 ]
 Place = Annotated[str, typer.Argument(help="Where it lies (synthetic: how many); nothing for embedded.")]
 MaxSeconds = Annotated[float, typer.Option(help="Leave out longer utterances.")]

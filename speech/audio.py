@@ -2,9 +2,10 @@
 
 What comes out is mono, at the asked rate, finite and not empty; everything else is an `AudioError`
 that names the file. A WAV or MP3 file that is shorter than it says is refused where it is asked for as a
-whole, for half a sentence is not what was said; segments of what is there can be had. A segment is exact to the sample: formats whose seeking is approximate (Ogg,
-MP3) are decoded from the start and sliced. `Recording` decodes a file once for many segments, or, where
-the file is long and its format seeks exactly, each segment by itself: memory does not grow with it.
+whole, for half a sentence is not what was said; segments of what is there can be had. A segment is exact
+to the sample: formats whose seeking is approximate (Ogg, MP3) are decoded from the start and sliced.
+`Recording` decodes a file once for many segments, or, where the file is long and its format seeks
+exactly, each segment by itself: memory does not grow with it.
 """
 
 import math
@@ -225,7 +226,9 @@ def _require_whole(path: Path, file: soundfile.SoundFile) -> None:
 
 def _refuse_missing(path: Path, seconds: float) -> None:
     if seconds > END_TOLERANCE_SECONDS:
-        raise AudioError(f"{path}: is cut off, {seconds:.1f} s of what it announces are missing; get it again.")
+        raise AudioError(
+            f"{path}: is cut off, {seconds:.1f} s of what it announces are missing; get it again."
+        )
 
 
 def _finite(path: Path, samples: np.ndarray) -> np.ndarray:
