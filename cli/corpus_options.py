@@ -8,9 +8,11 @@ from rich.console import Console
 
 Kind = Annotated[
     str,
-    typer.Argument(help="embedded, manifest, librispeech, commonvoice, speechocean762 or huggingface."),
+    typer.Argument(
+        help="embedded, manifest, librispeech, commonvoice, speechocean762, huggingface or synthetic."
+    ),
 ]
-Place = Annotated[str, typer.Argument(help="Where it lies; nothing for embedded.")]
+Place = Annotated[str, typer.Argument(help="Where it lies (synthetic: how many); nothing for embedded.")]
 MaxSeconds = Annotated[float, typer.Option(help="Leave out longer utterances.")]
 Language = Annotated[str, typer.Option(help="What is spoken: en, fr or de.")]
 UnspelledChoice = Annotated[

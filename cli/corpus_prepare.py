@@ -19,8 +19,8 @@ from speech.statistics import split_statistics
 
 def prepare(
     kind: Kind,
-    path: Place,
     out: Out,
+    path: Place = "",
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -48,8 +48,8 @@ def prepare(
 
 def split(
     kind: Kind,
-    path: Place,
     out: Out,
+    path: Place = "",
     of: Annotated[str, typer.Option("--split", help="The split whose speakers are drawn from.")] = "train",
     share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of its speakers to move: 0.05 and 0.1 in the paper.")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from cli.pretrain_recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
 from cli.training_screen import TrainingScreen, rates
-from recipes import ConfigError, corpus_path
+from recipes import ConfigError, corpus_path, feature_cache
 from speech.checkpoint import save_model
 from speech.corpus import Corpus, load_corpus
 from speech.pretraining import Pretrained, Snapshots
@@ -74,6 +74,7 @@ def _train(processes: Processes, job: _Job) -> None:
             config,
             processes=processes,
             snapshots=job.snapshots,
+            feature_folder=feature_cache() if job.recipe.corpus.feature_cache else None,
             on_step=screen.step,
             on_epoch=screen.epoch,
         )

@@ -25,6 +25,7 @@ class CorpusChoice(BaseModel):
     max_seconds: float = Field(default=MAX_SECONDS, gt=0, description="longer utterances are skipped")
     language: str = Field(default=ENGLISH.language, description="what is spoken: en, fr, de")
     unspelled: Unspelled = Field(default="skip", description="transcripts with other characters: skip, map")
+    feature_cache: bool = Field(default=True, description="keep features in the user's cache folder")
 
 
 class PretrainRecipe(BaseModel):

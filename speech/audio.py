@@ -1,9 +1,11 @@
 """Sound files into float32 waveforms: any rate, format or channel count that libsndfile reads.
 
 What comes out is mono, at the asked rate, finite and not empty; everything else is an `AudioError`
-that names the file. A segment is exact to the sample: formats whose seeking is approximate (Ogg,
-MP3) are decoded from the start and sliced. `Recording` decodes a file once for many segments, or, where
-the file is long and its format seeks exactly, each segment by itself: memory does not grow with it.
+that names the file. A WAV or MP3 file that is shorter than it says is refused where it is asked for as a
+whole, for half a sentence is not what was said; segments of what is there can be had. A segment is exact
+to the sample: formats whose seeking is approximate (Ogg, MP3) are decoded from the start and sliced.
+`Recording` decodes a file once for many segments, or, where the file is long and its format seeks
+exactly, each segment by itself: memory does not grow with it.
 """
 
 import math
@@ -28,6 +30,8 @@ END_TOLERANCE_SECONDS = 0.25
 # A recording longer than this is not kept decoded, if there is another way.
 LONG_SECONDS = 600.0
 _BLOCK_FRAMES = 1 << 20
+# What writes a WAV file into a pipe leaves about this, or more, as its size.
+_SIZE_UNKNOWN = 0x7FFF_0000
 _SEEKS_EXACTLY = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF", "NIST"})
 # Keeps the resampling kernel small for odd rates; exact for 11 025, 22 050 and 44 100 Hz.
 _LARGEST_RATIO_TERM = 640
@@ -99,10 +103,13 @@ def read_audio(
 ) -> Tensor:
     """Read one file or one segment of it as a (samples,) float32 tensor at `sample_rate_hz`.
 
-    Raises `AudioError` for a missing, unreadable or empty file, a sample rate that cannot be, a
-    segment outside the file, or samples that are not finite.
+    Raises `AudioError` for a missing, unreadable or empty file, one that is cut off, a sample rate that
+    cannot be, a segment outside the file, or samples that are not finite.
     """
     recording = _read(Path(path), offset_seconds, duration_seconds)
+    if duration_seconds is None and recording.samples is not None:
+        end = (recording.start + len(recording.samples)) / recording.sample_rate_hz
+        _refuse_missing(Path(path), audio_duration_seconds(path) - end)
     return recording.segment(offset_seconds, duration_seconds, sample_rate_hz=sample_rate_hz)
 
 
@@ -115,6 +122,7 @@ class AudioStream:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._file = _opened(self._path)
+        _require_whole(self._path, self._file)
         self.sample_rate_hz: int = self._file.samplerate
 
     def __enter__(self) -> "AudioStream":
@@ -125,7 +133,10 @@ class AudioStream:
 
     def read(self, samples: int) -> np.ndarray:
         """The next (n,) float32 mono samples at the file's own rate; n < `samples` only at its end."""
-        return _finite(self._path, _decode(self._path, self._file, None, samples))
+        decoded = _decode(self._path, self._file, None, samples)
+        if len(decoded) < samples and self._file.format == "MP3":
+            _refuse_missing(self._path, (self._file.frames - self._file.tell()) / self.sample_rate_hz)
+        return _finite(self._path, decoded)
 
 
 def read_segments(
@@ -151,6 +162,7 @@ def audio_duration_seconds(path: str | Path) -> float:
     if length is not None:
         return length
     with _opened(Path(path)) as file:
+        _require_whole(Path(path), file)
         return float(file.frames / file.samplerate)
 
 
@@ -201,6 +213,22 @@ def _decode(path: Path, file: soundfile.SoundFile, start: int | None, frames: in
     except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
         raise AudioError(f"{path}: cannot be decoded ({error}); re-export it.") from error
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.float32)
+
+
+def _require_whole(path: Path, file: soundfile.SoundFile) -> None:
+    """Refuse a WAV file that is shorter than it says: libsndfile reads what there is, and is content."""
+    with path.open("rb") as content:
+        head = content.read(8)
+    size, announced = path.stat().st_size, int.from_bytes(head[4:], "little") + len(head)
+    if head[:4] == b"RIFF" and size < announced < _SIZE_UNKNOWN:
+        _refuse_missing(path, (announced - size) * file.frames / file.samplerate / size)
+
+
+def _refuse_missing(path: Path, seconds: float) -> None:
+    if seconds > END_TOLERANCE_SECONDS:
+        raise AudioError(
+            f"{path}: is cut off, {seconds:.1f} s of what it announces are missing; get it again."
+        )
 
 
 def _finite(path: Path, samples: np.ndarray) -> np.ndarray:

@@ -86,6 +86,11 @@ class ExampleStore:
         return tuple(self._skipped.values())
 
     @property
+    def on_disk(self) -> bool:
+        """Whether features are kept on a disk, where other processes find them."""
+        return self._disk is not None
+
+    @property
     def hop_seconds(self) -> float:
         """The time between two frames of an example's features."""
         return self._log_mel.config.hop_seconds
@@ -128,6 +133,8 @@ class ExampleStore:
         if heard is None:
             heard = list(self._hear(utterances))
             self._disk.save(place, heard)
+            # Mapped, they are no memory of this process alone.
+            heard = self._disk.load(place) or heard
         return heard
 
     def _hear(self, utterances: Iterable[Utterance]) -> Iterator[Heard]:

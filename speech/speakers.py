@@ -6,6 +6,7 @@ Every draw is a hash of a seed and a name, so it is the same on any machine and 
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from fractions import Fraction
 
 from speech.corpus import Corpus, Skipped, Utterance
 from speech.errors import CorpusError
@@ -46,7 +47,7 @@ def draw_split(corpus: Corpus, *, split: str, share: float, into: str, seed: int
     if into in corpus.splits:
         raise CorpusError(f"{corpus.name}: there is a split {into!r} already; choose another name.")
     speakers = sorted(corpus.speakers(split), key=lambda speaker: _draw(seed, speaker))
-    count = int(share * len(speakers))
+    count = int(Fraction(str(share)) * len(speakers))  # as written: 0.29 of 100 is 29, not 28.999
     if not 0 < count < len(speakers):
         raise CorpusError(
             f"share {share:g} of the {len(speakers)} speakers of split {split!r} is {count}: "

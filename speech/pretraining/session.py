@@ -1,6 +1,6 @@
 """A training from its first step, or from a snapshot, to its model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from speech.corpus import Corpus, Skipped
 from speech.errors import CorpusError
 from speech.evaluation import Evaluation, evaluate
 from speech.examples import Example, ExampleStore
+from speech.feature_cache import FeatureCache
 from speech.model import CTCTransformer, build_model
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.snapshot import Snapshot, load_snapshot, save_snapshot
@@ -83,10 +84,14 @@ def pretrain(
     *,
     processes: Processes | None = None,
     snapshots: Snapshots | None = None,
+    feature_folder: Path | None = None,
     on_step: Callable[[Step, Evaluation | None], None] = lambda step, look: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Pretrained:
     """Train a model on `config.split`, calling `on_step` and `on_epoch` in the first process.
+
+    With a `feature_folder` features are kept there and mapped into memory; of several processes each computes
+    its share of them. Without one, every process computes all and holds them in its memory.
 
     With each step goes the early look at a part of the dev set, where one was due. Evaluations, and the
     model that is kept, are the first process's affair; the snapshot stays until its owner discards it.
@@ -99,7 +104,8 @@ def pretrain(
     identity = _identity(corpus, config, processes)
     # Before the features of the whole corpus are computed.
     snapshot = load_snapshot(snapshots.path, identity) if snapshots and snapshots.resume else None
-    store = ExampleStore(corpus, features.PRESETS[config.preset])
+    store = _store(corpus, config, feature_folder)
+    _compute_together(store, dict.fromkeys((config.split, *config.held_out)), processes)
     held_out = {split: _usable(store, split) for split in config.held_out}
     devices = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
@@ -233,6 +239,22 @@ def _identity(corpus: Corpus, config: PretrainConfig, processes: Processes) -> d
         "device": processes.device.type,
         **config.model_dump(by_alias=True, mode="json"),
     }
+
+
+def _store(corpus: Corpus, config: PretrainConfig, folder: Path | None) -> ExampleStore:
+    of_preset = features.PRESETS[config.preset]
+    disk = None if folder is None else FeatureCache.if_possible(folder, corpus, of_preset)
+    return ExampleStore(corpus, of_preset, disk=disk)
+
+
+def _compute_together(store: ExampleStore, splits: Iterable[str], processes: Processes) -> None:
+    """Each process computes the features of its share of the speakers, for all to find on the disk."""
+    if processes.count == 1 or not store.on_disk:
+        return
+    for split in splits:
+        for speaker in store.corpus.speakers(split)[processes.rank :: processes.count]:
+            store.examples(split, speaker)
+    processes.gathered(None)  # nobody goes on before all are done
 
 
 def _usable(store: ExampleStore, split: str) -> list[Example]:

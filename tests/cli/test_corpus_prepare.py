@@ -108,6 +108,13 @@ def test_seed_speakers_are_drawn_and_the_rest_is_shuffled(tmp_path: Path) -> Non
     )
 
 
+def test_the_embedded_corpus_takes_no_path(tmp_path: Path) -> None:
+    said = run("prepare", "embedded", "--out", tmp_path / "whole").output
+    assert "seed: 32 speakers, 960 utterances" in said
+    said = run("split", "embedded", "--share", "0.05", "--into", "drawn", "--out", tmp_path / "out").output
+    assert "drawn: 4 speakers" in said and "train: 92 speakers" in said
+
+
 def test_describe_in_json_and_in_a_picture(tmp_path: Path) -> None:
     manifest = make_corpus(tmp_path, {"train": 3, "test": 1}, utterances=2)
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))

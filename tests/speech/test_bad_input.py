@@ -9,9 +9,9 @@ import soundfile
 import torch
 
 from speech import audio
-from speech.audio import Recording, read_audio
+from speech.audio import AudioStream, Recording, read_audio
 from speech.corpus import Corpus, load_corpus
-from speech.errors import CorpusError
+from speech.errors import AudioError, CorpusError
 from speech.examples import ExampleStore
 from speech.features import PRESETS
 from tests.speech.layouts import sound
@@ -85,6 +85,30 @@ def test_half_a_file_is_heard_or_skipped_but_is_never_garbage(tmp_path: Path, su
     if len(ids) == 2:
         wave = read_audio(file)
         assert len(wave) <= 32_000 and float(wave.abs().max()) < 1
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3"])
+def test_a_file_that_is_shorter_than_it_says_is_refused_and_its_segments_are_not(
+    tmp_path: Path, suffix: str
+) -> None:
+    file = tmp_path / f"a.{suffix}"
+    sound(file, 4.0)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    ids, reasons = heard(corpus_of(tmp_path, file.name))
+    assert ids == ["good.flac"] and len(reasons) == 1
+    for read in (lambda: read_audio(file), lambda: AudioStream(file).read(64_000)):
+        with pytest.raises(AudioError, match=r"is cut off, (1\.9|2\.\d) s of what it announces are missing"):
+            read()
+    ids, reasons = heard(corpus_of(tmp_path, file.name, offset=0.5, duration=1.0))
+    assert len(ids) == 2 and reasons == []
+
+
+def test_a_wav_file_from_a_pipe_does_not_know_its_size(tmp_path: Path) -> None:
+    file = sound(tmp_path / "a.wav", 1.0)
+    content = bytearray(file.read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    file.write_bytes(content)
+    assert len(read_audio(file)) == 16_000 and len(AudioStream(file).read(64_000)) == 16_000
 
 
 def test_samples_that_are_not_numbers_lose_their_utterance(tmp_path: Path) -> None:

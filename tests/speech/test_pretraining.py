@@ -15,6 +15,7 @@ from speech.features import PRESETS
 from speech.model import build_model
 from speech.pretraining import Epoch, PretrainConfig, Step, pretrain, session
 from speech.pretraining.schedules import learning_rate_scale
+from speech.processes import Processes
 from tests.speech import toy
 
 SHORT = PretrainConfig(epochs=2, batch_size=4, evaluate_every=1)
@@ -54,6 +55,35 @@ def test_it_is_deterministic_and_leaves_the_global_generator_alone(corpus: Corpu
     assert torch.equal(torch.random.get_rng_state(), before)
     assert same(first, again)
     assert not torch.equal(first.output.weight, other.output.weight)
+
+
+def test_features_on_disk_are_computed_once_and_change_nothing(
+    tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = pretrain(corpus, SHORT).model
+    kept = pretrain(corpus, SHORT, feature_folder=tmp_path / "features").model
+    monkeypatch.setattr("speech.audio.Recording.read", None)
+    found = pretrain(corpus, SHORT, feature_folder=tmp_path / "features").model
+    assert same(plain, kept) and same(plain, found)
+
+
+class Second(Processes):
+    """The second of two processes, whose fellow is imagined."""
+
+    def gathered(self, thing: object) -> list[object]:
+        return [thing, thing]
+
+
+@pytest.mark.parametrize(("folder", "computed"), [("features", ["seed-1", "seed-3"]), (None, [])])
+def test_a_process_computes_its_share_of_the_features_for_all(
+    tmp_path: Path, folder: str | None, computed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = toy.corpus(tmp_path, speakers=4)
+    store = session._store(corpus, SHORT, tmp_path / folder if folder else None)
+    asked: list[str] = []
+    monkeypatch.setattr(store, "examples", lambda split, speaker: asked.append(speaker))
+    session._compute_together(store, ["seed"], Second(rank=1, count=2))
+    assert asked == computed
 
 
 def test_looking_does_not_change_the_training(corpus: Corpus) -> None:

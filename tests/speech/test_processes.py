@@ -29,7 +29,7 @@ RANDOM = PretrainConfig(epochs=2, batch_size=0, batch_seconds=4.0, dropout=0.1, 
 def train_and_break(processes: Processes, corpus: Corpus, folder: Path) -> None:
     """Two whole trainings, and one that breaks in the first process after its third step."""
     plain = pretrain(corpus, PLAIN, processes=processes)
-    whole = pretrain(corpus, RANDOM, processes=processes)
+    whole = pretrain(corpus, RANDOM, processes=processes, feature_folder=folder / "features")
     if processes.first:
         save_model(folder / "plain", plain.model, "tiny")
         save_model(folder / "whole", whole.model, "tiny")

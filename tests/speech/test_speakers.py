@@ -32,7 +32,14 @@ def corpus(speakers: int = 40, utterances: int = 3, order: int = 1) -> Corpus:
 @pytest.mark.parametrize(
     ("speakers", "share", "moved"),
     # The paper's Table 2: floor(5 %) and floor(10 %) of the users of Common Voice.
-    [(40, 0.1, 4), (40, 0.05, 2), (6856, 0.1, 685), (7127, 0.1, 712)],
+    [
+        (40, 0.1, 4),
+        (34753, 0.05, 1737),
+        (34753, 0.1, 3475),
+        (6856, 0.1, 685),
+        (7127, 0.1, 712),
+        (100, 0.29, 29),
+    ],
 )
 def test_a_share_of_the_speakers_moves_with_all_their_speech(speakers: int, share: float, moved: int) -> None:
     drawn = draw_split(corpus(speakers, 1), split="train", share=share, into="seed")
