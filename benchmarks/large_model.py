@@ -40,7 +40,7 @@ SETTINGS = (
 
 
 def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, object]], str]:
-    """Run it; returns the lines of metrics.jsonl and the text of the summary."""
+    """Run it; returns what traffic.jsonl has of each round, and the text of the summary."""
     (home / "flwr").mkdir()
     runtime, fleet = free_port(), free_port()
     (home / "flwr" / "config.toml").write_text(
@@ -76,8 +76,8 @@ def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, obj
     folder = home / "runs" / "latest"
     if not (folder / "summary.txt").exists():
         raise SystemExit(f"the run did not end well:\n{done.stdout[-4000:]}")
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return lines, (folder / "summary.txt").read_text()
+    lines = [json.loads(line) for line in (folder / "traffic.jsonl").read_text().splitlines()]
+    return [line for line in lines if "drawn" in line], (folder / "summary.txt").read_text()
 
 
 def _speaks_grpc(port: int) -> bool:

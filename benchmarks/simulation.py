@@ -77,11 +77,16 @@ def measure(command: Sequence[str], log: Path) -> Timing:
 
 
 def _rounds(log: Path) -> list[dict[str, float]]:
-    """The finished rounds; a line that is being written is not there yet."""
-    if not log.exists():
-        return []
-    lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-    return [line for line in map(json.loads, lines) if "drawn" in line]
+    """The finished rounds; of ours, how many were drawn stands in a file that stays with the server."""
+    drawn = {line["round"]: line for line in _lines(log.with_name("traffic.jsonl")) if "drawn" in line}
+    lines = [{**drawn.get(line["round"], {}), **line} for line in _lines(log)]
+    return [line for line in lines if "drawn" in line]
+
+
+def _lines(log: Path) -> list[dict[str, float]]:
+    """What is there; a line that is being written is not there yet."""
+    lines = log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
+    return [line for line in map(json.loads, lines) if "round" in line]
 
 
 @contextmanager
