@@ -23,7 +23,14 @@ from server.ledgers import Account
 from server.live_table import Row
 from server.metrics import as_metrics
 from server.model_card import model_card
-from server.preparation import make_adaptive, make_bounds, make_plan, make_server_step, starting_model
+from server.preparation import (
+    make_adaptive,
+    make_bounds,
+    make_extrapolated,
+    make_plan,
+    make_server_step,
+    starting_model,
+)
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
@@ -99,6 +106,7 @@ class Federation:
         bounds, grid = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
+        extrapolated = make_extrapolated(config, plan)
         folder, ledger = open_run(config, identity, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
@@ -118,9 +126,6 @@ class Federation:
             on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
             noise_shape=config.privacy.noise_shape,
             adaptive=make_adaptive(config.privacy),
-        )
-        extrapolated = plan.extrapolate(
-            config.privacy.extrapolate_population, config.privacy.extrapolate_cohort
         )
         return cls(
             config=config,

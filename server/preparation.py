@@ -82,6 +82,25 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     )
 
 
+def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
+    """The plan at the scale that the recipe extrapolates to.
+
+    Raises
+    ------
+    ConfigError
+        If the same sigma_DP, or the bands, cannot be had there.
+    """
+    section = config.privacy
+    try:
+        return plan.extrapolate(section.extrapolate_population, section.extrapolate_cohort)
+    except ValueError as error:
+        raise ConfigError(
+            f"privacy.extrapolate-population = {section.extrapolate_population}, "
+            f"privacy.extrapolate-cohort = {section.extrapolate_cohort:g}: this run's noise cannot be "
+            f"extrapolated there ({error})"
+        ) from error
+
+
 def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBounds, Grid]:
     """Clip bounds of the released vector (model and statistics) and its grid."""
     bounds = ClipBounds.of(

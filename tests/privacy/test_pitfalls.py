@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
 SOURCES = "\n".join(
     file.read_text(encoding="utf-8")
-    for room in ("privacy", "strategies", "tests")
+    for room in ("privacy", "strategies", "server", "tests")
     for file in sorted((ROOT / room).glob("**/*.py"))
 )
 DEFINED = set(re.findall(r"^ *(?:class|def) (\w+)", SOURCES, re.MULTILINE))
@@ -23,6 +23,12 @@ def test_guard_and_tests_of_a_pitfall_exist(pitfall: str, guards: str, tests: st
         names = re.findall(r"`(\w+)`", cell)
         assert names or cell.strip() == "none", cell
         assert set(names) <= DEFINED, set(names) - DEFINED
+
+
+def test_pitfalls_are_ranked() -> None:
+    ranks = re.findall(r"^\*\*(\w+)\*\*", PAGE.split("## Pitfalls")[1], re.MULTILINE)
+    assert ranks == ["Critical", "Theoretical", "Negligible"]
+    assert all(name.startswith("test_") for row in ROWS for name in re.findall(r"`(\w+)`", row[2]))
 
 
 def test_every_defect_of_the_field_is_a_pitfall() -> None:

@@ -4,7 +4,13 @@ import torch
 from cli.composing import app_folder, default_config, read_recipe
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig
-from server.preparation import make_bounds, make_plan, make_server_step, starting_model
+from server.preparation import (
+    make_bounds,
+    make_extrapolated,
+    make_plan,
+    make_server_step,
+    starting_model,
+)
 from speech.checkpoint import save_model
 from speech.errors import CheckpointMismatch
 from speech.model import build_model
@@ -34,6 +40,15 @@ def test_a_recipe_for_another_population_is_refused_with_both_numbers():
     for held in (99, 101):
         with pytest.raises(ConfigError, match=rf"privacy.population = 100: the nodes hold {held} speakers"):
             make_plan(made_for, population=held)
+
+
+def test_an_extrapolation_beyond_what_is_accounted_for_is_refused_by_name():
+    small = config(**{"training.cohort": 4.0, "privacy.noise-multiplier": 3.0})
+    plan = make_plan(small, population=40)
+    assert make_extrapolated(small, plan).noise_multiplier == pytest.approx(3.0 / 4 * 1024)
+    far = config(**{"privacy.extrapolate-population": 69_506_000, "privacy.extrapolate-cohort": 204_800.0})
+    with pytest.raises(ConfigError, match=r"privacy.extrapolate-cohort = 204800: .*noise_multiplier=153600"):
+        make_extrapolated(far, plan)
 
 
 def test_the_laptop_recipe_has_a_true_epsilon_below_8_by_both_accountants():

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 
-COORDINATES = 16_000_000
+COORDINATES = 25_000_000
 PROGRAM = """
 import json, resource, sys
 from pathlib import Path
