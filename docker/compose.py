@@ -126,7 +126,8 @@ NODE = """\
       - node-{i}-credentials:/credentials:ro
       - node-{i}-apps:/state
       - ${{NODE_{i}_DATA:-node-{i}-data}}:/data:ro
-    depends_on: {{supernode-{i}: {{condition: service_healthy}}}}
+    # Not "healthy": a SuperNode made anew is refused for up to a minute, and tries again until it is let in
+    depends_on: [supernode-{i}]
     networks: [node-{i}]
 
 """

@@ -167,3 +167,20 @@ def test_flowers_own_words_reach_the_person(tmp_path, monkeypatch):
     done = murmur("register", tmp_path / "n.pub")
     assert done.exit_code == 1
     assert "flwr supernode register" in done.output and "Traceback" not in done.output
+
+
+def test_no_command_shows_a_secret_whichever_file_it_is_given(tmp_path):
+    made = tmp_path / "credentials"
+    done = [murmur("ca", "--folder", made), murmur("server-cert", "localhost", "--folder", made)]
+    done += [murmur("node-key", "n", "--folder", made), murmur("secret", "--folder", made)]
+    files = [made / name for name in ("ca.key", "server.key", "n.key", "superexec.secret")]
+    for file in files:  # mistaken for each other, as tired people do
+        done.append(murmur("register", file))
+        for option in ("--authority", "--key"):
+            given = {"--authority": str(made / "ca.crt"), option: str(file)}
+            words = [word for pair in given.items() for word in pair]
+            done.append(CliRunner().invoke(app, ["doctor", "--superlink", "127.0.0.1:1", *words]))
+    shown = "".join(one.output for one in done)
+    lines = {line for file in files for line in file.read_text().splitlines() if "-----" not in line}
+    assert len(lines) > 12
+    assert not [line for line in lines if line in shown]
