@@ -75,6 +75,7 @@ def _train(processes: Processes, job: _Job) -> None:
             processes=processes,
             snapshots=job.snapshots,
             feature_folder=feature_cache() if job.recipe.corpus.feature_cache else None,
+            on_features=screen.features,
             on_step=screen.step,
             on_epoch=screen.epoch,
         )

@@ -9,10 +9,10 @@ from speech.evaluation import Evaluation
 from speech.pretraining import Epoch, PretrainConfig, Step
 
 _COLUMNS = (
-    TextColumn("pass {task.fields[epoch]}"),
+    TextColumn("{task.description}"),
     BarColumn(),
     MofNCompleteColumn(),
-    TextColumn("loss {task.fields[loss]:.3f}  rate {task.fields[rate]:.2g}{task.fields[look]}"),
+    TextColumn("{task.fields[said]}{task.fields[look]}"),
     TimeRemainingColumn(),
 )
 
@@ -23,7 +23,7 @@ class TrainingScreen:
     def __init__(self, console: Console, config: PretrainConfig) -> None:
         self.console, self.config = console, config
         self._progress = Progress(*_COLUMNS, console=console, transient=True, disable=not console.is_terminal)
-        self._task = self._progress.add_task("", total=None, epoch=1, loss=float("nan"), rate=0.0, look="")
+        self._task = self._progress.add_task("", total=None, said="", look="")
 
     def __enter__(self) -> "TrainingScreen":
         self._progress.start()
@@ -34,13 +34,21 @@ class TrainingScreen:
     ) -> None:
         self._progress.stop()
 
+    def features(self, split: str, done: int, of: int) -> None:
+        """Before the first step: the features of so many speakers are there."""
+        self._progress.update(
+            self._task, description=f"features of {split}", completed=done, total=of, said="speakers"
+        )
+
     def step(self, step: Step, look: Evaluation | None) -> None:
         """Move the bar; an early look stays on it until the next, and gets a line of its own."""
-        shown = {"epoch": step.epoch, "loss": step.loss, "rate": step.learning_rate}
+        shown = {"said": f"loss {step.loss:.3f}  rate {step.learning_rate:.2g}"}
         if look is not None:
             shown["look"] = f"  WER {100 * look.wer:.1f} %"
             self._line(f"step {step.number:>6}  loss {step.loss:8.3f}  early look: {rates(look)}")
-        self._progress.update(self._task, completed=step.number, total=step.of, **shown)
+        self._progress.update(
+            self._task, description=f"pass {step.epoch}", completed=step.number, total=step.of, **shown
+        )
 
     def epoch(self, epoch: Epoch) -> None:
         """One line for one pass."""

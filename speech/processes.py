@@ -100,7 +100,8 @@ def launch(count: int, work: Callable[..., None], *arguments: Any) -> None:
     with tempfile.TemporaryDirectory() as folder:
         meeting = f"file://{folder}/meeting"
         try:
-            multiprocessing.spawn(_member, (count, meeting, failures, work, arguments), nprocs=count)
+            member = (os.getpid(), count, meeting, failures, work, arguments)
+            multiprocessing.spawn(_member, member, nprocs=count)
         except multiprocessing.ProcessExitedException as error:
             reason = failures.get() if not failures.empty() else str(error)
             raise SpeechError(reason) from None
@@ -108,12 +109,16 @@ def launch(count: int, work: Callable[..., None], *arguments: Any) -> None:
 
 def _member(
     rank: int,
+    parent: int,
     count: int,
     meeting: str,
     failures: Any,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
+    # torch ends us with our parent, but not if that was killed before we began: then the others never come.
+    if os.getppid() != parent:
+        sys.exit(1)
     try:
         with _group(rank, count, rank, meeting) as processes:
             work(processes, *arguments)

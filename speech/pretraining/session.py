@@ -1,6 +1,6 @@
 """A training from its first step, or from a snapshot, to its model."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speech import features
 from speech.corpus import Corpus, Skipped
-from speech.errors import CorpusError
 from speech.evaluation import Evaluation, evaluate
-from speech.examples import Example, ExampleStore
-from speech.feature_cache import FeatureCache
+from speech.examples import Example
 from speech.model import CTCTransformer, build_model
 from speech.pretraining.config import PretrainConfig
+from speech.pretraining.listening import OnFeatures, compute_together, open_store, usable
 from speech.pretraining.snapshot import Snapshot, load_snapshot, save_snapshot
 from speech.pretraining.trainer import Pass, Step, Trainer
 from speech.processes import Processes
@@ -85,10 +83,11 @@ def pretrain(
     processes: Processes | None = None,
     snapshots: Snapshots | None = None,
     feature_folder: Path | None = None,
+    on_features: OnFeatures = lambda split, done, of: None,
     on_step: Callable[[Step, Evaluation | None], None] = lambda step, look: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Pretrained:
-    """Train a model on `config.split`, calling `on_step` and `on_epoch` in the first process.
+    """Train a model on `config.split`, calling `on_features`, `on_step` and `on_epoch` in the first process.
 
     With a `feature_folder` features are kept there and mapped into memory; of several processes each computes
     its share of them. Without one, every process computes all and holds them in its memory.
@@ -104,9 +103,10 @@ def pretrain(
     identity = _identity(corpus, config, processes)
     # Before the features of the whole corpus are computed.
     snapshot = load_snapshot(snapshots.path, identity) if snapshots and snapshots.resume else None
-    store = _store(corpus, config, feature_folder)
-    _compute_together(store, dict.fromkeys((config.split, *config.held_out)), processes)
-    held_out = {split: _usable(store, split) for split in config.held_out}
+    store = open_store(corpus, config, feature_folder)
+    tell: OnFeatures = on_features if processes.first else lambda split, done, of: None
+    compute_together(store, dict.fromkeys((config.split, *config.held_out)), processes, tell)
+    held_out = {split: usable(store, split, tell) for split in config.held_out}
     devices = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         model = build_model(
@@ -117,7 +117,7 @@ def pretrain(
             layer_drop=config.layer_drop,
         )
         torch.manual_seed(config.random_seed + processes.rank)
-        trainer = Trainer(model, _usable(store, config.split), config, processes)
+        trainer = Trainer(model, usable(store, config.split, tell), config, processes)
         session = _Session(trainer, held_out)
         if snapshot:
             session.resume(snapshot)
@@ -239,29 +239,3 @@ def _identity(corpus: Corpus, config: PretrainConfig, processes: Processes) -> d
         "device": processes.device.type,
         **config.model_dump(by_alias=True, mode="json"),
     }
-
-
-def _store(corpus: Corpus, config: PretrainConfig, folder: Path | None) -> ExampleStore:
-    of_preset = features.PRESETS[config.preset]
-    disk = None if folder is None else FeatureCache.if_possible(folder, corpus, of_preset)
-    return ExampleStore(corpus, of_preset, disk=disk)
-
-
-def _compute_together(store: ExampleStore, splits: Iterable[str], processes: Processes) -> None:
-    """Each process computes the features of its share of the speakers, for all to find on the disk."""
-    if processes.count == 1 or not store.on_disk:
-        return
-    for split in splits:
-        for speaker in store.corpus.speakers(split)[processes.rank :: processes.count]:
-            store.examples(split, speaker)
-    processes.gathered(None)  # nobody goes on before all are done
-
-
-def _usable(store: ExampleStore, split: str) -> list[Example]:
-    examples = store.split_examples(split)
-    if not examples:
-        raise CorpusError(
-            f"{store.corpus.name}: no utterance of split {split!r} has usable audio; the first: "
-            f"{store.skipped[0].reason}"
-        )
-    return examples

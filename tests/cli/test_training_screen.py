@@ -33,3 +33,11 @@ def test_a_terminal_has_a_bar_with_the_last_look() -> None:
     bar = shown(terminal=True)
     assert "pass 2" in bar and "11/40" in bar
     assert "loss 29.500  rate 0.003  WER 12.5 %" in bar
+
+
+def test_while_features_are_computed_it_counts_the_speakers() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=150, color_system=None)
+    with TrainingScreen(console, PretrainConfig()) as screen:
+        screen.features("seed", 3, 8)
+    assert "features of seed" in file.getvalue() and "3/8 speakers" in file.getvalue()

@@ -74,6 +74,7 @@ def test_every_model_preset_has_its_masks() -> None:
     assert augment.PRESETS.keys() == model.PRESETS.keys()
     paper = augment.PRESETS["paper"]
     assert (paper.freq_masks, paper.freq_width, paper.time_masks, paper.time_width) == (2, 30, 10, 50)
+    assert paper.time_ratio == 0.1
 
 
 def test_settings_change_the_masks_of_the_preset_or_turn_them_off() -> None:

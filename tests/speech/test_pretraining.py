@@ -13,7 +13,7 @@ from speech.evaluation import Evaluation, evaluate
 from speech.examples import ExampleStore
 from speech.features import PRESETS
 from speech.model import build_model
-from speech.pretraining import Epoch, PretrainConfig, Step, pretrain, session
+from speech.pretraining import Epoch, PretrainConfig, Step, listening, pretrain, session
 from speech.pretraining.schedules import learning_rate_scale
 from speech.processes import Processes
 from tests.speech import toy
@@ -61,7 +61,10 @@ def test_features_on_disk_are_computed_once_and_change_nothing(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = pretrain(corpus, SHORT).model
-    kept = pretrain(corpus, SHORT, feature_folder=tmp_path / "features").model
+    told: list[tuple[str, int, int]] = []
+    folder = tmp_path / "features"
+    kept = pretrain(corpus, SHORT, feature_folder=folder, on_features=lambda *w: told.append(w)).model
+    assert told == [("seed-test", 1, 2), ("seed-test", 2, 2), ("seed", 1, 2), ("seed", 2, 2)]
     monkeypatch.setattr("speech.audio.Recording.read", None)
     found = pretrain(corpus, SHORT, feature_folder=tmp_path / "features").model
     assert same(plain, kept) and same(plain, found)
@@ -79,11 +82,13 @@ def test_a_process_computes_its_share_of_the_features_for_all(
     tmp_path: Path, folder: str | None, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = toy.corpus(tmp_path, speakers=4)
-    store = session._store(corpus, SHORT, tmp_path / folder if folder else None)
+    store = listening.open_store(corpus, SHORT, tmp_path / folder if folder else None)
     asked: list[str] = []
     monkeypatch.setattr(store, "examples", lambda split, speaker: asked.append(speaker))
-    session._compute_together(store, ["seed"], Second(rank=1, count=2))
+    told: list[tuple[str, int, int]] = []
+    listening.compute_together(store, ["seed"], Second(rank=1, count=2), lambda *what: told.append(what))
     assert asked == computed
+    assert told == [("seed", number + 1, len(computed)) for number in range(len(computed))]
 
 
 def test_looking_does_not_change_the_training(corpus: Corpus) -> None:

@@ -1,5 +1,6 @@
 """Several processes make the steps of one. Starting one costs seconds: the test shares what it starts."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from speech.corpus import Corpus
 from speech.errors import CheckpointMismatch, SpeechError
 from speech.model import build_model
 from speech.pretraining import PretrainConfig, Snapshots, Step, pretrain
-from speech.processes import Processes, launch
+from speech.processes import Processes, _member, launch
 from tests.speech import toy
 
 # What each process draws for itself is off, so that all that is left between one and two is rounding.
@@ -70,6 +71,12 @@ def test_two_processes_make_the_steps_of_one_and_can_be_resumed(tmp_path: Path) 
     whole, resumed = (load_model(tmp_path / name).model for name in ("whole", "resumed"))
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_process_whose_parent_is_gone_does_not_wait_for_the_others(tmp_path: Path) -> None:
+    strangers = os.getpid()  # nobody is the parent of itself
+    with pytest.raises(SystemExit):
+        _member(0, strangers, 2, f"file://{tmp_path}/meeting", None, train_and_break, ())
 
 
 def test_no_process_is_refused() -> None:
