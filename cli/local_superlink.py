@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -109,11 +110,23 @@ def local_superlink() -> Iterator[SuperLink]:
             stdin=subprocess.DEVNULL,
         )
     try:
-        _wait_until_healthy(process, port, log)
-        yield SuperLink(folder, environment)
+        with _interrupted_by_every_signal():
+            _wait_until_healthy(process, port, log)
+            yield SuperLink(folder, environment)
     finally:
         _end(process)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _interrupted_by_every_signal() -> Iterator[None]:
+    """SIGTERM, and a terminal that closes, are as Ctrl-C is: what was started here ends too."""
+    before = {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def tool(name: str) -> str:

@@ -80,14 +80,18 @@ def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None
 
 def kill_all_of(home: Path) -> None:
     """SIGKILL every process that was started in the `environment` of this home, Ray's daemons as well."""
-    mark = f"MURMUR_HOME={home}\0".encode()
-    while found := [
-        number for number, environ in map(_environ, Path("/proc").glob("[0-9]*")) if mark in environ
-    ]:
+    while found := started_with(MURMUR_HOME=home):
         for number in found:
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
         time.sleep(0.2)
+
+
+def started_with(**variable: str | Path) -> list[int]:
+    """The processes that have this one variable in the environment that they were started with."""
+    ((name, value),) = variable.items()
+    mark = f"{name}={value}\0".encode()
+    return [number for number, environ in map(_environ, Path("/proc").glob("[0-9]*")) if mark in environ]
 
 
 def _environ(process: Path) -> tuple[int, bytes]:
