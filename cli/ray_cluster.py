@@ -29,8 +29,10 @@ def usable_cluster(address: str, *, cpus: int, gpus: float) -> str:
     ClusterError
         If none answers there, or it runs another Ray or Python, is too small, or has other packages.
     """
-    _require_head(address)
     os.environ.update(QUIET)  # Ray reads it when it is imported
+    if address == FIND:
+        address = _found()
+    _require_head(address)
     import ray
 
     try:
@@ -45,7 +47,7 @@ def usable_cluster(address: str, *, cpus: int, gpus: float) -> str:
         require_room(nodes, cpus, gpus)
         for node in nodes:
             require_packages(f"Ray node {node['NodeManagerAddress']}", _packages_on(node))
-        return str(ray.get_runtime_context().gcs_address)
+        return address
     finally:
         ray.shutdown()
 
@@ -72,10 +74,20 @@ def require_packages(where: str, found: dict[str, str]) -> None:
             )
 
 
+def _found() -> str:
+    """Where `ray start` here last had its head. (Ray's own "auto" takes any Ray, another run's as well.)"""
+    from ray._private.services import find_bootstrap_address
+
+    found: str | None = find_bootstrap_address(None)
+    if found is None:
+        raise ClusterError(
+            f"--ray-address {FIND}: this machine is no node of a Ray cluster; `ray start` makes it one"
+        )
+    return found
+
+
 def _require_head(address: str) -> None:
     """That `address` is the head of a cluster: `ray.init` would try for many minutes, whatever is there."""
-    if address == FIND:
-        return
     _, _, port = address.rpartition(":")
     if "/" in address or not port.isdigit():
         raise ClusterError(

@@ -18,6 +18,16 @@ def test_an_address_that_is_none_is_refused_with_what_it_should_be(address):
         usable_cluster(address, cpus=1, gpus=0)
 
 
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [(None, "this machine is no node"), ("127.0.0.1:1", "127.0.0.1:1: no Ray head answers")],
+)
+def test_auto_is_the_cluster_of_this_machine_if_it_lives(found, said, monkeypatch):
+    monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _: found)
+    with pytest.raises(ClusterError, match=said):
+        usable_cluster("auto", cpus=1, gpus=0)
+
+
 @pytest.mark.parametrize("variable", [False, True])
 def test_a_run_on_no_cluster_ends_before_anything_starts(variable):
     address = f"127.0.0.1:{free_port()}"
