@@ -26,6 +26,8 @@ from urllib.request import urlopen
 START_SECONDS = 60.0
 STOP_SECONDS = 20.0
 CONNECTION = "murmur"
+RAY_ADDRESS = "RAY_ADDRESS"  # the variable in which Flower's engine, by `ray.init`, looks for a cluster
+OWN_RAY = "local"  # Ray's name for one that is started for the run and ends with it
 
 QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
@@ -80,13 +82,14 @@ class SuperLink:
 
 
 @contextmanager
-def local_superlink() -> Iterator[SuperLink]:
-    """A SuperLink with the simulation runtime, on a free port of the loopback interface."""
+def local_superlink(ray_address: str) -> Iterator[SuperLink]:
+    """A SuperLink with the simulation runtime on this Ray, on a free port of the loopback interface."""
     folder = Path(tempfile.mkdtemp(prefix="murmur-"))
     port = free_port()
     # Flower starts its helpers by name: they must be this environment's, activated or not.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    environment = {**os.environ, **QUIET, "FLWR_HOME": str(folder / "flwr"), "PATH": path}
+    own = {"FLWR_HOME": str(folder / "flwr"), "PATH": path, RAY_ADDRESS: ray_address}
+    environment = {**os.environ, **QUIET, **own}
     (folder / "flwr").mkdir()
     (folder / "empty").mkdir()
     (folder / "flwr" / "config.toml").write_text(

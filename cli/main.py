@@ -14,7 +14,7 @@ import typer
 from cli.lazy_commands import Place, lazy_group
 
 COMMANDS = {
-    "run": Place("cli.run:run", "Run a federation on this machine (Flower's simulation on Ray)."),
+    "run": Place("cli.run:run", "Run a federation on this machine or a Ray cluster (Flower's simulation)."),
     "plan": Place("cli.plan:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
     "transcribe": Place(
         "cli.transcribe:transcribe",

@@ -16,7 +16,9 @@ import tomli_w
 import typer
 
 from cli.composing import Flat, app_folder, default_config, read_recipe, read_settings
-from cli.local_superlink import SuperLink, SuperLinkError, local_superlink
+from cli.local_superlink import OWN_RAY, RAY_ADDRESS, SuperLink, SuperLinkError, local_superlink
+from cli.probes import health
+from cli.ray_cluster import ClusterError, usable_cluster
 from recipes import ConfigError, RunConfig, corpus_path
 from server.checkpoints import ResumeRefused
 from server.resumption import Interrupted, interrupted_path
@@ -41,9 +43,12 @@ def run(
     nodes: Annotated[int, typer.Option(min=1, help="Simulated nodes.")] = 8,
     cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")] = 1,
     gpus_per_node: Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")] = 0.0,
+    ray_address: Annotated[
+        str, typer.Option(envvar=RAY_ADDRESS, help="A Ray cluster to use: HOST:PORT of its head, or 'auto'.")
+    ] = OWN_RAY,
     verbose: Annotated[bool, typer.Option(help="Show Flower's own log lines too.")] = False,
 ) -> None:
-    """Run a federation on this machine (Flower's simulation on Ray)."""
+    """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     try:
         settings = read_settings(setting or [])
         overrides = {
@@ -52,7 +57,9 @@ def run(
             **settings,
         }
         check(overrides)
-    except (ConfigError, SpeechError, ResumeRefused) as error:
+        if ray_address != OWN_RAY:
+            ray_address = usable_cluster(ray_address, cpus=cpus_per_node, gpus=gpus_per_node)
+    except (ConfigError, SpeechError, ResumeRefused, ClusterError) as error:
         typer.echo(f"murmur run: {error}", err=True)
         raise typer.Exit(2) from None
     federation = (
@@ -60,13 +67,15 @@ def run(
         f"client-resources-num-gpus={gpus_per_node}"
     )
     try:
-        with local_superlink() as superlink:
+        with local_superlink(ray_address) as superlink:
             status, details = _follow(superlink, overrides, federation, verbose=verbose)
     except SuperLinkError as error:
         typer.echo(f"murmur run: {error}", err=True)
         raise typer.Exit(1) from None
     if status != COMPLETED:
         typer.echo(f"murmur run: the run ended as {status}: {details or 'see above'}", err=True)
+        if ray_address != OWN_RAY and health(ray_address):
+            typer.echo(f"murmur run: the Ray cluster at {ray_address} is gone; --resume goes on", err=True)
         raise typer.Exit(1)
 
 

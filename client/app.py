@@ -8,6 +8,7 @@ error, and the details stay in this node's own log.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
 from functools import wraps
 
@@ -25,6 +26,11 @@ from strategies.scaffold import CONTROL
 
 log = logging.getLogger("murmuration.client")
 app = ClientApp()
+
+if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it makes its pool of workers
+    from client.simulated_workers import use_lasting_workers
+
+    use_lasting_workers()
 
 Handler = Callable[[Message, Context], RecordDict]
 

@@ -1,0 +1,119 @@
+"""The workers of a simulation: one that dies is replaced, and what it was doing is all that is lost.
+
+Flower's own pool hands a dead Ray actor out again, and whatever it is given from then on fails with it.
+`client.app` puts `LastingPool` in its place wherever Flower simulates.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from flwr.app import Context, Error, Message
+from flwr.server.superlink.fleet.vce.backend import raybackend
+from flwr.simulation.ray_transport.ray_actor import BasicActorPool
+from ray.exceptions import ObjectLostError, RayActorError, RayError
+
+CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; a deployment's is the same
+PAUSE_SECONDS = 1.0  # between two attempts to start a worker
+
+Job = tuple[Callable[[], Any], Message, str, Context]
+Task = tuple[Callable[..., Any], Job]
+
+
+class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for us
+    """Ray actors that do one job at a time, as many as the cluster has room for.
+
+    Guarantee: a job is given to a worker that has just answered. If the worker dies at it, the answer is an
+    error and nobody else's is; another worker joins as soon as Ray has room for it, on whatever Ray node. A
+    job waits for a worker no longer than somebody waits for its answer.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._joined = threading.Condition()
+        self._open = True
+
+    def add_actors_to_pool(self, num_actors: int) -> None:
+        """Start so many workers; each joins when it answers."""
+        for _ in range(num_actors):
+            self._start_another()
+        self.num_actors += num_actors
+
+    def submit(self, actor_fn: Callable[..., Any], job: Job) -> Task:
+        """Nothing is done yet: Flower's thread asks for the result at once, and it is made there."""
+        return actor_fn, job
+
+    def fetch_result_and_return_actor_to_pool(self, future: Task) -> tuple[Message, Context]:
+        """Have a job done by the next free worker; an error where there is none, or it dies."""
+        actor_fn, job = future
+        _, message, _, context = job
+        worker = self._free_worker(message.metadata.created_at + message.metadata.ttl)
+        if worker is None:
+            return _failed(message, "no worker became free in time"), context
+        try:
+            _, reply, context = ray.get(actor_fn(worker, *job))
+        except (RayActorError, ObjectLostError):
+            self._start_another()
+            return _failed(message, "the worker that was at it died"), context
+        except Exception:
+            self._join(worker)
+            raise
+        self._join(worker)
+        return reply, context
+
+    def add_actor_back_to_pool(self, future: Task) -> None:
+        """It is back already."""
+
+    def terminate_all_actors(self) -> None:
+        """End the pool: nobody joins from now on."""
+        self._open = False
+        super().terminate_all_actors()
+
+    def _free_worker(self, due: float) -> Any | None:
+        """A worker that lives, or None if none is free before the time `due`."""
+        while True:
+            with self._joined:
+                if not self._joined.wait_for(lambda: self.pool, timeout=max(0.0, due - time.time())):
+                    return None
+                worker = self.pool.pop()
+            if _lives(worker):
+                return worker
+            self._start_another()
+
+    def _start_another(self) -> None:
+        threading.Thread(target=self._start, daemon=True).start()
+
+    def _start(self) -> None:
+        while self._open:
+            worker = self.create_actor_fn()
+            if _lives(worker):
+                self._join(worker)
+                return
+            time.sleep(PAUSE_SECONDS)
+
+    def _join(self, worker: Any) -> None:
+        with self._joined:
+            self.pool.append(worker)
+            self._joined.notify()
+
+
+def _lives(worker: Any) -> bool:
+    """Whether `worker` answers; asked of a new one, this takes until Ray has found a place for it."""
+    try:
+        ray.get(worker.__ray_ready__.remote())
+    except RayError:
+        return False
+    return True
+
+
+def _failed(message: Message, reason: str) -> Message:
+    return Message(Error(code=CLIENT_APP_CRASHED, reason=reason), reply_to=message)
+
+
+def use_lasting_workers() -> None:
+    """Let Flower's simulation engine make its pool of this kind; to be called before it makes one."""
+    raybackend.BasicActorPool = LastingPool

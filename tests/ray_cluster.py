@@ -1,0 +1,78 @@
+"""A Ray cluster of several nodes on this host, each a `ray start` with processes of its own."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cli.local_superlink import free_port
+from tests.processes import server, wait_until
+
+NODE = ("--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats", "--block")
+WORKER = "ray::ClientAppActor"
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """Where the head answers, and each node's process group, the head's first."""
+
+    address: str
+    groups: tuple[int, ...]
+
+    def busy(self, node: int) -> list[int]:
+        """Process numbers of a node's simulated workers that are at a task."""
+        return [pid for pid in map(int, _numbers()) if _title(pid) == f"{WORKER}.run" and self._on(pid, node)]
+
+    def stop_a_busy_worker(self, node: int) -> list[int]:
+        """Its process number, or none; it will not finish what it is at."""
+        for pid in self.busy(node):
+            os.kill(pid, signal.SIGSTOP)
+            if _title(pid) == f"{WORKER}.run":
+                return [pid]
+            os.kill(pid, signal.SIGCONT)
+        return []
+
+    def kill_node(self, node: int) -> None:
+        """SIGKILL a node and all its workers, as in a power cut."""
+        os.killpg(self.groups[node], signal.SIGKILL)
+
+    def _on(self, pid: int, node: int) -> bool:
+        try:
+            return os.getpgid(pid) == self.groups[node]
+        except ProcessLookupError:
+            return False
+
+
+@contextmanager
+def ray_cluster(nodes: int, *, home: Path, logs: Path) -> Iterator[RayCluster]:
+    """So many nodes with a CPU each; they end with the block, and all that they started."""
+    port = str(free_port())
+    address = f"127.0.0.1:{port}"
+    with ExitStack() as stack:
+        # The names of Ray's sockets, below this folder, may have 107 characters: pytest's is too deep.
+        folder = stack.enter_context(TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
+        head = ("--head", "--port", port, "--ray-client-server-port", str(free_port()), "--temp-dir", folder)
+
+        def start(name: str, *options: str) -> int:
+            log = logs / f"{name}.log"
+            node = stack.enter_context(server("ray", "start", *options, *NODE, home=home, log=log))
+            wait_until(lambda: "Ray runtime started" in log.read_text(), seconds=90, what=f"the {name}")
+            return node.pid
+
+        groups = [start("ray-head", *head, "--include-dashboard=false")]
+        groups += [start(f"ray-node-{number}", "--address", address) for number in range(1, nodes)]
+        yield RayCluster(address, tuple(groups))
+
+
+def _numbers() -> list[str]:
+    return [process.name for process in Path("/proc").glob("[0-9]*")]
+
+
+def _title(pid: int) -> str:
+    try:
+        return (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").rstrip("\0 ")
+    except OSError:  # it has ended meanwhile
+        return ""

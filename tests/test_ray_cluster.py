@@ -1,0 +1,74 @@
+"""`murmur run` on a Ray cluster of two nodes: both work, and a loss costs its round a share and no more."""
+
+import json
+import os
+import signal
+
+import pytest
+
+from tests.corpora import make_corpus
+from tests.processes import run_command, server, wait_until
+from tests.ray_cluster import ray_cluster
+
+pytestmark = pytest.mark.federation
+
+NODES, ROUNDS = 4, 12
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    home, logs = tmp_path_factory.mktemp("ray-home"), tmp_path_factory.mktemp("logs")
+    with ray_cluster(2, home=home, logs=logs) as made:
+        yield made
+
+
+def settings(corpus):
+    """Every speaker in every round, each long enough at work to be caught at it."""
+    return (
+        f'corpus.kind="manifest" corpus.path="{corpus}" model.seed="random" training.rounds={ROUNDS} '
+        "training.cohort=8.0 local.epochs=10 run.sentences-shown=0"
+    )
+
+
+@pytest.mark.timeout(600)  # a cluster, and a run in which workers are started anew
+def test_a_run_on_a_cluster_outlives_a_worker_and_then_a_whole_ray_node(cluster, tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", {"train": 2 * NODES, "test": 1})
+    file, log = tmp_path / "runs" / "latest" / "metrics.jsonl", tmp_path / "run.log"
+
+    def metrics():
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def lose(end):
+        """Let `end` a worker of the second Ray node that is at a task; returns the round."""
+        worker = []
+        wait_until(
+            lambda: worker or worker.extend(cluster.stop_a_busy_worker(1)), seconds=90, what="a busy worker"
+        )
+        under_way = len(metrics())  # whose line comes with its end; that of round 0 is there
+        end(*worker)
+        return under_way
+
+    arguments = ("--ray-address", cluster.address, "--nodes", str(NODES), "--set", settings(corpus))
+    with server("murmur", "run", *arguments, home=tmp_path, log=log) as run:
+        wait_until(lambda: len(metrics()) >= 2, seconds=150, what="the first round")
+        first = lose(lambda worker: os.kill(worker, signal.SIGKILL))
+        wait_until(lambda: len(metrics()) > first + 1, seconds=90, what="a round after the lost worker")
+        second = lose(lambda _: cluster.kill_node(1))
+        assert run.wait(120) == 0, log.read_text()
+    rounds = metrics()[1:]
+    assert [line["round"] for line in rounds] == list(range(1, ROUNDS + 1))
+    assert first < second < ROUNDS
+    for line in rounds:
+        reasons = [drop["reason"] for drop in line["dropped"]]
+        lost = line["round"] in (first, second)
+        assert (line["nodes_asked"], line["nodes_answered"]) == (NODES, NODES - lost), log.read_text()
+        assert len(reasons) == lost and all("the worker that was at it died" in one for one in reasons)
+
+
+def test_a_cluster_that_is_too_small_is_refused_before_anything_starts(cluster, tmp_path):
+    done = run_command(
+        "murmur", "run", "--ray-address", cluster.address, "--cpus-per-node", "2", home=tmp_path, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "no Ray node has room for a worker of 2 CPUs" in done.stdout
+    assert not (tmp_path / "runs").exists()
