@@ -12,7 +12,7 @@ from tests.processes import environment, started_with, wait_until
 WAITS = """
 import time
 from cli.local_superlink import local_superlink
-with local_superlink() as superlink:
+with local_superlink("local") as superlink:
     print(superlink.folder, flush=True)
     time.sleep(100)
 """
