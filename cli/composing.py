@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,10 +32,30 @@ def app_folder() -> Path:
     return folder
 
 
+def staged_app(folder: Path) -> Path:
+    """A copy, in `folder`, of what the Flower app consists of.
+
+    Flower looks at every file beside an app before it takes those that belong to it, and a checkout with a
+    virtual environment has 50,000: that takes longer than all the rest of a start.
+    """
+    app = app_folder()
+    named = [found for pattern in _flower_app()["fab-include"] for found in app.glob(pattern)]
+    for path in (app / "pyproject.toml", *named):
+        copy = folder / path.relative_to(app)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    return folder
+
+
 def default_config() -> Flat:
     """The flat default run configuration of pyproject.toml."""
+    return flatten(_flower_app()["config"])
+
+
+def _flower_app() -> dict[str, Any]:
     pyproject = tomllib.loads((app_folder() / "pyproject.toml").read_text(encoding="utf-8"))
-    return flatten(pyproject["tool"]["flwr"]["app"]["config"])
+    app: dict[str, Any] = pyproject["tool"]["flwr"]["app"]
+    return app
 
 
 def read_recipe(path: Path) -> Flat:

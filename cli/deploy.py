@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, ParamSpec
 
 import typer
@@ -150,18 +151,13 @@ def run(
 ) -> None:
     """Submit a run, follow its log through restarts of the SuperLink, end with the run's own status."""
     # Imported here: everything else in this module also works without the app's own dependencies.
+    from cli.composing import staged_app
     from cli.follow import follow
     from cli.submit import settings_file
 
-    with settings_file(recipe, setting or []) as settings:
-        answer = _flwr("run", str(_app()), *_named(superlink), *settings)
+    with settings_file(recipe, setting or []) as settings, TemporaryDirectory() as folder:
+        answer = _flwr("run", str(staged_app(Path(folder))), *_named(superlink), *settings)
     raise typer.Exit(follow(str(answer["run-id"]), _named(superlink)))
-
-
-def _app() -> Path:
-    from cli.composing import app_folder
-
-    return app_folder()
 
 
 def _number_of(node: str) -> str:

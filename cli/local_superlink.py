@@ -50,6 +50,34 @@ class SuperLink:
 
     folder: Path
     environment: dict[str, str]
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def log(self) -> Path:
+        """What its processes say."""
+        return self.folder / "superlink.log"
+
+    def wait_until_healthy(self) -> None:
+        """Wait until it answers, which takes seconds from its start.
+
+        Raises
+        ------
+        SuperLinkError
+            If it ends, or does not answer in time.
+        """
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                break
+            try:
+                with urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2):
+                    return
+            except (URLError, OSError):
+                time.sleep(0.1)
+        raise SuperLinkError(
+            f"flower-superlink did not come up on port {self.port}:\n{self.log.read_text(encoding='utf-8')}"
+        )
 
     def flwr(self, *arguments: str) -> dict[str, object]:
         """Run a `flwr` command with JSON output and return that.
@@ -83,7 +111,10 @@ class SuperLink:
 
 @contextmanager
 def local_superlink(ray_address: str) -> Iterator[SuperLink]:
-    """A SuperLink with the simulation runtime on this Ray, on a free port of the loopback interface."""
+    """A SuperLink with the simulation runtime on this Ray, on a free port of the loopback interface.
+
+    It is still coming up: `SuperLink.wait_until_healthy` says when it is there.
+    """
     folder = Path(tempfile.mkdtemp(prefix="murmur-"))
     port = free_port()
     # Flower starts its helpers by name: they must be this environment's, activated or not.
@@ -97,8 +128,7 @@ def local_superlink(ray_address: str) -> Iterator[SuperLink]:
         f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{port}"\ninsecure = true\n',
         encoding="utf-8",
     )
-    log = folder / "superlink.log"
-    with log.open("w", encoding="utf-8") as sink:
+    with (folder / "superlink.log").open("w", encoding="utf-8") as sink:
         process = subprocess.Popen(
             [
                 tool("flower-superlink"),
@@ -114,8 +144,7 @@ def local_superlink(ray_address: str) -> Iterator[SuperLink]:
         )
     try:
         with _interrupted_by_every_signal():
-            _wait_until_healthy(process, port, log)
-            yield SuperLink(folder, environment)
+            yield SuperLink(folder, environment, process, port)
     finally:
         _end(process)
         shutil.rmtree(folder, ignore_errors=True)
@@ -143,21 +172,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
-                return
-        except (URLError, OSError):
-            time.sleep(0.2)
-    raise SuperLinkError(
-        f"flower-superlink did not come up on port {port}:\n{log.read_text(encoding='utf-8')}"
-    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -10,21 +10,16 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import tomli_w
 import typer
 
-from cli.composing import Flat, app_folder, default_config, read_recipe, read_settings
+from cli.composing import Flat, read_settings, staged_app
 from cli.local_superlink import OWN_RAY, RAY_ADDRESS, SuperLink, SuperLinkError, local_superlink
 from cli.probes import health
 from cli.ray_cluster import ClusterError, usable_cluster
-from recipes import ConfigError, RunConfig, corpus_path
-from server.checkpoints import ResumeRefused
-from server.resumption import Interrupted, interrupted_path
-from speech.corpus import load_corpus
-from speech.errors import SpeechError
-from speech.speakers import require_disjoint
+from recipes import ConfigError
 
 COMPLETED = "finished:completed"
 FLOWERS_OWN = re.compile(r"^(\x1b\[\d+m)?(INFO|WARNING|DEBUG) |^(Using SuperLink|Successfully installed)")
@@ -51,23 +46,18 @@ def run(
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     try:
         settings = read_settings(setting or [])
-        overrides = {
-            **(recipe_of_run(resume, settings) if resume else {}),
-            **(read_recipe(recipe) if recipe else {}),
-            **settings,
-        }
-        check(overrides)
         if ray_address != OWN_RAY:
             ray_address = usable_cluster(ray_address, cpus=cpus_per_node, gpus=gpus_per_node)
-    except (ConfigError, SpeechError, ResumeRefused, ClusterError) as error:
-        typer.echo(f"murmur run: {error}", err=True)
-        raise typer.Exit(2) from None
+    except (ConfigError, ClusterError) as error:
+        _refuse(error)
     federation = (
         f"num-supernodes={nodes} client-resources-num-cpus={cpus_per_node} "
         f"client-resources-num-gpus={gpus_per_node}"
     )
     try:
         with local_superlink(ray_address) as superlink:
+            overrides = _checked(recipe, resume, settings)  # the SuperLink comes up meanwhile
+            superlink.wait_until_healthy()
             status, details = _follow(superlink, overrides, federation, verbose=verbose)
     except SuperLinkError as error:
         typer.echo(f"murmur run: {error}", err=True)
@@ -79,44 +69,28 @@ def run(
         raise typer.Exit(1)
 
 
-def recipe_of_run(resume: str, settings: Flat) -> Flat:
-    """The recipe that an interrupted run was started with, set to go on with it.
+def _checked(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
+    """The run's settings; a fault in them ends the command before anything is submitted."""
+    from cli.run_settings import FAULTS, check, compose
 
-    Raises
-    ------
-    ConfigError, ResumeRefused
-        If there is no such run folder.
-    """
-    here = Path(resume).expanduser()
-    runs = str(settings.get("run.folder", default_config()["run.folder"]))
-    path = interrupted_path(str(here.absolute()) if here.is_dir() else resume, runs)
-    return {**read_recipe(path / "config.toml"), "run.resume": str(path)}
+    try:
+        overrides = compose(recipe, resume, settings)
+        check(overrides)
+    except FAULTS as error:
+        _refuse(error)
+    return overrides
 
 
-def check(overrides: Flat) -> RunConfig:
-    """The configuration with `overrides`, checked as far as it can be before a start.
-
-    Raises
-    ------
-    ConfigError, SpeechError, ResumeRefused
-        With the fault.
-    """
-    config = RunConfig.from_flat({**default_config(), **overrides})
-    Interrupted.find(config)  # raises if the run to resume is not there, or was another one
-    section = config.corpus
-    corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
-    for split in (section.train_split, section.test_split):
-        corpus.speakers(split)  # raises if there is no such split
-    if not section.shared_speakers:
-        require_disjoint(corpus)
-    return config
+def _refuse(error: Exception) -> NoReturn:
+    typer.echo(f"murmur run: {error}", err=True)
+    raise typer.Exit(2) from None
 
 
 def _follow(superlink: SuperLink, overrides: Flat, federation: str, *, verbose: bool) -> tuple[str, str]:
     """Submit, show the log to its end, return Flower's status and its details."""
     settings = superlink.folder / "settings.toml"
     settings.write_text(tomli_w.dumps(_nested(overrides)), encoding="utf-8")
-    arguments = ["run", str(app_folder()), "--federation-config", federation]
+    arguments = ["run", str(staged_app(superlink.folder / "app")), "--federation-config", federation]
     if overrides:
         arguments += ["--run-config", str(settings)]
     run_id = str(superlink.flwr(*arguments)["run-id"])

@@ -1,30 +1,16 @@
-"""The ClientApp: a node's two answers, "whom do you hold" and "train these of your speakers".
+"""The ClientApp. Its answers are in `client.answers`.
 
-Exceptions end here. Flower would send an exception's text to the server, and that text can quote a
-transcript or a path; so a reply says only what our own errors say about the set-up, or the kind of
-error, and the details stay in this node's own log.
+They are imported when the first message comes: a simulation loads this app before it starts Ray, and would
+import torch twice, one time after the other.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable
-from functools import wraps
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from client import roll
-from client.control_variates import ControlVariates
-from client.node import Node
-from recipes import ConfigError, RunConfig
-from speech.errors import SpeechError
-from strategies.protocol import MODEL, VERSION, Answer, Task, problem, unpack_vector
-from strategies.records import read_record
-from strategies.scaffold import CONTROL
-
-log = logging.getLogger("murmuration.client")
 app = ClientApp()
 
 if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it makes its pool of workers
@@ -32,69 +18,18 @@ if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it
 
     use_lasting_workers()
 
-Handler = Callable[[Message, Context], RecordDict]
-
-
-def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
-    """Turn whatever `handler` raises into a reply that tells nothing about the speech."""
-
-    @wraps(handler)
-    def answer(message: Message, context: Context) -> Message:
-        try:
-            content = handler(message, context)
-        except (ConfigError, SpeechError) as error:
-            log.exception("the node's set-up is at fault")
-            content = problem(str(error))
-        except Exception as error:  # the wall between the data and the server: nothing may pass it
-            log.exception("a message could not be answered")
-            content = problem(f"{type(error).__name__} (details are in the node's own log)")
-        return Message(content, reply_to=message)
-
-    return answer
-
-
-def node_of(context: Context) -> Node:
-    """This process's node: cached, since Ray's workers live for the whole run."""
-    config = RunConfig.from_flat(context.run_config)
-    return Node.of(config, dict(context.node_config))
-
 
 @app.query()
-@sanitised
-def query(message: Message, context: Context) -> RecordDict:
-    """How many usable speakers this node holds, and of which data set, if it holds the same frozen model."""
-    node = node_of(context)
-    node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
-    if not node.simulated:
-        roll.keep(context.state, node.dataset, node.speakers)
-    return RecordDict(
-        {
-            "answer": ConfigRecord(
-                {
-                    "version": VERSION,
-                    "speakers": len(node.speakers),
-                    "dataset": node.dataset,
-                    "skipped": node.skipped,
-                }
-            )
-        }
-    )
+def query(message: Message, context: Context) -> Message:
+    """Whom this node holds."""
+    from client import answers
+
+    return answers.query(message, context)
 
 
 @app.train()
-@sanitised
-def train(message: Message, context: Context) -> RecordDict:
+def train(message: Message, context: Context) -> Message:
     """The sum of the drawn speakers' clipped updates."""
-    task, vector = Task.from_message(message)
-    node = node_of(context)
-    people = roll.called(context.state, task.dataset or node.dataset, node.dataset, node.speakers)
-    controls = None
-    if node.algorithm == "scaffold":
-        control = unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
-        controls = ControlVariates(context.state, control)
-    total, raw = node.train(task, vector, people, controls)
-    del vector, message.content[MODEL]  # Flower keeps the message until it is answered
-    content = Answer.of(task, total, raw, node.dataset if task.dataset else None).to_record()
-    if controls:
-        content[CONTROL] = controls.to_record()
-    return content
+    from client import answers
+
+    return answers.train(message, context)

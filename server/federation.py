@@ -10,10 +10,11 @@ import time
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
+from threading import Thread
 
 from flwr.serverapp import Grid as FlowerGrid
 
-from privacy import BudgetExhausted, PrivacyPlan, epsilon
+from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon, rdp_epsilon
 from recipes import RunConfig
 from server import live_table
 from server.attendance import Attendance, TooFewAnswers, require_answers
@@ -59,11 +60,17 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
+    Thread(target=_load_accountant, daemon=True).start()
     roll = call_roll(streaming, config.training, frozen_digest(model))
     plan = make_plan(config, roll.roster.population)
     federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
     with federation.strategy.ledger:
         return federation.run(streaming)
+
+
+def _load_accountant() -> None:
+    """Its import takes seconds, for which the first round would wait; the nodes are awaited anyway."""
+    rdp_epsilon([Release(sampling_rate=0.5, noise_multiplier=1.0)], 0.5)
 
 
 @dataclass(kw_only=True)

@@ -9,7 +9,7 @@ from subprocess import CompletedProcess, Popen
 
 import grpc
 
-from cli.composing import app_folder
+from cli.composing import staged_app
 from cli.local_superlink import free_port
 from tests.corpora import make_corpus
 from tests.processes import run_command, server, wait_until
@@ -59,7 +59,8 @@ class Loopback:
 
     def submit(self, config: str) -> str:
         """Submit a run and come back at once; returns its number."""
-        answer = self.flwr("run", app_folder(), "--run-config", config, "--format", "json").stdout
+        app = staged_app(self.folder / "app")
+        answer = self.flwr("run", app, "--run-config", config, "--format", "json").stdout
         return str(json.loads(answer[answer.index("{") :])["run-id"])
 
     def status(self, run_id: str) -> str:

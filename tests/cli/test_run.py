@@ -4,7 +4,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.run import check, recipe_of_run
+from cli.run_settings import check, recipe_of_run
 from server.checkpoints import ResumeRefused
 from speech.errors import CorpusError
 from tests.corpora import make_corpus

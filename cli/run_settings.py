@@ -1,0 +1,63 @@
+"""What a run is to be, and all that can be found wrong with it before it is submitted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cli.composing import Flat, default_config, read_recipe
+from recipes import ConfigError, RunConfig, corpus_path
+from server.checkpoints import ResumeRefused
+from server.resumption import Interrupted, interrupted_path
+from speech.corpus import load_corpus
+from speech.errors import SpeechError
+from speech.speakers import require_disjoint
+
+FAULTS = (ConfigError, SpeechError, ResumeRefused)
+
+
+def compose(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
+    """What the run has other than the defaults: of the run to resume, then the recipe, then `settings`.
+
+    Raises
+    ------
+    ConfigError, ResumeRefused
+        If there is no such recipe or run folder.
+    """
+    return {
+        **(recipe_of_run(resume, settings) if resume else {}),
+        **(read_recipe(recipe) if recipe else {}),
+        **settings,
+    }
+
+
+def recipe_of_run(resume: str, settings: Flat) -> Flat:
+    """The recipe that an interrupted run was started with, set to go on with it.
+
+    Raises
+    ------
+    ConfigError, ResumeRefused
+        If there is no such run folder.
+    """
+    here = Path(resume).expanduser()
+    runs = str(settings.get("run.folder", default_config()["run.folder"]))
+    path = interrupted_path(str(here.absolute()) if here.is_dir() else resume, runs)
+    return {**read_recipe(path / "config.toml"), "run.resume": str(path)}
+
+
+def check(overrides: Flat) -> RunConfig:
+    """The configuration with `overrides`, checked as far as it can be before a start.
+
+    Raises
+    ------
+    ConfigError, SpeechError, ResumeRefused
+        With the fault.
+    """
+    config = RunConfig.from_flat({**default_config(), **overrides})
+    Interrupted.find(config)  # raises if the run to resume is not there, or was another one
+    section = config.corpus
+    corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
+    for split in (section.train_split, section.test_split):
+        corpus.speakers(split)  # raises if there is no such split
+    if not section.shared_speakers:
+        require_disjoint(corpus)
+    return config
