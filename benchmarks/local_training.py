@@ -1,9 +1,10 @@
 """Local training against a plain PyTorch loop: `python -m benchmarks.local_training`.
 
-The goal: 1.3 times the plain loop's utterances per second and core, for `tiny` on the embedded corpus. What
-the plain loop does is `plain_update`, as one would write it: the same model, loss, SpecAugment and number of
-steps; batches at random; `load_state_dict`, `torch.optim.SGD`, `clip_grad_norm_`; the update as a dictionary.
-Its features lie in memory, as ours do; a second one computes them at each visit, as a data loader would.
+The goal: 1.3 times the plain loop's utterances per second and core, for `tiny` on the embedded corpus, by
+cached features, bucketing, no waste in a step. The plain loop is `plain_update`, as one would write it: the
+same model, loss, SpecAugment and number of steps; batches at random; `load_state_dict`, `torch.optim.SGD`,
+`clip_grad_norm_`; the update as a dictionary; features at each visit, as a data loader has them. A second one
+has its features in memory, as ours do: what is left then is the step.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks.report import best_seconds, conditions, one_thread, table, write
+from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
 from benchmarks.simulation_speakers import PRESET, config, first_vector, speakers, trainer
 from speech.augment import make_augment
 from speech.batching import collate
@@ -26,6 +27,7 @@ from speech.loss import ctc_loss
 from speech.model import CTCTransformer, build_model
 
 SPEAKERS, REPEATS = 16, 6
+PLAIN = "plain, features at each visit"
 LOCAL = config().local
 AUGMENT = make_augment(PRESET, LOCAL)
 
@@ -70,7 +72,7 @@ def works() -> dict[str, Callable[[], object]]:
         for name in names:
             plain_update(model, start, store.examples("train", name))
 
-    return {"plain": plain, "plain, features at each visit": plain_with_features, "ours": train}
+    return {PLAIN: plain_with_features, "the same, its features in memory": plain, "ours": train}
 
 
 def main() -> None:
@@ -90,11 +92,15 @@ def main() -> None:
             (
                 name,
                 f"{utterances / processor[name]:.0f}",
-                f"{processor['plain'] / processor[name]:.2f}",
-                f"{wall['plain'] / wall[name]:.2f}",
+                f"{processor[PLAIN] / processor[name]:.2f}",
+                f"{wall[PLAIN] / wall[name]:.2f}",
             )
         )
-    ratio = processor["plain"] / processor["ours"]
+    *others, ours = processor.values()
+    ratios = [
+        Ratio(name=f"local training, beside {name}", value=seconds / ours, at_least=1.3)
+        for name, seconds in zip(processor, others, strict=False)
+    ]
     text = "\n".join(
         [
             f"# Local training of {SPEAKERS} speakers, {utterances} utterances, "
@@ -104,12 +110,12 @@ def main() -> None:
             "",
             table(rows),
             "",
-            f"The goal is 1.3 times the plain loop: {ratio:.2f} "
-            f"({'met' if ratio >= 1.3 else 'not met'}). Best "
-            f"of {REPEATS}, in turns.",
+            f"Processor time, best of {REPEATS}, in turns. The goal is 1.3 times the plain loop.",
+            "",
+            *(f"- {one.name}: {one.value:.2f}, {one.verdict}" for one in ratios),
         ]
     )
-    write(Path(__file__).with_suffix(".md"), text)
+    write(Path(__file__).with_suffix(".md"), text, ratios)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from flwr.client.grpc_rere_client.node_auth_client_interceptor import NodeAuthCl
 from flwr.proto.fleet_pb2 import ActivateNodeRequest
 from flwr.proto.fleet_pb2_grpc import FleetStub
 from flwr.supercore.error import ApiErrorCode, FlowerError
-from flwr.supercore.interceptors import RuntimeVersionClientInterceptor
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 
 from cli.credentials import CredentialError
 
@@ -64,20 +64,17 @@ def admission(
 ) -> tuple[Admission, str]:
     """What the SuperLink at `address` says to `key`, and its words."""
     credentials = grpc.ssl_channel_credentials(authority.read_bytes())
-    passes = [
-        RuntimeVersionClientInterceptor(component_name="SuperNode"),
-        NodeAuthClientInterceptor(key, key.public_key()),
-    ]
+    # Flower's own interceptor for the release ends the process, by a timer even, if the two do not go together.
+    release = RuntimeVersionMetadata.from_local_component("SuperNode").append_to_grpc_metadata(None)
     request = ActivateNodeRequest(
         public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=IMPOSSIBLE_INTERVAL
     )
     with grpc.secure_channel(address, credentials) as channel:
         try:
-            FleetStub(grpc.intercept_channel(channel, *passes)).ActivateNode(request, timeout=seconds)
+            signed = grpc.intercept_channel(channel, NodeAuthClientInterceptor(key, key.public_key()))
+            FleetStub(signed).ActivateNode(request, timeout=seconds, metadata=release)
         except grpc.RpcError as error:
             return _read(str(error.details()) if isinstance(error, grpc.Call) else str(error))
-        except SystemExit:  # Flower's own way to say that the releases do not go together
-            return Admission.OTHER_VERSION, OTHER_VERSION
     return Admission.REFUSED, "the SuperLink accepted what it should not"
 
 
@@ -88,6 +85,8 @@ def _read(details: str) -> tuple[Admission, str]:
     words = " ".join(filter(None, (error.message, error.public_details)))
     if error.code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
         return Admission.ADMITTED, ""
+    if error.code == ApiErrorCode.RUNTIME_VERSION_INCOMPATIBLE:
+        return Admission.OTHER_VERSION, f"{OTHER_VERSION} ({words})"
     if error.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
         return Admission.UNKNOWN, words
     return Admission.REFUSED, words
