@@ -64,7 +64,7 @@ def admission(
 ) -> tuple[Admission, str]:
     """What the SuperLink at `address` says to `key`, and its words."""
     credentials = grpc.ssl_channel_credentials(authority.read_bytes())
-    # Flower's own interceptor for the release ends the process, by a timer even, if the two do not go together.
+    # Flower's own interceptor for the release ends the process, by a timer even, if they do not go together.
     release = RuntimeVersionMetadata.from_local_component("SuperNode").append_to_grpc_metadata(None)
     request = ActivateNodeRequest(
         public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=IMPOSSIBLE_INTERVAL
