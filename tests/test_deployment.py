@@ -5,7 +5,7 @@ Each SuperNode holds its own corpus, which only its own `--node-config` names.
 
 import pytest
 
-from cli.composing import app_folder
+from cli.composing import staged_app
 from privacy import read_ledger
 from tests.corpora import make_corpus
 from tests.loopback import loopback, nodes
@@ -21,7 +21,7 @@ def test_two_supernodes_train_on_their_own_speech(tmp_path):
         "training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0"
     )
     with made.superlink("superlink"), nodes(made, 2, 3):
-        done = made.flwr("run", app_folder(), "--run-config", config, "--stream")
+        done = made.flwr("run", staged_app(tmp_path / "app"), "--run-config", config, "--stream")
         assert "2 nodes hold 5 speakers" in done.stdout, done.stdout
         metrics = made.metrics()
         assert [line["round"] for line in metrics] == [0, 1, 2]

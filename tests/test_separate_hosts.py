@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli import credentials
-from cli.composing import app_folder
+from cli.composing import staged_app
 from cli.local_superlink import tool
 from privacy import read_ledger
 from tests.corpora import make_corpus
@@ -245,7 +245,8 @@ def test_a_private_run_that_no_impostor_can_take(federation, sites):
         "training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0"
     )
     connected = ("--root-certificates", own / "ca.crt")
-    done = superlink.run(tool("flwr"), "run", str(app_folder()), "--run-config", config, "--format", "json")
+    app = staged_app(own / "app")
+    done = superlink.run(tool("flwr"), "run", str(app), "--run-config", config, "--format", "json")
     run_id = json.loads(done.stdout[done.stdout.index("{") :])["run-id"]
     for guess in ("", "not the secret"):  # from the server's own host, where the port is reachable
         taken = superlink.run(sys.executable, "-c", TAKE_TASK, "127.0.0.1:8000", own / "ca.crt", guess)
