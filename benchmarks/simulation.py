@@ -138,7 +138,7 @@ def parties(folder: Path) -> dict[str, tuple[list[str], Path]]:
 def main() -> None:
     """Measure every party, the bare loop before each and at the end, and write the page."""
     began = time.monotonic()
-    names = ("ours", "flower", "pfl", "ours", "flower, our training", "ours")
+    names = ("ours", "flower", "pfl", "flower, our training", "ours")
     timings: dict[str, list[Timing]] = defaultdict(list)
     notes = []
     load = os.getloadavg()[1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from functools import lru_cache
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -25,11 +24,11 @@ from benchmarks.simulation_speakers import (
     PRESET,
     PROCESSES,
     RoundLog,
+    corpus,
     first_vector,
     speakers,
     trainer,
 )
-from speech.corpus import Corpus, load_corpus
 from speech.examples import ExampleStore
 from speech.features import PRESETS
 from speech.model import CTCTransformer, build_model
@@ -61,17 +60,11 @@ def train_by_ours(model: CTCTransformer, state: dict[str, Tensor], speaker: int)
 
 def train_plainly(model: CTCTransformer, state: dict[str, Tensor], speaker: int) -> None:
     """A plain loop on features made of the sound at each visit."""
-    corpus = _corpus()
-    name = corpus.speakers("train")[speaker]
-    plain_update(model, state, ExampleStore(corpus, PRESETS[PRESET]).examples("train", name))
+    name = corpus().speakers("train")[speaker]
+    plain_update(model, state, ExampleStore(corpus(), PRESETS[PRESET]).examples("train", name))
 
 
 WAYS = {"ours": train_by_ours, "plain": train_plainly}
-
-
-@lru_cache
-def _corpus() -> Corpus:
-    return load_corpus("embedded", "")
 
 
 @server.main()
@@ -80,8 +73,15 @@ def main(grid: Grid, context: Context) -> None:
     logging.getLogger("flwr").setLevel(logging.WARNING)
     log = RoundLog(os.environ["ROUND_LOG"])
 
-    def mark(number: int, _: ArrayRecord) -> None:
+    before = [first_vector()]
+
+    def mark(number: int, arrays: ArrayRecord) -> None:
         log.end(number) if number else log.begin()
+        after = torch.cat([value.flatten() for value in arrays.to_torch_state_dict().values()])
+        if number and after.equal(before[0]):
+            raise RuntimeError(f"round {number} learnt nothing: all its clients failed")
+        before[0] = after
+        log.begin()
 
     strategy = FedAdam(
         fraction_train=COHORT / len(speakers()), min_train_nodes=COHORT, fraction_evaluate=0.0, eta=0.006

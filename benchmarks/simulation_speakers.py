@@ -14,7 +14,7 @@ import recipes
 from cli.composing import default_config
 from client.local_training import LocalTrainer
 from recipes import RunConfig
-from speech.corpus import load_corpus
+from speech.corpus import Corpus, load_corpus
 from speech.examples import Example, ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS
@@ -32,12 +32,17 @@ def config() -> RunConfig:
 
 
 @lru_cache
+def corpus() -> Corpus:
+    """The embedded corpus."""
+    return load_corpus("embedded", "")
+
+
+@lru_cache
 def speakers() -> list[list[Example]]:
     """The training speakers' utterances; features come from the cache that simulations share."""
-    corpus = load_corpus("embedded", "")
-    disk = FeatureCache.if_possible(recipes.feature_cache(), corpus, PRESETS[PRESET])
-    store = ExampleStore(corpus, PRESETS[PRESET], disk=disk)
-    return [store.examples("train", name) for name in corpus.speakers("train")]
+    disk = FeatureCache.if_possible(recipes.feature_cache(), corpus(), PRESETS[PRESET])
+    store = ExampleStore(corpus(), PRESETS[PRESET], disk=disk)
+    return [store.examples("train", name) for name in corpus().speakers("train")]
 
 
 @lru_cache

@@ -101,7 +101,7 @@ class LocalTrainer:
         self._optimiser.load_state_dict({})
         generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
         with torch.random.fork_rng(devices=[device] if self._vector.is_cuda else []):
-            torch.manual_seed(generator.initial_seed())
+            self._seed(generator.initial_seed())
             losses = [
                 self._step(self._batch([examples[i] for i in batch], order[0], generator), start, correction)
                 for batch in self._batches(examples, generator)
@@ -111,6 +111,12 @@ class LocalTrainer:
             self._update[: self.layout.size].copy_(self._gradients)
         self._steps = len(losses)
         return self._update, sum(losses) / len(losses)
+
+    def _seed(self, seed: int) -> None:
+        """`torch.manual_seed` without its note for a GPU that is not there: a hundredth of a visit."""
+        torch.default_generator.manual_seed(seed)
+        if self._vector.is_cuda:
+            torch.cuda.manual_seed(seed)
 
     def mean_step(self) -> Tensor:
         """The last update (d,) over its steps and learning rate: plain SGD's mean gradient."""
