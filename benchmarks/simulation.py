@@ -59,13 +59,16 @@ def measure(command: Sequence[str], log: Path) -> Timing:
     """Run `command` until its log has all rounds; the first `WARM_UP` of them do not count."""
     began = time.monotonic()
     seen: list[tuple[dict[str, float], float, float]] = []
+    read = 0
     with _running(command) as process:
         while len(seen) < ROUNDS:
             if process.poll() is not None and not len(_rounds(log)) == ROUNDS:
                 raise RuntimeError(f"{' '.join(command)} ended after {len(seen)} of {ROUNDS} rounds")
-            for line in _rounds(log)[len(seen) :]:
-                seen.append((line, time.monotonic() - began, processor_seconds(process.pid)))
-            time.sleep(0.01)
+            if (size := log.stat().st_size if log.exists() else 0) != read:
+                for line in _rounds(log)[len(seen) :]:
+                    seen.append((line, time.monotonic() - began, processor_seconds(process.pid)))
+                read = size
+            time.sleep(0.02)
     counted = seen[WARM_UP:]
     drawn = sum(line["drawn"] for line, _, _ in counted)
     wall = median(line["seconds"] / line["drawn"] for line, _, _ in counted) * COHORT

@@ -1,12 +1,16 @@
 """The loops over whole updates, compiled: one pass over memory each, everything counted in float64.
 
 torch has no operation that scales, rounds, converts, counts and adds at once; by several, in blocks, that
-costs two to three times as much. The machine code is kept beside this file, or in the user's cache folder,
-for the next process. Callers see that arrays are one-dimensional and of equal length.
+costs two to three times as much. The machine code is kept for the next process, in the user's
+cache folder or where `NUMBA_CACHE_DIR` says. Callers see that arrays are one-dimensional and of equal length.
 """
 
+import hashlib
+import os
 from collections.abc import Callable
 from functools import cache, wraps
+from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -40,9 +44,40 @@ def _machine_code(loop: Callable[..., Any], relaxed: tuple[str, ...]) -> Callabl
 
     options = {"error_model": "numpy", "nogil": True, "fastmath": set(relaxed)}
     try:
-        return cast(Callable[..., Any], numba.njit(cache=True, **options)(loop))
-    except RuntimeError:  # neither this folder nor the user's cache can be written: compiled by each process
+        return cast(Callable[..., Any], numba.njit(cache=True, **options)(_at_home(loop)))
+    except RuntimeError:  # there is no place to keep it: compiled by each process
         return cast(Callable[..., Any], numba.njit(**options)(loop))
+
+
+def _at_home(loop: Callable[..., Any]) -> Callable[..., Any]:
+    """`loop`, as if it stood in a copy of its file whose place follows from what is in the file alone.
+
+    numba keeps machine code by the path and the time of the source, and Flower makes a fresh copy of the app
+    for every local run: each of them would compile everything again. Where there is no place for a copy,
+    `loop` itself.
+    """
+    code = loop.__code__
+    try:
+        home = _home_of(Path(code.co_filename))
+    except OSError:
+        return loop
+    moved = FunctionType(code.replace(co_filename=str(home)), loop.__globals__, loop.__name__)
+    moved.__qualname__ = loop.__qualname__
+    return moved
+
+
+def _home_of(source: Path) -> Path:
+    content = source.read_bytes()
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    kernels = os.environ.get("NUMBA_CACHE_DIR") or Path(caches, "murmuration", "kernels")
+    home = Path(kernels, hashlib.sha256(content).hexdigest()[:16], source.name)
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = home.with_name(f"{home.name}.{os.getpid()}")
+        unfinished.write_bytes(content)
+        os.utime(unfinished, (0, 0))  # numba looks at the time, and it must not matter who was the first
+        unfinished.replace(home)
+    return home
 
 
 @compiled("reassoc")

@@ -84,16 +84,13 @@ def pack(total: Tensor, count: int, bounds: ClipBounds, grid: Grid) -> Bytes:
     for group in _groups(count, bounds, grid):
         room = group.most_bytes() + place
         for begin, end in group.blocks():
-            fixed, unary = rice.encode(numbers[begin:end], group.k)
-            length = np.array([len(unary)], dtype="<u4").view(np.uint8)
-            for piece in (length, *fixed, unary):
-                if place + len(piece) > room:
-                    raise ValueError(
-                        f"Coordinates {group.begin} to {group.end - 1} are no sum of {count} clipped "
-                        f"updates: its norm is at most {math.isqrt(group.squared_reach)} steps."
-                    )
-                packed[place : place + len(piece)] = piece
-                place += len(piece)
+            try:
+                place += _pack_block(numbers[begin:end], group, packed[place:room])
+            except ValueError:
+                raise ValueError(
+                    f"Coordinates {group.begin} to {group.end - 1} are no sum of {count} clipped updates: "
+                    f"its norm is at most {math.isqrt(group.squared_reach)} steps."
+                ) from None
     return packed
 
 
@@ -124,6 +121,14 @@ def unpack(packed: Bytes, count: int, bounds: ClipBounds, grid: Grid) -> Tensor:
     if packed[place:].any():
         raise ReplyRejected(f"the {expected - place} bytes after the last value are not all zero")
     return total
+
+
+def _pack_block(numbers: rice.Numbers, group: _Group, out: Bytes) -> int:
+    """Write one block to the beginning of `out`; returns how many bytes it took."""
+    size = rice.encode(numbers, group.k, out[_LENGTH_BYTES:])
+    unary = size - rice.fixed_bytes(len(numbers), group.k)
+    out[:_LENGTH_BYTES] = np.array([unary], dtype="<u4").view(np.uint8)
+    return _LENGTH_BYTES + size
 
 
 def _unpack_block(packed: Bytes, group: _Group, out: rice.Numbers) -> int:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -148,8 +149,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
 
 def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str, language: str) -> None:
     """Refuse tensors that are not those of the preset, naming the first difference of each kind."""
-    with torch.device("meta"):
-        expected = _shapes(build_model(preset, language).state_dict())
+    expected = _shapes_of(preset, language)
     differences = [
         f"{len(names)} {what}, the first {sorted(names)[0]!r}"
         for what, names in (
@@ -168,6 +168,12 @@ def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str, lan
             f"{where}: not a model of preset {preset!r} ({'; '.join(differences)}); "
             "name the preset that it was made with."
         )
+
+
+@lru_cache
+def _shapes_of(preset: str, language: str) -> Mapping[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return _shapes(build_model(preset, language).state_dict())
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

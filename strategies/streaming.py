@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
 WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
-POLL_SHARE = 10  # pauses are at least so many times as long as looking took
+LOOK_SHARE = 0.02  # looking takes at most this share of the time
 UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
 
 
@@ -130,5 +130,5 @@ def pause_seconds(*, waited: float, looked: float) -> float:
     The server looks often where that is cheap (a simulation's messages lie in its own memory) and the next
     reply may be near, seldom where `looked`, the seconds of the last look, or the wait itself is long.
     """
-    wanted = max(SHORTEST_PAUSE_SECONDS, WAIT_SHARE * waited, POLL_SHARE * looked)
+    wanted = max(SHORTEST_PAUSE_SECONDS, WAIT_SHARE * waited, looked / LOOK_SHARE)
     return min(wanted, LONGEST_PAUSE_SECONDS)

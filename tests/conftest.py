@@ -10,6 +10,8 @@ os.environ.update(
     RAY_USAGE_STATS_ENABLED="0",
     OMP_NUM_THREADS="1",
     OMP_WAIT_POLICY="passive",
+    # Machine code is the same in every test: the processes that they start need not all make it.
+    NUMBA_CACHE_DIR=str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "kernels"),
 )
 
 import hypothesis

@@ -1,6 +1,9 @@
 """The compiled loops are the same arithmetic as numpy's, and are compiled where nothing can be kept."""
 
+import importlib.util
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,3 +57,50 @@ def test_a_loop_is_compiled_where_its_code_cannot_be_kept() -> None:
     exec("def double(number):\n    return 2 * number\n", names)
     double = kernels.compiled()(names["double"])  # type: ignore[type-var]
     assert double(21) == 42
+
+
+def loop_of(folder: Path, text: str) -> object:
+    """The function `loop` of a fresh copy of this source."""
+    folder.mkdir()
+    source = folder / "loops.py"
+    source.write_text(text)
+    os.utime(source, (len(folder.name), len(folder.name)))
+    spec = importlib.util.spec_from_file_location(folder.name, source)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return kernels.compiled()(module.loop)
+
+
+def kept_in(folder: Path) -> set[str]:
+    """Names and inodes of the machine code there."""
+    return {f"{path.name} {path.stat().st_ino}" for path in folder.rglob("*.nbc")}
+
+
+@pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
+def test_every_copy_of_the_app_uses_the_same_machine_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setenv(variable, str(tmp_path / "kept"))
+    numba_config = pytest.importorskip("numba").config
+    monkeypatch.setattr(numba_config, "CACHE_DIR", os.environ.get("NUMBA_CACHE_DIR", ""))
+    text = "def loop(number):\n    return 2 * number\n"
+    assert loop_of(tmp_path / "first", text)(21) == 42
+    kept = kept_in(tmp_path / "kept")
+    assert len(kept) == 1
+    assert loop_of(tmp_path / "another", text)(21) == 42
+    assert kept_in(tmp_path / "kept") == kept
+    assert loop_of(tmp_path / "changed", text.replace("2", "3"))(21) == 63
+    assert len(kept_in(tmp_path / "kept")) == 2
+
+
+def test_where_no_copy_can_be_made_the_code_is_kept_beside_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    monkeypatch.setattr(pytest.importorskip("numba").config, "CACHE_DIR", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null/nowhere")
+    assert loop_of(tmp_path / "app", "def loop(number):\n    return 2 * number\n")(21) == 42
+    assert len(kept_in(tmp_path / "app")) == 1

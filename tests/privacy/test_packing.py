@@ -159,21 +159,73 @@ def test_bounds_decide_the_length_and_nothing_else_does():
 @given(st.integers(0, 31), st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=50), st.booleans())
 def test_rice_decode_is_the_inverse_of_encode(k, values, wide):
     numbers = np.array(values, dtype=np.int64 if wide else np.int32) >> max(0, 12 - k)
-    fixed, unary = rice.encode(numbers, k)
-    joined = np.concatenate([*fixed, np.zeros(0, np.uint8)])
-    assert len(joined) == rice.fixed_bytes(len(numbers), k)
+    assert np.array_equal(there_and_back(numbers, k), numbers)
+
+
+def there_and_back(numbers, k):
+    packed = np.zeros(1 << 20, np.uint8)
+    size, low = rice.encode(numbers, k, packed), rice.fixed_bytes(len(numbers), k)
+    assert not packed[size:].any()
     back = np.empty_like(numbers)
-    rice.decode(joined, unary, back, k)
-    assert np.array_equal(back, numbers)
+    rice.decode(packed[:low], packed[low:size], back, k)
+    return back
+
+
+def by_the_definition(numbers, k):
+    """Slow, from strings of bits, and with nothing of ours."""
+    folded = [2 * x if x >= 0 else -2 * x - 1 for x in map(int, numbers)]
+    low = [[u >> (8 * byte) & 255 for u in folded] for byte in range(k // 8)]
+    pieces = [bytes(one) for one in low]
+    bits = ["".join(str(u >> bit & 1) for u in folded) for bit in range(k // 8 * 8, k)]
+    bits.append("".join("0" * (u >> k) + "1" for u in folded))
+    for one in bits:
+        padded = one + "0" * (-len(one) % 8)
+        pieces.append(bytes(int(padded[place : place + 8], 2) for place in range(0, len(padded), 8)))
+    return b"".join(pieces)
+
+
+@given(st.integers(0, 25), st.lists(st.integers(-(2**9), 2**9), min_size=1, max_size=50), st.booleans())
+def test_rice_encode_is_what_its_definition_says(k, values, wide):
+    numbers = np.array(values, dtype=np.int64 if wide else np.int32)
+    expected = by_the_definition(numbers, k)
+    packed = np.zeros(len(expected), np.uint8)
+    assert rice.encode(numbers, k, packed) == len(expected)
+    assert packed.tobytes() == expected
+    with pytest.raises(ValueError, match=f"more than {len(expected) - 1} bytes"):
+        rice.encode(numbers, k, np.zeros(len(expected) - 1, np.uint8))
 
 
 @pytest.mark.parametrize("extreme", [-(2**31), 2**31 - 1])
 def test_rice_takes_every_number_of_the_type(extreme):
     numbers = np.array([extreme, 0, extreme], dtype=np.int32)
-    fixed, unary = rice.encode(numbers, 24)
-    back = np.empty_like(numbers)
-    rice.decode(np.concatenate(fixed), unary, back, 24)
-    assert np.array_equal(back, numbers)
+    assert np.array_equal(there_and_back(numbers, 24), numbers)
+
+
+@pytest.mark.parametrize("extreme", [-(2**63), 2**63 - 1])
+def test_rice_takes_every_long_number_too(extreme):
+    numbers = np.array([extreme, -1, extreme], dtype=np.int64)
+    assert np.array_equal(there_and_back(numbers, 50), numbers)
+
+
+@pytest.mark.parametrize("extreme", [-(2**63), 2**63 - 1])
+def test_rice_has_no_room_for_a_long_unary_part(extreme):
+    with pytest.raises(ValueError, match="more than 9 bytes"):
+        rice.encode(np.array([extreme], dtype=np.int64), 0, np.zeros(9, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "unary", "reason"),
+    [
+        ([0], [], "has 0 ends"),
+        ([0], [0b1000_0000], "has 1 ends"),
+        ([0], [0b1110_0000], "more follows"),
+        ([0], [0b1100_0000, 0], "more follows"),
+        ([0b0010_0000], [0b1100_0000], "bits after the last"),
+    ],
+)
+def test_rice_refuses_a_second_spelling(fixed, unary, reason):
+    with pytest.raises(ReplyRejected, match=reason):
+        rice.decode(np.array(fixed, np.uint8), np.array(unary, np.uint8), np.zeros(2, np.int32), 1)
 
 
 def test_rice_refuses_a_value_that_the_type_cannot_hold():

@@ -31,8 +31,7 @@ from tests.server.in_process import federate, recipe
 
 WATCHED = 20_000  # coordinates of a model that are written down and compared
 TOO_ALIKE = 12 / WATCHED**0.5  # correlation of independent noise: 12 standard deviations, never by chance
-# Of five speakers: in a round whose cohort is empty no node sees the model, and one time in fifteen a cohort of
-# 4 made such a round in fifty runs.
+# Of five speakers: a round whose cohort is empty shows no node the model; a cohort of 4 has one in 15 tests.
 SETTINGS = {"training.cohort": 4.9, "training.rounds": 5, "server.learning-rate": 1.0,
             "server.schedule": "constant",
             "server.optimiser": "sgd", "server.momentum": 0.0}  # fmt: skip

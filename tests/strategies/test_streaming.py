@@ -110,5 +110,5 @@ def test_a_node_that_has_left_is_not_waited_for():
 def test_a_pause_is_a_small_share_of_the_wait_but_never_of_the_look_itself():
     assert pause_seconds(waited=0.0, looked=0.0) == 0.005
     assert pause_seconds(waited=2.0, looked=0.0) == 0.04
-    assert pause_seconds(waited=0.0, looked=0.02) == 0.2
+    assert pause_seconds(waited=0.0, looked=0.002) == 0.1
     assert pause_seconds(waited=600.0, looked=3.0) == 0.5
