@@ -11,7 +11,7 @@ from cli.composing import config_of_run
 from cli.transcribe import model_path
 from privacy import LedgerCorrupt
 from recipes import ConfigError
-from server.checkpoints import ResumeRefused
+from server.errors import ResumeRefused
 from server.model_card import model_card
 from server.run_folder import RunFolder
 from speech.errors import SpeechError

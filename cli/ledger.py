@@ -13,7 +13,8 @@ import typer
 from cli.composing import config_of_run, default_config
 from recipes import ConfigError, resolve
 from recipes.run_config import RunConfig
-from server.checkpoints import ResumeRefused, load_checkpoint
+from server.checkpoints import load_checkpoint
+from server.errors import ResumeRefused
 from server.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from cli.composing import Flat, default_config, read_recipe
 from recipes import ConfigError, RunConfig, corpus_path
-from server.checkpoints import ResumeRefused
-from server.resumption import Interrupted, interrupted_path
+from server.errors import ResumeRefused
 from speech.corpus import load_corpus
 from speech.errors import SpeechError
 from speech.speakers import require_disjoint
@@ -38,6 +37,8 @@ def recipe_of_run(resume: str, settings: Flat) -> Flat:
     ConfigError, ResumeRefused
         If there is no such run folder.
     """
+    from server.resumption import interrupted_path
+
     here = Path(resume).expanduser()
     runs = str(settings.get("run.folder", default_config()["run.folder"]))
     path = interrupted_path(str(here.absolute()) if here.is_dir() else resume, runs)
@@ -53,7 +54,10 @@ def check(overrides: Flat) -> RunConfig:
         With the fault.
     """
     config = RunConfig.from_flat({**default_config(), **overrides})
-    Interrupted.find(config)  # raises if the run to resume is not there, or was another one
+    if config.run.resume:
+        from server.resumption import Interrupted  # here, for torch takes a second or two
+
+        Interrupted.find(config)  # raises if the run is not there, or was another one
     section = config.corpus
     corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
     for split in (section.train_split, section.test_split):

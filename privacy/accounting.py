@@ -21,6 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from privacy.opacus_rdp import rdp_analysis
 from privacy.validate import finite, open_probability, probability, whole
 
 ORDERS: tuple[float, ...] = (
@@ -185,11 +186,9 @@ def _overflow_probability(release: Release) -> float:
 
 
 def _convert(moments: Vector, delta: float, orders: tuple[float, ...]) -> tuple[float, float]:
-    from opacus.accountants.analysis.rdp import get_privacy_spent
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "expand the range of alphas": a looser bound, still a bound
-        epsilon, order = get_privacy_spent(orders=list(orders), rdp=moments, delta=delta)
+        epsilon, order = rdp_analysis().get_privacy_spent(orders=list(orders), rdp=moments, delta=delta)
     return max(0.0, float(epsilon)), float(order)
 
 
@@ -200,12 +199,13 @@ def _moments(rate: float, noise: float, orders: tuple[float, ...]) -> Vector:
     Never below 0, as rounding would have it where there is hardly any divergence. With much noise opacus'
     series at fractional orders run for minutes (q = 1/2); the next whole order's divergence is no smaller.
     """
-    from opacus.accountants.analysis.rdp import compute_rdp
+    compute_rdp = rdp_analysis().compute_rdp
 
     def at(order: float) -> float:
         order = float(math.ceil(order)) if noise > _WHOLE_ORDERS_FROM else order
         try:
-            return float(compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=[order])[0])
+            divergences = compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=[order])
+            return float(divergences[0])
         except (ValueError, OverflowError):  # to drop an order leaves the minimum an upper bound
             return math.inf
 

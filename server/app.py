@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
 from server.attendance import TooFewAnswers
-from server.checkpoints import ResumeRefused
+from server.errors import ResumeRefused
 from server.federation import run_federation
 from server.roll_call import RollCallError
 from speech.errors import SpeechError

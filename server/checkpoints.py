@@ -23,6 +23,7 @@ from torch import Tensor
 
 from privacy import PrivacyPlan
 from recipes import RunConfig
+from server.errors import ResumeRefused
 
 FORMAT = "murmuration-federation-2"
 UNFINISHED = ".partial"
@@ -34,10 +35,6 @@ MAY_CHANGE = (
 )
 """Keys of the recipe (or their beginnings) that a resumed run may set anew: they change neither what is
 learnt from whom nor what is promised. The data set and the model are compared by themselves."""
-
-
-class ResumeRefused(RuntimeError):
-    """A run cannot be resumed as asked; the message names every difference and the remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)

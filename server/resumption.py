@@ -15,11 +15,11 @@ from recipes import RunConfig, resolve
 from server.checkpoints import (
     Checkpoint,
     Identity,
-    ResumeRefused,
     fixed_settings,
     load_checkpoint,
     recipe_differences,
 )
+from server.errors import ResumeRefused
 from server.ledgers import ledger_path, link_ledger
 from server.run_folder import RunFolder
 from speech.checkpoint import load_model

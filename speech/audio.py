@@ -6,21 +6,26 @@ whole, for half a sentence is not what was said; segments of what is there can b
 to the sample: formats whose seeking is approximate (Ogg, MP3) are decoded from the start and sliced.
 `Recording` decodes a file once for many segments, or, where the file is long and its format seeks
 exactly, each segment by itself: memory does not grow with it.
+
+torch is imported where the first waveform is made: a command that only looks at a corpus starts without it.
 """
+
+from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import soundfile
-import torch
-from torch import Tensor
 
 from speech.errors import AudioError
-from speech.torchaudio_loader import torchaudio
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SAMPLE_RATE_HZ = 16_000
 # Below this, speech is not intelligible, and a header that says so is a broken header.
@@ -51,7 +56,7 @@ class Recording:
     start: int = 0
 
     @classmethod
-    def read(cls, path: str | Path) -> "Recording":
+    def read(cls, path: str | Path) -> Recording:
         """Decode the whole file, unless it is long and seeks exactly.
 
         Raises `AudioError` where it is missing, broken or empty.
@@ -89,6 +94,8 @@ class Recording:
                 f"past the end at {end / self.sample_rate_hz:.3f} s; "
                 "correct 'offset' and 'duration' in the manifest."
             )
+        import torch
+
         piece = self.samples[start - self.start : None if stop is None else stop - self.start]
         wave = torch.from_numpy(np.ascontiguousarray(_finite(self.path, piece), dtype=np.float32).copy())
         return resample(wave, self.sample_rate_hz, sample_rate_hz)
@@ -125,7 +132,7 @@ class AudioStream:
         _require_whole(self._path, self._file)
         self.sample_rate_hz: int = self._file.samplerate
 
-    def __enter__(self) -> "AudioStream":
+    def __enter__(self) -> AudioStream:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -172,6 +179,8 @@ def resample(wave: Tensor, from_hz: int, to_hz: int) -> Tensor:
         raise AudioError(f"sample_rate_hz={to_hz} is asked for; at least {MINIMUM_SAMPLE_RATE_HZ} is needed.")
     if from_hz == to_hz:
         return wave
+    from speech.torchaudio_loader import torchaudio
+
     ratio = Fraction(from_hz, to_hz).limit_denominator(_LARGEST_RATIO_TERM)
     resampled: Tensor = torchaudio.functional.resample(wave, ratio.numerator, ratio.denominator)
     return resampled

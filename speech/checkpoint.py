@@ -87,10 +87,7 @@ def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None
     _compare(str(path), shapes, preset, language)
     with torch.device("meta"):
         model = build_model(preset, language)
-    model.to_empty(device="cpu")
-    with torch.no_grad():
-        for name, value in model.state_dict().items():
-            value.copy_(file.get_tensor(name))
+    model.load_state_dict({name: file.get_tensor(name).clone() for name in shapes}, assign=True)
     return LoadedModel(model=model.eval(), preset=preset, metadata=metadata)
 
 

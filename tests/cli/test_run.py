@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.run_settings import check, recipe_of_run
-from server.checkpoints import ResumeRefused
+from server.errors import ResumeRefused
 from speech.errors import CorpusError
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe

@@ -23,7 +23,8 @@ import torch
 from safetensors import safe_open
 
 from privacy import Ledger, epsilon, ledger_releases, read_ledger
-from server.checkpoints import ResumeRefused, load_checkpoint
+from server.checkpoints import load_checkpoint
+from server.errors import ResumeRefused
 from server.run_folder import RunFolder
 from speech.checkpoint import load_model
 from strategies import bind, dp_fed_opt

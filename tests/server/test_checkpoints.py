@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from cli.composing import default_config
 from privacy import PrivacyPlan
 from recipes import RunConfig
-from server.checkpoints import Checkpoint, Identity, ResumeRefused, load_checkpoint, save_checkpoint
+from server.checkpoints import Checkpoint, Identity, load_checkpoint, save_checkpoint
+from server.errors import ResumeRefused
 
 PLAN = PrivacyPlan(population=96, cohort=24.0, rounds=40, noise_multiplier=0.7, delta=1e-6)
 

@@ -8,7 +8,8 @@ import torch
 
 from privacy import LedgerCorrupt, LedgerInUse, PrivacyPlan, epsilon, ledger_releases, read_ledger
 from recipes import seed_model
-from server.checkpoints import ResumeRefused, load_checkpoint
+from server.checkpoints import load_checkpoint
+from server.errors import ResumeRefused
 from server.federation import Federation
 from server.live_table import epsilon_text
 from speech.checkpoint import load_model, save_model

@@ -1,0 +1,7 @@
+"""What ends a run, or keeps it from starting, by a fault that a person can mend."""
+
+from __future__ import annotations
+
+
+class ResumeRefused(RuntimeError):
+    """A run cannot be resumed as asked; the message names every difference and the remedy."""
