@@ -90,6 +90,11 @@ def squared_norm(values: npt.NDArray[Any]) -> float:
     return squared
 
 
+def load_compiler() -> None:
+    """What the first loop of a process would wait for: numba takes a second to get going."""
+    squared_norm(np.zeros(1, dtype=np.float32))
+
+
 @compiled("reassoc")
 def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float) -> float:
     """sums += round(values * factor), in place; returns the sum of squares of what was added.

@@ -1,41 +1,20 @@
-"""The ServerApp: validates the run configuration and hands over to `server.federation`."""
+"""The ServerApp. What it does is in `server.serving`.
+
+That is imported when the run begins: a simulation loads this app and the ClientApp one after the other before
+it starts Ray, which need not wait for torch.
+"""
 
 from __future__ import annotations
 
-import logging
-
-import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from privacy import PrivacyError
-from recipes import ConfigError, RunConfig
-from server.attendance import TooFewAnswers
-from server.errors import ResumeRefused
-from server.federation import run_federation
-from server.roll_call import RollCallError
-from speech.errors import SpeechError
-
 app = ServerApp()
-
-# The server evaluates while nodes of a simulation train: one thread each, no fighting over cores.
-torch.set_num_threads(1)
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run a federation; a fault of the set-up ends the run as failed, with one clear message."""
-    # Our table tells the story; Flower's own round-by-round log would say everything twice.
-    logging.getLogger("flwr").setLevel(logging.WARNING)
-    try:
-        run_federation(grid, RunConfig.from_flat(context.run_config), run_id=str(context.run_id))
-    except (
-        ConfigError,
-        SpeechError,
-        RollCallError,
-        ResumeRefused,
-        PrivacyError,
-        TooFewAnswers,
-    ) as error:
-        print(f"\nmurmuration: {error}\n", flush=True)
-        raise
+    """Run a federation."""
+    from server.serving import serve
+
+    serve(grid, context)

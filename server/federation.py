@@ -15,6 +15,7 @@ from threading import Thread
 from flwr.serverapp import Grid as FlowerGrid
 
 from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon, rdp_epsilon
+from privacy.kernels import load_compiler
 from recipes import RunConfig
 from server import live_table
 from server.attendance import Attendance, TooFewAnswers, require_answers
@@ -60,7 +61,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
-    Thread(target=_load_accountant, daemon=True).start()
+    Thread(target=_load_what_is_needed_later, daemon=True).start()
     roll = call_roll(streaming, config.training, frozen_digest(model))
     plan = make_plan(config, roll.roster.population)
     federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
@@ -68,8 +69,9 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
         return federation.run(streaming)
 
 
-def _load_accountant() -> None:
-    """Its import takes seconds, for which the first round would wait; the nodes are awaited anyway."""
+def _load_what_is_needed_later() -> None:
+    """Seconds for which the first round would wait; the nodes are awaited anyway."""
+    load_compiler()
     rdp_epsilon([Release(sampling_rate=0.5, noise_multiplier=1.0)], 0.5)
 
 
