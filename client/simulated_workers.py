@@ -1,11 +1,14 @@
 """The workers of a simulation: one that dies is replaced, and what it was doing is all that is lost.
 
-Flower's own pool hands a dead Ray actor out again, and whatever it is given from then on fails with it.
-`client.app` puts `LastingPool` in its place wherever Flower simulates.
+Flower's own pool hands a dead Ray actor out again, and whatever it is given from then on fails with it. It
+also gives nodes their turn in the order of their numbers, however many speakers each is to train, so that at
+a round's end one worker may have a long visit and the others none. `client.app` puts `LastingPool` in its
+place wherever Flower simulates.
 """
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -19,39 +22,46 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; a deployment's is the same
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
+JOBS_TO_CHOOSE_FROM = 3  # for each worker
 
 Job = tuple[Callable[[], Any], Message, str, Context]
-Task = tuple[Callable[..., Any], Job]
+Submitted = tuple[Callable[..., Any], Job]
+Turn = tuple[int, int]  # the smallest comes first: speakers, negative, and how many came before
 
 
 class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for us
     """Ray actors that do one job at a time, as many as the cluster has room for.
 
-    Guarantee: a job is given to a worker that has just answered. If the worker dies at it, the answer is an
-    error and nobody else's is; another worker joins as soon as Ray has room for it, on whatever Ray node. A
-    job waits for a worker no longer than somebody waits for its answer.
+    A free worker takes the job with the most speakers of those that wait. Guarantee: a job is given to a
+    worker that has just answered. If the worker dies at it, the answer is an error and nobody else's is;
+    another worker joins as soon as Ray has room for it, on whatever Ray node. A job waits for a worker no
+    longer than somebody waits for its answer.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._joined = threading.Condition()
+        self._changed = threading.Condition()
+        self._turns: list[Turn] = []
+        self._arrivals = itertools.count()
         self._open = True
 
     def add_actors_to_pool(self, num_actors: int) -> None:
         """Start so many workers; each joins when it answers."""
         for _ in range(num_actors):
             self._start_another()
-        self.num_actors += num_actors
+        # So many threads of Flower's bring a job each, and wait here with it.
+        self.num_actors += JOBS_TO_CHOOSE_FROM * num_actors
 
-    def submit(self, actor_fn: Callable[..., Any], job: Job) -> Task:
+    def submit(self, actor_fn: Callable[..., Any], job: Job) -> Submitted:
         """Nothing is done yet: Flower's thread asks for the result at once, and it is made there."""
         return actor_fn, job
 
-    def fetch_result_and_return_actor_to_pool(self, future: Task) -> tuple[Message, Context]:
+    def fetch_result_and_return_actor_to_pool(self, future: Submitted) -> tuple[Message, Context]:
         """Have a job done by the next free worker; an error where there is none, or it dies."""
         actor_fn, job = future
         _, message, _, context = job
-        worker = self._free_worker(message.metadata.created_at + message.metadata.ttl)
+        turn = (-speakers_asked_for(message), next(self._arrivals))
+        worker = self._free_worker(turn, due=message.metadata.created_at + message.metadata.ttl)
         if worker is None:
             return _failed(message, "no worker became free in time"), context
         try:
@@ -65,7 +75,7 @@ class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for 
         self._join(worker)
         return reply, context
 
-    def add_actor_back_to_pool(self, future: Task) -> None:
+    def add_actor_back_to_pool(self, future: Submitted) -> None:
         """It is back already."""
 
     def terminate_all_actors(self) -> None:
@@ -73,14 +83,17 @@ class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for 
         self._open = False
         super().terminate_all_actors()
 
-    def _free_worker(self, due: float) -> Any | None:
-        """A worker that lives, or None if none is free before the time `due`."""
+    def _free_worker(self, turn: Turn, due: float) -> Any | None:
+        """A worker that lives, or None if none is free for this turn before the time `due`."""
         while True:
-            with self._joined:
-                if not self._joined.wait_for(lambda: self.pool, timeout=max(0.0, due - time.time())):
-                    return None
-                worker = self.pool.pop()
-            if _lives(worker):
+            with self._changed:
+                self._turns.append(turn)
+                left = max(0.0, due - time.time())
+                found = self._changed.wait_for(lambda: self.pool and turn == min(self._turns), timeout=left)
+                worker = self.pool.pop() if found else None
+                self._turns.remove(turn)
+                self._changed.notify_all()
+            if worker is None or _lives(worker):
                 return worker
             self._start_another()
 
@@ -96,9 +109,9 @@ class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for 
             time.sleep(PAUSE_SECONDS)
 
     def _join(self, worker: Any) -> None:
-        with self._joined:
+        with self._changed:
             self.pool.append(worker)
-            self._joined.notify()
+            self._changed.notify_all()
 
 
 def _lives(worker: Any) -> bool:
@@ -108,6 +121,13 @@ def _lives(worker: Any) -> bool:
     except RayError:
         return False
     return True
+
+
+def speakers_asked_for(message: Message) -> int:
+    """How many speakers a task is for, which is how long it takes; 0 for any other message."""
+    from strategies.protocol import Task  # here, since this module is loaded before Ray starts, torch after
+
+    return Task.speakers_in(message)
 
 
 def _failed(message: Message, reason: str) -> Message:

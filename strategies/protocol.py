@@ -22,7 +22,7 @@ from torch import Tensor
 from privacy import ClipBounds, Grid, ReplyRejected, pack
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
-from strategies.records import read_record
+from strategies.records import find_record, read_record
 
 VERSION = 3
 MODEL = "model"
@@ -129,6 +129,12 @@ class Task:
             raw_metrics=bool(config["raw-metrics"]),
         )
         return task, unpack_vector(read_record(message.content, MODEL, ArrayRecord))
+
+    @staticmethod
+    def speakers_in(message: Message) -> int:
+        """How many speakers a message is for; 0 if it is no task."""
+        config = find_record(message.content, "task", ConfigRecord)
+        return len(config["speakers"]) if config else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from flwr.serverapp import Grid
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
 WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
-LOOK_SHARE = 0.02  # looking takes at most this share of the time
+LOOK_SHARE = 0.02  # looking takes at most this share of a processor
 UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
 
 
@@ -44,7 +44,8 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
         pending: dict[str, Metadata] = {}
         last_arrival = time.monotonic()
-        while (queue or pending) and (looked := time.monotonic()) < deadline:
+        while (queue or pending) and time.monotonic() < deadline:
+            began = time.thread_time()
             self._push(queue, pending, window)
             arrived = False
             for message in self._pull(pending):
@@ -52,8 +53,8 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 yield message
                 last_arrival = time.monotonic()
             if pending and not arrived:
-                now = time.monotonic()
-                time.sleep(pause_seconds(waited=now - last_arrival, looked=now - looked))
+                waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
+                time.sleep(pause_seconds(waited=waited, looked=looked))
         self.unanswered = sorted(pending)
 
     def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> None:
@@ -128,7 +129,7 @@ def pause_seconds(*, waited: float, looked: float) -> float:
     """How long to wait before looking again, after `waited` seconds without a reply.
 
     The server looks often where that is cheap (a simulation's messages lie in its own memory) and the next
-    reply may be near, seldom where `looked`, the seconds of the last look, or the wait itself is long.
+    reply may be near, seldom where `looked` (processor seconds of the last look) or the wait itself is long.
     """
     wanted = max(SHORTEST_PAUSE_SECONDS, WAIT_SHARE * waited, looked / LOOK_SHARE)
     return min(wanted, LONGEST_PAUSE_SECONDS)

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
-from flwr.app import Message, Metadata, RecordDict
+from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from ray.exceptions import ActorDiedError
 
@@ -40,9 +41,10 @@ class Pool(LastingPool):
         self.made.append(Worker())
         return self.made[-1]
 
-    def ask(self, do=Worker.do, ttl=60.0):
+    def ask(self, do=Worker.do, ttl=60.0, speakers=None):
         metadata = Metadata(1, "asked", 1, 2, "", "", time.time(), ttl, "train")
-        question = make_message(metadata=metadata, content=RecordDict())
+        task = {} if speakers is None else {"task": ConfigRecord({"speakers": [*range(speakers)]})}
+        question = make_message(metadata=metadata, content=RecordDict(task))
         return self.fetch_result_and_return_actor_to_pool(
             self.submit(lambda worker, *job: do(worker, job), (None, question, "0", "old context"))
         )
@@ -87,6 +89,26 @@ def test_what_the_app_raises_is_passed_on_and_its_worker_goes_on(pool):
     with pytest.raises(ValueError, match="the app's own"):
         pool.ask(do=fail)
     assert len(pool.made) == 2 == len(pool.pool)
+
+
+def test_the_job_with_the_most_speakers_goes_first(pool):
+    (only, _), done = pool.pool, []
+    pool.pool.clear()
+
+    def do(worker, job):
+        done.append(len(job[1].content["task"]["speakers"]))
+        return worker.do(job)
+
+    threads = []
+    for waiting, speakers in enumerate((1, 5, 3, 5), start=1):
+        threads.append(threading.Thread(target=pool.ask, kwargs={"do": do, "speakers": speakers}))
+        threads[-1].start()
+        wait_until(lambda: len(pool._turns) == waiting, seconds=10, what="a job that waits")  # noqa: B023
+    pool._join(only)
+    for thread in threads:
+        thread.join(10)
+    assert done == [5, 5, 3, 1]
+    assert pool.pool == [only]
 
 
 def test_a_job_waits_for_a_worker_no_longer_than_its_answer_is_waited_for(pool):
