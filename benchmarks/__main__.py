@@ -23,7 +23,7 @@ SCRIPTS = (
     *("traffic", "feature_cache", "local_training"),
 )
 BY_HAND = {
-    "simulation": "a round beside a bare loop, Flower's strategy and pfl: ten minutes",
+    "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
     "true_epsilon": "a run whose own epsilon is below 8: some six minutes",

@@ -59,7 +59,7 @@ def _at_home(loop: Callable[..., Any]) -> Callable[..., Any]:
     code = loop.__code__
     try:
         home = _home_of(Path(code.co_filename))
-    except OSError:
+    except (OSError, RuntimeError):  # it cannot be written, or nobody's home is known
         return loop
     moved = FunctionType(code.replace(co_filename=str(home)), loop.__globals__, loop.__name__)
     moved.__qualname__ = loop.__qualname__
