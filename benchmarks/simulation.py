@@ -144,7 +144,7 @@ def main() -> None:
     names = ("ours", "flower", "ours", "pfl", "ours", "flower, our training", "ours")
     turns: list[tuple[str, Timing]] = []
     notes = []
-    load = os.getloadavg()[1]
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as place:
         try:
             pfl_python(Path(place) / "pfl")
@@ -259,7 +259,7 @@ def page(turns: Sequence[tuple[str, Timing]], load: float, notes: Sequence[str])
             "and over a party's turns; start: until the first round's end, less a round",
             "- each turn's ratio is to the mean of the bare loop just before and just after it; of the wall "
             f"clock, ours were {', '.join(f'{wall:.2f}' for wall in ours.walls)}",
-            f"- load of the machine before it began: {load:.1f}"
+            f"- load of the machine in the minute before it began: {load:.1f}"
             + ("" if quiet else "; the wall clock and the start measure its other work too"),
             "",
             table(rows),
