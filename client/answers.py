@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from threading import Thread
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
@@ -53,13 +53,19 @@ def node_of(context: Context) -> Node:
     return Node.of(config, dict(context.node_config))
 
 
+@cache
+def _make_ready() -> None:
+    """Load what this worker's first task needs, once for all its nodes: the task is on its way."""
+    Thread(target=load_compiler, daemon=True).start()
+
+
 @sanitised
 def query(message: Message, context: Context) -> RecordDict:
     """How many usable speakers this node holds, and of which data set, if it holds the same frozen model."""
     node = node_of(context)
     node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
     if node.simulated:
-        Thread(target=load_compiler, daemon=True).start()  # this worker's first task is on its way
+        _make_ready()
     else:
         roll.keep(context.state, node.dataset, node.speakers)
     return RecordDict(

@@ -58,9 +58,11 @@ class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for 
 
     def fetch_result_and_return_actor_to_pool(self, future: Submitted) -> tuple[Message, Context]:
         """Have a job done by the next free worker; an error where there is none, or it dies."""
+        from strategies.protocol import Task  # here: this module is loaded before Ray starts, torch after
+
         actor_fn, job = future
         _, message, _, context = job
-        turn = (-speakers_asked_for(message), next(self._arrivals))
+        turn = (-Task.speakers_in(message), next(self._arrivals))
         worker = self._free_worker(turn, due=message.metadata.created_at + message.metadata.ttl)
         if worker is None:
             return _failed(message, "no worker became free in time"), context
@@ -121,13 +123,6 @@ def _lives(worker: Any) -> bool:
     except RayError:
         return False
     return True
-
-
-def speakers_asked_for(message: Message) -> int:
-    """How many speakers a task is for, which is how long it takes; 0 for any other message."""
-    from strategies.protocol import Task  # here, since this module is loaded before Ray starts, torch after
-
-    return Task.speakers_in(message)
 
 
 def _failed(message: Message, reason: str) -> Message:

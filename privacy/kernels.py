@@ -7,6 +7,7 @@ cache folder or where `NUMBA_CACHE_DIR` says. Callers see that arrays are one-di
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
@@ -73,7 +74,7 @@ def _home_of(source: Path) -> Path:
     home = Path(kernels, hashlib.sha256(content).hexdigest()[:16], source.name)
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = home.with_name(f"{home.name}.{os.getpid()}")
+        unfinished = home.with_name(f"{home.name}.{os.getpid()}.{time.monotonic_ns()}")
         unfinished.write_bytes(content)
         os.utime(unfinished, (0, 0))  # numba looks at the time, and it must not matter who was the first
         unfinished.replace(home)
