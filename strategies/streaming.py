@@ -6,6 +6,8 @@ grows with the cohort. This one is a generator over the same public calls (`push
 
 A node's bytes become objects within `pull_messages`. What they raise there would end the run, so it comes
 out as that node's failed reply instead; faults of the connection to the SuperLink remain exceptions.
+
+A SuperLink that is started anew has forgotten what was half handed to it, and says so: it is handed over again.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import httpx
 from flwr.app import Error, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
 WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
 LOOK_SHARE = 0.02  # looking takes at most this share of a processor
+PUSHES = 5  # of one message, while the SuperLink forgets it half-way
 UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
 
 
@@ -60,8 +64,17 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> None:
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
         if batch:
-            ids = self._grid.push_messages(batch)
+            ids = self._pushed(batch)
             pending.update((key, one.metadata) for key, one in zip(ids, batch, strict=False) if key)
+
+    def _pushed(self, batch: list[Message]) -> Iterable[str]:
+        """The ids of the messages. A message keeps its id when it is pushed again, so no node sees it twice."""
+        for _ in range(PUSHES - 1):
+            try:
+                return self._grid.push_messages(batch)  # type: ignore[no-any-return]
+            except ObjectPushError:
+                time.sleep(LONGEST_PAUSE_SECONDS)
+        return self._grid.push_messages(batch)  # type: ignore[no-any-return]
 
     def _pull(self, pending: dict[str, Metadata]) -> Iterator[Message]:
         """One message id a call, so that one reply at a time is held."""

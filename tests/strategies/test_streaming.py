@@ -3,10 +3,10 @@ import time
 import httpx
 import pytest
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, inflate_object_from_contents
 
 from strategies import StreamingGrid
-from strategies.streaming import pause_seconds
+from strategies.streaming import PUSHES, pause_seconds
 from tests.strategies.flower import FakeGrid
 
 
@@ -89,6 +89,29 @@ def test_a_broken_connection_is_no_nodes_fault():
 
     with pytest.raises(httpx.ConnectError):
         list(StreamingGrid(Faulty({1: echo}, down)).send_and_receive([message(1)], timeout=5))
+
+
+class Forgetful(FakeGrid):
+    """A SuperLink that is started anew `times` while it takes messages, and forgets them."""
+
+    def __init__(self, nodes, times):
+        super().__init__(nodes)
+        self.times = times
+
+    def push_messages(self, messages):
+        if self.times:
+            self.times -= 1
+            raise ObjectPushError("id", 1, "session")
+        return super().push_messages(messages)
+
+
+def test_messages_that_a_restarted_superlink_forgot_are_pushed_again(monkeypatch):
+    monkeypatch.setattr("strategies.streaming.LONGEST_PAUSE_SECONDS", 0.01)
+    grid = Forgetful(dict.fromkeys(range(2), echo), times=PUSHES - 1)
+    replies = list(StreamingGrid(grid).send_and_receive([message(0), message(1)], timeout=5))
+    assert sorted(reply.content["c"]["n"] for reply in replies) == [0, 1]
+    with pytest.raises(ObjectPushError):
+        list(StreamingGrid(Forgetful({0: echo}, times=PUSHES)).send_and_receive([message(0)], timeout=5))
 
 
 def test_a_node_that_has_left_is_not_waited_for():
