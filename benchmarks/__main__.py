@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Ratio, conditions, table
-from cli.local_superlink import QUIET
+from cli.processes import QUIET
 
 HERE = Path(__file__).resolve().parent
 LIMIT_SECONDS = 400.0

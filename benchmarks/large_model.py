@@ -20,7 +20,7 @@ import grpc
 from benchmarks.report import conditions, table, write
 from benchmarks.watch import Watch, every_half_second
 from cli.composing import app_folder
-from cli.local_superlink import QUIET, free_port
+from cli.processes import QUIET, free_port
 from tests.corpora import make_corpus
 from tests.processes import run_command, server, wait_until
 

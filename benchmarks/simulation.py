@@ -26,7 +26,7 @@ from benchmarks.pfl_environment import NoPfl, pfl_python
 from benchmarks.processes import end, processor_seconds
 from benchmarks.report import conditions, table, write
 from benchmarks.simulation_speakers import COHORT, PROCESSES
-from cli.local_superlink import QUIET, free_port
+from cli.processes import QUIET, free_port
 
 ROOT = Path(__file__).parents[1]
 WARM_UP, MEASURED = 2, 8

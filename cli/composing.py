@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flwr.common.config import parse_config_args
-
 from recipes import ConfigError, RunConfig, checkout
 
 Flat = dict[str, Any]
@@ -93,6 +91,8 @@ def read_settings(settings: Sequence[str]) -> Flat:
     ConfigError
         If a string is not of that form.
     """
+    from flwr.common.config import parse_config_args  # here: half a second, for all of Flower comes with it
+
     for setting in settings:
         if "=" not in setting:
             raise ConfigError(f"setting {setting!r}: write it as 'section.key=value'")

@@ -20,7 +20,7 @@ import typer
 
 from cli import credentials
 from cli.credentials import CredentialError
-from cli.local_superlink import QUIET, tool
+from cli.processes import QUIET, tool
 
 app = typer.Typer(
     no_args_is_help=True, help="Make the certificates and keys of a deployment; admit and revoke nodes."

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from cli.local_superlink import QUIET, tool
+from cli.processes import QUIET, tool
 
 COMPLETED = "finished:completed"
 PAUSE_SECONDS = 3.0

@@ -7,8 +7,8 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from cli.local_superlink import QUIET
 from cli.probes import health
+from cli.processes import QUIET
 
 FIND = "auto"  # Ray's name for the cluster that `ray start` made this machine a node of
 PACKAGES = ("murmuration", "flwr")

@@ -1,28 +1,21 @@
-"""`murmur run`: a simulated federation through `flwr run`, with an exit status that is the run's own.
+"""`murmur run`: a simulated federation, on Flower's simulation engine, whose end is the exit status.
 
-`flwr run --stream` ends with 0 even when the run failed, and tells a wrong setting only after Ray has
-started. This command checks the configuration first, runs the same app by the same engine, shows its
-log, and asks Flower how the run ended.
+`flwr run` runs the same app by the same engine, but `flwr run --stream` ends with 0 even when the run failed,
+tells a wrong setting only after Ray has started, and takes seconds more to start.
 """
 
 from __future__ import annotations
 
-import re
-import subprocess
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
-import tomli_w
 import typer
 
-from cli.composing import Flat, read_settings, staged_app
-from cli.local_superlink import OWN_RAY, RAY_ADDRESS, SuperLink, SuperLinkError, local_superlink
-from cli.probes import health
-from cli.ray_cluster import ClusterError, usable_cluster
-from recipes import ConfigError
+from cli.composing import Flat, default_config, read_settings
+from cli.simulation import OWN_RAY, RAY_ADDRESS, Federation, simulation
 
-COMPLETED = "finished:completed"
-FLOWERS_OWN = re.compile(r"^(\x1b\[\d+m)?(INFO|WARNING|DEBUG) |^(Using SuperLink|Successfully installed)")
+INTERRUPTED = 130
 
 
 def run(
@@ -45,90 +38,58 @@ def run(
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     try:
-        settings = read_settings(setting or [])
-        if ray_address != OWN_RAY:
-            ray_address = usable_cluster(ray_address, cpus=cpus_per_node, gpus=gpus_per_node)
-    except (ConfigError, ClusterError) as error:
-        _refuse(error)
-    federation = (
-        f"num-supernodes={nodes} client-resources-num-cpus={cpus_per_node} "
-        f"client-resources-num-gpus={gpus_per_node}"
-    )
-    try:
-        with local_superlink(ray_address) as superlink:
-            overrides = _checked(recipe, resume, settings)  # the SuperLink comes up meanwhile
-            superlink.wait_until_healthy()
-            status, details = _follow(superlink, overrides, federation, verbose=verbose)
-    except SuperLinkError as error:
-        typer.echo(f"murmur run: {error}", err=True)
-        raise typer.Exit(1) from None
-    if status != COMPLETED:
-        typer.echo(f"murmur run: the run ended as {status}: {details or 'see above'}", err=True)
-        if ray_address != OWN_RAY and health(ray_address):
+        with simulation() as engine:  # which is loaded while the settings are checked
+            config = _checked(recipe, resume, setting or [])
+            if ray_address != OWN_RAY:
+                ray_address = _usable(ray_address, cpus_per_node, gpus_per_node)
+            completed = engine.run(
+                Federation(
+                    config=config,
+                    nodes=nodes,
+                    cpus_per_node=cpus_per_node,
+                    gpus_per_node=gpus_per_node,
+                    ray_address=ray_address,
+                    verbose=verbose,
+                )
+            )
+    except KeyboardInterrupt:
+        typer.echo("\nmurmur run: stopped; what was released is in the run folder", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not completed:
+        typer.echo("murmur run: the run failed, see above", err=True)
+        if ray_address != OWN_RAY and _is_gone(ray_address):
             typer.echo(f"murmur run: the Ray cluster at {ray_address} is gone; --resume goes on", err=True)
         raise typer.Exit(1)
 
 
-def _checked(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
-    """The run's settings; a fault in them ends the command before anything is submitted."""
+def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str]) -> Flat:
+    """The whole run configuration; a fault in it ends the command before anything is done."""
     from cli.run_settings import FAULTS, check, compose
 
     try:
-        overrides = compose(recipe, resume, settings)
+        overrides = compose(recipe, resume, read_settings(settings))
         check(overrides)
     except FAULTS as error:
         _refuse(error)
-    return overrides
+    return {**default_config(), **overrides}
+
+
+def _usable(ray_address: str, cpus: int, gpus: float) -> str:
+    """The address of the Ray cluster; one that will not do ends the command before anything is done."""
+    from cli.ray_cluster import ClusterError, usable_cluster
+
+    try:
+        return usable_cluster(ray_address, cpus=cpus, gpus=gpus)
+    except ClusterError as error:
+        _refuse(error)
+
+
+def _is_gone(ray_address: str) -> bool:
+    from cli.probes import health
+
+    return bool(health(ray_address))
 
 
 def _refuse(error: Exception) -> NoReturn:
     typer.echo(f"murmur run: {error}", err=True)
     raise typer.Exit(2) from None
-
-
-def _follow(superlink: SuperLink, overrides: Flat, federation: str, *, verbose: bool) -> tuple[str, str]:
-    """Submit, show the log to its end, return Flower's status and its details."""
-    settings = superlink.folder / "settings.toml"
-    settings.write_text(tomli_w.dumps(_nested(overrides)), encoding="utf-8")
-    arguments = ["run", str(staged_app(superlink.folder / "app")), "--federation-config", federation]
-    if overrides:
-        arguments += ["--run-config", str(settings)]
-    run_id = str(superlink.flwr(*arguments)["run-id"])
-    try:
-        _show_log(superlink, run_id, verbose=verbose)
-    except KeyboardInterrupt:
-        superlink.flwr("stop", run_id)
-        typer.echo("\nmurmur run: stopped; what was released is in the run folder", err=True)
-        raise typer.Exit(130) from None
-    return _status(superlink, run_id)
-
-
-def _show_log(superlink: SuperLink, run_id: str, *, verbose: bool) -> None:
-    process = subprocess.Popen(
-        superlink.command("log", run_id, "--stream"),
-        env=superlink.environment,
-        cwd=superlink.folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    try:
-        for line in process.stdout or ():
-            if verbose or not FLOWERS_OWN.match(line):
-                typer.echo(line, nl=False)
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _status(superlink: SuperLink, run_id: str) -> tuple[str, str]:
-    listed: Any = superlink.flwr("ls", "--run-id", run_id)["runs"]
-    return str(listed[0]["status"]), str(listed[0].get("status-details") or "")
-
-
-def _nested(flat: Flat) -> dict[str, dict[str, Any]]:
-    nested: dict[str, dict[str, Any]] = {}
-    for key, value in flat.items():
-        section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = value
-    return nested

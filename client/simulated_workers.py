@@ -20,6 +20,8 @@ from flwr.server.superlink.fleet.vce.backend import raybackend
 from flwr.simulation.ray_transport.ray_actor import BasicActorPool
 from ray.exceptions import ObjectLostError, RayActorError, RayError
 
+from client.worker_actor import WorkerActor
+
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; a deployment's is the same
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
 JOBS_TO_CHOOSE_FROM = 3  # for each worker
@@ -38,8 +40,8 @@ class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for 
     longer than somebody waits for its answer.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(self, actor_type: Any, client_resources: Any, actor_kwargs: Any) -> None:
+        super().__init__(WorkerActor, client_resources, {})  # instead of Flower's actor
         self._changed = threading.Condition()
         self._turns: list[Turn] = []
         self._arrivals = itertools.count()
@@ -60,14 +62,14 @@ class LastingPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for 
         """Have a job done by the next free worker; an error where there is none, or it dies."""
         from strategies.protocol import Task  # here: this module is loaded before Ray starts, torch after
 
-        actor_fn, job = future
-        _, message, _, context = job
+        actor_fn, (app_fn, message, cid, context) = future
         turn = (-Task.speakers_in(message), next(self._arrivals))
         worker = self._free_worker(turn, due=message.metadata.created_at + message.metadata.ttl)
         if worker is None:
             return _failed(message, "no worker became free in time"), context
         try:
-            _, reply, context = ray.get(actor_fn(worker, *job))
+            # The app itself: unpickled elsewhere, Flower's function that makes it would import the engine.
+            _, reply, context = ray.get(actor_fn(worker, app_fn(), message, cid, context))
         except (RayActorError, ObjectLostError):
             self._start_another()
             return _failed(message, "the worker that was at it died"), context

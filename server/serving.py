@@ -16,6 +16,8 @@ from server.federation import run_federation
 from server.roll_call import RollCallError
 from speech.errors import SpeechError
 
+FAULTS = (ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError, TooFewAnswers)
+
 # The server evaluates while nodes of a simulation train: one thread each, no fighting over cores.
 torch.set_num_threads(1)
 
@@ -23,16 +25,10 @@ torch.set_num_threads(1)
 def serve(grid: Grid, context: Context) -> None:
     """Run a federation; a fault of the set-up ends the run as failed, with one clear message."""
     # Our table tells the story; Flower's own round-by-round log would say everything twice.
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+    logger = logging.getLogger("flwr")
+    logger.setLevel(max(logger.level, logging.WARNING))
     try:
         run_federation(grid, RunConfig.from_flat(context.run_config), run_id=str(context.run_id))
-    except (
-        ConfigError,
-        SpeechError,
-        RollCallError,
-        ResumeRefused,
-        PrivacyError,
-        TooFewAnswers,
-    ) as error:
+    except FAULTS as error:
         print(f"\nmurmuration: {error}\n", flush=True)
         raise

@@ -7,7 +7,7 @@ grows with the cohort. This one is a generator over the same public calls (`push
 A node's bytes become objects within `pull_messages`. What they raise there would end the run, so it comes
 out as that node's failed reply instead; faults of the connection to the SuperLink remain exceptions.
 
-A SuperLink that is started anew has forgotten what was half handed to it, and says so: it is handed over again.
+A SuperLink that is started anew has forgotten what was half handed over, and says so: it gets it once more.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             pending.update((key, one.metadata) for key, one in zip(ids, batch, strict=False) if key)
 
     def _pushed(self, batch: list[Message]) -> Iterable[str]:
-        """The ids of the messages. A message keeps its id when it is pushed again, so no node sees it twice."""
+        """The ids of the messages. One that is pushed again keeps its id, so no node sees it twice."""
         for _ in range(PUSHES - 1):
             try:
                 return self._grid.push_messages(batch)  # type: ignore[no-any-return]

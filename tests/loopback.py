@@ -10,7 +10,7 @@ from subprocess import CompletedProcess, Popen
 import grpc
 
 from cli.composing import staged_app
-from cli.local_superlink import free_port
+from cli.processes import free_port
 from tests.corpora import make_corpus
 from tests.processes import run_command, server, wait_until
 

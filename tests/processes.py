@@ -9,17 +9,21 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from cli.local_superlink import tool
+from cli.processes import tool
 
 
 def run_command(
-    *arguments: str | Path, home: Path, cwd: Path, seconds: float = 240
+    *arguments: str | Path,
+    home: Path,
+    cwd: Path,
+    seconds: float = 240,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command of this environment to its end; what it printed is in `stdout`."""
     return subprocess.run(
         [tool(str(arguments[0])), *map(str, arguments[1:])],
         cwd=cwd,
-        env=environment(home),
+        env={**environment(home), **(variables or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

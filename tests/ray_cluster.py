@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cli.local_superlink import free_port
+from cli.processes import free_port
 from tests.processes import server, wait_until
 
 NODE = ("--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats", "--block")
-WORKER = "ray::ClientAppActor"
+WORKER = "ray::WorkerActor"
 
 
 @dataclass(frozen=True)

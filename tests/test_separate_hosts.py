@@ -15,7 +15,7 @@ import pytest
 
 from cli import credentials
 from cli.composing import staged_app
-from cli.local_superlink import tool
+from cli.processes import tool
 from privacy import read_ledger
 from tests.corpora import make_corpus
 from tests.hosts import Host, hosts, slow_uplink, why_no_hosts

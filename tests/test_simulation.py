@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from cli.composing import staged_app
+from cli.processes import free_port
 from privacy import epsilon, ledger_releases, read_ledger
 from tests.corpora import make_corpus
 from tests.processes import kill_all_of, run_command, server, wait_until
@@ -115,7 +117,25 @@ def test_a_run_that_cannot_start_ends_with_one_clear_message_and_no_success(corp
     done = run_command("murmur", "run", "--nodes", 9, *settings(corpus), home=tmp_path, cwd=tmp_path)
     assert done.returncode == 1
     assert "has 6 speakers in split 'train', fewer than the 9 nodes" in done.stdout
-    assert "finished:failed" in done.stdout
+    assert "murmur run: the run failed, see above" in done.stdout
+    assert not any(line.startswith("Traceback") for line in done.stdout.splitlines())
+
+
+def test_flowers_own_command_runs_the_same_app(corpus, tmp_path):
+    """`flwr run` of the README. The SuperLink that it leaves behind is the test's own, and ends with it."""
+    _, pairs = settings(corpus, **{"training.rounds": 1})
+    ports = {"FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(), "FLWR_LOCAL_CONTROL_API_PORT": free_port()}
+    size = "num-supernodes=2 client-resources-num-cpus=1"
+    app = staged_app(tmp_path / "app")
+    try:
+        done = run_command(
+            *("flwr", "run", app, "--stream", "--run-config", pairs, "--federation-config", size),
+            **{"home": tmp_path, "cwd": tmp_path, "variables": {k: str(v) for k, v in ports.items()}},
+        )
+        assert "held-out WER" in done.stdout, done.stdout
+    finally:
+        kill_all_of(tmp_path)
+    assert [entry.round for entry in read_ledger(tmp_path / "runs" / "latest" / "ledger.jsonl")] == [1]
 
 
 def test_a_bad_setting_is_refused_before_anything_starts(corpus, tmp_path):

@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import credentials, doctor, probes
-from cli.local_superlink import free_port
 from cli.main import app
+from cli.processes import free_port
 from tests.corpora import make_corpus
 from tests.health import NOT_SERVING, SERVING, health_server
 

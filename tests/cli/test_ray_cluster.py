@@ -7,8 +7,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import ray_cluster
-from cli.local_superlink import free_port
 from cli.main import app
+from cli.processes import free_port
 from cli.ray_cluster import ClusterError, require_packages, require_room, usable_cluster
 
 

@@ -46,7 +46,7 @@ class Pool(LastingPool):
         task = {} if speakers is None else {"task": ConfigRecord({"speakers": [*range(speakers)]})}
         question = make_message(metadata=metadata, content=RecordDict(task))
         return self.fetch_result_and_return_actor_to_pool(
-            self.submit(lambda worker, *job: do(worker, job), (None, question, "0", "old context"))
+            self.submit(lambda worker, *job: do(worker, job), (lambda: None, question, "0", "old context"))
         )
 
 
