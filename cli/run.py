@@ -39,7 +39,7 @@ def run(
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     try:
         with simulation() as engine:  # which is loaded while the settings are checked
-            config = _checked(recipe, resume, setting or [])
+            config = _checked(recipe, resume, setting or [], nodes)
             if ray_address != OWN_RAY:
                 ray_address = _usable(ray_address, cpus_per_node, gpus_per_node)
             completed = engine.run(
@@ -62,13 +62,13 @@ def run(
         raise typer.Exit(1)
 
 
-def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str]) -> Flat:
+def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int) -> Flat:
     """The whole run configuration; a fault in it ends the command before anything is done."""
     from cli.run_settings import FAULTS, check, compose
 
     try:
         overrides = compose(recipe, resume, read_settings(settings))
-        check(overrides)
+        check(overrides, nodes)
     except FAULTS as error:
         _refuse(error)
     return {**default_config(), **overrides}

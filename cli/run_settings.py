@@ -45,8 +45,8 @@ def recipe_of_run(resume: str, settings: Flat) -> Flat:
     return {**read_recipe(path / "config.toml"), "run.resume": str(path)}
 
 
-def check(overrides: Flat) -> RunConfig:
-    """The configuration with `overrides`, checked as far as it can be before a start.
+def check(overrides: Flat, nodes: int = 1) -> RunConfig:
+    """The configuration with `overrides`, checked as far as it can be before `nodes` nodes are simulated.
 
     Raises
     ------
@@ -60,8 +60,13 @@ def check(overrides: Flat) -> RunConfig:
         Interrupted.find(config)  # raises if the run is not there, or was another one
     section = config.corpus
     corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
-    for split in (section.train_split, section.test_split):
-        corpus.speakers(split)  # raises if there is no such split
+    corpus.speakers(section.test_split)  # raises if there is no such split
+    speakers = len(corpus.speakers(section.train_split))
+    if speakers < nodes:
+        raise ConfigError(
+            f"--nodes {nodes}: corpus {corpus.name} has {speakers} speakers in split "
+            f"{section.train_split!r}, and each node needs one: use at most {speakers} nodes"
+        )
     if not section.shared_speakers:
         require_disjoint(corpus)
     return config

@@ -30,13 +30,13 @@ def main() -> int:
         return FAILED  # the settings were refused
     Thread(target=_end_with_the_command, daemon=True).start()
     federation = Federation(**json.loads(line))
-    if not federation.verbose:
-        logging.getLogger("flwr").setLevel(logging.ERROR)
     Thread(target=import_module, args=("server.serving",), daemon=True).start()  # while Ray starts
     # Flower takes a Ray that runs; the workers of one that it starts wait for an environment of their own.
     ray.init(federation.ray_address, include_dashboard=False, logging_level=logging.ERROR)
     from flwr.simulation import run_simulation
 
+    if not federation.verbose:
+        logging.getLogger("flwr").setLevel(logging.ERROR)  # after the import, which sets it
     workers = {"num_cpus": federation.cpus_per_node, "num_gpus": federation.gpus_per_node}
     try:
         run_simulation(

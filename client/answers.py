@@ -37,7 +37,7 @@ def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
         try:
             content = handler(message, context)
         except (ConfigError, SpeechError) as error:
-            log.exception("the node's set-up is at fault")
+            log.error("the node's set-up is at fault: %s", error)
             content = problem(str(error))
         except Exception as error:  # the wall between the data and the server: nothing may pass it
             log.exception("a message could not be answered")

@@ -39,6 +39,12 @@ def test_no_run_to_resume_is_said(folder):
         recipe_of_run("latest", {"run.folder": "elsewhere"})
 
 
+def test_more_nodes_than_speakers_are_refused_before_anything_starts():
+    done = CliRunner().invoke(app, ["run", "--nodes", "97"])
+    assert done.exit_code == 2
+    assert "--nodes 97: corpus embedded has 96 speakers in split 'train'" in done.stderr
+
+
 def test_people_in_two_splits_are_refused_before_anything_starts(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
