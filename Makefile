@@ -16,8 +16,9 @@ export RAY_USAGE_STATS_ENABLED := 0
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
+# A file of tests is one process's; two at a time, for many wait for what they started.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # The compose file in a real Docker engine, which is installed where there is none and it may be.
 test-compose: $(VENV)/.installed

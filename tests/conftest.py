@@ -24,6 +24,11 @@ hypothesis.settings.register_profile("no-deadline", deadline=None)
 hypothesis.settings.load_profile("no-deadline")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that the processes which share the tests end at the same time."""
+    items.sort(key=lambda item: item.get_closest_marker("federation") is None)
+
+
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the checkout's `runs/`, or the person's `~/.flwr` or `~/.cache`."""

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from cli.processes import tool
 
+PATIENCE_SECONDS = 5.0  # Flower's processes look for a SuperLink that is gone for as long as they are let
+
 
 def run_command(
     *arguments: str | Path,
@@ -65,7 +67,7 @@ def server(
         finally:
             process.terminate()
             try:
-                process.wait(20)
+                process.wait(PATIENCE_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
