@@ -51,14 +51,15 @@ def test_an_extrapolation_beyond_what_is_accounted_for_is_refused_by_name():
         make_extrapolated(far, plan)
 
 
-def test_the_laptop_recipe_has_a_true_epsilon_below_8_by_both_accountants():
-    recipe = config(**read_recipe(app_folder() / "recipes" / "laptop-epsilon.toml"))
+@pytest.mark.parametrize(("name", "pld", "rdp"), [("laptop", 3.53, 4.77), ("smallest", 5.17, 6.77)])
+def test_these_recipes_have_a_true_epsilon_below_8_by_both_accountants(name, pld, rdp):
+    recipe = config(**read_recipe(app_folder() / "recipes" / f"{name}-epsilon.toml"))
     population = recipe.privacy.population
     assert recipe.corpus.path == f"{population}x5"
     assert recipe.privacy.delta <= population**-1.1
     spent = make_plan(recipe, population).epsilon()
-    assert spent.pld == pytest.approx(3.53, abs=0.01)
-    assert spent.rdp == pytest.approx(4.77, abs=0.01)
+    assert spent.pld == pytest.approx(pld, abs=0.01)
+    assert spent.rdp == pytest.approx(rdp, abs=0.01)
 
 
 def test_a_target_epsilon_is_met_and_becomes_the_budget():
