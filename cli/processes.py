@@ -12,7 +12,7 @@ QUIET = {
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_prestart_worker_first_driver": "0",  # our workers have an environment of their own: not these
+    "RAY_prestart_worker_first_driver": "0",  # with it Ray starts later, by what workers gain
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
 }

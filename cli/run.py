@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from cli.composing import Flat, default_config, read_settings
+from cli.composing import Flat, read_settings
 from cli.simulation import OWN_RAY, RAY_ADDRESS, Federation, simulation
 
 INTERRUPTED = 130
@@ -68,10 +68,9 @@ def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], n
 
     try:
         overrides = compose(recipe, resume, read_settings(settings))
-        check(overrides, nodes)
+        return check(overrides, nodes).to_flat()
     except FAULTS as error:
         _refuse(error)
-    return {**default_config(), **overrides}
 
 
 def _usable(ray_address: str, cpus: int, gpus: float) -> str:

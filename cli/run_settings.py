@@ -8,8 +8,8 @@ from cli.composing import Flat, default_config, read_recipe
 from recipes import ConfigError, RunConfig, corpus_path
 from server.errors import ResumeRefused
 from speech.corpus import load_corpus
-from speech.errors import SpeechError
-from speech.speakers import require_disjoint
+from speech.errors import CorpusError, SpeechError
+from speech.speakers import require_disjoint, require_one_for_each_node
 
 FAULTS = (ConfigError, SpeechError, ResumeRefused)
 
@@ -60,13 +60,12 @@ def check(overrides: Flat, nodes: int = 1) -> RunConfig:
         Interrupted.find(config)  # raises if the run is not there, or was another one
     section = config.corpus
     corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
-    corpus.speakers(section.test_split)  # raises if there is no such split
-    speakers = len(corpus.speakers(section.train_split))
-    if speakers < nodes:
-        raise ConfigError(
-            f"--nodes {nodes}: corpus {corpus.name} has {speakers} speakers in split "
-            f"{section.train_split!r}, and each node needs one: use at most {speakers} nodes"
-        )
+    for split in (section.train_split, section.test_split):
+        corpus.speakers(split)  # raises if there is no such split
+    try:
+        require_one_for_each_node(corpus, section.train_split, nodes)
+    except CorpusError as error:
+        raise ConfigError(f"--nodes {nodes}: {error}") from error
     if not section.shared_speakers:
         require_disjoint(corpus)
     return config

@@ -48,7 +48,6 @@ class Simulation:
         """Simulate it; returns whether it was completed. What it prints goes where ours goes."""
         with suppress(BrokenPipeError):  # it has ended already, and said why
             self._process.stdin.write(json.dumps(asdict(federation)).encode() + b"\n")
-            self._process.stdin.flush()
         return self._process.wait() == COMPLETED
 
 
@@ -63,6 +62,7 @@ def simulation() -> Iterator[Simulation]:
             cwd=folder,
             env={**os.environ, **QUIET},
             stdin=subprocess.PIPE,
+            bufsize=0,  # else a process that has ended would fail once more, as its pipe is closed
             start_new_session=True,
         ) as process,
     ):

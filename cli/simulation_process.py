@@ -66,7 +66,7 @@ def _server_app(config: dict[str, Any]) -> Any:
     app = ServerApp()
 
     @app.main()
-    def serve(grid: Any, context: Any) -> None:
+    def with_config(grid: Any, context: Any) -> None:
         from server.serving import serve
 
         serve(grid, replace(context, run_config=config))

@@ -30,10 +30,10 @@ from privacy.statistics import STATISTICS, add_statistics_
 from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
 from recipes.sections import TRAIN_ALL, CorpusSection
 from speech.corpus import Corpus, load_corpus
-from speech.errors import CorpusError
 from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
+from speech.speakers import require_one_for_each_node
 from strategies.protocol import Task
 from strategies.raw_metrics import RawMetrics
 
@@ -81,13 +81,8 @@ class Node:
     def __init__(self, share: Share, store: ExampleStore, trainer: LocalTrainer) -> None:
         self._share, self._store, self._trainer = share, store, trainer
         corpus = store.corpus
-        everyone = corpus.speakers(share.split)
-        if len(everyone) < share.parts:
-            raise CorpusError(
-                f"corpus {corpus.name} has {len(everyone)} speakers in split {share.split!r}, fewer "
-                f"than the {share.parts} nodes of the federation: use at most {len(everyone)} nodes"
-            )
-        self.speakers = everyone[share.index :: share.parts]
+        require_one_for_each_node(corpus, share.split, share.parts)
+        self.speakers = corpus.speakers(share.split)[share.index :: share.parts]
         self.dataset = corpus.digest
         self.simulated = share.simulated
         self.skipped = len(corpus.skipped)

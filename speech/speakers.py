@@ -38,6 +38,16 @@ def require_disjoint(corpus: Corpus) -> None:
         )
 
 
+def require_one_for_each_node(corpus: Corpus, split: str, nodes: int) -> None:
+    """Raise `CorpusError` if a split has fewer speakers than the nodes that are to share it."""
+    speakers = len(corpus.speakers(split))
+    if speakers < nodes:
+        raise CorpusError(
+            f"corpus {corpus.name} has {speakers} speakers in split {split!r}, fewer "
+            f"than the {nodes} nodes of the federation: use at most {speakers} nodes"
+        )
+
+
 def draw_split(corpus: Corpus, *, split: str, share: float, into: str, seed: int = 0) -> Corpus:
     """Move a `share` of the speakers of `split`, with all their speech, into the new split `into`.
 

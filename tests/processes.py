@@ -97,11 +97,21 @@ def started_with(**variable: str | Path) -> list[int]:
     """The processes that have this one variable in the environment that they were started with."""
     ((name, value),) = variable.items()
     mark = f"{name}={value}\0".encode()
-    return [number for number, environ in map(_environ, Path("/proc").glob("[0-9]*")) if mark in environ]
+    return [number for number in all_processes() if mark in _read(number, "environ")]
 
 
-def _environ(process: Path) -> tuple[int, bytes]:
+def all_processes() -> list[int]:
+    """The numbers of all processes of this machine."""
+    return [int(process.name) for process in Path("/proc").glob("[0-9]*")]
+
+
+def title(number: int) -> str:
+    """A process' command line, or what it calls itself by now; empty if it has ended."""
+    return _read(number, "cmdline").decode(errors="replace").rstrip("\0 ")
+
+
+def _read(number: int, file: str) -> bytes:
     try:
-        return int(process.name), (process / "environ").read_bytes()
+        return Path(f"/proc/{number}/{file}").read_bytes()
     except OSError:  # it has ended, or is another user's
-        return int(process.name), b""
+        return b""

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli.processes import free_port
-from tests.processes import server, wait_until
+from tests.processes import all_processes, server, title, wait_until
 
 NODE = ("--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats", "--block")
 WORKER = "ray::WorkerActor"
@@ -24,13 +24,13 @@ class RayCluster:
 
     def busy(self, node: int) -> list[int]:
         """Process numbers of a node's simulated workers that are at a task."""
-        return [pid for pid in map(int, _numbers()) if _title(pid) == f"{WORKER}.run" and self._on(pid, node)]
+        return [pid for pid in all_processes() if title(pid) == f"{WORKER}.run" and self._on(pid, node)]
 
     def stop_a_busy_worker(self, node: int) -> list[int]:
         """Its process number, or none; it will not finish what it is at."""
         for pid in self.busy(node):
             os.kill(pid, signal.SIGSTOP)
-            if _title(pid) == f"{WORKER}.run":
+            if title(pid) == f"{WORKER}.run":
                 return [pid]
             os.kill(pid, signal.SIGCONT)
         return []
@@ -65,14 +65,3 @@ def ray_cluster(nodes: int, *, home: Path, logs: Path) -> Iterator[RayCluster]:
         groups = [start("ray-head", *head, "--include-dashboard=false")]
         groups += [start(f"ray-node-{number}", "--address", address) for number in range(1, nodes)]
         yield RayCluster(address, tuple(groups))
-
-
-def _numbers() -> list[str]:
-    return [process.name for process in Path("/proc").glob("[0-9]*")]
-
-
-def _title(pid: int) -> str:
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_bytes().decode(errors="replace").rstrip("\0 ")
-    except OSError:  # it has ended meanwhile
-        return ""

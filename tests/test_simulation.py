@@ -125,14 +125,13 @@ def test_a_run_that_cannot_start_ends_with_one_clear_message_and_no_success(corp
 def test_flowers_own_command_runs_the_same_app(corpus, tmp_path):
     """`flwr run` of the README. The SuperLink that it leaves behind is the test's own, and ends with it."""
     _, pairs = settings(corpus, **{"training.rounds": 1})
-    ports = {"FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": free_port(), "FLWR_LOCAL_CONTROL_API_PORT": free_port()}
+    ports = ("FLWR_LOCAL_SUPERLINK_HTTP_API_PORT", "FLWR_LOCAL_CONTROL_API_PORT")
+    variables = {name: str(free_port()) for name in ports}
     size = "num-supernodes=2 client-resources-num-cpus=1"
-    app = staged_app(tmp_path / "app")
+    command = ("flwr", "run", staged_app(tmp_path / "app"), "--stream")
+    chosen = ("--run-config", pairs, "--federation-config", size)
     try:
-        done = run_command(
-            *("flwr", "run", app, "--stream", "--run-config", pairs, "--federation-config", size),
-            **{"home": tmp_path, "cwd": tmp_path, "variables": {k: str(v) for k, v in ports.items()}},
-        )
+        done = run_command(*command, *chosen, home=tmp_path, cwd=tmp_path, variables=variables)
         assert "held-out WER" in done.stdout, done.stdout
     finally:
         kill_all_of(tmp_path)

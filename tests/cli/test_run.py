@@ -43,6 +43,7 @@ def test_more_nodes_than_speakers_are_refused_before_anything_starts():
     done = CliRunner().invoke(app, ["run", "--nodes", "97"])
     assert done.exit_code == 2
     assert "--nodes 97: corpus embedded has 96 speakers in split 'train'" in done.stderr
+    assert "fewer than the 97 nodes of the federation: use at most 96 nodes" in done.stderr
 
 
 def test_people_in_two_splits_are_refused_before_anything_starts(tmp_path):

@@ -8,21 +8,20 @@ from pathlib import Path
 import pytest
 
 from cli.processes import tool
-from tests.processes import environment, wait_until
-
-LAST = b"ray::WorkerActor"  # what a simulation starts
+from tests.processes import all_processes, environment, run_command, title, wait_until
+from tests.ray_cluster import WORKER
 
 
 def living_in(session):
-    """The command lines of the processes of a session."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
+    """The titles of the processes of a session."""
+
+    def belongs(number):
         try:
-            if os.getsid(int(process.name)) == session:
-                found.append((process / "cmdline").read_bytes())  # a process that has ended has none
-        except OSError:
-            continue
-    return [command for command in found if command]
+            return os.getsid(number) == session
+        except ProcessLookupError:
+            return False
+
+    return [said for number in all_processes() if belongs(number) and (said := title(number))]
 
 
 @pytest.mark.federation
@@ -36,7 +35,7 @@ def test_nothing_that_was_started_outlives_a_signal(tmp_path, sent):
         wait_until(children.read_text, seconds=30, what="the simulation")
         simulation = int(children.read_text())
         wait_until(
-            lambda: any(one.startswith(LAST) for one in living_in(simulation)), seconds=60, what="a worker"
+            lambda: any(one.startswith(WORKER) for one in living_in(simulation)), seconds=60, what="a worker"
         )
         process.send_signal(sent)
         _, said = process.communicate(timeout=30)
@@ -47,3 +46,13 @@ def test_nothing_that_was_started_outlives_a_signal(tmp_path, sent):
         wait_until(lambda: not living_in(simulation), seconds=10, what="the end of all")
     finally:
         process.kill()
+
+
+def test_a_process_that_cannot_even_be_loaded_is_a_run_that_failed(tmp_path):
+    broken = tmp_path / "modules" / "ray"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise ImportError("no Ray here")')
+    variables = {"PYTHONPATH": str(broken.parent)}
+    done = run_command("murmur", "run", home=tmp_path, cwd=tmp_path, variables=variables)
+    assert (done.returncode, "no Ray here" in done.stdout) == (1, True)
+    assert "murmur run: the run failed, see above" in done.stdout
