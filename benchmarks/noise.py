@@ -14,15 +14,15 @@ import torch
 
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
 from privacy import SecureGaussian
+from privacy.round_noise import BLOCK
 
 VALUES = 255_000_000
-BLOCK = 1 << 22  # as `strategies.dp_fed_opt` walks a model
 
 
 def main(values: int = VALUES) -> None:
     """Measure both over the same number of values, block by block, and write the page."""
     one_thread()
-    floats, sums, source = torch.empty(BLOCK), np.zeros(BLOCK, dtype=np.int64), SecureGaussian(threads=1)
+    floats, sums, source = torch.empty(BLOCK), np.zeros(BLOCK, dtype=np.int64), SecureGaussian()
     sizes = [min(BLOCK, values - start) for start in range(0, values, BLOCK)]
 
     def theirs() -> None:
@@ -47,7 +47,7 @@ def main(values: int = VALUES) -> None:
         f"# Noise on {values:,} values\n\n{conditions()}\n\n{table(rows)}\n\n"
         "`normal_` writes float32 from a generator that can be seeded. Ours draws float64 from AES-128 in\n"
         "counter mode under a key that nobody sees, scales, rounds to whole grid steps and adds to int64\n"
-        "sums, on one core as well (seconds are a processor's); a run uses all cores of its machine for it.\n"
+        "sums, on one core as well (seconds are a processor's).\n"
         f"The goal is a speed of at least 0.5: {speed.verdict}.",
         [speed],
     )

@@ -2,7 +2,7 @@
 
 Beside a plain in-place add of the same vectors in the same run, whose bytes a second are the machine's. The
 bytes of a step are the fewest that it can move: each value that it must read, and each that it must write,
-counted once a pass, where nothing may be added before a reply has been read to its end. Beside it Flower's DP
+counted once. Beside it Flower's DP
 wrapper around FedAdam, whole rounds; for their memory's sake at a quarter of the size, told per value.
 """
 
@@ -29,7 +29,7 @@ REPLIES = 8  # of as many nodes; theirs are the bytes of a round, beside one rel
 
 BYTES = {  # of a value, four for each float32 or int32
     "plain": 4 * 3,  # read a and b, write a
-    "check": 4 * 4,  # read the reply to its end; read reply and sum, write the sum
+    "check": 4 * 3,  # read reply and sum, write the sum
     "noise": 4 * 2,  # read the sum, write the mean
     "lamb": 4 * 7,  # read weights, mean, two moments; write weights and moments
 }
@@ -46,7 +46,7 @@ def ours(preset: str) -> tuple[int, dict[str, Callable[[], object]]]:
     """The number of values, and our steps over vectors of that size."""
     layout = layout_of(preset)
     bounds = ClipBounds.of("dim", 1.0, layout)
-    grid, noise, source = Grid.of(bounds), IndependentNoise(), SecureGaussian(threads=1)
+    grid, noise, source = Grid.of(bounds), IndependentNoise(), SecureGaussian()
     generator = torch.Generator().manual_seed(0)
     vector, mean = (
         torch.randn(layout.size, generator=generator),
@@ -116,13 +116,14 @@ def main() -> None:
     )
 
 
-NOTES = f"""Seconds are those of one core's time. Bytes a value are the fewest that a step can move: a check
-reads a reply to its end before any of it may be added. LAMB reads its vectors a second time, once it has the
+NOTES = f"""Seconds are those of one core's time. Bytes a value are the fewest that a step can move. (Until
+2026-11-25 a reply was read to its end before any of it was added, and 16 bytes were counted for that, 164 for
+a round; a refused reply is now taken back instead.) LAMB goes over a layer a second time, once it has the
 norm of a layer's step, which is not counted. A round of {REPLIES} replies, each of another node, is {REPLIES}
 checks and adds, one noise and one step. Unpacking a reply (benchmarks/traffic.md) is not in it.
 
 Noise moves 8 bytes and computes AES, a logarithm, a root, a sine and a cosine in float64: no memory is the
-limit there, as it is none for `normal_`, whose float32 can be foretold. A run draws it on all its cores."""
+limit there, as it is none for `normal_`, whose float32 can be foretold."""
 
 if __name__ == "__main__":
     sys.exit(main())

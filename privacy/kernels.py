@@ -121,8 +121,22 @@ def scale_into_(out: npt.NDArray[np.float32], integers: npt.NDArray[Any], factor
         out[index] = np.float64(integers[index]) * factor
 
 
-@compiled()
-def add_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> None:
-    """sums += others, in place, for integers of which either may be the longer type."""
+@compiled("reassoc")
+def add_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
+    """sums += others, in place, for integers of which either may be the longer type.
+
+    Returns the sum of squares of the others, in float64.
+    """
+    squared = 0.0
     for index in range(sums.size):
+        value = np.float64(others[index])
+        squared += value * value
         sums[index] += others[index]
+    return squared
+
+
+@compiled()
+def take_back_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> None:
+    """Undo `add_`, to the bit: integers wrap around."""
+    for index in range(sums.size):
+        sums[index] -= others[index]

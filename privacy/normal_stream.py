@@ -8,18 +8,21 @@ The radius has 63 bits and ends at sqrt(128 ln 2) = 9.4: the missing tail is of 
 """
 
 import os
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-_PAIRS = 1 << 13
+_PAIRS = 1 << 14
 CHUNK = 2 * _PAIRS
-"""Values made at a time: their words and they themselves stay in a core's second cache."""
+"""Values made at a time: so many that the calls do not weigh, so few that all stays in a core's caches."""
 _ZEROS = bytes(16 * _PAIRS)
 
 Floats = np.ndarray[tuple[int], np.dtype[np.float64]]
+Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+Words = np.ndarray[tuple[int], np.dtype[np.uint64]]
 
 
 class NormalStream:
@@ -37,21 +40,31 @@ class NormalStream:
 
     def normal(self, out: Floats, std: float = 1.0) -> None:
         """Fill a one-dimensional, contiguous float64 array with normals of this standard deviation."""
-        whole = out.size - out.size % CHUNK
-        for start in range(0, whole, CHUNK):
-            self._fill(out[start : start + CHUNK].reshape(2, _PAIRS), std)
-        if rest := out.size - whole:
-            pairs = np.empty((2, (rest + 1) // 2))
-            self._fill(pairs, std)
-            out[whole:] = pairs.ravel()[:rest]
+        from privacy.box_muller import normals  # here, since many a command never comes here
+
+        self._pass_over(out, normals, std)
+
+    def add_rounded_(self, sums: Integers, std: float) -> None:
+        """Add such normals, rounded, to a one-dimensional, contiguous int64 array in place."""
+        from privacy.box_muller import add_rounded_normals_
+
+        self._pass_over(sums, add_rounded_normals_, std)
 
     def __getstate__(self) -> NoReturn:
         raise TypeError("A NormalStream holds a secret key and cannot be pickled or copied.")
 
-    def _fill(self, out: npt.NDArray[np.float64], std: float) -> None:
-        """Fill (2, n) from 2 n fresh words."""
-        from privacy.box_muller import normals  # here, since many a command never comes here
+    def _pass_over(self, values: npt.NDArray[Any], work: Callable[..., None], std: float) -> None:
+        """Do the work on all values, a chunk of them as pairs (2, n) with 2 n fresh words at a time."""
+        whole = values.size - values.size % CHUNK
+        for start in range(0, whole, CHUNK):
+            work(*self._fresh_words(_PAIRS), values[start : start + CHUNK].reshape(2, _PAIRS), std)
+        if rest := values.size - whole:
+            pairs = np.zeros((2, (rest + 1) // 2), dtype=values.dtype)
+            pairs.ravel()[:rest] = values[whole:]
+            work(*self._fresh_words(pairs.shape[1]), pairs, std)
+            values[whole:] = pairs.ravel()[:rest]
 
-        pairs = out.shape[1]
+    def _fresh_words(self, pairs: int) -> tuple[Words, Words]:
+        """Two arrays (pairs,) of random uint64, good until the next call."""
         self._cipher.update_into(memoryview(_ZEROS)[: 16 * pairs], self._bytes)
-        normals(self._words[:pairs], self._words[pairs : 2 * pairs], out, std)
+        return self._words[:pairs], self._words[pairs : 2 * pairs]

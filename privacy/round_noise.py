@@ -14,7 +14,7 @@ from privacy.grid import Grid
 from privacy.noise import Integers, NoiseSource
 from privacy.noise_shape import relative_stds
 
-BLOCK = 1 << 22  # coordinates noised at a time: 64-bit scratch for a block, never for a whole model
+BLOCK = 1 << 18  # coordinates noised at a time: what a core still has in its caches when the next pass comes
 
 NoisedBlock = tuple[int, int, Integers]
 """Where a block begins and ends, and its noised sums in grid steps."""

@@ -71,7 +71,7 @@ def test_bounds_go_to_the_quantile_from_either_side(start: float, quantile: floa
     generator = torch.Generator().manual_seed(0)
     layout = LayerLayout.of([("a", (4,)), ("b", (4,))])
     bounds = ClipBounds.of("uniform", start, layout, adaptive=True)
-    clip, people, source = QuantileClip(quantile=quantile, rate=0.4), 60, SecureGaussian(1)
+    clip, people, source = QuantileClip(quantile=quantile, rate=0.4), 60, SecureGaussian()
     norms = torch.tensor([1.0, 3.0])
     for _ in range(60):
         grid, total = Grid.of(bounds), torch.zeros(bounds.size, dtype=torch.int64)

@@ -71,7 +71,7 @@ def test_the_noise_is_the_inverse_matrix_times_fresh_noise() -> None:
 
 def test_bands_cancel_in_the_sum_and_grow_in_the_step() -> None:
     """Chi-square of the last step and of the total, against the matrix."""
-    bands, rounds, z, noise, source = 8, 20, 0.9, BandedNoise(8), SecureGaussian(1)
+    bands, rounds, z, noise, source = 8, 20, 0.9, BandedNoise(8), SecureGaussian()
     empty = torch.zeros(BOUNDS.size, dtype=torch.int32)
     released = np.stack([release(noise, empty, source, z) for _ in range(rounds)]) / (z * 2**20)
     inverse = inverse_column(bands, rounds)
@@ -85,7 +85,7 @@ def test_bands_cancel_in_the_sum_and_grow_in_the_step() -> None:
 
 @pytest.mark.parametrize("shape", ["isotropic", "variance-optimal"])
 def test_at_most_one_buffer_less_than_bands_is_kept_in_32_bits(shape: str) -> None:
-    noise, source = BandedNoise(3, shape), SecureGaussian(1)
+    noise, source = BandedNoise(3, shape), SecureGaussian()
     places = set()
     for _ in range(7):
         release(noise, torch.zeros(BOUNDS.size, dtype=torch.int32), source)
@@ -96,12 +96,12 @@ def test_at_most_one_buffer_less_than_bands_is_kept_in_32_bits(shape: str) -> No
 
 def test_very_strong_noise_is_kept_in_64_bits() -> None:
     noise = BandedNoise(2)
-    release(noise, torch.zeros(BOUNDS.size, dtype=torch.int64), SecureGaussian(1), z=1e4)
+    release(noise, torch.zeros(BOUNDS.size, dtype=torch.int64), SecureGaussian(), z=1e4)
     assert noise._past[0].dtype == torch.int64
 
 
 def test_terms_may_not_change_between_rounds() -> None:
-    noise, source = BandedNoise(2, "variance-optimal"), SecureGaussian(1)
+    noise, source = BandedNoise(2, "variance-optimal"), SecureGaussian()
     sums = torch.zeros(BOUNDS.size, dtype=torch.int32)
     release(noise, sums, source)
     with pytest.raises(ValueError, match="same noise multiplier"):
@@ -113,7 +113,7 @@ def test_terms_may_not_change_between_rounds() -> None:
 
 
 def test_bounds_may_adapt_under_equal_noise() -> None:
-    noise, source = BandedNoise(2), SecureGaussian(1)
+    noise, source = BandedNoise(2), SecureGaussian()
     sums = torch.zeros(BOUNDS.size, dtype=torch.int32)
     release(noise, sums, source)
     release(noise, sums, source, bounds=BOUNDS.with_model_bounds([1.0, 0.5]))
@@ -122,9 +122,9 @@ def test_bounds_may_adapt_under_equal_noise() -> None:
 def test_a_round_left_unfinished_ends_it() -> None:
     noise = BandedNoise(2)
     sums = torch.zeros(BOUNDS.size, dtype=torch.int32)
-    next(noise.noised_blocks(sums, BOUNDS, GRID, 1.0, SecureGaussian(1)))
+    next(noise.noised_blocks(sums, BOUNDS, GRID, 1.0, SecureGaussian()))
     with pytest.raises(RuntimeError, match="unfinished"):
-        release(noise, sums, SecureGaussian(1))
+        release(noise, sums, SecureGaussian())
 
 
 def test_past_noise_cannot_be_copied() -> None:

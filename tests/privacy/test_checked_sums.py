@@ -68,3 +68,21 @@ def test_add_checked_guarantee(mine: torch.dtype, theirs: torch.dtype) -> None:
     with pytest.raises(ReplyRejected):
         add_checked_(accumulator, total * 2, 1, BOUNDS, GRID)
     assert torch.equal(accumulator.long(), torch.arange(BOUNDS.size) + total.long())
+
+
+@pytest.mark.parametrize("mine", [torch.int32, torch.int64])
+@pytest.mark.parametrize("slice_at_fault", [0, 1])
+def test_a_refused_sum_is_taken_back_even_if_it_wrapped_around(
+    mine: torch.dtype, slice_at_fault: int
+) -> None:
+    """Whatever was added before the fault was found is out again, be the integers as large as they can be."""
+    generator = torch.Generator().manual_seed(2)
+    total = torch.zeros(BOUNDS.size, dtype=torch.int64)
+    total[:1000] = torch.randint(-50, 50, (1000,), generator=generator)
+    begin = BOUNDS.offsets[slice_at_fault]
+    total[begin : begin + 3] = torch.tensor([2**63 - 1, -(2**63), 2**40 + 1])
+    before = torch.randint(-(2**31), 2**31, (BOUNDS.size,), generator=generator).to(mine)
+    accumulator = before.clone()
+    with pytest.raises(ReplyRejected, match=f"slice {slice_at_fault}"):
+        add_checked_(accumulator, total, 1, BOUNDS, GRID)
+    assert torch.equal(accumulator, before)

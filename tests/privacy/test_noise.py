@@ -4,26 +4,25 @@ import copy
 import math
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import stats
 
-import privacy.noise as noise_module
 from privacy.noise import SecureGaussian
+from privacy.normal_stream import CHUNK
 
 FALSE_ALARM = 1e-7  # of each statistical comparison below
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_add_rounded_guarantee_of_the_spread(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Chi-square in every slice, also across blocks and threads; the mean is zero."""
-    monkeypatch.setattr(noise_module, "_WORTH_A_THREAD", 1 << 16)
+def test_add_rounded_guarantee_of_the_spread() -> None:
+    """Chi-square in every slice, also across chunks; the mean is zero."""
     std = 1.3 * 2**20
     sums = np.zeros(300_000, dtype=np.int64)
-    SecureGaussian(threads).add_rounded_(sums, std)
-    for begin, end in pairwise((0, 5_000, 16_384, 150_000, 150_500, 299_000, 300_000)):
+    SecureGaussian().add_rounded_(sums, std)
+    for begin, end in pairwise((0, 5_000, CHUNK, 150_000, 150_500, 299_000, 300_000)):
         scaled = sums[begin:end] / std
         low, high = stats.chi2.interval(1 - FALSE_ALARM, end - begin)
         assert low < float(scaled @ scaled) < high
@@ -49,17 +48,16 @@ def test_it_is_added_exactly_even_to_very_large_sums() -> None:
     assert 0 < np.abs(sums - (2**60 + 1)).max() < 30
 
 
-@pytest.mark.parametrize("size", [1, 16_383, 16_384, 16_385, 40_001])
+@pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 1])
 def test_every_coordinate_is_noised(size: int) -> None:
     sums = np.zeros(size, dtype=np.int64)
     SecureGaussian().add_rounded_(sums, 1e13)
     assert np.all(sums != 0)  # a zero has a chance of 4e-14 a coordinate
 
 
-def test_no_two_draws_share_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither two calls, nor two sources, nor two threads of one call: correlations are a chance matter."""
-    monkeypatch.setattr(noise_module, "_WORTH_A_THREAD", 1)
-    source, other = SecureGaussian(2), SecureGaussian(2)
+def test_no_two_draws_share_randomness() -> None:
+    """Neither two calls, nor two sources, nor two parts of one call: correlations are a chance matter."""
+    source, other = SecureGaussian(), SecureGaussian()
     draws = []
     for one in (source, source, other):
         sums = np.zeros(40_000, dtype=np.int64)
@@ -67,6 +65,15 @@ def test_no_two_draws_share_randomness(monkeypatch: pytest.MonkeyPatch) -> None:
         draws += [sums[:20_000] / 1e6, sums[20_000:] / 1e6]
     correlations = np.corrcoef(draws)[np.triu_indices(len(draws), 1)]
     assert np.abs(correlations).max() * math.sqrt(20_000) < stats.norm.isf(FALSE_ALARM / 2)
+
+
+def test_threads_that_draw_from_one_source_at_once_share_nothing() -> None:
+    """Without a lock one thread's words would be written over while the other turns them into normals."""
+    source, sums = SecureGaussian(), np.zeros((2, 100 * CHUNK), dtype=np.int64)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(source.add_rounded_, sums, [1e13] * 2))
+    assert np.all(sums != 0)
+    assert not np.any(sums[0] == sums[1])  # by chance: 1e-7
 
 
 def test_the_key_cannot_leave() -> None:
@@ -102,5 +109,3 @@ def test_other_arrays_are_refused(sums: np.ndarray) -> None:
 
 def test_an_empty_sum_is_left_alone() -> None:
     SecureGaussian().add_rounded_(np.zeros(0, dtype=np.int64), 1.0)
-    with pytest.raises(ValueError, match="threads"):
-        SecureGaussian(-1)

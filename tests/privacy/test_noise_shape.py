@@ -93,7 +93,7 @@ def test_an_unknown_shape_is_refused_with_the_known_ones() -> None:
 def test_released_noise_has_the_planned_std_in_every_slice(shape: str) -> None:
     bounds = ClipBounds.of("uniform", 1.0, LAYOUT, statistics=2)
     grid, z, rounds = Grid.of(bounds), 0.9, 200
-    noise, source = IndependentNoise(shape), SecureGaussian(1)
+    noise, source = IndependentNoise(shape), SecureGaussian()
     sums = torch.zeros(bounds.size, dtype=torch.int64)
     draws = np.stack(
         [
