@@ -142,8 +142,9 @@ def main() -> None:
 
 REASON = """
 A plain add passes once over its two tensors. A clip must have read an update to its end before it may add
-the first value: that is a second pass over the update, and so is the check. Both passes of both are compiled
-loops (privacy/kernels.py): torch has no operation that scales, rounds, converts, counts and adds at once."""
+the first value: that is a second pass over the update. A check adds while it reads, and takes back what does
+not pass. All are compiled loops (privacy/kernels.py): torch has no operation that scales, rounds, converts,
+counts and adds at once."""
 
 
 def _row(title: str, seconds: float, values: int, plain: float) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from tests.processes import run_command
 
 POPULATIONS, COHORT, DRAWS = (1_000, 100_000, 1_000_000), 1_000, 20
 RUNS, NODES, RUN_COHORT = (1_000, 1_000_000), 8, 16
-SERVER, WORKER = "flwr-simulation", "ray::"
+SERVER, WORKER = "cli.simulation_process", "ray::"
 SETTINGS = (
     f"training.rounds=1 training.cohort={float(RUN_COHORT)} privacy.noise-multiplier=1.0 "
     'run.sentences-shown=0 corpus.feature-cache=false corpus.kind="synthetic" corpus.path="{speakers}x5"'
