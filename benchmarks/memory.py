@@ -114,7 +114,7 @@ def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:
             return RecordDict({"answer": ConfigRecord(answer)})
         task = message.content["task"]
         names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}
-        data = packed.data[:-1] + packed.data[-1:]
+        data = bytes(memoryview(packed.data))
         sums = Array(dtype=packed.dtype, shape=packed.shape, stype=packed.stype, data=data)
         labels = ConfigRecord({**names, "count": count})
         return RecordDict({"sum": ArrayRecord({"packed": sums}), "answer": labels})

@@ -8,7 +8,7 @@ from privacy.adaptive_clipping import QuantileClip, add_indicators_, unclipped_s
 from privacy.banded_matrix import BandChoice, compare_bands
 from privacy.banded_noise import BandedNoise
 from privacy.calibration import calibrate_noise_multiplier
-from privacy.checked_sums import add_checked_, check_sum
+from privacy.checked_sums import add_checked_, add_packed_, check_sum
 from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
 from privacy.cohort import draw_cohort
 from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
@@ -53,6 +53,7 @@ __all__ = [
     "add_checked_",
     "add_clipped_",
     "add_indicators_",
+    "add_packed_",
     "calibrate_noise_multiplier",
     "check_sum",
     "clip_rule",

@@ -1,62 +1,27 @@
 """Sums of clipped updates from elsewhere: held to what honest nodes can send, and added."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from privacy.clipping import ClipBounds
 from privacy.errors import ReplyRejected
 from privacy.grid import Grid, squared_limits
 from privacy.kernels import add_, squared_norm, take_back_
+from privacy.packing import unpacked_blocks
+from privacy.rice import Bytes
 from privacy.validate import whole
 
 # A sum of `count` integer vectors is held to count * bound by float64 arithmetic on squares up to 2**80.
 _SQUARES_SLACK = 1 + 1e-9
 
-
-def check_sum(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -> None:
-    """Refuse a sum that ``count`` clipped updates cannot have.
-
-    Guarantee:
-        By the triangle inequality a sum of ``count`` outputs of `clip_to_grid` always passes, and what passes
-        moves the round's sum by no more than ``count`` honest updates could. It is a defence against broken
-        or hostile nodes; nobody's privacy rests on it.
-
-    Args:
-        total: integer tensor of shape (d + k,), in grid steps.
-
-    Raises:
-        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or the shape and
-            dtype of what is no such sum. (A `ValueError` too.)
-    """
-    for limit in _limits(total, count, bounds, grid):
-        limit.hold(squared_norm(total.numpy()[limit.begin : limit.end]))
-
-
-def add_checked_(
-    accumulator: torch.Tensor, total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid
-) -> None:
-    """Add what passes `check_sum` to the caller's own sum, in place.
-
-    Both are done in one pass over memory: what turns out not to pass is taken back. Integers wrap around, so
-    that this leaves every bit as it was.
-
-    Args:
-        accumulator: int32 or int64, shape (d + k,); see `accumulator_dtype`. The dtypes may differ.
-        total: as for `check_sum`; only read.
-
-    Raises:
-        ReplyRejected: as `check_sum`; the accumulator is then what it was.
-    """
-    sums, values = accumulator.numpy(), total.numpy()
-    for limit in _limits(total, count, bounds, grid):
-        try:
-            limit.hold(add_(sums[limit.begin : limit.end], values[limit.begin : limit.end]))
-        except ReplyRejected:
-            take_back_(sums[: limit.end], values[: limit.end])
-            raise
+Integers = npt.NDArray[np.signedinteger[Any]]
+Block = tuple[int, int, Integers]  # where it begins and ends, and its values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +44,92 @@ class _Limit:
             )
 
 
-def _limits(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -> Iterator[_Limit]:
-    """The limit of every slice, in order, of what has the form of a sum."""
-    whole(count=count)
+def check_sum(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -> None:
+    """Refuse a sum that ``count`` clipped updates cannot have.
+
+    Guarantee:
+        By the triangle inequality a sum of ``count`` outputs of `clip_to_grid` always passes, and what passes
+        moves the round's sum by no more than ``count`` honest updates could. It is a defence against broken
+        or hostile nodes; nobody's privacy rests on it.
+
+    Args:
+        total: integer tensor of shape (d + k,), in grid steps.
+
+    Raises:
+        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or the shape and
+            dtype of what is no such sum. (A `ValueError` too.)
+    """
+    values = _numbers_of(total, bounds)
+    for limit in _limits(count, bounds, grid):
+        limit.hold(squared_norm(values[limit.begin : limit.end]))
+
+
+def add_checked_(
+    accumulator: torch.Tensor, total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid
+) -> None:
+    """Add what passes `check_sum` to the caller's own sum, in place.
+
+    Args:
+        accumulator: int32 or int64, shape (d + k,); see `accumulator_dtype`. The dtypes may differ.
+        total: as for `check_sum`; only read.
+
+    Raises:
+        ReplyRejected: as `check_sum`; the accumulator is then what it was.
+    """
+    values, limits = _numbers_of(total, bounds), _limits(count, bounds, grid)
+    slices = [(limit.begin, limit.end, values[limit.begin : limit.end]) for limit in limits]
+    _add_held_(accumulator, lambda: slices, limits)
+
+
+def add_packed_(accumulator: torch.Tensor, packed: Bytes, count: int, bounds: ClipBounds, grid: Grid) -> None:
+    """`add_checked_` of what `unpack` makes of the bytes, but a block at a time: never of a model's size.
+
+    Raises:
+        ReplyRejected: as `unpack` and `check_sum`; the accumulator is then what it was.
+    """
+    _add_held_(
+        accumulator, lambda: unpacked_blocks(packed, count, bounds, grid), _limits(count, bounds, grid)
+    )
+
+
+def _add_held_(
+    accumulator: torch.Tensor, blocks: Callable[[], Iterable[Block]], limits: Sequence[_Limit]
+) -> None:
+    """Add every block in one pass; take all of it back once a block, or what is in a slice, is refused.
+
+    Integers wrap around, so that this leaves every bit as it was.
+    """
+    sums, squared, added, coming = accumulator.numpy(), 0.0, 0, iter(limits)
+    limit = next(coming)
+    try:
+        for begin, end, numbers in blocks():
+            squared += add_(sums[begin:end], numbers)
+            added = end
+            if end == limit.end:
+                limit.hold(squared)
+                squared, limit = 0.0, next(coming, limit)
+    except ReplyRejected:
+        for begin, end, numbers in blocks() if added else ():
+            take_back_(sums[begin:end], numbers)
+            if end == added:
+                break
+        raise
+
+
+def _numbers_of(total: torch.Tensor, bounds: ClipBounds) -> Integers:
+    """What has the form of a sum, as an array."""
     if total.shape != (bounds.size,) or total.dtype not in (torch.int32, torch.int64):
         raise ReplyRejected(
             f"Expected a sum of {bounds.size} int32 or int64 values, got {tuple(total.shape)} {total.dtype}."
         )
-    for group, limit in zip(bounds.groups, squared_limits(bounds, grid), strict=True):
-        yield _Limit(
+    return total.numpy()
+
+
+def _limits(count: int, bounds: ClipBounds, grid: Grid) -> list[_Limit]:
+    """The limit of every slice that has values, in order."""
+    whole(count=count)
+    return [
+        _Limit(
             begin=bounds.offsets[group.start],
             end=bounds.offsets[group.stop],
             squared=float(count * count * limit) * _SQUARES_SLACK,
@@ -95,3 +137,6 @@ def _limits(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -> 
             count=count,
             step=grid.step,
         )
+        for group, limit in zip(bounds.groups, squared_limits(bounds, grid), strict=True)
+        if bounds.offsets[group.start] < bounds.offsets[group.stop]
+    ]

@@ -98,29 +98,41 @@ def unpack(packed: Bytes, count: int, bounds: ClipBounds, grid: Grid) -> Tensor:
     """The inverse of `pack`: int32 or int64 (bounds.size,), as `accumulator_dtype` has it.
 
     Guarantee:
-        What it takes, `pack` gives back bit for bit. Its memory is the result's and some blocks'. The norms
-        are not checked: `check_sum` does that.
+        What it takes, `pack` gives back bit for bit. The norms are not checked: `check_sum` does that.
 
     Raises
     ------
     ReplyRejected
         For bytes of another length, and for bytes that `pack` gives for no sum.
     """
+    total = torch.zeros(bounds.size, dtype=accumulator_dtype(count, grid))
+    for begin, end, numbers in unpacked_blocks(packed, count, bounds, grid):
+        total.numpy()[begin:end] = numbers
+    return total
+
+
+def unpacked_blocks(
+    packed: Bytes, count: int, bounds: ClipBounds, grid: Grid
+) -> Iterator[tuple[int, int, rice.Numbers]]:
+    """`unpack` a block at a time: where it begins and ends, and its numbers, which hold until the next.
+
+    No block reaches beyond a group of slices. Bytes are refused as soon as they are met, which may be after
+    the last block.
+    """
     expected = packed_bytes(count, bounds, grid)
     if packed.dtype != np.uint8 or packed.shape != (expected,):
         raise ReplyRejected(
             f"Expected {expected} bytes for a sum of {count} updates, got {packed.shape} {packed.dtype}."
         )
-    total = torch.zeros(bounds.size, dtype=accumulator_dtype(count, grid))
-    numbers = total.numpy()
+    scratch = torch.empty(_BLOCK, dtype=accumulator_dtype(count, grid)).numpy()
     place = 0
     for group in _groups(count, bounds, grid):
         room = group.most_bytes() + place
         for begin, end in group.blocks():
-            place += _unpack_block(packed[place:room], group, numbers[begin:end])
+            place += _unpack_block(packed[place:room], group, scratch[: end - begin])
+            yield begin, end, scratch[: end - begin]
     if packed[place:].any():
         raise ReplyRejected(f"the {expected - place} bytes after the last value are not all zero")
-    return total
 
 
 def _pack_block(numbers: rice.Numbers, group: _Group, out: Bytes) -> int:

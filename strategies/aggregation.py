@@ -1,7 +1,7 @@
 """The running sum of a round: replies are checked, added and dropped, one at a time.
 
-Memory is one integer buffer of the model's size, whatever the cohort. Sums of integers are exact, so
-the order of arrival does not matter, bit for bit.
+Memory is one integer buffer of the model's size, and one reply as it came, whatever the cohort. Sums of
+integers are exact, so the order of arrival does not matter, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, add_checked_, unpack
+from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, add_packed_
 from strategies.protocol import Answer, Task
 
 
@@ -28,7 +28,7 @@ class CohortSum:
     """The sum over the cohort of one round.
 
     Guarantee: after `add` returned, the sum holds one more reply whose every slice is within
-    count x bound; after it raised, the sum is unchanged.
+    count x bound; after it raised `ReplyRejected`, the sum is unchanged.
     """
 
     def __init__(self, tasks: Mapping[int, Task], *, bounds: ClipBounds, grid: Grid) -> None:
@@ -53,8 +53,7 @@ class CohortSum:
         if task is None:
             raise ReplyRejected("the node was not asked in this round, or has answered already")
         self._check_labels(task, answer)
-        integers = unpack(answer.packed, answer.count, self._bounds, self._grid)
-        add_checked_(self.integers, integers, answer.count, self._bounds, self._grid)
+        add_packed_(self.integers, answer.packed, answer.count, self._bounds, self._grid)
         self.speakers += answer.count
         self.nodes += 1
         del self._open[node]

@@ -69,14 +69,10 @@ class OpenRound:
             asked = asked or {one.message_id: one.dst_node_id for one in self.envelopes}
             node = asked.get(reply.metadata.reply_to_message_id)
             try:
-                if node is None:
-                    raise ReplyRejected("it answers no message of this round")
-                answer = Answer.from_message(reply)
-                total.add(node, answer)
+                self._take(node, reply, total)
             except ReplyRejected as rejection:
                 dropped.append(Dropped(node or reply.metadata.src_node_id, one_line(str(rejection))))
-            else:
-                self._taken(node, answer, array_bytes(reply.content))
+            del reply  # or it would be there beside the next
         told = {drop.node for drop in dropped}
         silent = (node for node in total.silent_nodes() if node not in told)
         return [*dropped, *(Dropped(node, "no reply before the deadline") for node in silent)]
@@ -88,8 +84,12 @@ class OpenRound:
             for node in self.tasks
         )
 
-    def _taken(self, node: int, answer: Answer, bytes_up: int) -> None:
-        self._bytes_up[node] = bytes_up
+    def _take(self, node: int | None, reply: Message, total: CohortSum) -> None:
+        if node is None:
+            raise ReplyRejected("it answers no message of this round")
+        answer = Answer.from_message(reply)
+        total.add(node, answer)
+        self._bytes_up[node] = array_bytes(reply.content)
         if answer.dataset != self.tasks[node].dataset:
             self.changed.add(node)
         if self.on_raw_metrics and answer.raw:

@@ -55,6 +55,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             for message in self._pull(pending):
                 arrived = True
                 yield message
+                del message  # or it would be there beside the next
                 last_arrival = time.monotonic()
             if pending and not arrived:
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
@@ -82,6 +83,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             for reply in self._replies_to(message_id, asked):
                 if pending.pop(message_id, None) is not None:
                     yield reply
+                del reply
 
     def _replies_to(self, message_id: str, asked: Metadata) -> Iterable[Message]:
         """What came for one message; bytes that are no reply to it come out as an error of its node's."""

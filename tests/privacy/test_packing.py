@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from privacy import ClipBounds, Grid, LayerLayout, ReplyRejected, accumulator_dtype, add_clipped_, rice
+from privacy import (
+    ClipBounds,
+    Grid,
+    LayerLayout,
+    ReplyRejected,
+    accumulator_dtype,
+    add_clipped_,
+    add_packed_,
+    check_sum,
+    rice,
+)
 from privacy.packing import pack, packed_bytes, unpack
 
 LAYOUT = LayerLayout.of([("weight", (9, 40)), ("bias", (7,)), ("scale", ()), ("more", (5, 5))])
@@ -120,6 +130,25 @@ def test_damaged_bytes_are_refused_or_are_the_packing_of_another_sum(place, flip
     if total is not None:
         assert not torch.equal(total, meaning(PACKED))
         assert np.array_equal(pack(total, 2, SOME, GRID), damaged)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.integers(0, len(PACKED) - 1), st.integers(1, 255), st.sampled_from([torch.int32, torch.int64]))
+def test_damaged_bytes_are_added_as_what_they_mean_or_leave_the_sum_as_it_was(place, flip, dtype):
+    """Whether it is a block, a slice's norm or the very end that gives them away."""
+    damaged, before = PACKED.copy(), torch.arange(SOME.size, dtype=dtype) - 100
+    damaged[place] ^= flip
+    total, accumulator = meaning(damaged), before.clone()
+    try:
+        if total is not None:
+            check_sum(total, 2, SOME, GRID)
+            before += total
+        add_packed_(accumulator, damaged, 2, SOME, GRID)
+    except ReplyRejected:
+        pass
+    else:
+        assert total is not None
+    assert torch.equal(accumulator, before)
 
 
 @settings(deadline=None)

@@ -1,3 +1,4 @@
+import gc
 import json
 import math
 import weakref
@@ -168,6 +169,27 @@ def test_no_copy_of_the_model_outlives_its_way_to_the_nodes(tmp_path):
     run_rounds(strategy, grid, first=1, last=2, timeout_seconds=5.0, after_round=lambda number: None)
     assert len(on_the_way) == 4
     assert alive == [0, 0, 0, 0]
+
+
+def test_a_reply_is_gone_before_the_next_is_pulled(tmp_path):
+    pulled, alive = [], []
+
+    class Watching(FakeGrid):
+        def pull_messages(self, message_ids):
+            alive.append(sum(sums() is not None for sums in pulled))
+            replies = super().pull_messages(message_ids)
+            pulled.extend(weakref.ref(reply.content["sum"]) for reply in replies)
+            return replies
+
+    strategy = make_strategy(tmp_path, {1: 2, 2: 2, 3: 2})
+    grid = StreamingGrid(Watching(dict.fromkeys((1, 2, 3), honest(constant(0.0)))))
+    gc.disable()
+    try:
+        run_rounds(strategy, grid, first=1, last=2, timeout_seconds=5.0, after_round=lambda number: None)
+    finally:
+        gc.enable()
+    assert len(pulled) == 6
+    assert alive == [0] * 6
 
 
 def test_epsilon_of_the_ledger_is_that_of_the_plan(tmp_path):
