@@ -2,8 +2,8 @@
 
 Beside a plain in-place add of the same vectors in the same run, whose bytes a second are the machine's. The
 bytes of a step are the fewest that it can move: each value that it must read, and each that it must write,
-counted once. Beside it Flower's DP
-wrapper around FedAdam, whole rounds; for their memory's sake at a quarter of the size, told per value.
+counted once. Beside it Flower's DP wrapper around FedAdam, whole rounds; for their memory's sake at a quarter
+of the size, told per value.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import torch
 
 from privacy.clipping import ClipBounds
 from privacy.errors import ReplyRejected
-from privacy.grid import Grid, squared_limits
+from privacy.grid import Grid, limited_ranges
 from privacy.kernels import add_, squared_norm, take_back_
 from privacy.packing import unpacked_blocks
 from privacy.rice import Bytes
@@ -130,13 +130,12 @@ def _limits(count: int, bounds: ClipBounds, grid: Grid) -> list[_Limit]:
     whole(count=count)
     return [
         _Limit(
-            begin=bounds.offsets[group.start],
-            end=bounds.offsets[group.stop],
+            begin=begin,
+            end=end,
             squared=float(count * count * limit) * _SQUARES_SLACK,
-            place=f"slice {group.start} of {len(bounds)}",
+            place=f"slice {first} of {len(bounds)}",
             count=count,
             step=grid.step,
         )
-        for group, limit in zip(bounds.groups, squared_limits(bounds, grid), strict=True)
-        if bounds.offsets[group.start] < bounds.offsets[group.stop]
+        for first, begin, end, limit in limited_ranges(bounds, grid)
     ]

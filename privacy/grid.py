@@ -87,6 +87,16 @@ def squared_limits(bounds: ClipBounds, grid: Grid) -> tuple[int, ...]:
     return tuple(math.floor(bound * bound) for bound in steps)
 
 
+def limited_ranges(bounds: ClipBounds, grid: Grid) -> list[tuple[int, int, int, int]]:
+    """Of each group its first slice, where it begins and ends, and its `squared_limits`; no empty group."""
+    limits = zip(bounds.groups, squared_limits(bounds, grid), strict=True)
+    ranges = (
+        (group.start, bounds.offsets[group.start], bounds.offsets[group.stop], limit)
+        for group, limit in limits
+    )
+    return [(first, begin, end, limit) for first, begin, end, limit in ranges if begin < end]
+
+
 def accumulator_dtype(max_count: int, grid: Grid) -> torch.dtype:
     """The narrowest integer type that holds any sum of ``max_count`` clipped updates without overflow.
 

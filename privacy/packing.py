@@ -26,7 +26,7 @@ from torch import Tensor
 from privacy import rice
 from privacy.clipping import ClipBounds
 from privacy.errors import ReplyRejected
-from privacy.grid import Grid, accumulator_dtype, squared_limits
+from privacy.grid import Grid, accumulator_dtype, limited_ranges
 from privacy.rice import Bytes
 
 _BLOCK = 1 << 15
@@ -160,6 +160,5 @@ def _twice_sum(size: int, squared_reach: int) -> int:
 
 @lru_cache(maxsize=256)
 def _groups(count: int, bounds: ClipBounds, grid: Grid) -> tuple[_Group, ...]:
-    limits = zip(bounds.groups, squared_limits(bounds, grid), strict=True)
-    borders = ((bounds.offsets[group.start], bounds.offsets[group.stop], limit) for group, limit in limits)
-    return tuple(_Group.of(begin, end, count * count * limit) for begin, end, limit in borders if end > begin)
+    ranges = limited_ranges(bounds, grid)
+    return tuple(_Group.of(begin, end, count * count * limit) for _, begin, end, limit in ranges)

@@ -35,8 +35,8 @@ def encode(numbers: Numbers, k: int, out: Bytes) -> int:
     room = 8 * (len(out) - begin)
     if largest >= room or total + count > room:  # below `room`, no sum overflows
         raise ValueError(f"{count} numbers take more than {len(out)} bytes.")
-    words, stream = _octets(count), np.zeros((total + count) // 64 + 1, dtype=np.uint64)
-    write(folded, k, out, words, words.view(np.uint8), stream)
+    stream = np.zeros((total + count) // 64 + 1, dtype=np.uint64)
+    write(folded, k, out, *_octets(count), stream)
     size = (total + count + 7) // 8
     out[begin : begin + size] = stream.astype(">u8").view(np.uint8)[:size]
     return begin + size
@@ -52,11 +52,11 @@ def decode(fixed: Bytes, unary: Bytes, out: Numbers, k: int) -> None:
     """
     from privacy.rice_loops import BITS_AFTER, MORE, TOO_LARGE, read, unfold_
 
-    count, words = len(out), _octets(len(out))
+    count = len(out)
     padded = np.zeros(len(unary) // 8 + 1, dtype=">u8")
     padded.view(np.uint8)[: len(unary)] = unary
     folded = out.view(f"u{out.itemsize}")
-    ends = read(fixed, padded.astype(np.uint64), 8 * len(unary), words, words.view(np.uint8), folded, k)
+    ends = read(fixed, padded.astype(np.uint64), 8 * len(unary), *_octets(count), folded, k)
     if ends == TOO_LARGE:
         raise ReplyRejected(f"a value is beyond {8 * out.itemsize} bits: the sum was damaged")
     if ends == MORE:
@@ -68,6 +68,7 @@ def decode(fixed: Bytes, unary: Bytes, out: Numbers, k: int) -> None:
     unfold_(folded)
 
 
-def _octets(count: int) -> npt.NDArray[np.uint64]:
-    """A zero byte for each number, by eights."""
-    return np.zeros((count + 7) // 8, dtype="<u8")
+def _octets(count: int) -> tuple[npt.NDArray[np.uint64], Bytes]:
+    """A zero byte for each number, by eights: as words, and the same memory as bytes."""
+    words = np.zeros((count + 7) // 8, dtype="<u8")
+    return words, words.view(np.uint8)
