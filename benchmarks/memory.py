@@ -35,7 +35,8 @@ from speech.features import PRESETS as FEATURES
 from speech.loss import ctc_loss
 from speech.model import PRESETS, build_model
 from strategies import bind, bind_gradients
-from strategies.protocol import VERSION, Task, pack_vector
+from strategies.holding import Holding
+from strategies.protocol import Task, pack_vector
 from tests.corpora import make_corpus
 from tests.strategies.flower import FakeGrid
 
@@ -110,8 +111,9 @@ def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:
 
     def node(message: Message) -> RecordDict:
         if message.metadata.message_type == MessageType.QUERY:
-            answer = {"version": VERSION, "speakers": count, "dataset": "people", "skipped": 0}
-            return RecordDict({"answer": ConfigRecord(answer)})
+            part = message.metadata.dst_node_id
+            held = Holding(speakers=count, dataset="people", split="train", part=part, parts=NODES + 1)
+            return held.to_record()
         task = message.content["task"]
         names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}
         data = bytes(memoryview(packed.data))

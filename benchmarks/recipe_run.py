@@ -20,19 +20,21 @@ def record(name: str, title: str, *, recipe: str, nodes: int, settings: Sequence
     """Run recipes/`recipe`.toml and write benchmarks/`name`.md and .png, without paths of this machine."""
     with tempfile.TemporaryDirectory() as place:
         folder = _run(recipe, nodes, [*settings, f'run.folder="{place}"'], Path(place) / "latest")
-        metrics = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        metrics, traffic = _lines(folder / "metrics.jsonl"), _lines(folder / "traffic.jsonl")
         summary = (folder / "summary.txt").read_text()
     lines = summary.splitlines()
     words = "\n".join(
         line for line in lines if not line.startswith(("run folder", "try:", "runs on", "ledger of all"))
     )
+    seconds = {line["round"]: f"{line['seconds']:.1f}" for line in traffic if "seconds" in line}
+    rows = [(*_row(line), seconds.get(line["round"], "")) for line in metrics]
     text = "\n\n".join(
         [
             f"# {title}",
             f"{conditions()}\n- `murmur run --recipe recipes/{recipe}.toml --nodes {nodes}`",
             f"![curve]({name}.png)",
             f"```\n{words.strip()}\n```",
-            table([("round", "loss", "WER %", "CER %", "epsilon (RDP)", "seconds"), *map(_row, metrics)]),
+            table([("round", "loss", "WER %", "CER %", "epsilon (RDP)", "seconds"), *rows]),
         ]
     )
     (HERE / f"{name}.md").write_text(text + "\n", encoding="utf-8")
@@ -48,6 +50,10 @@ def _run(recipe: str, nodes: int, settings: Sequence[str], latest: Path) -> Path
     return latest.resolve()
 
 
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
     heard = line["wer"] is not None
     return (
@@ -56,5 +62,4 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
         f"{100 * line['wer']:.1f}" if heard else "",
         f"{100 * line['cer']:.1f}" if heard else "",
         f"{float(line['epsilon_rdp_this_run']):.4g}",
-        f"{line['seconds']:.1f}",
     )

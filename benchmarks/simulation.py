@@ -80,10 +80,8 @@ def measure(command: Sequence[str], log: Path) -> Timing:
 
 
 def _rounds(log: Path) -> list[dict[str, float]]:
-    """The finished rounds; of ours, how many were drawn stands in a file that stays with the server."""
-    drawn = {line["round"]: line for line in _lines(log.with_name("traffic.jsonl")) if "drawn" in line}
-    lines = [{**drawn.get(line["round"], {}), **line} for line in _lines(log)]
-    return [line for line in lines if "drawn" in line]
+    """The finished rounds. (Between them, ours writes what went to each node and came from it.)"""
+    return [line for line in _lines(log) if "drawn" in line]
 
 
 def _lines(log: Path) -> list[dict[str, float]]:
@@ -131,7 +129,7 @@ def parties(folder: Path) -> dict[str, tuple[list[str], Path]]:
     launcher += [f"--nproc-per-node={PROCESSES}", f"--master-port={free_port()}", "-m"]
     return {
         "bare": module("bare", folder / "bare.jsonl"),
-        "ours": (ours, folder / "runs" / "latest" / "metrics.jsonl"),
+        "ours": (ours, folder / "runs" / "latest" / "traffic.jsonl"),
         "flower": module("flower", folder / "flower.jsonl", "plain"),
         "flower, our training": module("flower", folder / "flower.jsonl", "ours"),
         "pfl": module("pfl", folder / "pfl.jsonl", python=launcher),

@@ -22,6 +22,9 @@ from cli import credentials
 from cli.credentials import CredentialError
 from cli.processes import QUIET, tool
 
+REVOKED = ".revoked"
+KEY_IS_KNOWN = "already in use"  # in what Flower says of a key that it has, or had
+
 app = typer.Typer(
     no_args_is_help=True, help="Make the certificates and keys of a deployment; admit and revoke nodes."
 )
@@ -118,8 +121,20 @@ def register(
     """Admit nodes by their public keys; each node's number is noted beside its key, in <name>.id."""
     for key in public_keys:
         credentials.check_public_key(key)
+        if key.with_suffix(REVOKED).exists():
+            raise CredentialError(f"{key} was revoked, for good: make a new key under another name")
+    for key in public_keys:
         name = ["--name", key.stem]
-        answer = _flwr("supernode", "register", str(key), *_named(superlink), *name)
+        try:
+            answer = _flwr("supernode", "register", str(key), *_named(superlink), *name)
+        except CredentialError as error:
+            if KEY_IS_KNOWN not in str(error):
+                raise
+            typer.echo(
+                f"{key.stem}: its key was registered before, and is let in unless it was revoked; its number "
+                "is not noted here (`flwr supernode list` shows all numbers)"
+            )
+            continue
         number = str(answer["node-id"])
         key.with_suffix(".id").write_text(number + "\n", encoding="utf-8")
         typer.echo(f"{key.stem}: registered as node {number}")
@@ -131,12 +146,15 @@ def revoke(
     nodes: Annotated[list[str], typer.Argument(help="<name>.pub of the nodes to shut out, or node numbers.")],
     superlink: Connection = None,
 ) -> None:
-    """Shut nodes out: their keys are refused from now on, and for good (a new key lets one in again)."""
+    """Shut nodes out: their keys are refused from now on, and for good (a new key lets one in again).
+
+    <name>.id becomes <name>.revoked.
+    """
     for node in nodes:
         _flwr("supernode", "unregister", _number_of(node), *_named(superlink))
         typer.echo(f"{node}: revoked")
         if not node.isdecimal():
-            Path(node).with_suffix(".id").unlink(missing_ok=True)
+            Path(node).with_suffix(".id").replace(Path(node).with_suffix(REVOKED))
 
 
 @app.command("run")

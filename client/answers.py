@@ -1,8 +1,8 @@
 """A node's two answers, "whom do you hold" and "train these of your speakers".
 
 Exceptions end here. Flower would send an exception's text to the server, and that text can quote a
-transcript or a path; so a reply says only what our own errors say about the set-up, or the kind of
-error, and the details stay in this node's own log.
+transcript, a speaker or a path; so a reply has our own words about the settings of the run, or else the
+kind of error alone, and the details stay in this node's own log. (A simulation has no speech but the run's.)
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from client import roll
 from client.control_variates import ControlVariates
-from client.node import Node
+from client.node import Node, is_simulated
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
-from strategies.protocol import MODEL, VERSION, Answer, Task, problem, unpack_vector
+from strategies.protocol import MODEL, Answer, Task, problem, unpack_vector
 from strategies.records import read_record
 from strategies.scaffold import CONTROL
 
 log = logging.getLogger("murmuration.client")
+
+AT_FAULT = "its speech or its seed model cannot be used ({}): its own log says why, and `murmur doctor` there"
 
 Handler = Callable[[Message, Context], RecordDict]
 
@@ -36,9 +38,13 @@ def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
     def answer(message: Message, context: Context) -> Message:
         try:
             content = handler(message, context)
-        except (ConfigError, SpeechError) as error:
+        except ConfigError as error:
             log.error("the node's set-up is at fault: %s", error)
             content = problem(str(error))
+        except SpeechError as error:
+            log.error("the node's speech, or a model beside it, is at fault: %s", error)
+            told = str(error) if is_simulated(context.node_config) else AT_FAULT.format(type(error).__name__)
+            content = problem(told)
         except Exception as error:  # the wall between the data and the server: nothing may pass it
             log.exception("a message could not be answered")
             content = problem(f"{type(error).__name__} (details are in the node's own log)")
@@ -68,18 +74,7 @@ def query(message: Message, context: Context) -> RecordDict:
         _make_ready()
     else:
         roll.keep(context.state, node.dataset, node.speakers)
-    return RecordDict(
-        {
-            "answer": ConfigRecord(
-                {
-                    "version": VERSION,
-                    "speakers": len(node.speakers),
-                    "dataset": node.dataset,
-                    "skipped": node.skipped,
-                }
-            )
-        }
-    )
+    return node.holding.to_record()
 
 
 @sanitised

@@ -1,8 +1,8 @@
 """A node: a place with speakers. It trains those that were drawn and returns one clipped sum.
 
 Which speech a node holds is its own affair: `--node-config 'corpus-kind="manifest" corpus-path="..."'`
-of its SuperNode says it, and a server cannot. Without that (a simulation, a demo), it is the share of
-the run's corpus that Flower's `partition-id` / `num-partitions` give it.
+of its SuperNode says it, and a server cannot. Only a node that says that it is a part of a simulation or a
+demo, by Flower's `partition-id` and `num-partitions`, takes that part of the run's corpus, wherever that is.
 
 A run that trains a part of the model (`model.trainable`) needs the seed model beside the speech. The embedded
 one is; for a file it is that of `seed-path="/path"`, or else the path that the recipe has.
@@ -27,13 +27,14 @@ from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
 from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
-from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
+from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve, seed_model
 from recipes.sections import TRAIN_ALL, CorpusSection
 from speech.corpus import Corpus, load_corpus
 from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.speakers import require_one_for_each_node
+from strategies.holding import Holding
 from strategies.protocol import Task
 from strategies.raw_metrics import RawMetrics
 
@@ -41,6 +42,27 @@ log = logging.getLogger("murmuration.client")
 
 # A process trains one speaker at a time; two OpenMP threads on a busy machine are many times slower.
 torch.set_num_threads(1)
+
+
+OWN_SPEECH = {"corpus-kind", "corpus-path"}
+PART_OF_THE_RUNS = {"partition-id", "num-partitions"}
+
+
+def is_simulated(node_config: Mapping[str, Any]) -> bool:
+    """Whether the node's speech is a part of the run's own corpus, which the server's people know."""
+    return bool(PART_OF_THE_RUNS & set(node_config)) and not OWN_SPEECH & set(node_config)
+
+
+def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
+    """Which part (from 0) of how many. Raises `ConfigError` if there is no such part."""
+    index, parts = node_config.get("partition-id"), node_config.get("num-partitions")
+    if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
+        raise ConfigError(
+            f"--node-config 'partition-id={index} num-partitions={parts}': a node that shares the run's "
+            "corpus needs both, and the first is from 0 to one less than the second; two nodes with the same "
+            "speakers would have them count twice"
+        )
+    return index, parts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +78,22 @@ class Share:
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> Share:
-        """From the run's corpus section, overridden by what the node says of itself."""
-        own = "corpus-path" in node_config or "corpus-kind" in node_config
-        simulated = not own and {"partition-id", "num-partitions"} <= set(node_config)
+        """From the run's corpus section, overridden by what the node says of itself.
+
+        Raises
+        ------
+        ConfigError
+            If the node says neither which speech is its own nor which part of the run's, or no such part
+            can be.
+        """
+        own = bool(OWN_SPEECH & set(node_config))
+        simulated = is_simulated(node_config)
+        if not (own or simulated or corpus.kind in WITHOUT_FILES):
+            raise ConfigError(
+                f"corpus.path = {corpus.path!r}: a node opens no path that a server names; start its "
+                "SuperNode with --node-config 'corpus-path=\"/data/manifest.jsonl\"', its own speech"
+            )
+        index, parts = _part(node_config) if simulated else (0, 1)
         return cls(
             corpus=corpus.model_copy(
                 update={
@@ -68,8 +103,8 @@ class Share:
                 }
             ),
             split=str(node_config.get("corpus-split", corpus.train_split)),
-            index=0 if own else int(node_config.get("partition-id", 0)),
-            parts=1 if own else int(node_config.get("num-partitions", 1)),
+            index=index,
+            parts=parts,
             simulated=simulated,
             feature_cache=str(node_config.get("feature-cache", "")),
         )
@@ -85,7 +120,6 @@ class Node:
         self.speakers = corpus.speakers(share.split)[share.index :: share.parts]
         self.dataset = corpus.digest
         self.simulated = share.simulated
-        self.skipped = len(corpus.skipped)
         self.algorithm = trainer.settings.algorithm
 
     @classmethod
@@ -94,6 +128,18 @@ class Node:
         share = Share.of(config.corpus, node_config)
         store = _store(share.corpus, config.model.preset, share.feature_cache)
         return cls(share, store, _trainer(config, str(node_config.get("seed-path", config.model.seed))))
+
+    @property
+    def holding(self) -> Holding:
+        """What the node says of itself at the roll call."""
+        return Holding(
+            speakers=len(self.speakers),
+            dataset=self.dataset,
+            split=self._share.split,
+            part=self._share.index,
+            parts=self._share.parts,
+            skipped=len(self._store.corpus.skipped),
+        )
 
     def require_frozen(self, digest: str) -> None:
         """Raise `ConfigError` unless `digest` is that of the parameters which this node does not train."""

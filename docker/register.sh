@@ -4,5 +4,5 @@
 set -eu
 cd /credentials
 [ -f "$FLWR_HOME/config.toml" ] || python -m cli.deploy connection "$1"
-new=$(for key in nodes/*.pub; do [ -f "${key%.pub}.id" ] || echo "$key"; done)
+new=$(for key in nodes/*.pub; do [ -f "${key%.pub}.id" ] || [ -f "${key%.pub}.revoked" ] || echo "$key"; done)
 [ -z "$new" ] || python -m cli.deploy register $new

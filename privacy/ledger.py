@@ -38,7 +38,8 @@ _log = logging.getLogger(__name__)
 class LedgerEntry:
     """One intended release: which run, on whose data, in which round, and how private.
 
-    ``previous`` is the SHA-256 (hex) of the line before, ``time_utc`` an ISO 8601 time for people to read.
+    ``previous`` is the SHA-256 (hex) of the line before. ``time_utc`` is an ISO 8601 day for people to read:
+    the time of day would tell how long a round took, and with it how many were drawn.
     """
 
     sequence: int
@@ -173,7 +174,7 @@ class Ledger:
             dataset=dataset,
             round=round,
             release=release,
-            time_utc=datetime.now(UTC).isoformat(timespec="seconds"),
+            time_utc=datetime.now(UTC).date().isoformat(),
             previous=self.head,
         )
         self._usable = False  # until the entry is known to be on disk, where others will look for it

@@ -1,9 +1,19 @@
 """What a run is: the typed, validated run configuration, ready TOML recipes, and where things lie."""
 
-from recipes.places import checkout, corpus_path, feature_cache, home, release, resolve, seed_model
+from recipes.places import (
+    WITHOUT_FILES,
+    checkout,
+    corpus_path,
+    feature_cache,
+    home,
+    release,
+    resolve,
+    seed_model,
+)
 from recipes.run_config import ConfigError, RunConfig
 
 __all__ = [
+    "WITHOUT_FILES",
     "ConfigError",
     "RunConfig",
     "checkout",

@@ -6,12 +6,15 @@ who is there and not in the roster is never drawn: a new plan, and with it a new
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from strategies import Roster
 from strategies.open_round import RoundReport
 
-NEXT_RUN = "a new run counts them (this run's model.safetensors can be its model.seed)"
+NEXT_RUN = (
+    "a new run counts them (this run's model.safetensors can be its model.seed, and privacy.people keep its "
+    "ledger)"
+)
 
 
 class TooFewAnswers(RuntimeError):
@@ -41,13 +44,13 @@ def require_answers(report: RoundReport, least: int) -> None:
 
 
 class Attendance:
-    """Compares what is there after each round with the roster."""
+    """Compares what is there after each round with the roster. `remarks` are those of before, and its own."""
 
-    def __init__(self, roster: Roster) -> None:
+    def __init__(self, roster: Roster, remarks: Iterable[str] = ()) -> None:
         self._speakers = dict(zip(roster.nodes, roster.counts, strict=True))
         self._absent: set[int] = set()
         self._told: set[int] = set()
-        self.remarks: list[str] = []
+        self.remarks: list[str] = [*remarks]
 
     def look(self, connected: Collection[int], changed: Collection[int]) -> list[str]:
         """What is new since the last look: lines for the table, also added to `remarks`.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from privacy import Epsilon, PrivacyPlan, epsilon
 from server.live_table import epsilon_text, warning
 from server.model_facts import ModelFacts
+from server.summary import UNNOISED_READING
 
 WEAK = 10.0
 """Above this epsilon a guarantee says little in practice (Ponomareva et al. 2023, arXiv 2303.00654)."""
@@ -46,6 +47,7 @@ def _promised(facts: ModelFacts) -> list[str]:
         *_imagined(facts),
         *_other_runs(facts),
         *_unnoised(facts),
+        *_read_aloud(facts),
     ]
 
 
@@ -82,6 +84,13 @@ def _unnoised(facts: ModelFacts) -> list[str]:
     if not facts.config.run.raw_metrics:
         return []
     return ["Un-noised metrics of the nodes were written too; no epsilon covers a choice made by them."]
+
+
+def _read_aloud(facts: ModelFacts) -> list[str]:
+    known = (facts.evaluation or {}).get("heard_in_training", 0)
+    if not (known or facts.config.corpus.shared_speakers):
+        return []
+    return [f"{UNNOISED_READING[0].upper()}{UNNOISED_READING[1:]}."]
 
 
 def _rdp(found: Epsilon) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from threading import Thread
 
 from flwr.serverapp import Grid as FlowerGrid
+from flwr.superlink.grid import InMemoryGrid
 
 from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon, rdp_epsilon
 from privacy.kernels import load_compiler
@@ -21,7 +22,7 @@ from server import live_table
 from server.attendance import Attendance, TooFewAnswers, require_answers
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
-from server.ledgers import Account
+from server.ledgers import Account, uncounted
 from server.live_table import Row
 from server.metrics import as_metrics
 from server.model_card import model_card
@@ -45,7 +46,7 @@ from strategies.scaffold import Scaffold
 from strategies.state import load_state, state_of
 from strategies.trainable import freeze, frozen_digest
 
-MESSAGES_UNDER_WAY = 64
+MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages lie in this process's memory
 
 
 def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
@@ -60,7 +61,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
     freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
-    streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY)
+    streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if isinstance(grid, InMemoryGrid) else 0)
     Thread(target=_load_what_is_needed_later, daemon=True).start()
     roll = call_roll(streaming, config.training, frozen_digest(model))
     plan = make_plan(config, roll.roster.population)
@@ -93,8 +94,6 @@ class Federation:
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
     rounds_done: int = 0
-    bytes_down: int = 0
-    bytes_up: int = 0
     stopped_because: str = ""
     started: float = 0.0
     round_started: float = 0.0
@@ -116,7 +115,7 @@ class Federation:
         optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
         extrapolated = make_extrapolated(config, plan)
-        folder, ledger = open_run(config, identity, interrupted, run_id)
+        folder, ledger = open_run(config, identity, roll.roster.datasets, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
@@ -147,7 +146,7 @@ class Federation:
             identity=identity,
             interrupted=interrupted,
             skipped=roll.skipped,
-            attendance=Attendance(roll.roster),
+            attendance=Attendance(roll.roster, uncounted(ledger.path, roll.roster.datasets)),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
@@ -196,18 +195,16 @@ class Federation:
 
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
-        if (report := self.strategy.last_report) is not None:
-            self.folder.append_traffic(report, time.monotonic() - self.round_started)
-            self.bytes_down += report.bytes_down
-            self.bytes_up += report.bytes_up
         last = round_number == self.config.training.rounds
         if last or round_number % self.config.run.checkpoint_every == 0:
             self._file_model()
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
         for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
             print(f"       {remark}", flush=True)
-        if report is not None and not last:
-            require_answers(report, self.config.training.min_answers)
+        if (report := self.strategy.last_report) is not None:
+            self.folder.append_traffic(report, time.monotonic() - self.round_started)
+            if not last:
+                require_answers(report, self.config.training.min_answers)
         self.round_started = time.monotonic()
 
     def _file_model(self) -> None:
@@ -259,6 +256,8 @@ class Federation:
             resumed_after=self._resumed_after(),
         )
         held_out, others = len(self.held_out.speakers), self.account.others
+        for remark in self.attendance.remarks:
+            print(f"WARNING: {remark}", flush=True)
         if self.held_out.heard_in_training:
             print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
         print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
@@ -298,13 +297,12 @@ class Federation:
             folder=self.folder.path,
             raw_metrics=self.config.run.raw_metrics,
             resumed_after=self._resumed_after(),
-            bytes_down=self.bytes_down,
-            bytes_up=self.bytes_up,
+            traffic=self.folder.traffic_of_all_rounds(),
         )
         evaluation = self.held_out.summary(self.last_reading)
         self.folder.write_evaluation({"privacy": self.strategy.plan.stamp, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
-        self.folder.write_summary(text)
+        self.folder.summary.write_text(text, encoding="utf-8")
         print("\n" + text, flush=True)
 
     def _save_model(self, path: Path) -> None:

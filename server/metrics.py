@@ -10,15 +10,14 @@ from server.live_table import Row
 def as_metrics(row: Row) -> dict[str, Any]:
     """Public facts and noised numbers only; what was not measured is NaN.
 
-    How many were drawn is neither (`RunFolder.append_traffic` keeps it): the gain from sampling is that of a
-    cohort whose size nobody knows, and with 4 of 100 drawn, epsilon would be a fifth larger.
+    How many were drawn is neither, nor how long they took, which tells it (`RunFolder.append_traffic` keeps
+    both): the gain from sampling is that of a cohort whose size nobody knows (docs/privacy.md has how much).
     """
     metrics: dict[str, Any] = {
         "round": row.round_number,
         "loss": row.loss,
         "wer": row.wer,
         "cer": row.cer,
-        "seconds": row.seconds,
         "epsilon_rdp_this_run": row.epsilon_run,
         "epsilon_rdp_extrapolated": row.epsilon_extrapolated,
     }

@@ -50,6 +50,7 @@ class ModelFacts:
                 "model.safetensors are needed"
             )
         checkpoint = load_checkpoint(newest)
+        rounds_done = checkpoint.round_number
         people = config.privacy.people or checkpoint.identity.dataset
         entries = read_ledger(folder.ledger)
         run = folder.path.resolve().name
@@ -58,13 +59,13 @@ class ModelFacts:
             run=run,
             config=config,
             plan=PrivacyPlan(**checkpoint.identity.plan),
-            rounds_done=checkpoint.round_number,
+            rounds_done=rounds_done,
             dataset=checkpoint.identity.dataset,
             own=ledger_releases(entries, people, run),
             all_runs=ledger_releases(entries, people),
             loaded=load_model(folder.model),
             seed_metrics=metrics[0] if metrics else None,
-            final_metrics=metrics[-1] if metrics else None,
+            final_metrics=next((line for line in reversed(metrics) if line["round"] <= rounds_done), None),
             evaluation=_json(folder.evaluation),
         )
 

@@ -38,8 +38,8 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     Raises
     ------
     ConfigError
-        If the recipe was made for another population, or the expected cohort is larger than it, or than one
-        of the groups of `bands`.
+        If the recipe was made for another population, the expected cohort is larger than it, or than one
+        of the groups of `bands`, delta is no promise to so many, or no noise makes epsilon what it should be.
     """
     privacy, cohort = config.privacy, config.training.cohort
     if privacy.population not in (0, population):
@@ -71,15 +71,26 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
             f"privacy.cohort-cap = {privacy.cohort_cap}: it must lie between training.cohort = {cohort:g} "
             f"and the population, {population} speakers here; 0 is no cap"
         )
-    if privacy.target_epsilon > 0:
-        return PrivacyPlan.calibrate(target_epsilon=privacy.target_epsilon, **shape)
-    return PrivacyPlan(
-        noise_multiplier=privacy.noise_multiplier,
-        epsilon_budget=privacy.epsilon_budget or None,
-        noise_source=privacy.noise_source,
-        noise_seed=privacy.noise_seed,
-        **shape,
-    )
+    if privacy.stamp != "none" and privacy.delta * population >= 1:
+        raise ConfigError(
+            f"privacy.delta = {privacy.delta:g}: to give away the whole speech of one of the {population} "
+            f"speakers here would be as private; it must be below 1 / {population}, and 1 / N^1.1 is usual "
+            f"({population**-1.1:.1g})"
+        )
+    try:
+        if privacy.target_epsilon > 0:
+            return PrivacyPlan.calibrate(target_epsilon=privacy.target_epsilon, **shape)
+        return PrivacyPlan(
+            noise_multiplier=privacy.noise_multiplier,
+            epsilon_budget=privacy.epsilon_budget or None,
+            noise_source=privacy.noise_source,
+            noise_seed=privacy.noise_seed,
+            **shape,
+        )
+    except ValueError as error:
+        name = "target-epsilon" if privacy.target_epsilon > 0 else "noise-multiplier"
+        value = getattr(privacy, name.replace("-", "_"))
+        raise ConfigError(f"privacy.{name} = {value:g}: this run cannot have it ({error})") from error
 
 
 def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
@@ -102,17 +113,26 @@ def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
 
 
 def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBounds, Grid]:
-    """Clip bounds of the released vector (model and statistics) and its grid."""
-    bounds = ClipBounds.of(
-        section.clip_rule,
-        section.clip_bound,
-        layout,
-        action=section.clip_action,
-        exponent=section.clip_exponent,
-        statistics=len(STATISTICS),
-        adaptive=section.adaptive_clip,
-    )
-    return bounds, Grid.of(bounds, bits=section.grid_bits)
+    """Clip bounds of the released vector (model and statistics) and its grid.
+
+    Raises
+    ------
+    ConfigError
+        For a bound that cannot be had in 32-bit numbers.
+    """
+    try:
+        bounds = ClipBounds.of(
+            section.clip_rule,
+            section.clip_bound,
+            layout,
+            action=section.clip_action,
+            exponent=section.clip_exponent,
+            statistics=len(STATISTICS),
+            adaptive=section.adaptive_clip,
+        )
+        return bounds, Grid.of(bounds, bits=section.grid_bits)
+    except ValueError as error:
+        raise ConfigError(f"privacy.clip-bound = {section.clip_bound:g}: {error}") from error
 
 
 def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:

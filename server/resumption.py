@@ -7,11 +7,12 @@ holds more entries than the run has rounds, and epsilon is computed from the led
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from privacy import Ledger
-from recipes import RunConfig, resolve
+from recipes import ConfigError, RunConfig, resolve
 from server.checkpoints import (
     Checkpoint,
     Identity,
@@ -20,7 +21,7 @@ from server.checkpoints import (
     recipe_differences,
 )
 from server.errors import ResumeRefused
-from server.ledgers import ledger_path, link_ledger
+from server.ledgers import ledger_path, link_ledger, note_speech, require_one_ledger
 from server.run_folder import RunFolder
 from speech.checkpoint import load_model
 from speech.model import CTCTransformer
@@ -101,9 +102,15 @@ def interrupted_path(resume: str, runs: str) -> Path:
 
 
 def open_run(
-    config: RunConfig, identity: Identity, interrupted: Interrupted | None, run_id: str
+    config: RunConfig,
+    identity: Identity,
+    speech: Collection[str],
+    interrupted: Interrupted | None,
+    run_id: str,
 ) -> tuple[RunFolder, Ledger]:
     """The run's folder, fresh or reopened, and the ledger of its people, locked.
+
+    `speech` has the digests of the nodes' corpora.
 
     Raises
     ------
@@ -112,15 +119,25 @@ def open_run(
     LedgerCorrupt, LedgerInUse
         If the ledger cannot be trusted, or another run has it open.
     ConfigError
-        If a fresh folder cannot be made.
+        If a fresh folder or ledger cannot be made, or some of these people have another ledger.
     """
     if interrupted is not None:
         interrupted.require(identity)
     runs = interrupted.folder.path.parent if interrupted else resolve(config.run.folder)
-    ledger = Ledger.open(ledger_path(runs, config.privacy.people or identity.dataset))
+    path = ledger_path(runs, config.privacy.people or identity.dataset)
+    try:
+        ledger = Ledger.open(path)
+    except OSError as error:
+        raise ConfigError(
+            f"run.folder = {config.run.folder!r}: the ledger {path} cannot be written ({error.strerror}); "
+            "choose a folder that the process running the ServerApp may write"
+        ) from error
     try:
         if interrupted is not None:
             interrupted.require_ledger(ledger)
+        elif not config.privacy.people:
+            require_one_ledger(path, speech)
+        note_speech(path, speech)
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id)
         link_ledger(folder.ledger, ledger.path)
     except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -11,12 +12,11 @@ from flwr.serverapp import Grid
 
 from recipes.sections import TrainingSection
 from strategies import Roster
+from strategies.holding import Holding
 from strategies.protocol import VERSION, one_line, other_version
 from strategies.records import find_record
 
 POLL_SECONDS = 0.2
-MOST_SPEAKERS = 100_000_000  # of one node; drawing a cohort takes time with the population
-MOST_CHARACTERS = 200  # of a data set's digest
 
 
 class RollCallError(RuntimeError):
@@ -33,30 +33,6 @@ class RollCall:
     frozen: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Holding:
-    """What one node says of itself."""
-
-    speakers: int
-    dataset: str
-    skipped: int
-
-    @classmethod
-    def of(cls, answer: ConfigRecord) -> _Holding:
-        """Read an answer. Raises `ValueError` with what it is, if it is none."""
-        speakers, dataset, skipped = (answer.get(name) for name in ("speakers", "dataset", "skipped"))
-        if not isinstance(speakers, int) or not 1 <= speakers <= MOST_SPEAKERS:
-            raise ValueError(
-                f"it says that it holds {speakers!r} speakers, expected is 1 to {MOST_SPEAKERS:,}: "
-                "`murmur doctor` there tells more"
-            )
-        if not isinstance(dataset, str) or len(dataset) > MOST_CHARACTERS:
-            raise ValueError(f"it names its data set {dataset!r}, expected is a digest")
-        if not isinstance(skipped, int) or skipped < 0:
-            raise ValueError(f"it says that it skipped {skipped!r} utterances")
-        return cls(speakers=speakers, dataset=dataset, skipped=skipped)
-
-
 def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCall:
     """Wait for `min_nodes` nodes and ask each connected one for its number of speakers.
 
@@ -66,7 +42,8 @@ def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCa
     ------
     RollCallError
         If too few nodes come in time, or any node says it cannot take part: a private run's
-        population must be known before it starts, so it does not start without them.
+        population must be known before it starts, so it does not start without them. And if two nodes hold
+        the same people, each of whom would be drawn, and add to the sum, twice.
     """
     nodes = _wait_for_nodes(grid, settings)
     answers, problems = _ask(grid, nodes, settings.wait_seconds, frozen)
@@ -75,12 +52,13 @@ def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCa
     faults += [f"node {node}: no answer in {settings.wait_seconds:g} s" for node in silent]
     if faults:
         raise RollCallError(_without_repeats(faults))
+    _require_nobody_twice(answers)
     counts = {node: answer.speakers for node, answer in answers.items()}
     datasets = {node: answer.dataset for node, answer in answers.items()}
     return RollCall(
         roster=Roster.of(counts, datasets),
         dataset=_dataset_of(set(datasets.values())),
-        skipped=max(answer.skipped for answer in answers.values()),
+        skipped=_skipped_by(answers.values()),
         frozen=frozen,
     )
 
@@ -101,12 +79,12 @@ def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
 
 def _ask(
     grid: Grid, nodes: list[int], wait_seconds: float, frozen: str
-) -> tuple[dict[int, _Holding], dict[int, str]]:
+) -> tuple[dict[int, Holding], dict[int, str]]:
     question = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
     messages = [Message(question, node, MessageType.QUERY, ttl=wait_seconds) for node in nodes]
     replies = list(grid.send_and_receive(messages, timeout=wait_seconds))
     asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
-    answers: dict[int, _Holding] = {}
+    answers: dict[int, Holding] = {}
     problems: dict[int, str] = {}
     for reply in replies:
         node = asked[reply.metadata.reply_to_message_id]
@@ -120,14 +98,43 @@ def _ask(
             problems[node] = str(answer["problem"])
         else:
             try:
-                answers[node] = _Holding.of(answer)
+                answers[node] = Holding.of(answer)
             except ValueError as error:
                 problems[node] = str(error)
     return answers, problems
 
 
+def _require_nobody_twice(answers: Mapping[int, Holding]) -> None:
+    """Parts of one whole must be cut alike, and no two nodes may hold the same one."""
+    first: dict[tuple[str, str], tuple[int, Holding]] = {}
+    owners: dict[tuple[tuple[str, str], int], int] = {}
+    for node, held in sorted(answers.items()):
+        before, same = first.setdefault(held.speech, (node, held))
+        if held.parts != same.parts:
+            raise RollCallError(_twice(before, same, node, held))
+        if (owner := owners.setdefault((held.speech, held.part), node)) != node:
+            raise RollCallError(_twice(owner, held, node, held))
+
+
+def _twice(one: int, its: Holding, other: int, others: Holding) -> str:
+    return (
+        f"the run cannot start: nodes {one} and {other} hold the same speakers (of split {its.split!r} of "
+        f"one corpus, part {its.part} of {its.parts} and {others.part} of {others.parts}, counted from 0), "
+        "who would be drawn twice: give each SuperNode a partition-id of its own below the same "
+        "num-partitions, or a corpus-path of its own"
+    )
+
+
+def _skipped_by(answers: Iterable[Holding]) -> int:
+    """Utterances that nobody trains; the nodes that share a corpus all count those of the whole of it."""
+    by_corpus: dict[str, int] = {}
+    for held in answers:
+        by_corpus[held.dataset] = max(held.skipped, by_corpus.get(held.dataset, 0))
+    return sum(by_corpus.values())
+
+
 def _dataset_of(digests: set[str]) -> str:
-    """One name for the data of all nodes: the same people give the same name, however spread."""
+    """One name for the data of all nodes: the same corpora give the same name, whoever holds which part."""
     if len(digests) == 1:
         return digests.pop()
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

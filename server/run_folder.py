@@ -11,7 +11,7 @@ model.safetensors the newest released model
 summary.txt       the run in words, for those who run the server: it names nodes that failed, and bytes
 evaluation.json   the final model on the held-out speakers: errors by kind, intervals, quantiles over speakers
 card.md           the model card
-traffic.jsonl     how many were drawn and answered, and bytes, by round and node: not for publication
+traffic.jsonl     how many were drawn and answered, bytes and seconds, by round and node: not for publication
 not_private.jsonl un-noised metrics, only in a simulation that asked for them
 """
 
@@ -38,8 +38,9 @@ NOT_PRIVATE = (
 )
 
 WHO_WAS_DRAWN = (
-    "How many speakers were drawn, and the bytes sent to each node and taken from it, which tell where. The "
-    "run's epsilon rests on that being secret: keep this file, summary.txt and the log with the server."
+    "How many speakers were drawn, how long they took, and the bytes sent to each node and taken from it, "
+    "which tell where. The run's epsilon rests on that being secret: keep this file, summary.txt and the log "
+    "with the server."
 )
 
 
@@ -74,11 +75,16 @@ class RunFolder:
         return cls(path)
 
     def reopen(self) -> RunFolder:
-        """Go on in this folder: mend what a crash may have torn, and let `latest` point at it."""
+        """Go on in this folder: mend what a crash may have torn, and let `latest` point at it.
+
+        What was said of the model at an earlier end goes: it would lie beside a newer model.
+        """
         for unfinished in (self.path / "checkpoints").glob(f"*{UNFINISHED}"):
             unfinished.unlink()
         _cut_torn_line(self.metrics)
         _cut_torn_line(self.traffic)
+        for of_an_earlier_end in (self.evaluation, self.card, self.summary):
+            of_an_earlier_end.unlink(missing_ok=True)
         _point(self.path.parent / "latest", self.path)
         return self
 
@@ -152,6 +158,14 @@ class RunFolder:
         for one in report.traffic:
             _append(self.traffic, {"round": report.round_number, **asdict(one)})
 
+    def traffic_of_all_rounds(self) -> tuple[int, int]:
+        """Bytes sent to the nodes and taken from them, over all rounds of the file."""
+        if not self.traffic.exists():
+            return 0, 0
+        with self.traffic.open(encoding="utf-8") as file:
+            rounds = [json.loads(line) for line in file if '"drawn"' in line]
+        return sum(one["bytes_down"] for one in rounds), sum(one["bytes_up"] for one in rounds)
+
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
         _append(self.metrics, metrics)
@@ -169,13 +183,14 @@ class RunFolder:
         """The model card."""
         return self.path / "card.md"
 
+    @property
+    def summary(self) -> Path:
+        """The run in words."""
+        return self.path / "summary.txt"
+
     def write_evaluation(self, summary: Mapping[str, Any]) -> None:
         """Write evaluation.json."""
         self.evaluation.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-    def write_summary(self, text: str) -> None:
-        """Write summary.txt."""
-        (self.path / "summary.txt").write_text(text, encoding="utf-8")
 
 
 def _point(link: Path, target: Path) -> None:

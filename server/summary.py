@@ -11,6 +11,10 @@ from server.ledgers import Account
 from server.live_table import epsilon_text, warning
 from speech.evaluation import Evaluation
 
+UNNOISED_READING = (
+    "loss, WER and CER on speakers who are in the population too are un-noised functions of their speech, "
+    "which no epsilon covers"
+)
 RAW_METRICS = (
     "note: run.raw-metrics was on: not_private.jsonl holds un-noised metrics that no epsilon above covers"
 )
@@ -33,8 +37,7 @@ def summarise(
     known_voices: Collection[str],
     stopped_because: str,
     seconds: float,
-    bytes_down: int,
-    bytes_up: int,
+    traffic: tuple[int, int],
     parameters: str,
     folder: Path,
     raw_metrics: bool = False,
@@ -49,7 +52,7 @@ def summarise(
         _stopped(stopped_because),
         _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon_of(released)),
         _of_people(account, plan.delta, synthetic),
-        _traffic(bytes_down, bytes_up),
+        _traffic(*traffic),
         _resumed(resumed_after),
         _caveats(failures, remarks, skipped, skipped_held_out, known_voices),
         RAW_METRICS if raw_metrics else "",
@@ -119,8 +122,8 @@ def _resumed(after: int | None) -> str:
     if after is None:
         return ""
     return (
-        f"note: resumed after round {after}; the time is since then, and releases of rounds that were not "
-        "kept are counted as spent"
+        f"note: resumed after round {after}; time and notes are since then, and releases of rounds that were "
+        "not kept are counted as spent"
     )
 
 
@@ -154,5 +157,5 @@ def heard_in_training(known_voices: Collection[str]) -> str:
     """What it means that held-out speakers are in another split of the corpus too."""
     return (
         f"{len(known_voices)} held-out speakers were also heard in training: "
-        "this WER says nothing about new voices"
+        f"this WER says nothing about new voices, and {UNNOISED_READING}"
     )

@@ -12,6 +12,7 @@ from privacy import ReplyRejected
 from strategies.aggregation import CohortSum, Dropped
 from strategies.protocol import Answer, Task, one_line
 from strategies.raw_metrics import RawMetrics
+from strategies.streaming import NOT_SENT
 from strategies.traffic import Traffic, array_bytes
 
 
@@ -48,7 +49,8 @@ class OpenRound:
     """A round under way: `tasks` by node, and the `envelopes` (metadata) of the messages that carry them.
 
     The messages themselves, and the model in them, may go when they are sent; `bytes_down` is of each.
-    `changed` are the nodes that answered and no longer hold what they held at the roll call.
+    `changed` are the nodes that answered and no longer hold what they held at the roll call. `on_taken` is
+    called with each reply that was added.
     """
 
     number: int
@@ -58,7 +60,9 @@ class OpenRound:
     bytes_down: int
     on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None
     changed: set[int] = field(default_factory=set)
+    on_taken: Callable[[Message], None] | None = None
     _bytes_up: dict[int, int] = field(default_factory=dict)
+    _not_sent: set[int] = field(default_factory=set)
 
     def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[Dropped]:
         """Add each reply to `total` as it comes, if it can be added; returns who gave nothing, and why."""
@@ -82,13 +86,18 @@ class OpenRound:
         return tuple(
             Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self._bytes_up.get(node, 0))
             for node in self.tasks
+            if node not in self._not_sent
         )
 
     def _take(self, node: int | None, reply: Message, total: CohortSum) -> None:
         if node is None:
             raise ReplyRejected("it answers no message of this round")
+        if reply.has_error() and reply.error.code == NOT_SENT:
+            self._not_sent.add(node)
         answer = Answer.from_message(reply)
         total.add(node, answer)
+        if self.on_taken:
+            self.on_taken(reply)
         self._bytes_up[node] = array_bytes(reply.content)
         if answer.dataset != self.tasks[node].dataset:
             self.changed.add(node)

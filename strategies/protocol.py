@@ -2,7 +2,8 @@
 
 A task carries the round's model once per contacted node and which of the node's speakers were drawn;
 an answer carries one sum of clipped, grid-rounded updates, packed into a number of bytes that is the same
-whatever was said. Nothing about a single speaker leaves.
+whatever was said. Of a node with several drawn speakers nothing about a single one leaves; the sum over
+one is its clipped update, for which the server is trusted.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import find_record, read_record
 
-VERSION = 3
+VERSION = 4
 MODEL = "model"
 LONGEST_REASON = 400
 

@@ -7,7 +7,7 @@ client, un-noised and outside the clip, and a state per speaker; so a private pl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -55,19 +55,21 @@ class Scaffold(DPFedOpt):
         return messages
 
     def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
-        """As in `DPFedOpt`; then c moves by the changes of the c_i over the whole population."""
+        """As in `DPFedOpt`; then c moves by the changes of the c_i over the whole population.
+
+        (A c_i has moved on its node even if the reply that says so was refused.)
+        """
         changes = torch.zeros_like(self.control)
-        statistics = super().finish_round(server_round, _gather(replies, changes))
+        if self._round:
+            self._round.on_taken = lambda reply: _gather_(changes, reply)
+        statistics = super().finish_round(server_round, replies)
         self.control.add_(changes, alpha=1 / self.plan.population)
         return statistics
 
 
-def _gather(replies: Iterable[Message], changes: Tensor) -> Iterator[Message]:
-    """Hand the replies on; add to `changes` what each says of its speakers' control variates."""
-    for reply in replies:
-        record = None if reply.has_error() else find_record(reply.content, CONTROL, ArrayRecord)
-        if record is not None:
-            change = unpack_vector(record)
-            if change.shape == changes.shape and bool(change.isfinite().all()):
-                changes += change
-        yield reply
+def _gather_(changes: Tensor, reply: Message) -> None:
+    """Add to `changes` what a reply says of its speakers' control variates."""
+    if (record := find_record(reply.content, CONTROL, ArrayRecord)) is not None:
+        change = unpack_vector(record)
+        if change.shape == changes.shape and bool(change.isfinite().all()):
+            changes += change

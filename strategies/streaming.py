@@ -27,21 +27,27 @@ LONGEST_PAUSE_SECONDS = 0.5
 WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
 LOOK_SHARE = 0.02  # looking takes at most this share of a processor
 PUSHES = 5  # of one message, while the SuperLink forgets it half-way
-UNREADABLE = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE
+UNREADABLE, NOT_SENT = 3, 5  # Flower's ErrorCode.MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
-    """`grid`, with at most `window` messages under way at a time (0: all at once)."""
+    """`grid`, with at most `window` messages under way at a time (0: all at once).
+
+    A window keeps small what lies in this process, where the nodes are simulated in it. Nodes elsewhere that
+    say nothing would fill it, and keep the others from being asked.
+    """
 
     def __init__(self, grid: Grid, *, window: int = 0) -> None:
         self._grid = grid
         self._window = window
-        self.unanswered: list[str] = []
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Yield each reply once, until all have come or `timeout` seconds have passed."""
+        """Yield each reply once, until all have come or `timeout` seconds have passed.
+
+        For a message that could not be sent, the reply is an error (`NOT_SENT`).
+        """
         queue = deque(messages)
         del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
@@ -50,7 +56,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         last_arrival = time.monotonic()
         while (queue or pending) and time.monotonic() < deadline:
             began = time.thread_time()
-            self._push(queue, pending, window)
+            yield from self._push(queue, pending, window)
             arrived = False
             for message in self._pull(pending):
                 arrived = True
@@ -60,13 +66,18 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             if pending and not arrived:
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
                 time.sleep(pause_seconds(waited=waited, looked=looked))
-        self.unanswered = sorted(pending)
 
-    def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> None:
+    def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> Iterable[Message]:
+        """Send what the window has room for; returns an error for each message that was not taken."""
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
-        if batch:
-            ids = self._pushed(batch)
-            pending.update((key, one.metadata) for key, one in zip(ids, batch, strict=False) if key)
+        taken = set(self._pushed(batch)) if batch else set()
+        envelopes = [message.metadata for message in batch]
+        pending.update((one.message_id, one) for one in envelopes if one.message_id in taken)
+        return [
+            _failed(one, "the SuperLink took no message for it: is it still registered?", NOT_SENT)
+            for one in envelopes
+            if one.message_id not in taken
+        ]
 
     def _pushed(self, batch: list[Message]) -> Iterable[str]:
         """The ids of the messages. One that is pushed again keeps its id, so no node sees it twice."""
@@ -135,9 +146,9 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
 
 
-def _failed(asked: Metadata, reason: str) -> Message:
+def _failed(asked: Metadata, reason: str, code: int = UNREADABLE) -> Message:
     question = make_message(metadata=asked, content=RecordDict())  # the model in it may be gone by now
-    return Message(Error(code=UNREADABLE, reason=reason), reply_to=question)
+    return Message(Error(code=code, reason=reason), reply_to=question)
 
 
 def pause_seconds(*, waited: float, looked: float) -> float:

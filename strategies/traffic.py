@@ -2,7 +2,7 @@
 
 Guarantee: with honest nodes these are functions of public sizes and of whom the coins drew, never of
 anybody's speech: the model has one size, and a packed sum has that of its count (`privacy.packing`). Whom the
-coins drew must stay secret as well, so a run publishes the sums over the nodes and keeps the rest.
+coins drew must stay secret as well, so they and their sums stay with the server.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication
 from typer.testing import CliRunner
 
 from cli import deploy
+from cli.credentials import CredentialError
 from cli.main import app
 
 
@@ -157,6 +158,25 @@ def test_register_notes_the_number_that_revoke_needs(tmp_path, monkeypatch):
         ("supernode", "unregister", "42", "here"),
     ]
     assert "number of" in murmur("revoke", tmp_path / "n.pub").output
+    again = murmur("register", tmp_path / "n.pub")
+    assert again.exit_code == 1 and "n.pub was revoked, for good: make a new key" in again.output
+    assert len(asked) == 2
+
+
+def test_a_key_that_is_known_already_does_not_keep_the_others_out(tmp_path, monkeypatch):
+    """A register that was ended half-way is run again, by a person or by compose."""
+
+    def flwr(*words):
+        if words[2].endswith("a.pub"):
+            raise CredentialError("`flwr supernode register` failed: Public key already in use.")
+        return {"node-id": "42"}
+
+    monkeypatch.setattr(deploy, "_flwr", flwr)
+    murmur("node-key", "a", "b", "--folder", tmp_path)
+    done = murmur("register", tmp_path / "a.pub", tmp_path / "b.pub")
+    assert done.exit_code == 0
+    assert "a: its key was registered before" in done.output and "b: registered as node 42" in done.output
+    assert (tmp_path / "b.id").exists() and not (tmp_path / "a.id").exists()
 
 
 def test_flowers_own_words_reach_the_person(tmp_path, monkeypatch):

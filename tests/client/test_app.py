@@ -120,7 +120,8 @@ def test_a_node_of_a_deployment_refuses_raw_metrics(manifest, own):
     """Partition numbers beside a corpus of its own do not make a node a simulated one."""
     speech = {"corpus-kind": "manifest", "corpus-path": str(manifest), "partition-id": 0, "num-partitions": 1}
     message, _ = task((0,), raw_metrics=True)
-    reply = app(message, context(manifest, node_config=speech if own else {"name": "ward"}))
+    settings = {} if own else {"corpus.kind": "embedded", "corpus.path": ""}
+    reply = app(message, context(manifest, node_config=speech if own else {"name": "ward"}, **settings))
     assert set(reply.content) == {"answer"}
     assert "run.raw-metrics" in reply.content["answer"]["problem"]
 
@@ -239,8 +240,48 @@ def test_an_exceptions_text_stays_on_the_node(manifest, monkeypatch):
     assert "RuntimeError" in reply.content["answer"]["problem"]
 
 
-def test_a_missing_corpus_is_named(tmp_path):
+def test_a_missing_corpus_is_named_in_a_simulation(tmp_path):
     assert "nowhere.jsonl" in ask(context(tmp_path / "nowhere.jsonl"))["problem"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"text": ["the", "secret"], "speaker": "a"},
+        {"text": "one", "speaker": "a", "audio_filepath": "secret.wav"},
+        {"text": "one", "speaker": "a", "id": ["secret"]},
+        {"text": "one", "speaker": {"secret": 1}},
+    ],
+)
+def test_what_is_wrong_with_a_nodes_own_speech_stays_on_the_node(tmp_path, line, caplog):
+    manifest = tmp_path / "secret-ward" / "manifest.jsonl"
+    manifest.parent.mkdir()
+    whole = {"audio_filepath": "x.wav", "duration": 1.0, "split": "train", **line}
+    manifest.write_text(json.dumps(whole) + "\n")
+    answer = ask(context(manifest, node_config={"corpus-path": str(manifest)}))
+    assert "secret" not in json.dumps(dict(answer))
+    assert "CorpusError" in answer["problem"] and "murmur doctor" in answer["problem"]
+    assert "secret" in caplog.text
+
+
+def test_a_node_opens_no_path_that_the_server_names(manifest):
+    problem = ask(context(manifest, node_config={"name": "ward"}))["problem"]
+    assert "opens no path that a server names" in problem and "--node-config 'corpus-path=" in problem
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"partition-id": 0},
+        {"num-partitions": 3},
+        {"partition-id": 3, "num-partitions": 3},
+        {"partition-id": -1, "num-partitions": 3},
+        {"partition-id": "0", "num-partitions": 3},
+    ],
+)
+def test_a_part_that_cannot_be_is_refused(manifest, part):
+    problem = ask(context(manifest, node_config=part))["problem"]
+    assert "needs both" in problem and f"partition-id={part.get('partition-id')}" in problem
 
 
 def kept(folder):

@@ -5,12 +5,13 @@ with a plain step on the server the models that the nodes see differ by exactly 
 """
 
 import torch
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Message, MessageType, RecordDict
 
 from cli.composing import default_config
 from recipes import RunConfig
 from server.federation import run_federation
-from strategies.protocol import VERSION, Task
+from strategies.holding import Holding
+from strategies.protocol import Task
 from tests.strategies.federation import answer_to
 from tests.strategies.flower import FakeGrid
 
@@ -33,13 +34,20 @@ def recipe(corpus, **changes) -> RunConfig:
     )
 
 
+def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict:
+    """The answer of a node to the roll call: it holds the part with its number."""
+    part = message.metadata.dst_node_id
+    return Holding(
+        speakers=speakers, dataset=dataset, split="train", part=part, parts=100, **said
+    ).to_record()
+
+
 def silent_speakers(speakers, dataset="people", saw=None):
     """A node; `saw` is called with the round and the model of every task."""
 
     def node(message: Message) -> RecordDict:
         if message.metadata.message_type == MessageType.QUERY:
-            answer = {"version": VERSION, "speakers": speakers, "dataset": dataset, "skipped": 0}
-            return RecordDict({"answer": ConfigRecord(answer)})
+            return part_of(message, speakers, dataset)
         task, vector = Task.from_message(message)
         if saw:
             saw(task.round_number, vector)

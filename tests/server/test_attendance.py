@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, MessageType, RecordDict
+from flwr.app import MessageType
 
 from privacy import read_ledger
 from server.attendance import Attendance, TooFewAnswers
 from server.federation import run_federation
 from strategies import Roster
-from strategies.protocol import VERSION, Answer, Task
+from strategies.protocol import Answer, Task
 from tests.corpora import make_corpus
-from tests.server.in_process import SPEAKERS, federate, recipe, silent_speakers
+from tests.server.in_process import SPEAKERS, federate, part_of, recipe, silent_speakers
 from tests.strategies.flower import FakeGrid
 
 ROSTER = Roster.of({1: 3, 2: 2})
@@ -46,8 +46,7 @@ class Moving(FakeGrid):
     def node(self, speakers):
         def answer(message):
             if message.metadata.message_type == MessageType.QUERY:
-                told = {"version": VERSION, "speakers": speakers, "dataset": "a", "skipped": 0}
-                return RecordDict({"answer": ConfigRecord(told)})
+                return part_of(message, speakers, "a")
             task, _ = Task.from_message(message)
             node = message.metadata.dst_node_id
             self.asked.append((task.round_number, node, max(task.speakers)))

@@ -70,6 +70,31 @@ def test_a_target_epsilon_is_met_and_becomes_the_budget():
     assert plan.noise_multiplier > 0
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"privacy.noise-multiplier": 5e-5}, r"privacy.noise-multiplier = 5e-05: .*\[0.0001, 100000\]"),
+        (
+            {"privacy.noise-multiplier": 0.0, "privacy.target-epsilon": 1e-3},
+            r"privacy.target-epsilon = 0.001: .*No noise multiplier",
+        ),
+        ({"privacy.delta": 1 / 96}, r"privacy.delta = 0.0104167: .*below 1 / 96, .*0.007"),
+    ],
+)
+def test_a_guarantee_that_cannot_be_or_is_none_is_refused_by_name(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        make_plan(config(**settings), population=96)
+
+
+def test_delta_says_nothing_where_there_is_no_privacy():
+    assert not make_plan(config(**{"privacy.noise-multiplier": 0.0, "privacy.delta": 0.5}), 96).is_private
+
+
+def test_a_clip_bound_that_the_grid_cannot_have_is_refused_by_name():
+    with pytest.raises(ConfigError, match=r"privacy.clip-bound = 1e-31: "):
+        make_bounds(config(**{"privacy.clip-bound": 1e-31}).privacy, LayerLayout.of({"a": (4,)}))
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match=r"model.preset = 'huge': known presets are .*'tiny'"):
         starting_model(config(**{"model.preset": "huge"}).model, "en")

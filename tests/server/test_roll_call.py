@@ -16,9 +16,13 @@ def settings(**changes):
     return RunConfig.from_flat(flat).training
 
 
-def holds(speakers, dataset="d", version=VERSION, skipped=0):
-    answer = {"version": version, "speakers": speakers, "dataset": dataset, "skipped": skipped}
-    return lambda message: RecordDict({"answer": ConfigRecord(answer)})
+def holds(speakers, dataset="d", version=VERSION, skipped=0, split="train", part=None, parts=100):
+    def answer(message):
+        own = message.metadata.dst_node_id if part is None else part
+        said = {"speakers": speakers, "dataset": dataset, "skipped": skipped, "split": split}
+        return RecordDict({"answer": ConfigRecord({"version": version, **said, "part": own, "parts": parts})})
+
+    return answer
 
 
 def call(nodes, **changes):
@@ -49,7 +53,7 @@ def test_the_roster_knows_what_speech_each_node_answered_for():
     assert (roster.dataset(5), roster.dataset(2)) == ("a", "b")
 
 
-def test_the_same_data_have_the_same_name_however_they_are_spread():
+def test_the_same_corpora_have_the_same_name_whoever_holds_which_part():
     assert call({1: holds(3), 2: holds(4)}).dataset == call({7: holds(7)}).dataset
     one = call({1: holds(3, "a"), 2: holds(4, "b")}).dataset
     other = call({8: holds(1, "b"), 9: holds(9, "a")}).dataset
@@ -68,16 +72,41 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (lambda message: problem("corpus x.jsonl has no speakers"), "corpus x.jsonl has no speakers"),
         (failing("crashed"), "Flower error 2: crashed"),
         (silent, "no answer in 0.4 s"),
-        (holds(3, version=99), "it speaks protocol 99, this server 3: install the same release"),
+        (holds(3, version=99), "it speaks protocol 99, this server 4: install the same release"),
         (lambda message: RecordDict({"answer": ConfigRecord({"version": VERSION})}), "holds None speakers"),
         (holds(0), "holds 0 speakers"),
         (holds("many"), "holds 'many' speakers"),
         (holds(10**12), "holds 1000000000000 speakers"),
         (holds(3, dataset="x" * 1000), "names its data set 'xxx"),
         (holds(3, skipped=b"?"), "skipped b'.' utterances"),
+        (holds(3, split=1), "names its split 1"),
+        (holds(3, part=7, parts=7), "holds part 7 of 7"),
         (lambda message: problem("x\n\x1b[2Jnode 1: fine"), r"x  \[2Jnode 1: fine$"),
     ],
 )
 def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason):
     with pytest.raises(RollCallError, match=f"node 2: .*{reason}"):
         call({1: holds(3), 2: node})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (holds(3, part=0, parts=1), holds(3, part=0, parts=1)),  # one manifest on two nodes
+        (holds(2, part=1, parts=3), holds(2, part=1, parts=3)),
+        (holds(2, part=1, parts=3), holds(3, part=0, parts=2)),
+    ],
+)
+def test_the_same_speakers_on_two_nodes_are_refused(one, other):
+    with pytest.raises(RollCallError, match=r"nodes 2 and 5 hold the same speakers .*'train'.*partition-id"):
+        call({5: one, 2: other, 3: holds(4, "elsewhere", part=0, parts=1)})
+
+
+def test_two_splits_of_one_corpus_are_two_nodes_people():
+    nodes = {1: holds(3, part=0, parts=1), 2: holds(4, split="more", part=0, parts=1)}
+    assert call(nodes).roster.population == 7
+
+
+def test_what_was_skipped_is_counted_once_for_each_corpus():
+    nodes = {1: holds(3, skipped=5), 2: holds(3, skipped=5), 3: holds(3, "other", skipped=7)}
+    assert call(nodes).skipped == 12

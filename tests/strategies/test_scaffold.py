@@ -16,6 +16,18 @@ from tests.strategies.flower import FakeGrid
 PEOPLE = {1: (1.0, 0.03), 2: (4.0, -0.01)}
 OPTIMUM = (1.0 * 0.03 + 4.0 * -0.01) / 5.0
 RATE, STEPS = 0.1, 10
+NAMES = (
+    "vector",
+    "layout",
+    "plan",
+    "bounds",
+    "grid",
+    "roster",
+    "optimiser",
+    "ledger",
+    "run_id",
+    "dataset",
+)
 
 
 def person(curvature, minimum, state):
@@ -40,19 +52,7 @@ def person(curvature, minimum, state):
 
 def train(tmp_path, cls, rounds=60):
     base = make_strategy(tmp_path, {1: 1, 2: 1}, z=0.0, rounds=rounds, optimiser=SGD(momentum=0.0))
-    names = (
-        "vector",
-        "layout",
-        "plan",
-        "bounds",
-        "grid",
-        "roster",
-        "optimiser",
-        "ledger",
-        "run_id",
-        "dataset",
-    )
-    strategy = cls(**{name: getattr(base, name) for name in names}, learning_rate=1.0)
+    strategy = cls(**{name: getattr(base, name) for name in NAMES}, learning_rate=1.0)
     nodes = {node: person(*PEOPLE[node], RecordDict()) for node in PEOPLE}
     strategy.start(StreamingGrid(FakeGrid(nodes)), strategy.arrays(), num_rounds=rounds, timeout=1.0)
     return strategy
@@ -66,19 +66,20 @@ def test_it_finds_the_optimum_that_federated_averaging_misses(tmp_path):
     assert corrected.control.abs().max() < 1e-3  # the mean gradient vanishes at the optimum
 
 
+def test_a_refused_reply_does_not_move_the_servers_control(tmp_path):
+    def liar(message):
+        content = person(1.0, 0.03, RecordDict())(message)
+        content["answer"]["round"] = 99
+        return content
+
+    base = make_strategy(tmp_path, {1: 1}, z=0.0, optimiser=SGD(momentum=0.0))
+    strategy = Scaffold(**{name: getattr(base, name) for name in NAMES}, learning_rate=1.0)
+    strategy.start(StreamingGrid(FakeGrid({1: liar})), strategy.arrays(), num_rounds=1, timeout=1.0)
+    assert "asked was 1" in strategy.last_report.dropped[0].reason
+    assert not strategy.control.any()
+
+
 def test_a_private_plan_is_refused(tmp_path):
     base = make_strategy(tmp_path, {1: 1}, z=1.0)
-    names = (
-        "vector",
-        "layout",
-        "plan",
-        "bounds",
-        "grid",
-        "roster",
-        "optimiser",
-        "ledger",
-        "run_id",
-        "dataset",
-    )
     with pytest.raises(ValueError, match=r"control variates leave clients un-noised"):
-        Scaffold(**{name: getattr(base, name) for name in names}, learning_rate=1.0)
+        Scaffold(**{name: getattr(base, name) for name in NAMES}, learning_rate=1.0)

@@ -6,7 +6,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError, inflate_object_from_contents
 
 from strategies import StreamingGrid
-from strategies.streaming import PUSHES, pause_seconds
+from strategies.streaming import NOT_SENT, PUSHES, pause_seconds
 from tests.strategies.flower import FakeGrid
 
 
@@ -24,7 +24,6 @@ def test_every_reply_comes_once_and_at_most_a_window_is_under_way():
     replies = list(streaming.send_and_receive([message(n) for n in range(20)], timeout=5))
     assert sorted(reply.content["c"]["n"] for reply in replies) == list(range(20))
     assert grid.most_waiting <= 3
-    assert streaming.unanswered == []
 
 
 def test_replies_are_handed_over_before_the_last_message_is_sent():
@@ -34,13 +33,11 @@ def test_replies_are_handed_over_before_the_last_message_is_sent():
     assert len(grid.pushed) == 1
 
 
-def test_the_deadline_ends_the_wait_and_names_what_is_missing():
+def test_the_deadline_ends_the_wait():
     grid = FakeGrid({0: echo, 1: lambda message: None})
-    streaming = StreamingGrid(grid)
     begin = time.monotonic()
-    replies = list(streaming.send_and_receive([message(0), message(1)], timeout=0.3))
-    assert len(replies) == 1
-    assert len(streaming.unanswered) == 1
+    replies = list(StreamingGrid(grid).send_and_receive([message(0), message(1)], timeout=0.3))
+    assert [reply.content["c"]["n"] for reply in replies] == [0]
     assert time.monotonic() - begin < 5
 
 
@@ -114,19 +111,23 @@ def test_messages_that_a_restarted_superlink_forgot_are_pushed_again(monkeypatch
         list(StreamingGrid(Forgetful({0: echo}, times=PUSHES)).send_and_receive([message(0)], timeout=5))
 
 
-def test_a_node_that_has_left_is_not_waited_for():
+def test_a_node_that_has_left_is_not_waited_for_and_is_told_apart_from_a_silent_one():
     """The SuperLink gives no number to a message for a node that is not registered any more."""
 
     class Left(FakeGrid):
         def push_messages(self, messages):
-            kept = [m for m in messages if m.metadata.dst_node_id != 1]
-            made = dict(zip([m.metadata.dst_node_id for m in kept], super().push_messages(kept), strict=True))
-            return [made.get(m.metadata.dst_node_id) for m in messages]
+            ids = super().push_messages(messages)
+            return [
+                None if one.metadata.dst_node_id == 1 else key for one, key in zip(messages, ids, strict=True)
+            ]
 
     begin = time.monotonic()
     asked = [message(n) for n in (1, 2)]
-    replies = list(StreamingGrid(Left({2: echo})).send_and_receive(asked, timeout=60))
-    assert [reply.content["c"]["n"] for reply in replies] == [2]
+    failed, reply = StreamingGrid(Left(dict.fromkeys((1, 2), echo))).send_and_receive(asked, timeout=60)
+    assert (failed.metadata.src_node_id, failed.error.code) == (1, NOT_SENT)
+    assert failed.metadata.reply_to_message_id == asked[0].metadata.message_id
+    assert "is it still registered?" in failed.error.reason
+    assert reply.content["c"]["n"] == 2
     assert time.monotonic() - begin < 30
 
 
