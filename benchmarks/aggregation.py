@@ -1,6 +1,7 @@
 """Clipping and adding replies against a plain in-place add: `python -m benchmarks.aggregation`.
 
-The goal: clip and add at least half as fast as `a.add_(b)` on the same machine, in the same run; beside it
+The goal: clip and add at least half as fast as `a.add_(b)` on the same machine, in the same run. A server
+gets its replies packed: to unpack them is a part of what it does, and is told apart. Beside it
 Flower's own DP wrapper and pfl 0.6 on tensors of the same sizes. pfl needs older packages than ours, so it
 gets a virtual environment of its own in a temporary folder; without network that row is left out, and said.
 """
@@ -20,7 +21,7 @@ import torch
 
 from benchmarks.pfl_environment import NoPfl, last_line, pfl_python
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
-from privacy import ClipBounds, Grid, LayerLayout, add_checked_, add_clipped_
+from privacy import ClipBounds, Grid, LayerLayout, add_checked_, add_clipped_, add_packed_, pack
 
 LAYERS, SHAPE = 42, (768, 768)
 NAMES = [f"layer{index}" for index in range(LAYERS)]
@@ -37,6 +38,7 @@ def ours() -> dict[str, Callable[[], object]]:
     floats, total = torch.zeros(layout.size), torch.zeros(layout.size, dtype=torch.int32)
     reply = torch.zeros_like(total)
     add_clipped_(reply, update, bounds, grid)
+    packed = pack(reply, 1, bounds, grid)
 
     def in_floats() -> None:
         floats.add_(update, alpha=min(1.0, 1.0 / float(update.norm())))
@@ -46,6 +48,7 @@ def ours() -> dict[str, Callable[[], object]]:
         "floats": in_floats,
         "clip": lambda: add_clipped_(total, update, bounds, grid),
         "check": lambda: add_checked_(total, reply, 1, bounds, grid),
+        "packed": lambda: add_packed_(total, packed, 1, bounds, grid),
     }
 
 
@@ -111,7 +114,8 @@ def main() -> None:
         "plain": "`a.add_(b)`, float32",
         "floats": "`update.norm()` and `a.add_(update, alpha)`, all float32, no layers, nothing exact",
         "clip": "ours: `add_clipped_` (clip, round, add; on the node)",
-        "check": "ours: `add_checked_` (check, add; on the server)",
+        "check": "ours: `add_checked_` (check, add; of a sum that lies unpacked)",
+        "packed": "ours: `add_packed_` (unpack, check, add; on the server)",
         "flower": f"Flower's wrapper and FedAvg, a round of {CLIENTS} with noise, per reply",
     }
     rows = [("a reply", "ms", "million values a second", "speed")]
@@ -126,14 +130,15 @@ def main() -> None:
             name="clip, round and add, speed of a plain add", value=best["plain"] / best["clip"], at_least=0.5
         ),
         Ratio(name="check and add, speed of a plain add", value=best["plain"] / best["check"], at_least=0.5),
-        Ratio(name="check and add, times as fast as Flower's", value=best["flower"] / best["check"]),
+        Ratio(name="unpack, check and add, speed of a plain add", value=best["plain"] / best["packed"]),
     ]
     if not isinstance(other, str):
         pfl_speed = other["plain"] / other["pfl"]
         against = best["plain"] / best["clip"] / pfl_speed
         ratios.append(Ratio(name="clip, round and add, times as fast as pfl 0.6", value=against))
     notes = (
-        f"The goal is a speed of at least 0.5: clip {ratios[0].verdict}, check {ratios[1].verdict}.{REASON}"
+        f"The goal is a speed of at least 0.5: clip {ratios[0].verdict}, check {ratios[1].verdict}; with "
+        f"unpacking it is {ratios[2].value:.2f}.{REASON}"
     )
     text = f"# Aggregating {values:,} values\n\n{conditions()}\n\n{table(rows)}\n\n{notes}"
     text += f"\n\n{other}" if isinstance(other, str) else ""
@@ -144,7 +149,8 @@ REASON = """
 A plain add passes once over its two tensors. A clip must have read an update to its end before it may add
 the first value: that is a second pass over the update. A check adds while it reads, and takes back what does
 not pass. All are compiled loops (privacy/kernels.py): torch has no operation that scales, rounds, converts,
-counts and adds at once."""
+counts and adds at once. To unpack a reply costs more than all that: it is the price of a third of the
+bytes. Flower's row has a round's noise and its optimiser in it; server_step.md has rounds beside rounds."""
 
 
 def _row(title: str, seconds: float, values: int, plain: float) -> tuple[str, ...]:

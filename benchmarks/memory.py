@@ -215,7 +215,7 @@ def main() -> None:
         Ratio(name="server, cohort of 1024 over one of 16", value=servers[1024] / servers[16], at_most=1.1),
         Ratio(
             name="node without its batch, model sizes",
-            value=round(max(nodes.values()) - batch, 1),
+            value=max(nodes.values()) - batch,
             at_most=4.0,
         ),
     ]
@@ -230,7 +230,7 @@ NOTES = f"""The model has the paper's 296 tensors at half its width. The server 
 out speech, rounds with LAMB, checkpoints of three vectors, models, ledger); its {NODES} nodes are made, and
 every reply has bytes of its own. The node is the ClientApp: it trains its speakers one after the other on one
 utterance each, clips, rounds, adds and packs. Its batch is what a bare forward and backward pass takes in a
-process of its own, without model and gradients; the difference of two processes is told to a tenth."""
+process of its own, without model and gradients; the difference of two processes is good for a tenth or so."""
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:

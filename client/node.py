@@ -163,7 +163,8 @@ class Node:
         Returns the sum (task.bounds.size,) in grid steps, and un-noised metrics where they are asked for.
 
         Guarantee: one speaker moves the sum by at most the bound of each slice; a speaker whose
-        training fails, or gives a number that is not finite, counts as the zero vector.
+        training fails counts as the zero vector, and so does an update with a number that is not finite
+        (its statistics, bounded as anybody's, are still added).
 
         Raises
         ------

@@ -8,12 +8,12 @@ from privacy.adaptive_clipping import QuantileClip, add_indicators_, unclipped_s
 from privacy.banded_matrix import BandChoice, compare_bands
 from privacy.banded_noise import BandedNoise
 from privacy.calibration import calibrate_noise_multiplier
-from privacy.checked_sums import add_checked_, add_packed_, check_sum
+from privacy.checked_sums import add_checked_, add_packed_
 from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
 from privacy.cohort import draw_cohort
 from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
 from privacy.grid import Grid, accumulator_dtype
-from privacy.grid_clipping import ClippedUpdate, add_clipped_, clip_to_grid, clipped_share
+from privacy.grid_clipping import add_clipped_
 from privacy.layout import LayerLayout
 from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
 from privacy.mechanisms import make_noise
@@ -32,7 +32,6 @@ __all__ = [
     "BandedNoise",
     "BudgetExhausted",
     "ClipBounds",
-    "ClippedUpdate",
     "Epsilon",
     "Grid",
     "IndependentNoise",
@@ -55,10 +54,7 @@ __all__ = [
     "add_indicators_",
     "add_packed_",
     "calibrate_noise_multiplier",
-    "check_sum",
     "clip_rule",
-    "clip_to_grid",
-    "clipped_share",
     "compare_bands",
     "draw_cohort",
     "epsilon",

@@ -219,7 +219,7 @@ def _moments(rate: float, noise: float, orders: tuple[float, ...]) -> Vector:
 def pld_epsilon(releases: Iterable[Release], delta: float) -> float:
     """Epsilon of all releases together by privacy loss distributions.
 
-    The interval is 5e-4, then 1e-4 if epsilon is below 1; where RDP already shows an epsilon of hundreds
+    The interval is 5e-4, then 1e-4 if epsilon is below 1; where RDP already shows an epsilon of 50
     or more it grows with it, so that the answer takes seconds at most.
 
     Guarantee:

@@ -57,7 +57,7 @@ def add_indicators_(
     """
     if unclipped is None:
         return
-    half = _half_bit_steps(bounds, grid)
+    half = half_bit_in_steps(bounds, grid)
     bits = [half if inside else -half for inside in unclipped]
     accumulator[bounds.indicators_part] += torch.tensor(bits, dtype=accumulator.dtype)
 
@@ -85,7 +85,7 @@ class QuantileClip:
             released: shape (H,), the indicators of the noised sum, in grid steps.
             cohort: the public expected cohort S; never how many took part.
         """
-        full = 2 * _half_bit_steps(bounds, grid) * cohort
+        full = 2 * half_bit_in_steps(bounds, grid) * cohort
         return [min(1.0, max(0.0, float(value) / full + 0.5)) for value in released]
 
     def next_bounds(
@@ -114,6 +114,6 @@ class QuantileClip:
         return bounds.with_model_bounds(list(map(max, moved, floors)))
 
 
-def _half_bit_steps(bounds: ClipBounds, grid: Grid) -> int:
+def half_bit_in_steps(bounds: ClipBounds, grid: Grid) -> int:
     """The size of a centred bit in whole steps, rounded down so that all of them stay within their bound."""
     return math.isqrt(squared_limits(bounds, grid)[-1] // bounds.indicators)

@@ -12,7 +12,7 @@ import torch
 from privacy.clipping import ClipBounds
 from privacy.errors import ReplyRejected
 from privacy.grid import Grid, limited_ranges
-from privacy.kernels import add_, squared_norm, take_back_
+from privacy.kernels import add_, take_back_
 from privacy.packing import unpacked_blocks
 from privacy.rice import Bytes
 from privacy.validate import whole
@@ -44,37 +44,23 @@ class _Limit:
             )
 
 
-def check_sum(total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid) -> None:
-    """Refuse a sum that ``count`` clipped updates cannot have.
-
-    Guarantee:
-        By the triangle inequality a sum of ``count`` outputs of `clip_to_grid` always passes, and what passes
-        moves the round's sum by no more than ``count`` honest updates could. It is a defence against broken
-        or hostile nodes; nobody's privacy rests on it.
-
-    Args:
-        total: integer tensor of shape (d + k,), in grid steps.
-
-    Raises:
-        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or the shape and
-            dtype of what is no such sum. (A `ValueError` too.)
-    """
-    values = _numbers_of(total, bounds)
-    for limit in _limits(count, bounds, grid):
-        limit.hold(squared_norm(values[limit.begin : limit.end]))
-
-
 def add_checked_(
     accumulator: torch.Tensor, total: torch.Tensor, count: int, bounds: ClipBounds, grid: Grid
 ) -> None:
-    """Add what passes `check_sum` to the caller's own sum, in place.
+    """Add to the caller's own sum, in place, a sum that ``count`` clipped updates can have.
+
+    Guarantee:
+        By the triangle inequality what `add_clipped_` added of ``count`` updates always passes, and what
+        passes moves the round's sum by no more than ``count`` honest updates could. It is a defence against
+        broken or hostile nodes; nobody's privacy rests on it.
 
     Args:
         accumulator: int32 or int64, shape (d + k,); see `accumulator_dtype`. The dtypes may differ.
-        total: as for `check_sum`; only read.
+        total: int32 or int64, shape (d + k,), in grid steps; only read.
 
     Raises:
-        ReplyRejected: as `check_sum`; the accumulator is then what it was.
+        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or the shape and
+            dtype of what is no such sum; the accumulator is then what it was. (A `ValueError` too.)
     """
     values, limits = _numbers_of(total, bounds), _limits(count, bounds, grid)
     slices = [(limit.begin, limit.end, values[limit.begin : limit.end]) for limit in limits]
@@ -85,7 +71,7 @@ def add_packed_(accumulator: torch.Tensor, packed: Bytes, count: int, bounds: Cl
     """`add_checked_` of what `unpack` makes of the bytes, but a block at a time: never of a model's size.
 
     Raises:
-        ReplyRejected: as `unpack` and `check_sum`; the accumulator is then what it was.
+        ReplyRejected: as `unpack` and `add_checked_`; the accumulator is then what it was.
     """
     _add_held_(
         accumulator, lambda: unpacked_blocks(packed, count, bounds, grid), _limits(count, bounds, grid)
@@ -100,14 +86,14 @@ def _add_held_(
     Integers wrap around, so that this leaves every bit as it was.
     """
     sums, squared, added, coming = accumulator.numpy(), 0.0, 0, iter(limits)
-    limit = next(coming)
+    limit = next(coming, None)
     try:
         for begin, end, numbers in blocks():
             squared += add_(sums[begin:end], numbers)
             added = end
-            if end == limit.end:
+            if limit and end == limit.end:
                 limit.hold(squared)
-                squared, limit = 0.0, next(coming, limit)
+                squared, limit = 0.0, next(coming, None)
     except ReplyRejected:
         for begin, end, numbers in blocks() if added else ():
             take_back_(sums[begin:end], numbers)

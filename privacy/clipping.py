@@ -35,7 +35,7 @@ CLIP_RULES: dict[str, ClipRule] = {}
 
 
 def clip_rule(name: str) -> Callable[[ClipRule], ClipRule]:
-    """Register a rule under a name that `ClipBounds.of` and a recipe may use."""
+    """Register a rule under a name for `ClipBounds.of`. (A recipe may use the names of `recipes`.)"""
 
     def register(rule: ClipRule) -> ClipRule:
         if name in CLIP_RULES:
@@ -91,7 +91,7 @@ class ClipBounds:
 
     Guarantee:
         A vector each of whose `groups` has a norm within that group's bound has a norm within `total`;
-        `clip_to_grid` and `add_clipped_` hold every update to that. Adding or removing one person then
+        `add_clipped_` holds every update to that. Adding or removing one person then
         changes the sum by at most `total` (L2 sensitivity, zero-out or add-or-remove adjacency).
 
     Args:

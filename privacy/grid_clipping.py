@@ -9,7 +9,6 @@ buffers (a dtype other than float32 and float64 is converted first).
 """
 
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -30,41 +29,18 @@ Piece = tuple[int, int, float]
 """Where a slice begins and ends, and the factor that takes its values to grid steps."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ClippedUpdate:
-    """One person's update on the grid: int32 ``integers`` (d + k,), and the share of clipped slices."""
-
-    integers: torch.Tensor
-    clipped: float
-
-
-def clip_to_grid(update: torch.Tensor, bounds: ClipBounds, grid: Grid) -> ClippedUpdate:
-    """Clip one update and round it to the grid.
-
-    Guarantee:
-        The integers' norm is at most ``2**bits`` steps, that is C, for every input of every real dtype; each
-        group's is within its own bound. An update with any entry that is not finite becomes all zeros.
-
-    Args:
-        update: shape (bounds.size,): the model's coordinates, then room for statistics and indicators.
-
-    Returns:
-        Fresh integers, and the share of the model's slices whose norm exceeded their bound.
-    """
-    integers = torch.zeros(update.shape, dtype=torch.int32)
-    return ClippedUpdate(integers=integers, clipped=add_clipped_(integers, update, bounds, grid))
-
-
 def add_clipped_(accumulator: torch.Tensor, update: torch.Tensor, bounds: ClipBounds, grid: Grid) -> float:
     """Clip one update, round it to the grid and add it into an integer sum, in place.
 
     Guarantee:
-        As `clip_to_grid`: what is added has a norm of at most ``2**bits`` steps. An update with any entry
-        that is not finite adds nothing. The update itself is only read.
+        What is added has a norm of at most ``2**bits`` steps, that is C, for every input of every real dtype;
+        each group's is within its own bound. An update with any entry that is not finite adds nothing. The
+        update itself is only read.
 
     Args:
         accumulator: the caller's int32 or int64 sum, shape (d + k,); see `accumulator_dtype`.
-        update: shape (d + k,), any real dtype.
+        update: shape (d + k,), any real dtype: the model's coordinates, then room for statistics and
+            indicators.
 
     Returns:
         The share of the model's slices whose norm exceeded their bound; 0 for an update that adds nothing.
@@ -82,16 +58,6 @@ def add_clipped_(accumulator: torch.Tensor, update: torch.Tensor, bounds: ClipBo
             _add_pieces(sums, values, _scaled(pieces, -1))
             pieces = _scaled(pieces, 1 / 2)
     return _share_above(norms, bounds)
-
-
-def clipped_share(update: torch.Tensor, bounds: ClipBounds) -> float:
-    """The share of the model's slices whose norm exceeds their bound, without clipping anything.
-
-    For a client that releases this share as one of the statistics of the very update it is about to clip.
-    An update with an entry that is not finite has a share of 0, as in `add_clipped_`.
-    """
-    norms = _slice_norms(_reals(update, bounds), bounds)
-    return _share_above(norms, bounds) if all(map(math.isfinite, norms)) else 0.0
 
 
 def _reals(update: torch.Tensor, bounds: ClipBounds) -> Reals:

@@ -45,21 +45,21 @@ def _machine_code(loop: Callable[..., Any], relaxed: tuple[str, ...]) -> Callabl
 
     options = {"error_model": "numpy", "nogil": True, "fastmath": set(relaxed)}
     try:
-        return cast(Callable[..., Any], numba.njit(cache=True, **options)(_at_home(loop)))
+        return cast(Callable[..., Any], numba.njit(cache=True, **options)(_at_home(loop, str(relaxed))))
     except RuntimeError:  # there is no place to keep it: compiled by each process
         return cast(Callable[..., Any], numba.njit(**options)(loop))
 
 
-def _at_home(loop: Callable[..., Any]) -> Callable[..., Any]:
-    """`loop`, as if it stood in a copy of its file whose place follows from what is in the file alone.
+def _at_home(loop: Callable[..., Any], relaxed: str) -> Callable[..., Any]:
+    """`loop`, as if it stood in a copy of its file whose place follows from what it is compiled from alone.
 
     numba keeps machine code by the path and the time of the source, and Flower makes a fresh copy of the app
-    for every local run: each of them would compile everything again. Where there is no place for a copy,
-    `loop` itself.
+    for every local run: each of them would compile everything again. Nor does it look at the options: what
+    is `relaxed`, and this file. Where there is no place for a copy, `loop` itself.
     """
     code = loop.__code__
     try:
-        home = _home_of(Path(code.co_filename))
+        home = _home_of(Path(code.co_filename), relaxed)
     except (OSError, RuntimeError):  # it cannot be written, or nobody's home is known
         return loop
     moved = FunctionType(code.replace(co_filename=str(home)), loop.__globals__, loop.__name__)
@@ -67,11 +67,12 @@ def _at_home(loop: Callable[..., Any]) -> Callable[..., Any]:
     return moved
 
 
-def _home_of(source: Path) -> Path:
+def _home_of(source: Path, relaxed: str) -> Path:
     content = source.read_bytes()
+    compiled_from = hashlib.sha256(relaxed.encode() + Path(__file__).read_bytes() + content)
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     kernels = os.environ.get("NUMBA_CACHE_DIR") or Path(caches, "murmuration", "kernels")
-    home = Path(kernels, hashlib.sha256(content).hexdigest()[:16], source.name)
+    home = Path(kernels, compiled_from.hexdigest()[:16], source.name)
     if not home.exists():
         home.parent.mkdir(parents=True, exist_ok=True)
         unfinished = home.with_name(f"{home.name}.{os.getpid()}.{time.monotonic_ns()}")

@@ -24,7 +24,7 @@ NOISE_SHAPES: dict[str, NoiseShape] = {}
 
 
 def noise_shape(name: str) -> Callable[[NoiseShape], NoiseShape]:
-    """Register a shape under a name that `relative_stds` and a recipe may use."""
+    """Register a shape under a name for `relative_stds`. (A recipe may use the names of `recipes`.)"""
 
     def register(shape: NoiseShape) -> NoiseShape:
         if name in NOISE_SHAPES:

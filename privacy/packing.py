@@ -76,10 +76,13 @@ def pack(total: Tensor, count: int, bounds: ClipBounds, grid: Grid) -> Bytes:
     Raises
     ------
     ValueError
-        If the sum is none of `count` clipped updates.
+        If the sum does not fit the bytes, as one of `count` clipped updates always does.
     """
     packed = np.zeros(packed_bytes(count, bounds, grid), dtype=np.uint8)
-    numbers = total.to(accumulator_dtype(count, grid)).numpy()
+    held = total.to(accumulator_dtype(count, grid))
+    if held.dtype != total.dtype and not torch.equal(held.to(total.dtype), total):
+        raise ValueError(f"A sum of {count} clipped updates has no value beyond {held.dtype}, this one has.")
+    numbers = held.numpy()
     place = 0
     for group in _groups(count, bounds, grid):
         room = group.most_bytes() + place
@@ -98,7 +101,7 @@ def unpack(packed: Bytes, count: int, bounds: ClipBounds, grid: Grid) -> Tensor:
     """The inverse of `pack`: int32 or int64 (bounds.size,), as `accumulator_dtype` has it.
 
     Guarantee:
-        What it takes, `pack` gives back bit for bit. The norms are not checked: `check_sum` does that.
+        What it takes, `pack` gives back bit for bit. The norms are not checked: `add_checked_` does that.
 
     Raises
     ------

@@ -57,7 +57,7 @@ def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBo
 
     Rounding is towards zero, so the slice's integer norm is at most its bound in grid steps.
     """
-    scale = _unit_in_steps(bounds, grid)
+    scale = unit_in_steps(bounds, grid)
     integers = [
         math.trunc(statistic.to_unit(value) * scale)
         for statistic, value in zip(STATISTICS, values, strict=True)
@@ -75,14 +75,14 @@ def read_statistics(released: Tensor, cohort: float, bounds: ClipBounds, grid: G
     cohort : float
         The public expected cohort S; never how many were drawn, which is a secret of the sampling.
     """
-    scale = _unit_in_steps(bounds, grid) * cohort
+    scale = unit_in_steps(bounds, grid) * cohort
     return {
         statistic.name: statistic.from_unit(float(value) / scale)
         for statistic, value in zip(STATISTICS, released, strict=True)
     }
 
 
-def _unit_in_steps(bounds: ClipBounds, grid: Grid) -> int:
+def unit_in_steps(bounds: ClipBounds, grid: Grid) -> int:
     """What 1 is in whole steps, rounded down so that all statistics together stay within their bound."""
     group = len(bounds.groups) - 1 - bool(bounds.indicators)
     return math.isqrt(squared_limits(bounds, grid)[group] // len(STATISTICS))

@@ -47,6 +47,11 @@ class CorpusSection(Section):
     def _path_where_needed(self) -> CorpusSection:
         if self.kind != "embedded" and not self.path:
             raise ValueError(f"corpus.path is empty: kind {self.kind!r} needs the path of a corpus")
+        if self.train_split == self.test_split:
+            raise ValueError(
+                f"corpus.train-split and corpus.test-split are both {self.train_split!r}: what is measured "
+                "on the speakers who are trained says nothing of others, and no epsilon covers it; name two"
+            )
         return self
 
     @property

@@ -4,10 +4,11 @@ Per round: a Poisson cohort over speakers, one task per node that holds a drawn 
 as they arrive, the ledger entry, noise once on the sum, division by the fixed expected cohort, a step
 of the server optimiser. `strategies/named.py` has it under the names of its optimisers (`DPFedAdam`, ...).
 
-Guarantee: every model that leaves `aggregate_train` is post-processing of Poisson-sampled Gaussian
-releases with the plan's noise multiplier and sampling rate, under zero-out / add-or-remove of one
-speaker, and the ledger held (on disk) each release before its noise was drawn. A missing, late,
-failed or refused reply counts as zero and changes neither noise nor divisor.
+Guarantee: every model that leaves `aggregate_train` is post-processing of Gaussian releases with the
+plan's noise multiplier on cohorts drawn as its sampler says, under its adjacency (without bands and caps:
+Poisson sampling, zero-out / add-or-remove of one speaker), and the ledger held (on disk) each release before
+its noise was drawn. A missing, late, failed or refused reply counts as zero and changes neither noise nor
+divisor.
 """
 
 from __future__ import annotations
@@ -33,12 +34,14 @@ from privacy import (
     SecureGaussian,
     draw_cohort,
 )
+from privacy.adaptive_clipping import half_bit_in_steps
 from privacy.grid import squared_limits
 from privacy.kernels import scale_into_
 from privacy.mechanisms import make_noise
+from privacy.noise_shape import relative_stds
 from privacy.plan import SEEDED
 from privacy.seeded_noise import SeededGaussian
-from privacy.statistics import STATISTICS, read_statistics
+from privacy.statistics import STATISTICS, read_statistics, unit_in_steps
 from strategies.aggregation import CohortSum
 from strategies.open_round import OpenRound, RoundReport
 from strategies.optimisers import ServerOptimiser
@@ -109,6 +112,14 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 f"{bounds.statistics} statistics (expected {len(STATISTICS)}): they do not fit together"
             )
         _ = squared_limits(bounds, grid)  # refuses a grid that was made for other bounds
+        _ = relative_stds(noise_shape, bounds)  # refuses a shape that these bounds do not allow
+        if not unit_in_steps(bounds, grid) or (bounds.indicators and not half_bit_in_steps(bounds, grid)):
+            raise ValueError(f"a grid of {grid.bits} bits is too coarse for statistics: give it more")
+        if plan.bands > 1 and adaptive is not None and noise_shape != "isotropic":
+            raise ValueError(
+                f"bands={plan.bands} with noise_shape={noise_shape!r} and adaptive clipping: correlated "
+                "noise cannot change its shape between rounds; use 'isotropic'"
+            )
         if (adaptive is None) != (bounds.indicators == 0):
             raise ValueError(
                 f"adaptive clipping is {'off' if adaptive is None else 'on'} and the bounds have "

@@ -48,7 +48,7 @@ SCHEDULES: dict[str, Shape] = {}
 
 
 def schedule(name: str) -> Callable[[Shape], Shape]:
-    """Register a shape under the name that recipes use."""
+    """Register a shape under a name for `make_schedule`. (A recipe may use the names of `recipes`.)"""
 
     def register(shape: Shape) -> Shape:
         if name in SCHEDULES:

@@ -57,5 +57,5 @@ def frozen_digest(module: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in frozen:
         digest.update(repr((name, tuple(value.shape))).encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest() if frozen else ""

@@ -77,3 +77,7 @@ def _refuse_what_would_escape(module: nn.Module) -> None:
     if len(names) != len(unique):
         shared = ", ".join(sorted(set(names) - set(unique)))
         raise ValueError(f"parameters share storage with others ({shared}): untie them")
+    owners: dict[int, str] = {}
+    for name, value in module.named_parameters():
+        if value.data_ptr() and (first := owners.setdefault(value.data_ptr(), name)) != name:
+            raise ValueError(f"parameters share storage with others ({name} with {first}): untie them")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from sys import float_info
 from typing import Protocol, TypeVar
 
 import torch
@@ -34,7 +33,7 @@ _REGISTRY: dict[str, type] = {}
 
 
 def server_optimiser(name: str) -> Callable[[Optimiser], Optimiser]:
-    """Register a class under the name that recipes use."""
+    """Register a class under a name for `make_optimiser`. (A recipe may use the names of `recipes`.)"""
 
     def register(cls: Optimiser) -> Optimiser:
         if name in _REGISTRY:
@@ -81,12 +80,13 @@ def _class(name: str) -> type:
     return _REGISTRY[name]
 
 
+SMALLEST = torch.finfo(torch.float32).tiny  # in which weights and buffers are held
 # Of each setting its lower end and the end it must stay below.
 RANGES: dict[str, tuple[float, float]] = {
     "beta1": (0.0, 1.0),
     "beta2": (0.0, 1.0),
     "momentum": (0.0, 1.0),
-    "epsilon": (float_info.min, float("inf")),  # with 0, a coordinate that never moved becomes NaN
+    "epsilon": (SMALLEST, float("inf")),  # with 0, a coordinate that never moved becomes NaN
     "initial_accumulator": (0.0, float("inf")),
     "trust_coefficient": (0.0, float("inf")),
     "trust_ratio_cap": (0.0, float("inf")),

@@ -15,9 +15,9 @@ from privacy import (
     SecureGaussian,
     add_clipped_,
     add_indicators_,
-    check_sum,
     unclipped_slices,
 )
+from tests.privacy.sums import check_sum
 
 LAYOUT = LayerLayout.of([("a", (5,)), ("b", (2, 3)), ("c", ())])
 BOUNDS = ClipBounds.of("uniform", 0.7, LAYOUT, statistics=2, adaptive=True)

@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
-from privacy.checked_sums import add_checked_, check_sum
+from privacy.checked_sums import add_checked_
 from privacy.clipping import ClipBounds
 from privacy.errors import ReplyRejected
 from privacy.grid import Grid, squared_limits
-from privacy.grid_clipping import clip_to_grid
 from privacy.layout import LayerLayout
+from tests.privacy.sums import check_sum, clip_to_grid
 
 BOUNDS = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (300_001,), "b": (5,)}), statistics=2)
 GRID = Grid.of(BOUNDS)

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from privacy.clipping import ClipBounds
 from privacy.grid import Grid, accumulator_dtype, squared_limits
-from privacy.grid_clipping import clip_to_grid
 from privacy.layout import LayerLayout
+from tests.privacy.sums import clip_to_grid
 
 
 @given(

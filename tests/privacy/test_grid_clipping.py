@@ -8,11 +8,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from privacy.checked_sums import check_sum
 from privacy.clipping import ClipBounds
 from privacy.grid import Grid, squared_limits
-from privacy.grid_clipping import add_clipped_, clip_to_grid, clipped_share
+from privacy.grid_clipping import add_clipped_
 from privacy.layout import LayerLayout
+from tests.privacy.sums import check_sum, clip_to_grid
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 WHOLE = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -127,7 +127,7 @@ def test_values_are_those_of_the_definition(rule: str, action: str) -> None:
         room = grid.step / 2 + expected.abs() * grid.margin(layout.size) / min(bounds.bounds) + 1e-12
         assert bool(((result.integers * grid.step - expected).abs() <= room).all())
         above = sum(norm > bound for norm, bound in zip(norms, bounds.bounds, strict=True)) / len(bounds)
-        assert result.clipped == clipped_share(update, bounds) == above
+        assert result.clipped == above
 
 
 def test_update_within_bounds_is_only_rounded() -> None:
@@ -162,7 +162,6 @@ def test_one_entry_that_is_not_finite_removes_the_whole_update(where: int) -> No
         update[where] = bad
         total = torch.full((bounds.size,), 5, dtype=torch.int32)
         assert add_clipped_(total, update, bounds, grid) == 0.0
-        assert clipped_share(update, bounds) == 0.0
         assert bool((total == 5).all())
 
 
@@ -219,7 +218,5 @@ def test_wrong_updates_and_accumulators_are_refused(bad: torch.Tensor) -> None:
     grid = Grid.of(bounds)
     with pytest.raises(ValueError, match="5 real values"):
         clip_to_grid(bad, bounds, grid)
-    with pytest.raises(ValueError, match="5 real values"):
-        clipped_share(bad, bounds)
     with pytest.raises(ValueError, match="accumulator"):
         add_clipped_(torch.zeros(5), torch.zeros(5), bounds, grid)

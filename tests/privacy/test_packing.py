@@ -18,10 +18,10 @@ from privacy import (
     accumulator_dtype,
     add_clipped_,
     add_packed_,
-    check_sum,
     rice,
 )
 from privacy.packing import pack, packed_bytes, unpack
+from tests.privacy.sums import check_sum
 
 LAYOUT = LayerLayout.of([("weight", (9, 40)), ("bias", (7,)), ("scale", ()), ("more", (5, 5))])
 SOME = ClipBounds.of("dim", 0.3, LAYOUT, statistics=2)
@@ -261,3 +261,11 @@ def test_rice_refuses_a_value_that_the_type_cannot_hold():
     unary = np.packbits(np.eye(1, 1 << 9, (1 << 9) - 1, dtype=np.bool_)[0])
     with pytest.raises(ReplyRejected, match="beyond 32 bits"):
         rice.decode(np.zeros(3, np.uint8), unary, np.zeros(1, np.int32), 24)
+
+
+@pytest.mark.parametrize("beyond", [2**32, -(2**32), 2**32 + 5])
+def test_a_value_beyond_the_packed_type_is_refused_and_not_wrapped_around(beyond):
+    total = torch.zeros(SOME.size, dtype=torch.int64)
+    total[3] = beyond
+    with pytest.raises(ValueError, match=r"no value beyond torch\.int32"):
+        pack(total, 2, SOME, GRID)

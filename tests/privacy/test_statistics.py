@@ -5,9 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy import ClipBounds, Grid, LayerLayout, check_sum
+from privacy import ClipBounds, Grid, LayerLayout
 from privacy.grid import squared_limits
 from privacy.statistics import STATISTICS, Statistic, add_statistics_, read_statistics
+from tests.privacy.sums import check_sum
 
 LAYOUT = LayerLayout.of([("a", (5,)), ("b", (2, 3))])
 BOUNDS = ClipBounds.of("uniform", 0.7, LAYOUT, statistics=len(STATISTICS))

@@ -132,3 +132,8 @@ def test_the_names_of_a_recipe_are_those_that_are_registered():
     assert set(get_args(SCHEDULES)) == set(schedules.SCHEDULES)
     assert set(get_args(CLIP_RULES)) == set(clipping.CLIP_RULES)
     assert set(get_args(CLIP_ACTIONS)) == set(clipping.CLIP_ACTIONS)
+
+
+def test_the_speakers_who_are_trained_are_not_held_out():
+    with pytest.raises(ConfigError, match=r"corpus.train-split and corpus.test-split are both 'train'"):
+        RunConfig.from_flat({**DEFAULT, "corpus.test-split": "train"})

@@ -57,7 +57,14 @@ def test_readings_pair_what_was_said_with_what_both_models_heard():
 def test_a_run_on_shared_speakers_says_so_first_and_last(tmp_path, capsys):
     manifest = make_corpus(tmp_path, {"train": 5, "test": 2}, utterances=1)
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
-    federate(recipe(manifest, **{"training.rounds": 1, "corpus.shared-speakers": True}))
+    folder = federate(recipe(manifest, **{"training.rounds": 1, "corpus.shared-speakers": True}))
     said = capsys.readouterr().out.strip()
     assert said.startswith("WARNING: 1 held-out speakers were also heard in training")
     assert "note: 1 held-out speakers were also heard in training" in said
+    outside = "un-noised functions of their speech, which no epsilon covers"
+    for told in ("summary.txt", "card.md"):
+        assert outside in (folder / told).read_text()
+    apart = federate(
+        recipe(make_corpus(tmp_path / "apart", {"test": 2}, utterances=1), **{"training.rounds": 1})
+    )
+    assert outside not in (apart / "card.md").read_text()

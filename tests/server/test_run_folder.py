@@ -81,3 +81,31 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     config = RunConfig.from_flat({**default_config(), "run.folder": str(tmp_path / "file")})
     with pytest.raises(ConfigError, match=r"run.folder = .*file.* cannot be written"):
         RunFolder.create(config, "1")
+
+
+def test_what_was_said_at_an_earlier_end_does_not_stay_beside_a_newer_model(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    said = (folder.summary, folder.card, folder.evaluation)
+    for file in (*said, folder.metrics):
+        file.write_text("{}\n")
+    folder.reopen()
+    assert not any(file.exists() for file in said)
+    assert folder.metrics.exists()
+
+
+def test_the_traffic_of_all_rounds_is_that_of_a_resumed_run_too(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    assert folder.traffic_of_all_rounds() == (0, 0)
+    for number in (1, 2, 2):
+        report = RoundReport(
+            round_number=number,
+            drawn=2,
+            nodes_asked=1,
+            nodes_answered=1,
+            learning_rate=1.0,
+            statistics={},
+            dropped=(),
+            traffic=(Traffic(node=7, bytes_down=400, bytes_up=130),),
+        )
+        folder.append_traffic(report, 1.5)
+    assert folder.traffic_of_all_rounds() == (1200, 390)

@@ -1,7 +1,9 @@
 import gc
 import json
 import math
+import re
 import weakref
+from dataclasses import replace
 
 import pytest
 import torch
@@ -231,13 +233,33 @@ def test_a_node_without_a_drawn_speaker_is_not_contacted(tmp_path):
     assert len(grid.pushed) == strategy.last_report.drawn == strategy.last_report.nodes_asked < 59
 
 
-def test_no_speaker_number_reaches_ledger_or_report(tmp_path):
-    """Who was drawn is the secret that amplification by sampling rests on."""
-    strategy = make_strategy(tmp_path, {1: 50}, cohort=5)
-    run(strategy, {1: honest(constant(0.0))})
-    entry = json.loads((tmp_path / "ledger.jsonl").read_text().splitlines()[0])
-    assert "speakers" not in json.dumps(entry)
-    assert not hasattr(strategy.last_report, "speakers")
+def test_the_ledger_says_nothing_of_who_or_how_many_were_drawn(tmp_path):
+    """That is the secret that amplification by sampling rests on; a time would tell how many."""
+    releases = []
+    for number in range(5):
+        (folder := tmp_path / str(number)).mkdir()
+        strategy = make_strategy(folder, {1: 50}, cohort=5)
+        run(strategy, {1: honest(constant(0.0))})
+        entry = json.loads((folder / "ledger.jsonl").read_text().splitlines()[0])
+        assert set(entry) == {
+            *("sequence", "run", "dataset", "round", "release", "time_utc", "previous", "digest"),
+        }
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d", entry["time_utc"])
+        releases.append(entry["release"])
+    assert all(release == releases[0] for release in releases)
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"noise_shape": "flat"}, "noise shape"),
+        ({"bounds": replace(BOUNDS, action="normalise"), "noise_shape": "variance-optimal"}, "joint rule"),
+        ({"grid": Grid.of(BOUNDS, bits=3)}, "too coarse for statistics"),
+    ],
+)
+def test_a_mechanism_that_cannot_be_is_refused_before_anything_is_spent(tmp_path, settings, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        make_strategy(tmp_path, {1: 4}, **settings)
 
 
 def test_a_plan_for_another_population_is_refused(tmp_path):

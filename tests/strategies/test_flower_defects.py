@@ -12,10 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from privacy import LayerLayout, clip_to_grid, epsilon, pack
+from privacy import LayerLayout, epsilon, pack
 from privacy.accounting import Release
 from strategies import bind
 from strategies.protocol import Task
+from tests.privacy.sums import clip_to_grid
 from tests.strategies.control import (
     QUIET,
     flower_cohort,

@@ -220,6 +220,7 @@ FAULTS = {
     "no layout": (("lamb", None, {}), "give it the model's layout"),
     "beta of one": (("adam", None, {"beta2": 1.0}), "beta2=1.0"),
     "no epsilon": (("adagrad", None, {"epsilon": 0.0}), "epsilon=0.0"),
+    "none in float32": (("adam", None, {"epsilon": 1e-50}), "epsilon=1e-50"),
     "nan": (("sgd", None, {"momentum": math.nan}), "momentum=nan"),
 }
 

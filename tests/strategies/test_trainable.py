@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from privacy import LayerLayout
 from recipes import ConfigError
@@ -73,3 +74,18 @@ def test_the_digest_says_what_is_frozen(model):
     one = frozen_digest(model)
     freeze(model, "output.*,norm.bias")
     assert frozen_digest(model) != one
+
+
+def test_a_frozen_scalar_has_a_digest():
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale, self.shift = nn.Parameter(torch.tensor(2.0)), nn.Parameter(torch.zeros(1))
+
+    one, other = Scaled(), Scaled()
+    for module in (one, other):
+        freeze(module, "shift")
+    assert frozen_digest(one) == frozen_digest(other)
+    with torch.no_grad():
+        other.scale.fill_(3.0)
+    assert frozen_digest(one) != frozen_digest(other)

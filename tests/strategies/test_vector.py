@@ -57,6 +57,15 @@ def test_what_would_leave_outside_the_clipped_update_is_refused(model, complaint
         bind(model)
 
 
+def test_parameters_that_share_memory_are_refused_under_whatever_objects():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    bind(model)
+    bind(model)  # parts of one vector share its storage, and no memory
+    model[1].weight = nn.Parameter(model[0].weight.data)
+    with pytest.raises(ValueError, match=r"1.weight with 0.weight"):
+        bind(model)
+
+
 def test_the_conformer_is_one_vector():
     layout, vector = bind(build_model("conformer"))
     assert (len(layout), vector.shape) == (488, (7_937_600,))
