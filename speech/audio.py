@@ -13,7 +13,7 @@ torch is imported where the first waveform is made: a command that only looks at
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import soundfile
 
-from speech.errors import AudioError
+from speech.errors import AudioError, AudioUnavailable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,10 @@ LONG_SECONDS = 600.0
 _BLOCK_FRAMES = 1 << 20
 # What writes a WAV file into a pipe leaves about this, or more, as its size.
 _SIZE_UNKNOWN = 0x7FFF_0000
+# libsndfile says 2^63 - 1 where the header says nothing.
+_FRAMES_UNKNOWN = 1 << 62
+# What libsndfile answers (SF_ERR_SYSTEM) when opening or reading fails by an errno.
+_SYSTEM_ERROR = 2
 _SEEKS_EXACTLY = frozenset({"WAV", "WAVEX", "FLAC", "AIFF", "AU", "W64", "RF64", "CAF", "NIST"})
 # Keeps the resampling kernel small for odd rates; exact for 11 025, 22 050 and 44 100 Hz.
 _LARGEST_RATIO_TERM = 640
@@ -146,23 +150,6 @@ class AudioStream:
         return _finite(self._path, decoded)
 
 
-def read_segments(
-    path: str | Path,
-    segments: Iterable[tuple[float, float | None]],
-    *,
-    sample_rate_hz: int = SAMPLE_RATE_HZ,
-) -> list[Tensor]:
-    """Read many (offset_seconds, duration_seconds) segments, decoding the file once.
-
-    Raises `AudioError` on the first bad one; where one bad segment should lose no other, use
-    `Recording.read(path)` and its `segment`.
-    """
-    recording = Recording.read(path)
-    return [
-        recording.segment(offset, duration, sample_rate_hz=sample_rate_hz) for offset, duration in segments
-    ]
-
-
 def audio_duration_seconds(path: str | Path) -> float:
     """The length that the file's header gives. Raises `AudioError` as `read_audio` does."""
     length = _flac_seconds(Path(path))
@@ -219,7 +206,10 @@ def _decode(path: Path, file: soundfile.SoundFile, start: int | None, frames: in
         if start is not None:
             file.seek(start)
         pieces = list(_mono_blocks(file, frames))
-    except (soundfile.LibsndfileError, RuntimeError, MemoryError) as error:
+    except MemoryError as error:
+        raise AudioUnavailable(f"{path}: does not fit into memory; cut it, or free some.") from error
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        _refuse_unavailable(path, error)
         raise AudioError(f"{path}: cannot be decoded ({error}); re-export it.") from error
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.float32)
 
@@ -270,7 +260,14 @@ def _opened(path: Path) -> soundfile.SoundFile:
     try:
         file = soundfile.SoundFile(path)
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+        _refuse_unavailable(path, error)
         raise AudioError(f"{path}: cannot be read as audio ({error}); use WAV, FLAC, Ogg or MP3.") from error
+    if file.frames >= _FRAMES_UNKNOWN:
+        file.close()
+        raise AudioError(
+            f"{path}: its header does not say how long it is, as of FLAC written into a pipe; mend it by "
+            f"`ffmpeg -i {path.name} mended.flac`."
+        )
     if file.samplerate < MINIMUM_SAMPLE_RATE_HZ:
         file.close()
         raise AudioError(
@@ -278,6 +275,15 @@ def _opened(path: Path) -> soundfile.SoundFile:
             f"at least {MINIMUM_SAMPLE_RATE_HZ} Hz is needed."
         )
     return file
+
+
+def _refuse_unavailable(path: Path, error: Exception) -> None:
+    """libsndfile tells a fault of the system from one of the content, and not which."""
+    if isinstance(error, soundfile.LibsndfileError) and error.code == _SYSTEM_ERROR:
+        raise AudioUnavailable(
+            f"{path}: cannot be read now, the system refuses it ({error}); see that this user may read it, "
+            "that its disk is well and that not too many files are open."
+        ) from error
 
 
 def _frames(

@@ -49,6 +49,15 @@ class Utterance:
         if length is not None and not (math.isfinite(length) and length > 0):
             raise CorpusError(f"{self.source}: duration {length} must be > 0 seconds.")
 
+    def identity(self) -> list[object]:
+        """Whose sound it is: its id, its audio file (path, size, time of change) and its segment."""
+        try:
+            stat = self.audio.stat()
+            state = [stat.st_size, stat.st_mtime_ns]
+        except OSError:
+            state = []
+        return [self.id, str(self.audio.absolute()), *state, self.offset_seconds, self.duration_seconds]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:

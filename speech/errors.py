@@ -9,6 +9,10 @@ class AudioError(SpeechError):
     """A sound file, or a segment of one, cannot be used. Loses one utterance, not the corpus."""
 
 
+class AudioUnavailable(AudioError):
+    """A sound file cannot be read now: a fault of the machine (no permission, no memory), not its own."""
+
+
 class CorpusError(SpeechError):
     """A corpus as a whole cannot be used: a broken manifest, or nobody left in it."""
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from speech.audio import Recording
 from speech.corpus import Corpus, Skipped, Utterance
-from speech.errors import AudioError
-from speech.feature_cache import FeatureCache, Heard
+from speech.errors import AudioError, AudioUnavailable
+from speech.feature_cache import FeatureCache, Heard, Passing
 from speech.features import FeatureConfig, LogMel
 from speech.text import ENGLISH, Alphabet
 
@@ -151,6 +151,8 @@ class ExampleStore:
                     sample_rate_hz=self._log_mel.config.sample_rate_hz,
                 )
                 yield self._log_mel(waveform)
+            except AudioUnavailable as error:
+                yield Passing(error)
             except AudioError as error:
                 yield str(error)
 

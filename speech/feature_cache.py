@@ -38,6 +38,11 @@ BOUND_BYTES = 64 * 1024**3
 _SUFFIX = ".safetensors"
 _ABANDONED_SECONDS = 3600.0
 
+
+class Passing(str):
+    """A reason why an utterance has no features that may be gone the next time: it is not kept."""
+
+
 # The features (T, mels) of an utterance, or why it has none.
 Heard = Tensor | str
 
@@ -86,7 +91,7 @@ class FeatureCache:
 
     def place(self, utterances: Sequence[Utterance]) -> Path:
         """Where what is heard in these utterances is kept; ask before their audio is read."""
-        return self._own / f"{_digest([_identity(utterance) for utterance in utterances])[:32]}{_SUFFIX}"
+        return self._own / f"{_digest([utterance.identity() for utterance in utterances])[:32]}{_SUFFIX}"
 
     def load(self, place: Path) -> list[Heard] | None:
         """What `save` was given for this place, mapped into memory; None if it is not there."""
@@ -102,8 +107,8 @@ class FeatureCache:
             return None
 
     def save(self, place: Path, heard: Sequence[Heard]) -> None:
-        """Keep what was heard. A disk that takes nothing is said once, and no fault."""
-        if not self._writes:
+        """Keep what was heard, unless a passing fault is in it. A disk that takes nothing is said once."""
+        if not self._writes or any(isinstance(one, Passing) for one in heard):
             return
         temporary = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
@@ -149,17 +154,6 @@ class FeatureCache:
             path.unlink(missing_ok=True)
             used -= size
         return bound - used
-
-
-def _identity(utterance: Utterance) -> list[object]:
-    """What the features of an utterance follow from, beside the configuration."""
-    try:
-        stat = utterance.audio.stat()
-        state = [stat.st_size, stat.st_mtime_ns]
-    except OSError:
-        state = []
-    segment = [utterance.offset_seconds, utterance.duration_seconds]
-    return [utterance.id, str(utterance.audio.absolute()), *state, *segment]
 
 
 def _digest(content: object) -> str:

@@ -7,12 +7,14 @@ at its pauses, and the silence is left out. Who speaks on without a pause is hea
 (`speech.stitching` joins them).
 
 A pause is judged by level, against what the window in hand holds: near to its quietest part, for long
-enough.
+enough. A window that is as loud all through is unbroken speech or an empty room; which of the two, the whole
+recording tells, which is read once more where that is asked.
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,19 @@ from torch import Tensor
 from speech.audio import AudioStream, resample
 from speech.errors import AudioError
 
-# A pause is in the lowest share of the range, in dB, from a window's quietest to its loudest tenth; where the
-# range is smaller than this, nothing tells pauses from speech.
+# A pause is in the lowest share of the range, in dB, from a window's quietest tenth to its loudest frames;
+# where the range is smaller than this, nothing in the window tells pauses from speech.
 _SHARE_OF_RANGE = 0.3
 _LEAST_RANGE_DB = 12.0
+_LOUDEST_FRAMES = 8
+# A window is an empty room's if all but its loudest tenth is within this of its quietest, and of that of the
+# recording.
+_ROOM_DB = 6.0
 # Below this (relative to full scale) there is nothing to be heard in any recording.
 _SILENCE_DB = -80.0
+# Levels of a whole recording are counted in so many steps of one decibel, from windows of so many frames.
+_DECIBELS = 100
+_READ_FRAMES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +88,8 @@ def read_phrases(
     with AudioStream(path) as stream:
         frame_samples_here = frame_samples * stream.sample_rate_hz / sample_rate_hz
         held = _Held(stream, frame_samples_here)
-        for start, stop, joined in _pieces(held, config, frame_samples_here / stream.sample_rate_hz):
+        room = _Room(path, frame_samples_here)
+        for start, stop, joined in _pieces(held, room, config, frame_samples_here / stream.sample_rate_hz):
             wave = torch.from_numpy(held.samples(start, stop).copy())
             yield Phrase(
                 first_frame=held.first_frame + start,
@@ -101,7 +111,11 @@ class _Held:
         self._samples = np.empty(0, dtype=np.float32)
 
     def __len__(self) -> int:
-        return math.ceil(len(self._samples) / self._frame_samples)
+        """The frames that begin in what is in hand: where they do is rounded, so a division does not tell."""
+        frames = math.ceil(len(self._samples) / self._frame_samples) + 1
+        while frames and self._at(frames - 1) >= len(self._samples):
+            frames -= 1
+        return frames
 
     def fill(self, frames: int) -> None:
         """Read on until so many frames, and a sample more that tells whether it goes on, are in hand."""
@@ -132,7 +146,40 @@ class _Held:
         return round((self.first_frame + frame) * self._frame_samples) - origin
 
 
-def _pieces(held: _Held, config: PhraseConfig, frame_seconds: float) -> Iterator[tuple[int, int, bool]]:
+class _Room:
+    """What is to be heard in a recording where nobody speaks, by the levels of all of it."""
+
+    def __init__(self, path: str | Path, frame_samples: float) -> None:
+        self._path = path
+        self._frame_samples = frame_samples
+
+    @cached_property
+    def limit_db(self) -> float:
+        """What stays below is the room; the least there is where nothing rises far above it."""
+        counts = self._counts().cumsum()
+        floor, peak = np.searchsorted(counts, [0.1 * counts[-1], max(counts[-1] - _LOUDEST_FRAMES, 0)])
+        if peak - floor < _LEAST_RANGE_DB:
+            return _SILENCE_DB
+        return _SILENCE_DB + float(floor) + _ROOM_DB
+
+    def _counts(self) -> NDArray[np.int64]:
+        """How many frames are in each decibel above silence: of any recording, the same few numbers."""
+        counts = np.zeros(_DECIBELS, dtype=np.int64)
+        with AudioStream(self._path) as stream:
+            held = _Held(stream, self._frame_samples)
+            while not held.is_last:
+                held.fill(_READ_FRAMES)
+                above = held.levels_db()[:_READ_FRAMES] - _SILENCE_DB
+                counts += np.bincount(
+                    above[above > 0].astype(int).clip(max=_DECIBELS - 1), minlength=_DECIBELS
+                )
+                held.forget(_READ_FRAMES)
+        return counts
+
+
+def _pieces(
+    held: _Held, room: _Room, config: PhraseConfig, frame_seconds: float
+) -> Iterator[tuple[int, int, bool]]:
     """(start, stop, joined) of each phrase, in frames of what is in hand when it is yielded."""
     window, overlap, pause, margin = (
         max(round(seconds / frame_seconds), 1)
@@ -149,7 +196,7 @@ def _pieces(held: _Held, config: PhraseConfig, frame_seconds: float) -> Iterator
         if not len(held):
             return
         begin = 0
-        for start, stop in _pauses(held.levels_db(), pause):
+        for start, stop in _pauses(held.levels_db(), room, pause):
             if start > begin:
                 yield begin, min(start + margin, stop), joined
                 joined = False
@@ -166,14 +213,17 @@ def _pieces(held: _Held, config: PhraseConfig, frame_seconds: float) -> Iterator
         held.forget(begin or window - overlap)
 
 
-def _pauses(levels_db: NDArray[np.float64], shortest: int) -> list[tuple[int, int]]:
+def _pauses(levels_db: NDArray[np.float64], room: _Room, shortest: int) -> list[tuple[int, int]]:
     """The runs [start, stop) of at least `shortest` frames that are a pause."""
-    audible = levels_db[levels_db > _SILENCE_DB]
+    audible = np.sort(levels_db[levels_db > _SILENCE_DB])
     limit = _SILENCE_DB
     if len(audible):
-        floor, peak = np.percentile(audible, [10, 90])
+        floor, most = np.percentile(audible, [10, 90])
+        peak = audible[-min(_LOUDEST_FRAMES, len(audible))]
         if peak - floor >= _LEAST_RANGE_DB:
             limit = max(limit, floor + _SHARE_OF_RANGE * (peak - floor))
+        elif most - floor < _ROOM_DB and most <= room.limit_db:
+            limit = room.limit_db
     return [(start, stop) for start, stop in runs(levels_db <= limit) if stop - start >= shortest]
 
 

@@ -7,12 +7,14 @@ renamed when complete. So what has its name is whole, and running the same comma
 import errno
 import hashlib
 import http.client
+import lzma
 import os
 import shutil
 import tarfile
 import time
 import urllib.error
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,13 +75,21 @@ def unpack(archive: Path, member: str, folder: Path) -> None:
     try:
         with _disk_full_said(folder), tarfile.open(archive) as content:
             content.extractall(aside, filter="data")
+            _require_whole(content)
         if not (aside / member).is_dir():
             raise DownloadError(f"{archive}: holds no folder {member}; it is another archive.")
         (aside / member).rename(folder)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and try again.") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _require_whole(content: tarfile.TarFile) -> None:
+    """tarfile takes a header that is damaged for the end; what is compressed, its checksums then tell."""
+    if content.fileobj is not None:
+        while content.fileobj.read(CHUNK_BYTES):
+            pass
 
 
 def _complete(url: str, part: Path, progress: Progress, pause_seconds: float) -> None:

@@ -6,6 +6,7 @@ set only points at is read where it lies; audio inside its Arrow files is first 
 (`murmur corpus prepare huggingface`), for a run reads sound files.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,12 +100,14 @@ def _add(
                 f"{source}: its audio is inside the Arrow files; write it out with `murmur corpus prepare "
                 "huggingface PATH --out FOLDER`, and use that."
             )
-        file = folder / split / f"{number:07d}{Path(name).suffix or '.wav'}"
+        # An earlier manifest goes on naming the audio that it was written for.
+        content = hashlib.sha256(audio["bytes"]).hexdigest()[:12]
+        file = folder / split / f"{number:07d}-{content}{Path(name).suffix or '.wav'}"
         _write(file, audio["bytes"])
     else:
         file = Path(audio.get("path") or "")
     selection.add_file(
-        id=str(row["id"] if row["id"] is not None else f"{split}-{number}"),
+        id=f"{split}-{number if row['id'] is None else row['id']}",  # a column may count anew in each split
         speaker=speaker,
         split=split,
         audio=file,
@@ -115,7 +118,7 @@ def _add(
 
 def _write(file: Path, content: bytes) -> None:
     """Written whole or not at all: an interrupted extraction goes on where it was."""
-    if file.is_file() and file.stat().st_size == len(content):
+    if file.is_file() and file.read_bytes() == content:
         return
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.part")

@@ -20,6 +20,7 @@ from speech.corpus import Corpus, Rules, corpus_kind
 from speech.errors import AudioError, CorpusError
 
 MANIFEST_NAME = "manifest.jsonl"
+_SIX_DIGITS_SECONDS = 10_000.0
 
 
 @corpus_kind("manifest")
@@ -55,7 +56,7 @@ def _add(selection: Selection, file: Path, source: str, line: str) -> None:
             selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
             return
     selection.add(
-        id=_text(entry, source, "id", default=f"{name}@{offset:g}" if offset else name),
+        id=_text(entry, source, "id", default=_default_id(name, offset)),
         speaker=speaker,
         split=split,
         audio=audio,
@@ -64,6 +65,13 @@ def _add(selection: Selection, file: Path, source: str, line: str) -> None:
         offset_seconds=offset,
         duration_seconds=duration,
     )
+
+
+def _default_id(name: str, offset: float) -> str:
+    """Six digits name the data sets of old; far into a long file they do not tell its utterances apart."""
+    if not offset:
+        return name
+    return f"{name}@{offset:g}" if offset < _SIX_DIGITS_SECONDS else f"{name}@{offset:.10g}"
 
 
 def _parsed(source: str, line: str) -> dict[str, Any]:

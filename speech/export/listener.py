@@ -42,7 +42,7 @@ class WaveformFeatures(nn.Module):
         if self.config.pre_emphasis:
             waveforms = waveforms - self.config.pre_emphasis * functional.pad(waveforms[:, :-1], (1, 0))
         heard = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths.unsqueeze(1)
-        return waveforms * heard.to(waveforms.dtype)
+        return waveforms.masked_fill(~heard, 0.0)  # a product would keep NaN
 
     def _spectrum(self, waveforms: Tensor) -> Tensor:
         """(B, S) to (B, bins, T), the first frame centred on the first sample."""

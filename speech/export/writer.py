@@ -26,6 +26,8 @@ from speech.text import alphabet_of
 FORMAT = "murmuration-export-1"
 METADATA_FILE = "murmuration.json"
 MINIMUM_SECONDS = 0.1
+# Above 1,536 MiB torch.onnx puts the weights into a second file; the graph's own constants are small.
+LARGEST_ONNX_BYTES = 1500 * 2**20
 LICENCE_MISSING = "not stated: whoever publishes this model must choose one"
 
 Writer = Callable[[Listener, Path, Mapping[str, str]], Runner]
@@ -85,7 +87,7 @@ def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, st
         "sample_rate_hz": str(config.sample_rate_hz),
         "minimum_samples": str(_minimum_samples(config)),
         "samples_per_frame": str(config.hop_samples * loaded.model.config.stride),
-        "inputs": "waveforms (B, S) float32 in [-1, 1], zero-padded; lengths (B,) int64, in samples",
+        "inputs": "waveforms (B, S) float32 in [-1, 1], padded with anything; lengths (B,) int64, in samples",
         "outputs": "log_probs (B, T, characters and the blank) float32; frames (B,) int64, valid of T",
         "decoding": "CTC: best output of each valid frame, repeats collapsed, the blank dropped",
         "licence": licence,
@@ -125,6 +127,13 @@ def _torchscript(listener: Listener, path: Path, metadata: Mapping[str, str]) ->
 @_writes(".onnx")
 def _onnx(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
     """ONNX, for ONNX Runtime and whatever else reads it."""
+    size = sum(tensor.nbytes for tensor in listener.state_dict().values())
+    if size > LARGEST_ONNX_BYTES:
+        raise ExportError(
+            f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file holds "
+            f"{LARGEST_ONNX_BYTES / 2**20:,.0f} at most: above, torch writes its weights beside it. "
+            "Export it to .pt2."
+        )
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter needs it

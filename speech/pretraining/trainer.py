@@ -4,7 +4,9 @@ A batch is drawn by the first process, dealt out to all, and its gradient is the
 utterances: several processes make the steps of one, up to rounding and to what dropout and SpecAugment draw.
 """
 
+import hashlib
 import itertools
+import json
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -129,17 +131,20 @@ class Trainer:
         for rank, states in enumerate(generators):
             tensors |= {f"generators.{rank}.{name}": value for name, value in states.items()}
         counters = {"step": self.step, "cpu_seconds": self.cpu_seconds, "seconds": self.seconds}
-        return counters | {"examples": len(self.examples), "pass": vars(self.current)}, tensors
+        facts = {"examples": len(self.examples), "ids": self._ids(), "pass": vars(self.current)}
+        return counters | facts, tensors
 
     def resume(self, snapshot: Snapshot) -> None:
         """Take the counters and tensors that `state` gave; torch's own generator is set, too.
 
         Raises `CheckpointMismatch` if other utterances are usable than were.
         """
-        if snapshot.facts["examples"] != len(self.examples):
+        # A snapshot of an earlier release holds their number only.
+        before, ids = snapshot.facts["examples"], snapshot.facts.get("ids", self._ids())
+        if before != len(self.examples) or ids != self._ids():
             raise CheckpointMismatch(
-                f"the split had {snapshot.facts['examples']} utterances with usable audio and has "
-                f"{len(self.examples)}: bring the audio back, or delete the snapshot and start afresh."
+                f"the split had {before} utterances with usable audio and has {len(self.examples)}, not all "
+                "the same: bring the audio back, or delete the snapshot and start afresh."
             )
         self.step = snapshot.facts["step"]
         self.cpu_seconds, self.seconds = snapshot.facts["cpu_seconds"], snapshot.facts["seconds"]
@@ -151,6 +156,10 @@ class Trainer:
         torch.random.set_rng_state(states["torch"])
         if "cuda" in states:
             torch.cuda.set_rng_state(states["cuda"], self.processes.device)
+
+    def _ids(self) -> str:
+        """Names the examples, in their order."""
+        return hashlib.sha256(json.dumps([example.id for example in self.examples]).encode()).hexdigest()
 
     def _generators(self) -> dict[str, Tensor]:
         states = {"own": self.generator.get_state(), "torch": torch.random.get_rng_state()}

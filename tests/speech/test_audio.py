@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speech.audio import (
+    AudioStream,
     Recording,
     audio_duration_seconds,
     read_audio,
-    read_segments,
     resample,
 )
 from speech.errors import AudioError
@@ -78,7 +78,7 @@ def test_a_segment_is_exact(tmp_path_factory: pytest.TempPathFactory, start: int
     expected = torch.arange(start, start + length, dtype=torch.float32)
     one = read_audio(path, offset_seconds=segment[0], duration_seconds=segment[1])
     assert torch.equal(one, expected)
-    assert torch.equal(read_segments(path, [segment])[0], expected)
+    assert torch.equal(Recording.read(path).segment(*segment), expected)
 
 
 @pytest.mark.parametrize("subtype", ["OPUS", "VORBIS"])
@@ -89,7 +89,9 @@ def test_a_segment_of_ogg_is_that_of_the_whole(tmp_path: Path, subtype: str) -> 
     whole = read_audio(path)
     piece = read_audio(path, offset_seconds=1.3, duration_seconds=0.5)
     assert torch.equal(piece, whole[20_800:28_800])
-    assert torch.equal(read_segments(path, [(0.0, 1.0), (1.3, 0.5)])[1], piece)
+    recording = Recording.read(path)
+    recording.segment(0.0, 1.0)
+    assert torch.equal(recording.segment(1.3, 0.5), piece)
 
 
 def test_a_segment_may_run_to_the_end(ramp: Path) -> None:
@@ -177,6 +179,18 @@ def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
         with pytest.raises(AudioError) as caught:
             read_audio(path)
         assert str(path) in str(caught.value)
+
+
+def test_a_flac_file_that_does_not_say_its_length_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "piped.flac"
+    soundfile.write(path, sine(440, 1.0), RATE_HZ)
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    for read in (read_audio, Recording.read, audio_duration_seconds, AudioStream):
+        with pytest.raises(AudioError, match=r"does not say how long it is.*`ffmpeg -i piped\.flac mended"):
+            read(path)
 
 
 def test_a_truncated_flac_is_refused_or_short_and_never_crashes(tmp_path: Path) -> None:

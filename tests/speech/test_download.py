@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from speech.corpora import download, openslr
@@ -196,6 +197,24 @@ def test_an_archive_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(DownloadError, match=message):
             unpack(archive, "wanted", out)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "data"]
+
+
+def test_one_wrong_bit_in_an_archive_is_found(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    noise = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        (tmp_path / "data" / name).write_bytes(noise.bytes(2_000))
+    good = packed(tmp_path / "data", "data")
+    archive, out = tmp_path / "a.tar.gz", tmp_path / "out"
+    for position in range(10, len(good), 97):
+        bad = bytearray(good)
+        bad[position] ^= 4
+        archive.write_bytes(bad)
+        with pytest.raises(DownloadError, match="cannot be unpacked"):
+            unpack(archive, "data", out)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tar.gz", "data"]
+    archive.write_bytes(good)
+    unpack(archive, "data", out)
 
 
 def test_librispeech_from_the_server_to_a_corpus(

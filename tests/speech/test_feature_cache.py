@@ -123,6 +123,28 @@ def test_what_cannot_be_used_is_remembered_with_its_reason(tmp_path: Path, corpu
     assert again.skipped == first.skipped and len(again.skipped) == 5
 
 
+@pytest.mark.parametrize(
+    ("place", "fault"),
+    [
+        ("__init__", soundfile.LibsndfileError(2)),
+        ("read", soundfile.LibsndfileError(2)),
+        ("read", MemoryError()),
+    ],
+)
+def test_a_fault_of_the_machine_is_not_remembered(
+    tmp_path: Path, corpus, monkeypatch: pytest.MonkeyPatch, place: str, fault: Exception
+) -> None:
+    def fail(*_, **__):
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(soundfile.SoundFile, place, fail)
+        store = cached(tmp_path / "cache", corpus)
+        assert store.examples("seed", "seed-0") == [] and len(store.skipped) == 4
+    assert files(tmp_path / "cache") == []
+    assert len(cached(tmp_path / "cache", corpus).examples("seed", "seed-0")) == 4
+
+
 def read_all(folder: Path, corpus: Corpus, start, results) -> None:
     store = cached(folder, corpus)
     start.wait()

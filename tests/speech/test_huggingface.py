@@ -6,6 +6,7 @@ from pathlib import Path
 import datasets
 import pytest
 
+from speech.audio import audio_duration_seconds
 from speech.corpora.huggingface import load_extracted
 from speech.corpus import Rules, load_corpus
 from speech.errors import CorpusError
@@ -14,9 +15,9 @@ from tests.speech import layouts
 STORED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
 
 
-def saved(folder: Path, *, inside: bool, splits: bool = True, **columns: list) -> Path:
-    """Two rows of different speakers a split."""
-    sounds = [layouts.sound(folder / f"{number}.flac", 0.5 + number) for number in range(2)]
+def saved(folder: Path, *, inside: bool, splits: bool = True, first: float = 0.5, **columns: list) -> Path:
+    """Two rows of different speakers a split, the `first` of so many seconds."""
+    sounds = [layouts.sound(folder / f"{number}.flac", length) for number, length in enumerate((first, 1.5))]
     audio = [{"path": str(file), "bytes": file.read_bytes() if inside else None} for file in sounds]
     rows = {"audio": audio, "sentence": ["Yes!", "No"], "speaker_id": [7, 8], **columns}
     rows = {name: values for name, values in rows.items() if values}
@@ -55,13 +56,34 @@ def test_audio_inside_is_written_out_once(tmp_path: Path) -> None:
         load_corpus("huggingface", path)
     corpus = load_extracted(str(path), tmp_path / "out", Rules())
     (utterance,) = corpus.utterances("train", "7")
-    assert (utterance.id, utterance.audio) == ("u1", tmp_path / "out" / "train" / "0000000.flac")
+    assert (utterance.id, utterance.audio.parent) == ("train-u1", tmp_path / "out" / "train")
+    assert utterance.audio.suffix == ".flac"
     assert utterance.audio.read_bytes() == (tmp_path / "0.flac").read_bytes()
     written = utterance.audio.stat().st_mtime_ns
-    utterance.audio.with_name("0000001.flac").write_bytes(b"half")
+    (other,) = corpus.utterances("train", "8")
+    other.audio.write_bytes((tmp_path / "1.flac").read_bytes()[:-1] + b"x")
     again = load_extracted(str(path), tmp_path / "out", Rules())
     assert again.digest == corpus.digest and not again.skipped
     assert utterance.audio.stat().st_mtime_ns == written
+    assert other.audio.read_bytes() == (tmp_path / "1.flac").read_bytes()
+
+
+def test_corrected_audio_leaves_the_earlier_file_to_the_earlier_manifest(tmp_path: Path) -> None:
+    path = saved(tmp_path / "old", inside=True, splits=False)
+    corrected = saved(tmp_path / "new", inside=True, splits=False, first=2.0)
+    before, after = (
+        load_extracted(str(data), tmp_path / "out", Rules()).utterances("train", "7")[0]
+        for data in (path, corrected)
+    )
+    assert before.id == after.id
+    assert (audio_duration_seconds(before.audio), audio_duration_seconds(after.audio)) == (0.5, 2.0)
+
+
+def test_ids_may_begin_anew_in_each_split(tmp_path: Path) -> None:
+    path = saved(tmp_path, inside=True, id=[0, 1])
+    corpus = load_extracted(str(path), tmp_path / "out", Rules())
+    ids = sorted(utterance.id for utterance in corpus.all_utterances())
+    assert ids == ["dev-0", "dev-1", "train-0", "train-1"] and not corpus.skipped
 
 
 @pytest.mark.usefixtures("beside")

@@ -67,6 +67,15 @@ def test_defaults(folder: Path) -> None:
     assert corpus.utterances("train", "ann")[0].id == "a.flac@0.5"
 
 
+def test_utterances_far_into_a_long_file_are_told_apart(folder: Path) -> None:
+    offsets = (9_999.1234, 12_000, 12_345.12, 12_345.16, 1_234_567.25)
+    corpus = load(folder, *(entry(offset=offset, duration=0.03) for offset in offsets))
+    assert not corpus.skipped
+    ids = [utterance.id.partition("@")[2] for utterance in corpus.all_utterances()]
+    # The first two as ever: ids name the data set.
+    assert ids == ["9999.12", "12000", "12345.12", "12345.16", "1234567.25"]
+
+
 def test_the_path_may_be_the_file_and_audio_absolute(folder: Path, tmp_path: Path) -> None:
     load(folder, entry(audio_filepath=str(folder / "a.flac")))
     corpus = load_corpus("manifest", folder / "manifest.jsonl")

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech.audio import AudioStream
+from speech.audio import AudioStream, Recording
+from speech.corpus import load_corpus
 from speech.errors import AudioError
-from speech.phrases import Phrase, PhraseConfig, read_phrases
+from speech.phrases import Phrase, PhraseConfig, _Held, read_phrases
 
 RATE_HZ = 16_000
 FRAME = 640
@@ -55,6 +56,60 @@ def test_a_recording_is_cut_at_its_pauses(level: float, tmp_path: Path) -> None:
     for (start, end), (begun, ended) in zip(spans(found), expected, strict=True):
         # A margin of 0.12 s is kept on both sides, to a frame or two.
         assert begun - 0.25 < start <= begun and ended <= end < ended + 0.25
+
+
+@pytest.mark.parametrize("gap_seconds", [15.0, 45.0])
+def test_a_recording_with_little_speech_is_cut_down_to_it(gap_seconds: float, tmp_path: Path) -> None:
+    """Real utterances with a room at -60 dB between them, whole windows of it, and before the first."""
+    corpus = load_corpus("embedded", "")
+    utterances = corpus.utterances("seed-test", corpus.speakers("seed-test")[0])[:8]
+    recording = Recording.read(utterances[0].audio)
+    gap = np.zeros(round(gap_seconds * RATE_HZ))
+    sound, is_said = [gap], [gap]
+    for utterance in utterances:
+        wave = recording.segment(utterance.offset_seconds, utterance.duration_seconds).numpy()
+        sound += [wave, gap]
+        is_said += [np.ones(len(wave)), gap]
+    mix, said = np.concatenate(sound), np.concatenate(is_said) > 0
+    found = spans(phrases(tmp_path / "a.wav", mix + hush(len(mix) / RATE_HZ)))
+    heard = np.zeros(len(mix), dtype=bool)
+    for start, end in found:
+        heard[round(start * RATE_HZ) : round(end * RATE_HZ)] = True
+    assert np.square(mix[heard]).sum() > 0.999 * np.square(mix).sum()
+    # Beside the speech, at most two margins and a frame or two for each of the eight.
+    assert (heard & ~said).sum() < 8 * 0.4 * RATE_HZ
+
+
+def test_level_speech_is_heard_as_a_whole_and_beside_what_is_louder(tmp_path: Path) -> None:
+    level = hush(50, 0.03)
+    assert len(phrases(tmp_path / "a.wav", level)) == 3
+    swelling = voice(50) + hush(50, 0.04)
+    assert len(phrases(tmp_path / "b.wav", swelling)) == 3
+    found = spans(phrases(tmp_path / "c.wav", np.concatenate([swelling, 5 * voice(5), swelling])))
+    assert sum(end - start for start, end in found) > 100
+
+
+@pytest.mark.parametrize("rate", [11_025, 22_050])
+def test_a_file_may_end_anywhere_in_a_frame(rate: int, tmp_path: Path) -> None:
+    """Frames of 30 ms do not begin at whole samples: 2,646 samples are four of them at 22,050 Hz."""
+    soundfile.write(tmp_path / "a.wav", voice(1), rate, subtype="FLOAT")
+    with AudioStream(tmp_path / "a.wav") as stream:
+        whole = stream.read(2 * 2_646)
+
+    class Cut:
+        """A stream of the first samples only."""
+
+        def __init__(self, samples: int) -> None:
+            self.left = whole[:samples]
+
+        def read(self, samples: int) -> np.ndarray:
+            piece, self.left = np.split(self.left, [samples])
+            return piece
+
+    for samples in range(2_646, 2 * 2_646):
+        held = _Held(Cut(samples), 480 * rate / RATE_HZ)  # type: ignore[arg-type]
+        held.fill(500)
+        assert len(held.levels_db()) == len(held)
 
 
 def test_the_sound_is_that_of_the_recording(tmp_path: Path) -> None:

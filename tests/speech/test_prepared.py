@@ -1,5 +1,6 @@
 """speech.corpora.prepared: any corpus as a manifest, its audio in place or converted."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from speech.audio import read_audio
 from speech.corpora.prepared import convert, write_manifest
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError
+from speech.speakers import shuffle_speakers
 from tests.speech import layouts
 
 ROWS = {"train": [("ann", "Süß!"), ("bob", "Room 12"), ("bob", "ja")], "test": [("eve", "nein")]}
@@ -72,6 +74,45 @@ def test_an_interrupted_conversion_goes_on(corpus: Corpus, tmp_path: Path) -> No
     second.unlink()
     again = list(convert(corpus, tmp_path / "out").all_utterances())
     assert again[1].audio.is_file() and first.stat().st_mtime_ns == made
+
+
+def test_what_changed_at_the_source_is_converted_anew(tmp_path: Path) -> None:
+    layouts.sound(tmp_path / "long.wav", 3.0)
+    whole = read_audio(tmp_path / "long.wav").numpy()
+
+    def converted(offset: float) -> np.ndarray:
+        line = '{"audio_filepath": "long.wav", "duration": 0.5, "text": "one", "speaker": "s", "id": "u"'
+        (tmp_path / "manifest.jsonl").write_text(f'{line}, "offset": {offset}}}\n')
+        (utterance,) = convert(load_corpus("manifest", tmp_path), tmp_path / "out").all_utterances()
+        return read_audio(utterance.audio).numpy()
+
+    np.testing.assert_allclose(converted(1.0), whole[16_000:24_000], atol=1e-4)
+    np.testing.assert_allclose(converted(2.0), whole[32_000:40_000], atol=1e-4)
+    soundfile.write(tmp_path / "long.wav", whole[::-1], 16_000)
+    np.testing.assert_allclose(converted(2.0), whole[::-1][32_000:40_000], atol=1e-4)
+
+
+def test_nothing_is_converted_beside_a_manifest(corpus: Corpus, tmp_path: Path) -> None:
+    write_manifest(corpus, tmp_path / "out")
+    with pytest.raises(CorpusError, match="is there already"):
+        convert(corpus, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["manifest.jsonl"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sound_that_lies_in_no_file_must_be_converted(tmp_path: Path, workers: int) -> None:
+    whole = load_corpus("synthetic", "1x2")
+    corpus = replace(whole, table={"train": whole.table["train"]})
+    for made in (corpus, shuffle_speakers(corpus, split="train", seed=0)):
+        with pytest.raises(CorpusError, match=r"'train-0000000-00' is no file .* with --flac"):
+            write_manifest(made, tmp_path / "out")
+    converted = convert(corpus, tmp_path / "out", workers=workers)
+    write_manifest(converted, tmp_path / "out")
+    said = load_corpus("manifest", tmp_path / "out").utterances("train", "train-0000000")
+    assert [u.text for u in said] == [u.text for u in corpus.utterances("train", "train-0000000")]
+    first = corpus.recording(corpus.utterances("train", "train-0000000")[0].audio)
+    expected = first.segment(0.0, said[0].duration_seconds)
+    np.testing.assert_allclose(read_audio(said[0].audio), expected, atol=1e-4)
 
 
 def test_a_full_disk_is_an_error_and_leaves_no_half_file(

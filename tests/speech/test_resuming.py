@@ -111,6 +111,18 @@ def test_audio_that_is_gone_is_refused(corpus: Corpus, snapshot: Snapshots, tmp_
         pretrain(corpus, CONFIG, snapshots=snapshot)
 
 
+def test_as_many_but_other_utterances_are_refused(corpus: Corpus, tmp_path: Path) -> None:
+    one, other = (tmp_path / f"seed-0-{number}.wav" for number in (1, 2))
+    sounds = one.read_bytes(), other.read_bytes()
+    one.write_bytes(b"")
+    path = tmp_path / "snapshot"
+    interrupted(corpus, CONFIG, Snapshots(path=path, every=1), 2)
+    one.write_bytes(sounds[0])
+    other.write_bytes(b"")
+    with pytest.raises(CheckpointMismatch, match=r"had 7 utterances .* has 7, not all the same: bring the"):
+        pretrain(corpus, CONFIG, snapshots=Snapshots(path=path, every=1, resume=True))
+
+
 def test_what_is_no_snapshot_is_refused(corpus: Corpus, snapshot: Snapshots) -> None:
     whole = snapshot.path.read_bytes()
     snapshot.path.write_bytes(whole[: len(whole) // 2])

@@ -45,8 +45,9 @@ def sounds() -> list[torch.Tensor]:
 
 def test_another_process_without_our_code_hears_the_same_in_every_format(folder: Path) -> None:
     loaded, given = load_model(SEED), sounds()
-    # What lies beyond a length is not heard, even if it is loud.
+    # What lies beyond a length is not heard, be it loud or no number.
     waveforms = torch.full((len(given), max(map(len, given))), 0.5)
+    waveforms[1:] = torch.tensor([[torch.nan], [torch.inf]])
     for row, sound in zip(waveforms, given, strict=True):
         row[: len(sound)] = sound
     np.savez(folder / "given.npz", waveforms=waveforms.numpy(), lengths=[len(sound) for sound in given])
@@ -139,6 +140,18 @@ def test_another_number_of_frames_or_a_nan_is_a_difference() -> None:
 def test_a_format_is_named_by_its_suffix(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"model\.tflite: no known format; end the name with \.pt2 or"):
         export_model(load_model(SEED), tmp_path / "model.tflite", {})
+
+
+def test_a_model_too_large_for_one_onnx_file_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LARGEST_ONNX_BYTES", 2**20)
+    monkeypatch.setattr(writer, "_program", None)
+    with pytest.raises(
+        ExportError, match=r"the model takes [0-9]+ MiB, and an ONNX file holds 1 at .*Export it to \.pt2"
+    ):
+        export_model(load_model(SEED), tmp_path / "model.onnx", {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_library_is_named_with_the_extra_that_has_it(
