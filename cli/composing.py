@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from typing import Any
 from recipes import ConfigError, RunConfig, checkout
 
 Flat = dict[str, Any]
+# As Flower's own, and spaces round "=" as in a recipe.
+SETTING = re.compile(r"""(?P<key>[^\s=]+)\s*=\s*(?P<value>'[^']*'|"[^"]*"|[^\s#]+)(\s+|$)""")
 
 
 def app_folder() -> Path:
@@ -84,23 +87,34 @@ def config_of_run(folder: Path) -> RunConfig:
 
 
 def read_settings(settings: Sequence[str]) -> Flat:
-    """Flat settings from `key=value` strings, read as `flwr run --run-config` reads them.
+    """Flat settings from `key=value` strings, in TOML's words; each may hold several, with spaces between.
+
+    `flwr run --run-config` reads them alike, but drops what it cannot read without a word.
 
     Raises
     ------
     ConfigError
-        If a string is not of that form.
+        If anything in a string is not of that form.
     """
-    from flwr.common.config import parse_config_args  # here: half a second, for all of Flower comes with it
+    return {key: value for setting in settings for key, value in _read_setting(setting).items()}
 
-    for setting in settings:
-        if "=" not in setting:
-            raise ConfigError(f"setting {setting!r}: write it as 'section.key=value'")
-    try:
-        # One at a time: given several, Flower keeps only the last of each section.
-        return {key: value for one in settings for key, value in parse_config_args([one]).items()}
-    except Exception as error:
-        raise ConfigError(f"settings {list(settings)!r} cannot be read: {error}") from error
+
+def _read_setting(setting: str) -> Flat:
+    flat, rest = {}, setting.strip()
+    while not flat or rest:
+        if (found := SETTING.match(rest)) is None:
+            raise ConfigError(
+                f"setting {setting!r}: {rest!r} cannot be read; write it as 'section.key=value'"
+            )
+        try:
+            flat.update(flatten(tomllib.loads(f"{found['key']} = {found['value']}")))
+        except tomllib.TOMLDecodeError:
+            raise ConfigError(
+                f"setting {setting!r}: {found['value']} is no value of {found['key']}; give a number, "
+                "true or false, or words in quotes of their own: 'model.preset=\"tiny\"'"
+            ) from None
+        rest = rest[found.end() :]
+    return flat
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Flat:

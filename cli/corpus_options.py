@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from recipes import WITHOUT_FILES
+
 Kind = Annotated[
     str,
     typer.Argument(
@@ -20,6 +22,13 @@ UnspelledChoice = Annotated[
     typer.Option(help="Transcripts with digits or foreign letters: leave out, or keep what can be spelled."),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder to write to.")]
+
+
+def place_here(kind: str, path: Path | None) -> str:
+    """A corpus' path from a command line: it counts from where one stands, where it is a path on a disk."""
+    if path is None:
+        return ""
+    return str(path) if kind in WITHOUT_FILES else str(path.resolve())
 
 
 def or_exit(error: Exception) -> typer.Exit:

@@ -1,5 +1,6 @@
 """`murmur corpus prepare` and `split`: any corpus as a manifest that a recipe can name."""
 
+import math
 import os
 from pathlib import Path
 from typing import Annotated
@@ -65,6 +66,8 @@ def split(
 ) -> None:
     """Draw speakers into a split of their own, or shuffle who spoke; writes a manifest, moves no audio."""
     try:
+        if math.isnan(share):
+            raise CorpusError("--share nan: give a number from 0 to 1.")
         if not share and not iid:
             raise CorpusError("nothing to do: give --share, or --iid, or both.")
         corpus = load_corpus(kind, path, max_seconds=max_seconds, language=language, unspelled=unspelled)

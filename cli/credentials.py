@@ -41,10 +41,15 @@ def make_authority(folder: Path, *, name: str, days: int) -> list[Path]:
     Raises
     ------
     CredentialError
-        If either is there already.
+        If either is there already, or a certificate cannot have this name.
     """
     key = ec.generate_private_key(ec.SECP384R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    try:
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    except ValueError:
+        raise CredentialError(
+            f"--name {name!r}: the authority's name has 1 to 64 characters, and this one {len(name)}"
+        ) from None
     certificate = (
         _certificate(subject, subject, key.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -127,6 +132,19 @@ def check_public_key(path: Path) -> None:
         )
 
 
+def is_address(address: str) -> bool:
+    """Whether it is host:port, without a scheme; an IPv6 address stands in brackets."""
+    host, _, port = address.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 2**16) or bracketed != (":" in host):
+        return False
+    try:
+        _alternative(host[1:-1] if bracketed else host)
+    except CredentialError:
+        return False
+    return True
+
+
 def write_new(path: Path, content: bytes, *, private: bool) -> Path:
     """Write a file that must not exist yet.
 
@@ -157,7 +175,12 @@ def _write_pair(folder: Path, name: str, ending: str, public: bytes, private: by
         raise CredentialError(
             f"{open_to_all} is there already and is not overwritten: move it away, or choose another name"
         )
-    return [write_new(secret, private, private=True), write_new(open_to_all, public, private=False)]
+    write_new(secret, private, private=True)
+    try:
+        return [secret, write_new(open_to_all, public, private=False)]
+    except CredentialError:
+        secret.unlink()
+        raise
 
 
 def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

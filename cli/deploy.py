@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
+import tomllib
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Annotated, Any, ParamSpec
 
+import tomli_w
 import typer
 
 from cli import credentials
@@ -23,6 +26,9 @@ from cli.credentials import CredentialError
 from cli.processes import QUIET, tool
 
 REVOKED = ".revoked"
+DEFAULT = "default"  # in config.toml, the key that names a connection among the tables of connections
+LOCAL = ":local"  # an address that begins so has `flwr` start a SuperLink on this machine
+CONNECTION_NAME = re.compile(r"[A-Za-z0-9_-]+")
 KEY_IS_KNOWN = "already in use"  # in what Flower says of a key that it has, or had
 
 app = typer.Typer(
@@ -101,15 +107,19 @@ def connection(
     name: Annotated[str, typer.Option(help="What to call it.")] = "deployment",
 ) -> None:
     """Write Flower's config.toml (into $FLWR_HOME, else ~/.flwr) so that `flwr` finds the SuperLink."""
-    home = Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr")
+    if not CONNECTION_NAME.fullmatch(name) or name == DEFAULT:
+        raise CredentialError(
+            f"--name {name!r} is no name of a connection: use letters, digits, '-' and '_' only, and not "
+            f"{DEFAULT!r}"
+        )
+    if not credentials.is_address(address):
+        raise CredentialError(f"{address!r} is no address: write it as host:8000, without a scheme")
     authority_file = (folder / credentials.AUTHORITY).with_suffix(".crt").resolve()
     if not authority_file.exists():
         raise CredentialError(f"{authority_file} is missing: copy ca.crt there, or give its --folder")
-    text = (
-        f'[superlink]\ndefault = "{name}"\n\n[superlink.{name}]\n'
-        f"address = {json.dumps(address)}\nroot-certificates = {json.dumps(str(authority_file))}\n"
-    )
-    _said([credentials.write_new(home / "config.toml", text.encode(), private=False)])
+    link = {"address": address, "root-certificates": str(authority_file)}
+    text = tomli_w.dumps({"superlink": {DEFAULT: name, name: link}})
+    _said([credentials.write_new(_flower_config(), text.encode(), private=False)])
 
 
 @app.command("register")
@@ -123,10 +133,12 @@ def register(
         credentials.check_public_key(key)
         if key.with_suffix(REVOKED).exists():
             raise CredentialError(f"{key} was revoked, for good: make a new key under another name")
+        _require_writable(key.with_suffix(".id"))
+    connection = _connection(superlink)
     for key in public_keys:
         name = ["--name", key.stem]
         try:
-            answer = _flwr("supernode", "register", str(key), *_named(superlink), *name)
+            answer = _flwr("supernode", "register", str(key), *connection, *name)
         except CredentialError as error:
             if KEY_IS_KNOWN not in str(error):
                 raise
@@ -150,8 +162,9 @@ def revoke(
 
     <name>.id becomes <name>.revoked.
     """
+    connection = _connection(superlink)
     for node in nodes:
-        _flwr("supernode", "unregister", _number_of(node), *_named(superlink))
+        _flwr("supernode", "unregister", _number_of(node), *connection)
         typer.echo(f"{node}: revoked")
         if not node.isdecimal():
             Path(node).with_suffix(".id").replace(Path(node).with_suffix(REVOKED))
@@ -173,9 +186,10 @@ def run(
     from cli.follow import follow
     from cli.submit import settings_file
 
+    connection = _connection(superlink)
     with settings_file(recipe, setting or []) as settings, TemporaryDirectory() as folder:
-        answer = _flwr("run", str(staged_app(Path(folder))), *_named(superlink), *settings)
-    raise typer.Exit(follow(str(answer["run-id"]), _named(superlink)))
+        answer = _flwr("run", str(staged_app(Path(folder))), *connection, *settings)
+    raise typer.Exit(follow(str(answer["run-id"]), connection))
 
 
 def _number_of(node: str) -> str:
@@ -191,7 +205,41 @@ def _number_of(node: str) -> str:
         ) from None
 
 
-def _named(superlink: str | None) -> list[str]:
+def _require_writable(note: Path) -> None:
+    """Find out before Flower takes the key, and not after it, that its number cannot be noted."""
+    try:
+        if note.exists():
+            note.open("a").close()
+        else:
+            TemporaryFile(dir=note.parent).close()
+    except OSError as error:
+        raise CredentialError(
+            f"{note}, where the node's number is noted, cannot be written ({error.strerror}): let this user "
+            "write it, or copy the .pub into a folder of yours"
+        ) from None
+
+
+def _flower_config() -> Path:
+    return Path(os.environ.get("FLWR_HOME") or Path.home() / ".flwr") / "config.toml"
+
+
+def _connection(superlink: str | None) -> list[str]:
+    """The connection as an argument of `flwr`, which would start a SuperLink of its own for a local one."""
+    file = _flower_config()
+    remedy = "`murmur deploy connection host:8000` writes one that names the deployment's SuperLink"
+    try:
+        known = tomllib.loads(file.read_text(encoding="utf-8")).get("superlink", {})
+    except OSError as error:
+        raise CredentialError(f"{file} cannot be read ({error.strerror}): {remedy}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CredentialError(f"{file} is no TOML ({error}): mend it, or move it away; {remedy}") from None
+    name = superlink or known.get(DEFAULT)
+    named = known.get(name)
+    if not isinstance(named, dict) or str(named.get("address", LOCAL)).startswith(LOCAL):
+        raise CredentialError(
+            f"{file} names no SuperLink's address as connection {name!r}: give another with --superlink, or "
+            f"move the file away; {remedy}"
+        )
     return [superlink] if superlink else []
 
 

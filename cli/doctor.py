@@ -12,7 +12,7 @@ import shutil
 import socket
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +23,7 @@ from cryptography import x509
 from packaging.specifiers import SpecifierSet
 
 from cli import probes
-from cli.credentials import CredentialError
+from cli.credentials import CredentialError, is_address
 
 if TYPE_CHECKING:
     from speech.corpus import Corpus
@@ -33,6 +33,7 @@ EXPIRY_WARNING = datetime.timedelta(days=30)
 TIMEOUT_SECONDS = 8.0
 MOST_HEARD = 20  # speakers of whom a recording is read
 HEARD_HZ = 16_000
+FREE_GIB = 2.0
 HEALTH_MEANINGS = {
     "UNAVAILABLE": "nothing answers there: start it, or give the address of its --health-server-address",
     "DEADLINE_EXCEEDED": "it is alive but does not answer, a zombie: restart it",
@@ -59,22 +60,40 @@ def doctor(
     ] = None,
     corpus_kind: Annotated[str, typer.Option(help="As in --node-config: manifest, librispeech ...")] = "",
     corpus_path: Annotated[str, typer.Option(help="As in --node-config.")] = "",
-    corpus_split: Annotated[str, typer.Option(help="The split to train on.")] = "train",
-    corpus_language: Annotated[str, typer.Option(help="As in the run: en, fr, de.")] = "en",
+    corpus_split: Annotated[str | None, typer.Option(help="The split to train on (train).")] = None,
+    corpus_language: Annotated[
+        str | None, typer.Option(help="As in the run: en (the default), fr, de.")
+    ] = None,
     disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
-    free_gib: Annotated[float, typer.Option(min=0, help="How much room it needs.")] = 2.0,
+    free_gib: Annotated[
+        float | None, typer.Option(min=0, help=f"How much room it needs ({FREE_GIB:g}).")
+    ] = None,
 ) -> None:
     """Say which part of a deployment is at fault, and what to do about it."""
+    speech = corpus_kind or corpus_path
+    _require_partner(superlink, "--superlink", {"--authority": authority, "--key": key})
+    _require_partner(disk, "--disk", {"--free-gib": free_gib})
+    _require_partner(
+        speech, "--corpus-path", {"--corpus-split": corpus_split, "--corpus-language": corpus_language}
+    )
     findings = [check_flower()]
     findings += [check_health(*given.rpartition("=")[::2]) for given in health or []]
     if superlink:
         findings += check_superlink(superlink, authority, key)
-    findings += [check_disk(folder, free_gib) for folder in disk or []]
-    if corpus_kind or corpus_path:
-        findings.append(check_speech(corpus_kind or "manifest", corpus_path, corpus_split, corpus_language))
+    findings += [check_disk(folder, FREE_GIB if free_gib is None else free_gib) for folder in disk or []]
+    if speech:
+        split, language = corpus_split or "train", corpus_language or "en"
+        findings.append(check_speech(corpus_kind or "manifest", corpus_path, split, language))
     for finding in findings:
         typer.echo(f"{'ok   ' if finding.good else 'FAULT'}  {finding.part}: {finding.words}")
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _require_partner(partner: object, name: str, options: Mapping[str, object]) -> None:
+    """Refuse options that say how to check what was not named: they would check nothing."""
+    for option, value in options.items():
+        if value is not None and not partner:
+            raise typer.BadParameter(f"{option} {value} checks nothing alone: give {name} too")
 
 
 def check_flower() -> Finding:
@@ -91,8 +110,10 @@ def check_flower() -> Finding:
 
 def check_health(name: str, address: str) -> Finding:
     """One part, by grpcio's health protocol."""
+    part = name or address or "health"
+    if not is_address(address):
+        return Finding(part, False, f"{address!r} is no address: write it as {name or 'NAME'}=host:port")
     fault = probes.health(address)
-    part = name or address
     if not fault:
         return Finding(part, True, "serves")
     return Finding(part, False, f"{address} answers {fault}: {HEALTH_MEANINGS.get(fault, 'see its log')}")
@@ -101,7 +122,7 @@ def check_health(name: str, address: str) -> Finding:
 def check_superlink(address: str, authority: Path | None, key: Path | None) -> Iterator[Finding]:
     """From the name to the key, each step only if the one before it holds."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not is_address(address):
         yield Finding("superlink", False, f"{address!r} is no address: write it as host:9092")
         return
     if authority is None:

@@ -14,10 +14,11 @@ import typer
 from rich.console import Console
 
 from cli.composing import config_of_run
+from cli.corpus_options import place_here
 from cli.training_speech import caution
 from cli.transcribe import model_path
 from privacy import LedgerCorrupt
-from recipes import ConfigError, corpus_path
+from recipes import ConfigError, corpus_path, resolve
 from speech.checkpoint import LoadedModel, load_model
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
@@ -32,10 +33,11 @@ BATCH_SIZE = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    """A split to be heard."""
+    """A split to be heard, and where its corpus lies."""
 
     corpus: Corpus
     split: str
+    place: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,25 +176,26 @@ def _speech(
     of_run: Path | None, loaded: LoadedModel, kind: str | None, path: Path | None, split: str | None
 ) -> Speech:
     """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
-    if of_run and kind is None and path is None:
-        section = config_of_run(of_run.parent).corpus
-        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
-        return _chosen(corpus, split or section.test_split)
-    # A path counts from where one stands; it alone is a manifest's.
-    place = str(path.resolve()) if path else ""
-    chosen = kind or ("manifest" if path else "embedded")
-    corpus = load_corpus(chosen, place, language=loaded.model.config.language)
-    return _chosen(corpus, split or "test")
-
-
-def _chosen(corpus: Corpus, split: str) -> Speech:
-    corpus.speakers(split)  # raises if there is no such split
-    return Speech(corpus=corpus, split=split)
+    section = config_of_run(of_run.parent).corpus if of_run else None
+    rules = section.rules if section else {"language": loaded.model.config.language}
+    if section and kind is None and path is None:
+        kind, place, split = (
+            section.kind,
+            corpus_path(section.kind, section.path),
+            split or section.test_split,
+        )
+    else:
+        kind = kind or ("manifest" if path else "embedded")  # a path alone is a manifest's
+        place = place_here(kind, path)
+    speech = Speech(corpus=load_corpus(kind, place, **rules), split=split or "test", place=place)
+    speech.corpus.speakers(speech.split)  # raises if there is no such split
+    return speech
 
 
 def _other(path: Path) -> Path:
-    """A model file, or that of a run folder."""
-    return path if path.is_file() else model_path(path, None)
+    """A model file, or that of a run folder; relative ones count as those of `model_path` do."""
+    files = (one for one in (path, resolve(path)) if one.is_file())
+    return next(files, None) or model_path(path, None)
 
 
 def _cautions(
@@ -200,7 +203,9 @@ def _cautions(
 ) -> list[str]:
     """What must be said of people whom a private run trained on. Raises `ConfigError` unless allowed."""
     pairs = zip(files, models, strict=True)
-    found = [c for file, loaded in pairs if (c := caution(file, loaded, speech.corpus, speech.split))]
+    found = [
+        c for file, loaded in pairs if (c := caution(file, loaded, speech.corpus, speech.split, speech.place))
+    ]
     for one in found:
         if one.certain and not allowed:
             raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")

@@ -38,6 +38,7 @@ def language_model(
         raise typer.BadParameter("give either text files or --corpus-kind")
     if (corpus_kind is None) != (not split):
         raise typer.BadParameter("--corpus-kind and --split go together")
+    _check_out(out, texts or [])
     try:
         alphabet = alphabet_of(language)
         if corpus_kind is None:
@@ -57,6 +58,16 @@ def language_model(
     console.print(
         f"language model of {count} sentences: {out}", markup=False, highlight=False, soft_wrap=True
     )
+
+
+def _check_out(out: Path, texts: list[Path]) -> None:
+    """Find out before the work that the model has no place, or the place of a text."""
+    if out.is_dir():
+        raise typer.BadParameter(f"--out {out} is a folder; give the name of a file in it")
+    if not out.parent.is_dir():
+        raise typer.BadParameter(f"--out {out}: there is no folder {out.parent}; make it first")
+    if out.exists() and any(text.exists() and out.samefile(text) for text in texts):
+        raise typer.BadParameter(f"--out {out} is one of the texts; give another name")
 
 
 def _read(texts: Iterable[Path], alphabet: Alphabet) -> tuple[list[str], int]:

@@ -90,7 +90,7 @@ def verify(path: Annotated[Path | None, typer.Argument(help=PLACE)] = None) -> N
         typer.echo(verified(Place.of(path)))
     except (ConfigError, LedgerCorrupt, ResumeRefused) as error:
         typer.echo(f"murmur ledger verify: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
 def verified(place: Place) -> str:
@@ -101,11 +101,19 @@ def verified(place: Place) -> str:
     from privacy import LedgerCorrupt, read_ledger
     from privacy.ledger import contains_head
 
+    content = place.ledger.read_bytes()  # before the entries, to which a run may be adding
     entries = read_ledger(place.ledger)
+    if rest := content[sum(len(entry.line()) + 1 for entry in entries) :]:
+        raise LedgerCorrupt(
+            f"{place.ledger}: {len(entries)} entries, then {len(rest)} bytes that are no entry. If power "
+            "failed as the last one was written, it was never acknowledged, nothing was released for it, and "
+            "the next run cuts it off. Otherwise entries were cut, or this is no ledger"
+        )
     said = f"{place.ledger}: {len(entries)} entries, the chain is whole"
     newest = place.folder.newest_checkpoint() if place.folder else None
     if newest is None:
-        return f"{said} (entries cut off at the end show only beside a checkpoint: give a run folder)"
+        remedy = f"{place.folder.path} has none" if place.folder else "give a run folder"
+        return f"{said} (entries cut off at the end show only beside a checkpoint: {remedy})"
     if not contains_head(entries, load_checkpoint(newest).ledger_head):
         raise LedgerCorrupt(
             f"{place.ledger}: the chain ends with line {len(entries)}, but checkpoint {newest} saw an entry "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Annotated
 
 # Set before torch is imported anywhere: spinning OpenMP threads make a busy machine many times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -57,8 +58,21 @@ app = typer.Typer(
 )
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from recipes import release
+
+        typer.echo(f"murmuration {release()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _murmur() -> None:
+def _murmur(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_say_version, help="Say which release this is."),
+    ] = False,
+) -> None:
     """A group without commands of its own needs a callback to be a group."""
 
 

@@ -53,6 +53,11 @@ class Question:
             raise ValueError("--extrapolate-population and --extrapolate-cohort go together")
         if self.cohort_cap and not by_cohort:
             raise ValueError("for --cohort-cap, give --population and --cohort")
+        if self.cohort_cap and (self.bands == "auto" or int(self.bands) > 1):
+            raise ValueError(
+                f"--cohort-cap {self.cohort_cap} and --bands {self.bands}: a capped cohort out of groups is "
+                "not accounted for; leave out one of the two"
+            )
         if self.extrapolate_cohort is not None and not by_cohort:
             raise ValueError("to extrapolate, give --population and --cohort: sigma_DP is z / cohort")
         if self.order is not None and not 1 < self.order < math.inf:
@@ -193,6 +198,11 @@ def _of_rate(question: Question, rate: float) -> dict[str, Any]:
 
     rounds, noise = whole(1, rounds=question.rounds), question.noise_multiplier
     bands, group_rate = int(question.bands), int(question.bands) * rate
+    if rate <= 1 < group_rate:
+        raise ValueError(
+            f"--bands {bands}: each round draws from one of so many groups, whose speakers would be drawn "
+            f"with {bands} x --sampling-rate {rate:g}, which is above 1; use at most {int(1 / rate)} bands"
+        )
     releases = -(-rounds // bands)
     if question.epsilon is not None:
         noise = calibrate_noise_multiplier(

@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from cli.corpus_options import place_here
 from cli.pretrain_recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
 from cli.training_screen import TrainingScreen, rates
 from recipes import ConfigError, corpus_path, feature_cache
@@ -92,7 +93,7 @@ def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:
         # Another kind than the recipe's has nothing to do with the recipe's path.
         place = corpus_path(choice.kind, choice.path) if kind in (None, choice.kind) else ""
     else:
-        place = str(path.resolve())
+        place = place_here(kind or choice.kind, path)
     rules = choice.model_dump(include={"max_seconds", "language", "unspelled"})
     return load_corpus(kind or choice.kind, place, **rules)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from cli.composing import Flat, default_config, read_recipe
-from recipes import ConfigError, RunConfig, corpus_path
+from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
 from server.errors import ResumeRefused
+from server.planning import require_population
 from speech.corpus import load_corpus
 from speech.errors import CorpusError, SpeechError
 from speech.speakers import require_disjoint, require_one_for_each_node
@@ -22,11 +24,8 @@ def compose(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
     ConfigError, ResumeRefused
         If there is no such recipe or run folder.
     """
-    return {
-        **(recipe_of_run(resume, settings) if resume else {}),
-        **(read_recipe(recipe) if recipe else {}),
-        **settings,
-    }
+    given = {**(read_recipe(recipe) if recipe else {}), **settings}
+    return {**(recipe_of_run(resume, given) if resume else {}), **given}
 
 
 def recipe_of_run(resume: str, settings: Flat) -> Flat:
@@ -68,4 +67,33 @@ def check(overrides: Flat, nodes: int = 1) -> RunConfig:
         raise ConfigError(f"--nodes {nodes}: {error}") from error
     if not section.shared_speakers:
         require_disjoint(corpus)
+    require_population(config, len(corpus.speakers(section.train_split)))
+    if config.training.min_nodes > nodes:
+        raise ConfigError(
+            f"training.min-nodes = {config.training.min_nodes}: only {nodes} nodes are simulated, so the run "
+            "would wait in vain; lower it, or give --nodes"
+        )
+    if not config.run.resume:
+        _require_seed(config)
+        _require_folder(config)
     return config
+
+
+def _require_seed(config: RunConfig) -> None:
+    if config.model.seed != "random" and not (file := seed_model(config.model.seed)).is_file():
+        raise ConfigError(
+            f"model.seed = {config.model.seed!r}: there is no file {file}; give the path of a model, "
+            "'embedded' or 'random'"
+        )
+
+
+def _require_folder(config: RunConfig) -> None:
+    folder = resolve(config.run.folder)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise ConfigError(
+            f"run.folder = {config.run.folder!r}: {folder} cannot be written ({error.strerror}); choose a "
+            "folder that you may write"
+        ) from error

@@ -27,14 +27,14 @@ class Caution:
     certain: bool
 
 
-def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str) -> Caution | None:
-    """What evaluating the model of a file on a split of `corpus` calls for; None for nothing.
+def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str, place: str) -> Caution | None:
+    """What evaluating the model of a file on a split of the corpus at `place` calls for; None for nothing.
 
     Raises `LedgerCorrupt` for the ledger of a run folder that cannot be read.
     """
     if loaded.metadata.get("privacy", "none") == "none":
         return None
-    heard = _trained_on(RunFolder(model.resolve().parent), corpus, split)
+    heard = _trained_on(RunFolder(model.resolve().parent), corpus, split, place)
     if heard is None:
         return Caution(
             text=f"{model} comes from a private run. If it was trained on people of split {split!r}, no "
@@ -50,25 +50,37 @@ def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str) -> Cau
     )
 
 
-def _trained_on(folder: RunFolder, corpus: Corpus, split: str) -> set[str] | None:
-    """The split's speakers whom the run may have drawn; None where `corpus` is not what it was run on."""
+def _trained_on(folder: RunFolder, corpus: Corpus, split: str, place: str) -> set[str] | None:
+    """The split's speakers whom the run may have drawn; None where nothing shows whether there are any."""
     if not (folder.path / "config.toml").is_file():
         return None
     section = config_of_run(folder.path).corpus
-    if corpus.digest not in {*_in_ledger(folder), _at_home(section)}:
+    train, home = section.train_split, _at_home(section)
+    if corpus.digest in {*_in_ledger(folder), home.digest if home else ""}:
+        return _speakers(corpus, split) & _speakers(corpus, train)
+    if home is None or _real_folder(place) != _real_folder(corpus_path(section.kind, section.path)):
         return None
-    if section.train_split not in corpus.splits:
-        return set()
-    return set(corpus.speakers(split)) & set(corpus.speakers(section.train_split))
+    # The run's speech by other rules, such as max-seconds, or what lies beside it.
+    return _speakers(corpus, split) & _speakers(home, train) or None
+
+
+def _speakers(corpus: Corpus, split: str) -> set[str]:
+    return set(corpus.speakers(split)) if split in corpus.splits else set()
+
+
+def _real_folder(place: str) -> Path:
+    """The folder of a corpus, which may be named by a file in it."""
+    path = Path(place).resolve()
+    return path.parent if path.is_file() else path
 
 
 def _in_ledger(folder: RunFolder) -> set[str]:
     return {entry.dataset for entry in read_ledger(folder.ledger)} if folder.ledger.is_file() else set()
 
 
-def _at_home(section: CorpusSection) -> str:
-    """The digest of the recipe's corpus as it lies here now; empty where it does not."""
+def _at_home(section: CorpusSection) -> Corpus | None:
+    """The recipe's corpus as it lies here now; None where it does not."""
     try:
-        return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules).digest
+        return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
     except SpeechError:
-        return ""
+        return None

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
+import soundfile
 import typer
 
 from recipes import resolve
@@ -15,6 +16,9 @@ from speech.transcription import Transcriber
 from speech.transcripts import FORMATS, SUFFIXES, Transcript, ctm_name
 
 FINAL_MODEL = "model.safetensors"
+SOUND_SUFFIXES = {
+    f".{name.lower()}" for name in (*soundfile.available_formats(), "aif", "oga", "opus", "m4a")
+}
 Format = Literal["text", "json", "srt", "ctm"]
 
 
@@ -26,8 +30,14 @@ def transcribe(
     model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = "text",
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="A file; or a folder, for a file of its own for each recording."),
+        str | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="A file; or a folder (one that is there, or a name that ends with /), for a file of its own "
+            "for each recording.",
+        ),
     ] = None,
     beam: Annotated[
         int | None,
@@ -48,7 +58,8 @@ def transcribe(
         raise typer.BadParameter("--lm-weight needs a language model: give --lm too")
     if word_bonus is not None and beam is None and lm is None:
         raise typer.BadParameter("--word-bonus needs a beam search: give --beam or --lm too")
-    _check_names(files, format, out)
+    place = _place(out)
+    _check_names(files, format, place)
     try:
         loaded = load_model(model_path(run, model))
         config = BeamConfig(
@@ -62,8 +73,20 @@ def transcribe(
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
-    if not _write_all(files, transcriber, format, out):
+    if not _write_all(files, transcriber, format, place):
         raise typer.Exit(code=1)
+
+
+def _place(out: str | None) -> Path | None:
+    """Where --out points; a name that ends with "/" is a folder, and is made."""
+    if out is None:
+        return None
+    if out.endswith("/"):
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise typer.BadParameter(f"--out {out}: this folder cannot be made: {error.strerror}") from None
+    return Path(out)
 
 
 def _check_names(files: list[Path], format: Format, out: Path | None) -> None:
@@ -71,12 +94,25 @@ def _check_names(files: list[Path], format: Format, out: Path | None) -> None:
     if out is not None and not out.is_dir() and not out.parent.is_dir():
         raise typer.BadParameter(f"--out {out}: there is no folder {out.parent}; make it first")
     into_folder = out is not None and out.is_dir()
+    if out is not None and not into_folder:
+        _refuse_sound(out, files)
     if format == "srt" and len(files) > 1 and not into_folder:
         raise typer.BadParameter("subtitles of several files need a file each: give --out with a folder")
     if into_folder or format == "ctm":
         name, count = Counter(map(ctm_name, files)).most_common(1)[0]
         if count > 1:
             raise typer.BadParameter(f"{count} files are called {name!r}; give them one at a time")
+
+
+def _refuse_sound(out: Path, files: list[Path]) -> None:
+    """Of `-o *.ogg` a shell makes the first recording the output: it would be lost."""
+    if out.suffix.lower() in SOUND_SUFFIXES:
+        raise typer.BadParameter(
+            f"--out {out} has the name of a sound file, which transcripts must not overwrite; give another "
+            "name, or a folder"
+        )
+    if out.exists() and any(file.exists() and out.samefile(file) for file in files):
+        raise typer.BadParameter(f"--out {out} is one of the recordings; give another name, or a folder")
 
 
 def _write_all(files: list[Path], transcriber: Transcriber, format: Format, out: Path | None) -> bool:

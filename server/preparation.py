@@ -9,6 +9,7 @@ from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig, seed_model
 from recipes.privacy_section import PrivacySection
 from recipes.sections import ModelSection, ServerSection
+from server.planning import require_population
 from speech.checkpoint import load_model
 from speech.model import PRESETS, CTCTransformer, build_model
 from strategies.optimisers import ServerOptimiser, make_optimiser, settings_of
@@ -38,45 +39,19 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     Raises
     ------
     ConfigError
-        If the recipe was made for another population, the expected cohort is larger than it, or than one
-        of the groups of `bands`, delta is no promise to so many, or no noise makes epsilon what it should be.
+        If such a population does not fit the recipe (`require_population`), or no noise makes epsilon what it
+        should be.
     """
-    privacy, cohort = config.privacy, config.training.cohort
-    if privacy.population not in (0, population):
-        raise ConfigError(
-            f"privacy.population = {privacy.population}: the nodes hold {population} speakers; wait for "
-            f"missing nodes (training.min-nodes), or plan for {population} (`murmur plan`) and say so here"
-        )
-    if cohort > population:
-        raise ConfigError(
-            f"training.cohort = {cohort:g}: the nodes hold only {population} speakers; "
-            f"at most {population} can be expected in a round"
-        )
-    if privacy.bands * cohort > population:
-        raise ConfigError(
-            f"privacy.bands = {privacy.bands}: each round draws from one of so many groups, of "
-            f"{population / privacy.bands:g} speakers here, fewer than training.cohort = {cohort:g}; use at "
-            f"most {int(population / cohort)} bands"
-        )
+    require_population(config, population)
+    privacy = config.privacy
     shape = {
         "population": population,
-        "cohort": cohort,
+        "cohort": config.training.cohort,
         "rounds": config.training.rounds,
         "delta": privacy.delta,
         "bands": privacy.bands,
         "cohort_cap": privacy.cohort_cap,
     }
-    if privacy.cohort_cap and not cohort <= privacy.cohort_cap <= population:
-        raise ConfigError(
-            f"privacy.cohort-cap = {privacy.cohort_cap}: it must lie between training.cohort = {cohort:g} "
-            f"and the population, {population} speakers here; 0 is no cap"
-        )
-    if privacy.stamp != "none" and privacy.delta * population >= 1:
-        raise ConfigError(
-            f"privacy.delta = {privacy.delta:g}: to give away the whole speech of one of the {population} "
-            f"speakers here would be as private; it must be below 1 / {population}, and 1 / N^1.1 is usual "
-            f"({population**-1.1:.1g})"
-        )
     try:
         if privacy.target_epsilon > 0:
             return PrivacyPlan.calibrate(target_epsilon=privacy.target_epsilon, **shape)

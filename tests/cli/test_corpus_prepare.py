@@ -108,6 +108,11 @@ def test_seed_speakers_are_drawn_and_the_rest_is_shuffled(tmp_path: Path) -> Non
     )
 
 
+def test_a_share_that_is_no_number_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    said = run("split", "embedded", "--share", "nan", "--out", tmp_path / "out", status=1).output
+    assert said == "error: --share nan: give a number from 0 to 1.\n"
+
+
 def test_the_embedded_corpus_takes_no_path(tmp_path: Path) -> None:
     said = run("prepare", "embedded", "--out", tmp_path / "whole").output
     assert "seed: 32 speakers, 960 utterances" in said

@@ -7,6 +7,8 @@ import threading
 
 import pytest
 from cryptography import x509
+from flwr.cli.constant import DEFAULT_FLOWER_CONFIG_TOML
+from flwr.cli.flower_config import read_superlink_connection
 from flwr.cli.supernode.register import try_load_public_key
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supernode.cli.flower_supernode import _try_setup_client_authentication as flower_reads
@@ -121,12 +123,25 @@ def test_no_private_half_is_made_for_a_public_file_that_is_there(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["n.pub"]
 
 
+def test_no_private_half_stays_where_the_public_one_cannot_be_written(tmp_path):
+    (tmp_path / "n.pub").symlink_to("nowhere")
+    done = murmur("node-key", "n", "--folder", tmp_path)
+    assert done.exit_code == 1 and "n.pub is there already" in done.output
+    assert [file.name for file in tmp_path.iterdir()] == ["n.pub"]
+
+
 @pytest.mark.parametrize("name", ["https://a.example", "a.example:9092", "300.1.1.1", "a b", "", "-a"])
 def test_a_name_that_no_client_could_check_is_refused(folder, name):
     done = murmur("server-cert", "--folder", folder, "--out", "second", "--", name)
     assert done.exit_code == 1
     assert "neither a DNS name nor an IP address" in done.output
     assert not (folder / "second.key").exists()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65])
+def test_an_authority_has_a_name_that_fits(tmp_path, name):
+    done = murmur("ca", "--folder", tmp_path, "--name", name)
+    assert done.exit_code == 1 and f"1 to 64 characters, and this one {len(name)}" in done.output
 
 
 def test_a_missing_or_foreign_authority_is_named(folder, tmp_path):
@@ -139,6 +154,58 @@ def test_a_missing_or_foreign_authority_is_named(folder, tmp_path):
     assert "not the key of ca.crt" in done.output
 
 
+@pytest.fixture
+def connected(folder):
+    assert murmur("connection", "127.0.0.1:9", "--folder", folder, "--name", "here").exit_code == 0
+
+
+def test_flower_reads_the_connection(folder):
+    assert murmur("connection", "[::1]:8000", "--folder", folder, "--name", "my-place_2").exit_code == 0
+    read = read_superlink_connection()
+    assert (read.name, read.address, read.insecure) == ("my-place_2", "[::1]:8000", False)
+    assert read.root_certificates == str(folder / "ca.crt")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("a.example:8000", "--name", "clinic.a"),
+        ("a.example:8000", "--name", 'my "place"'),
+        ("a.example:8000", "--name", "default"),
+        ("nonsense",),
+        ("http://x",),
+        ("http://x:8000",),
+        ("::1:8000",),
+        ("x:80000",),
+    ],
+)
+def test_a_connection_that_flower_could_not_use_is_not_written(folder, tmp_path, arguments):
+    done = murmur("connection", *arguments, "--folder", folder)
+    assert done.exit_code == 1 and repr(arguments[-1]) in done.output
+    assert not (tmp_path / "flwr").exists()
+
+
+@pytest.mark.parametrize("command", [("register", "{}/n.pub"), ("revoke", "42"), ("run",)])
+@pytest.mark.parametrize("config", [None, DEFAULT_FLOWER_CONFIG_TOML, "[superlink]\n", "nonsense"])
+def test_no_local_superlink_stands_in_for_the_deployments(tmp_path, monkeypatch, command, config):
+    monkeypatch.setattr(deploy, "_flwr", lambda *_: pytest.fail("it went out"))
+    murmur("node-key", "n", "--folder", tmp_path)
+    if config is not None:
+        (tmp_path / "flwr").mkdir()
+        (tmp_path / "flwr" / "config.toml").write_text(config)
+    done = murmur(*(word.format(tmp_path) for word in command))
+    assert done.exit_code == 1, done.output
+    assert str(tmp_path / "flwr" / "config.toml") in done.output and "murmur deploy connection" in done.output
+
+
+def test_a_key_is_not_registered_where_its_number_cannot_be_noted(tmp_path, connected, monkeypatch):
+    monkeypatch.setattr(deploy, "_flwr", lambda *_: pytest.fail("it went out"))
+    murmur("node-key", "n", "--folder", tmp_path)
+    (tmp_path / "n.id").mkdir()
+    done = murmur("register", tmp_path / "n.pub")
+    assert done.exit_code == 1 and "n.id, where the node's number is noted, cannot be written" in done.output
+
+
 def test_a_private_key_is_not_registered_by_mistake(tmp_path, monkeypatch):
     murmur("node-key", "n", "--folder", tmp_path)
     monkeypatch.setattr(deploy, "_flwr", lambda *_: pytest.fail("it went out"))
@@ -147,7 +214,7 @@ def test_a_private_key_is_not_registered_by_mistake(tmp_path, monkeypatch):
     assert "is a private key" in done.output
 
 
-def test_register_notes_the_number_that_revoke_needs(tmp_path, monkeypatch):
+def test_register_notes_the_number_that_revoke_needs(tmp_path, connected, monkeypatch):
     asked = []
     monkeypatch.setattr(deploy, "_flwr", lambda *words: asked.append(words) or {"node-id": "42"})
     murmur("node-key", "n", "--folder", tmp_path)
@@ -163,7 +230,7 @@ def test_register_notes_the_number_that_revoke_needs(tmp_path, monkeypatch):
     assert len(asked) == 2
 
 
-def test_a_key_that_is_known_already_does_not_keep_the_others_out(tmp_path, monkeypatch):
+def test_a_key_that_is_known_already_does_not_keep_the_others_out(tmp_path, connected, monkeypatch):
     """A register that was ended half-way is run again, by a person or by compose."""
 
     def flwr(*words):

@@ -78,6 +78,28 @@ def test_a_part_that_is_not_there_is_named():
     assert code == 1 and "FAULT  superlink" in words and "nothing answers there" in words
 
 
+@pytest.mark.parametrize("given", ["superlink=", "superlink", "superlink=host", "superlink=http://host:9099"])
+def test_an_address_that_is_none_is_not_asked(given):
+    code, words = consult("--health", given)
+    assert code == 1 and "is no address: write it as" in words and "host:port" in words
+
+
+@pytest.mark.parametrize(
+    ("arguments", "partner"),
+    [
+        (("--key", "/nonexist"), "--superlink"),
+        (("--authority", "/nonexist"), "--superlink"),
+        (("--corpus-split", "foo"), "--corpus-path"),
+        (("--corpus-language", "fr"), "--corpus-path"),
+        (("--free-gib", "1e9"), "--disk"),
+    ],
+)
+def test_an_option_that_would_check_nothing_is_refused_with_its_partner(arguments, partner):
+    code, words = consult(*arguments)
+    words = " ".join(words.replace("│", "").split())
+    assert code == 2 and f"{arguments[0]} " in words and f"checks nothing alone: give {partner} too" in words
+
+
 def test_a_zombie_is_told_from_a_missing_part(monkeypatch):
     monkeypatch.setattr(probes, "SECONDS", 0.5)
     monkeypatch.setattr(probes.health, "__defaults__", (0.5,))

@@ -68,6 +68,25 @@ def test_two_models_are_compared_on_the_same_speakers(model: Path, tmp_path: Pat
     assert (same["wer_difference"], same["verdict"], same["speakers_better"]) == (0, "undecided", 0)
 
 
+def test_what_is_compared_with_counts_from_home_as_the_run_does(tmp_path, monkeypatch) -> None:
+    folder = federate(recipe(make_corpus(tmp_path / "c", {"train": 5, "test": 2}), **{"training.rounds": 1}))
+    monkeypatch.chdir(tmp_path)
+    done = murmur("--run", "runs/latest", "--against", "runs/latest/seed.safetensors", "--json")
+    assert done.exit_code == 0, done.output
+    against = json.loads(done.stdout)["against"]["model"]
+    assert Path(against).resolve() == folder / "seed.safetensors"
+
+
+def test_a_number_of_synthetic_speakers_is_no_path(model, monkeypatch) -> None:
+    loaded = []
+    monkeypatch.setattr(
+        "cli.evaluate.load_corpus", lambda kind, place, **_: loaded.append((kind, place)) or 1 / 0
+    )
+    murmur("--model", model, "--kind", "synthetic", "--path", "3")
+    murmur("--model", model, "--path", "3")
+    assert loaded == [("synthetic", "3"), ("manifest", str(Path("3").resolve()))]
+
+
 def test_a_run_is_evaluated_on_its_own_held_out_speech_and_agrees_with_its_own_evaluation(tmp_path) -> None:
     folder = federate(recipe(make_corpus(tmp_path / "c", {"train": 5, "test": 2}), **{"training.rounds": 1}))
     done = murmur("--run", folder, "--json")
@@ -89,6 +108,26 @@ def test_people_whom_a_private_run_trained_on_are_heard_only_if_asked_for(tmp_pa
     assert by_file.exit_code == 1
     told = json.loads(murmur("--run", folder, "--split", "train", "--on-training-speech", "--json").stdout)
     assert "covered by its epsilon" in told["warnings"][0]
+
+
+def test_naming_the_runs_corpus_anew_does_not_hide_its_people(tmp_path, monkeypatch) -> None:
+    """Other rules than the run's make another digest of it, and a path may be written in many ways."""
+    corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
+    longest = max(json.loads(line)["duration"] for line in corpus.read_text().splitlines())
+    folder = federate(recipe(corpus, **{"training.rounds": 1, "corpus.max-seconds": longest - 0.01}))
+    (tmp_path / "link").symlink_to("c")
+    monkeypatch.chdir(tmp_path)
+    for path in (corpus, "c", "link/manifest.jsonl"):
+        for one in (("--run", folder), ("--model", folder / "model.safetensors")):
+            refused = murmur(*one, "--path", path, "--split", "train")
+            assert (
+                refused.exit_code == 1 and "5 speakers of split 'train' are in the training" in refused.stderr
+            )
+    found = json.loads(murmur("--run", folder, "--path", corpus, "--json").stdout)
+    assert found["utterances"] == json.loads(murmur("--run", folder, "--json").stdout)["utterances"]
+    other = make_corpus(tmp_path / "d", {"train": 6})
+    done = murmur("--run", folder, "--path", other, "--split", "train")
+    assert done.exit_code == 0 and "comes from a private run" in " ".join(done.stderr.split())
 
 
 def test_without_its_run_folder_a_private_model_is_used_with_a_warning(tmp_path) -> None:

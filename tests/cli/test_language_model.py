@@ -42,6 +42,9 @@ def test_a_model_of_a_corpus_is_of_the_named_splits(tmp_path: Path) -> None:
         ([], 2, "either text files or"),
         (["a.txt", "--corpus-kind", "embedded"], 2, "either text files or"),
         (["--corpus-kind", "embedded"], 2, "go together"),
+        (["text.txt", "--out", "text.txt"], 2, "--out text.txt is one of the texts"),
+        (["absent.txt", "--out", "absent/out.arpa"], 2, "there is no folder absent; make it first"),
+        (["absent.txt", "--out", "."], 2, "--out . is a folder"),
         (["absent.txt"], 1, "No such file"),
         (["empty.txt"], 1, "no sentence to learn from"),
         (["latin.txt"], 1, "is no UTF-8 text"),
@@ -53,7 +56,8 @@ def test_what_makes_no_model_is_one_clear_error(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty.txt").write_text("\n")
+    Path("text.txt").write_text("turn it on\n")
     Path("latin.txt").write_bytes(b"caf\xe9\n")
     result = murmur("--out", "out.arpa", *arguments)
     assert result.exit_code == code and message in " ".join(result.stderr.replace("│", "").split())
-    assert not Path("out.arpa").exists()
+    assert not Path("out.arpa").exists() and Path("text.txt").read_text() == "turn it on\n"

@@ -61,6 +61,25 @@ def test_a_whole_chain_is_verified_and_a_broken_one_named_with_its_line(path):
     assert murmur("show", path).exit_code == 1
 
 
+@pytest.mark.parametrize(("content", "entries", "more"), [(None, 3, "bytes"), (bytes(1000), 0, "1000 bytes")])
+def test_bytes_that_are_no_entry_are_no_whole_chain(path, content, entries, more):
+    path.write_bytes(path.read_bytes()[:-40] if content is None else content)
+    done = murmur("verify", path)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"{path}: {entries} entries, then" in done.stderr and f"{more} that are no entry" in done.stderr
+    assert "never acknowledged" in done.stderr and "the next run cuts it off" in done.stderr
+
+
+def test_a_last_entry_without_its_newline_is_whole(path):
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "4 entries, the chain is whole" in murmur("verify", path).stdout
+
+
+def test_a_run_folder_without_a_checkpoint_is_not_asked_for_again(path):
+    path.rename(path.parent / "ledger.jsonl")
+    assert f"{path.parent} has none)" in murmur("verify", path.parent).stdout
+
+
 def test_entries_cut_off_at_the_end_show_beside_the_checkpoint(tmp_path):
     corpus = make_corpus(tmp_path / "corpus", {"train": 5, "test": 1}, utterances=1)
     folder = federate(recipe(corpus, **{"training.rounds": 2, "privacy.delta": 1e-4}))
@@ -93,7 +112,7 @@ def test_what_cannot_be_shown_is_said(arguments, message):
 
 def test_a_ledger_that_is_not_there_is_not_verified():
     done = murmur("verify", "/nowhere")
-    assert (done.exit_code, "there is no ledger /nowhere" in done.stderr) == (1, True)
+    assert (done.exit_code, "there is no ledger /nowhere" in done.stderr) == (2, True)
 
 
 def test_a_delta_out_of_range_is_refused(path):

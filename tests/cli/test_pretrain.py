@@ -59,6 +59,17 @@ def test_it_trains_from_a_recipe_and_says_how_well(tmp_path: Path) -> None:
     assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]).epochs == 2
 
 
+def test_a_number_of_synthetic_speakers_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        pretrain, "load_corpus", lambda kind, place, **_: loaded.append((kind, place)) or 1 / 0
+    )
+    words = ["--out", str(tmp_path / "m"), "--corpus-path", "5"]
+    for more in (["--corpus-kind", "synthetic"], ["--corpus-kind", "manifest"]):
+        CliRunner().invoke(app, [*words, *more])
+    assert loaded == [("synthetic", "5"), ("manifest", str(Path("5").resolve()))]
+
+
 def test_killed_and_resumed_it_makes_the_same_model(tmp_path: Path) -> None:
     manifest = toy.write_corpus(tmp_path)
     recipe = written(tmp_path, "[pretrain]\nepochs = 12\nbatch-size = 4\n")

@@ -1,10 +1,14 @@
 """What `murmur run` decides before anything starts; whole runs are in tests/test_simulation.py."""
 
+import subprocess
+import sys
+
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.run_settings import check, recipe_of_run
+from cli.run_settings import check, compose, recipe_of_run
+from recipes import ConfigError
 from server.errors import ResumeRefused
 from speech.errors import CorpusError
 from tests.corpora import make_corpus
@@ -24,6 +28,12 @@ def test_a_run_is_resumed_by_its_own_recipe(folder, monkeypatch):
     assert check(by_name).run.resume == str(folder)
     monkeypatch.chdir(folder.parent)
     assert recipe_of_run(folder.name, {}) == by_name  # a path counts from here, as a person types it
+
+
+def test_latest_is_looked_for_where_the_given_recipe_has_its_runs(folder, tmp_path):
+    elsewhere = folder.parent.rename(tmp_path / "elsewhere")
+    (tmp_path / "r.toml").write_text(f'[run]\nfolder = "{elsewhere}"\n')
+    assert compose(tmp_path / "r.toml", "latest", {})["run.resume"] == str(elsewhere / folder.name)
 
 
 def test_a_resumed_run_that_would_be_another_is_refused_before_anything_starts(folder):
@@ -52,4 +62,28 @@ def test_people_in_two_splits_are_refused_before_anything_starts(tmp_path):
     corpus = {"corpus.kind": "manifest", "corpus.path": str(manifest)}
     with pytest.raises(CorpusError, match="the first 'train-00' in 'test' and 'train'"):
         check(corpus)
-    check({**corpus, "corpus.shared-speakers": True})
+    check({**corpus, "corpus.shared-speakers": True, "training.cohort": 1})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"training.cohort": 1000}, "training.cohort = 1000: the nodes hold only 96 speakers"),
+        ({"privacy.population": 5}, "privacy.population = 5: the nodes hold 96 speakers"),
+        ({"privacy.cohort-cap": 3}, "privacy.cohort-cap = 3: it must lie between training.cohort = 48"),
+        ({"privacy.bands": 50}, "privacy.bands = 50: .* use at most 2 bands"),
+        ({"privacy.delta": 0.1}, "privacy.delta = 0.1: .* below 1 / 96"),
+        ({"training.min-nodes": 100}, "training.min-nodes = 100: only 8 nodes are simulated"),
+        ({"model.seed": "/nowhere.safetensors"}, "model.seed = .*: there is no file /nowhere.safetensors"),
+        ({"run.folder": "/dev/null/runs"}, "run.folder = .*: /dev/null/runs cannot be written"),
+    ],
+)
+def test_what_this_many_speakers_cannot_carry_is_refused_before_anything_starts(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        check(settings, nodes=8)
+
+
+def test_a_check_does_not_wait_for_torch():
+    code = "import sys\nfrom cli.run_settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -133,13 +133,25 @@ def test_a_language_model_says_which_words_there_are(model: Path, tmp_path: Path
 
 
 def test_what_would_have_no_place_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "rec").write_bytes(b"sound")
+    (tmp_path / "same").symlink_to("rec")
     for arguments, message in (
         (["a.wav", "b.wav", "--format", "srt"], "a file each"),
         (["x/a.wav", "y/a.wav", "--format", "ctm"], "2 files are called 'a'"),
         (["x/a.wav", "y/a.wav", "--out", tmp_path], "2 files are called 'a'"),
         (["a.wav", "--out", tmp_path / "absent" / "a.txt"], "there is no folder"),
+        (["b.ogg", "c.ogg", "--out", "a.ogg"], "--out a.ogg has the name of a sound file"),
+        ([tmp_path / "rec", "--out", tmp_path / "same"], "is one of the recordings"),
+        (["a.wav", "--out", f"{tmp_path / 'rec'}/"], "this folder cannot be made"),
         (["a.wav", "--lm-weight", 1], "--lm-weight needs"),
         (["a.wav", "--word-bonus", 1], "--word-bonus needs"),
     ):
         result = murmur(*arguments, "--model", tmp_path / "model")
         assert result.exit_code == 2 and message in " ".join(result.stderr.replace("│", "").split())
+    assert (tmp_path / "rec").read_bytes() == b"sound"
+
+
+def test_a_name_that_ends_with_a_slash_is_a_folder(model: Path, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", toy.tone("abc de"), 16_000)
+    assert murmur(tmp_path / "a.wav", "--model", model, "--out", f"{tmp_path}/new/").exit_code == 0
+    assert (tmp_path / "new" / "a.txt").read_text() == f"{tmp_path / 'a.wav'}: abc de\n"
