@@ -216,9 +216,13 @@ def _decode(path: Path, file: soundfile.SoundFile, start: int | None, frames: in
 
 def _require_whole(path: Path, file: soundfile.SoundFile) -> None:
     """Refuse a WAV file that is shorter than it says: libsndfile reads what there is, and is content."""
-    with path.open("rb") as content:
-        head = content.read(8)
-    size, announced = path.stat().st_size, int.from_bytes(head[4:], "little") + len(head)
+    try:
+        with path.open("rb") as content:
+            head = content.read(8)
+        size = path.stat().st_size
+    except OSError as error:
+        raise _unavailable(path, error) from error
+    announced = int.from_bytes(head[4:], "little") + len(head)
     if head[:4] == b"RIFF" and size < announced < _SIZE_UNKNOWN:
         _refuse_missing(path, (announced - size) * file.frames / file.samplerate / size)
 
@@ -255,11 +259,11 @@ def _flac_seconds(path: Path) -> float | None:
 
 
 def _opened(path: Path) -> soundfile.SoundFile:
-    if not path.is_file():
-        raise AudioError(f"{path}: no such audio file.")
     try:
+        if not path.is_file():
+            raise AudioError(f"{path}: no such audio file.")
         file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError) as error:
         _refuse_unavailable(path, error)
         raise AudioError(f"{path}: cannot be read as audio ({error}); use WAV, FLAC, Ogg or MP3.") from error
     if file.frames >= _FRAMES_UNKNOWN:
@@ -279,11 +283,16 @@ def _opened(path: Path) -> soundfile.SoundFile:
 
 def _refuse_unavailable(path: Path, error: Exception) -> None:
     """libsndfile tells a fault of the system from one of the content, and not which."""
-    if isinstance(error, soundfile.LibsndfileError) and error.code == _SYSTEM_ERROR:
-        raise AudioUnavailable(
-            f"{path}: cannot be read now, the system refuses it ({error}); see that this user may read it, "
-            "that its disk is well and that not too many files are open."
-        ) from error
+    system = isinstance(error, soundfile.LibsndfileError) and error.code == _SYSTEM_ERROR
+    if system or isinstance(error, OSError):
+        raise _unavailable(path, error) from error
+
+
+def _unavailable(path: Path, error: Exception) -> AudioUnavailable:
+    return AudioUnavailable(
+        f"{path}: cannot be read now, the system refuses it ({error}); see that this user may read it, "
+        "that its disk is well and that not too many files are open."
+    )
 
 
 def _frames(

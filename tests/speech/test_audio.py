@@ -16,7 +16,7 @@ from speech.audio import (
     read_audio,
     resample,
 )
-from speech.errors import AudioError
+from speech.errors import AudioError, AudioUnavailable
 
 RATE_HZ = 16_000
 
@@ -179,6 +179,20 @@ def test_missing_unreadable_and_empty_files(tmp_path: Path) -> None:
         with pytest.raises(AudioError) as caught:
             read_audio(path)
         assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("call", ["is_file", "open"])
+def test_what_the_system_refuses_loses_its_utterance_and_no_more(
+    ramp: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """A folder that may not be entered, too many open files."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, call, refuse)
+    with pytest.raises(AudioUnavailable, match=r"the system refuses it \(.*Permission denied"):
+        audio_duration_seconds(ramp)
 
 
 def test_a_flac_file_that_does_not_say_its_length_is_refused_with_the_remedy(tmp_path: Path) -> None:
