@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli.outputs import is_among, require_folder
 from speech.corpus import load_corpus
 from speech.decoding import MAX_ORDER, MIN_ORDER, Unit, train_ngram
 from speech.errors import LanguageModelError
@@ -64,9 +65,8 @@ def _check_out(out: Path, texts: list[Path]) -> None:
     """Find out before the work that the model has no place, or the place of a text."""
     if out.is_dir():
         raise typer.BadParameter(f"--out {out} is a folder; give the name of a file in it")
-    if not out.parent.is_dir():
-        raise typer.BadParameter(f"--out {out}: there is no folder {out.parent}; make it first")
-    if out.exists() and any(text.exists() and out.samefile(text) for text in texts):
+    require_folder(out)
+    if is_among(out, texts):
         raise typer.BadParameter(f"--out {out} is one of the texts; give another name")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import soundfile
 import typer
 
+from cli.outputs import is_among, require_folder
 from recipes import resolve
 from speech.checkpoint import load_model
 from speech.decoding import BeamConfig, BeamSearch
@@ -91,10 +92,9 @@ def _place(out: str | None) -> Path | None:
 
 def _check_names(files: list[Path], format: Format, out: Path | None) -> None:
     """Find out before the work, and not after it, that its results would have no place."""
-    if out is not None and not out.is_dir() and not out.parent.is_dir():
-        raise typer.BadParameter(f"--out {out}: there is no folder {out.parent}; make it first")
     into_folder = out is not None and out.is_dir()
     if out is not None and not into_folder:
+        require_folder(out)
         _refuse_sound(out, files)
     if format == "srt" and len(files) > 1 and not into_folder:
         raise typer.BadParameter("subtitles of several files need a file each: give --out with a folder")
@@ -111,7 +111,7 @@ def _refuse_sound(out: Path, files: list[Path]) -> None:
             f"--out {out} has the name of a sound file, which transcripts must not overwrite; give another "
             "name, or a folder"
         )
-    if out.exists() and any(file.exists() and out.samefile(file) for file in files):
+    if is_among(out, files):
         raise typer.BadParameter(f"--out {out} is one of the recordings; give another name, or a folder")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privacy import Ledger
-from recipes import ConfigError, RunConfig, resolve
+from recipes import RunConfig, resolve
 from server.checkpoints import (
     Checkpoint,
     Identity,
@@ -22,7 +22,7 @@ from server.checkpoints import (
 )
 from server.errors import ResumeRefused
 from server.ledgers import ledger_path, link_ledger, note_speech, require_one_ledger
-from server.run_folder import RunFolder
+from server.run_folder import RunFolder, unwritable
 from speech.checkpoint import load_model
 from speech.model import CTCTransformer
 
@@ -128,10 +128,7 @@ def open_run(
     try:
         ledger = Ledger.open(path)
     except OSError as error:
-        raise ConfigError(
-            f"run.folder = {config.run.folder!r}: the ledger {path} cannot be written ({error.strerror}); "
-            "choose a folder that the process running the ServerApp may write"
-        ) from error
+        raise unwritable(config, f"the ledger {path}", error) from error
     try:
         if interrupted is not None:
             interrupted.require_ledger(ledger)

@@ -44,6 +44,14 @@ WHO_WAS_DRAWN = (
 )
 
 
+def unwritable(config: RunConfig, what: str, error: OSError) -> ConfigError:
+    """What to say where something in the runs folder cannot be made."""
+    return ConfigError(
+        f"run.folder = {config.run.folder!r}: {what} cannot be written ({error.strerror}); "
+        "choose a folder that the process running the ServerApp may write"
+    )
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """Paths and writers of one run's folder."""
@@ -68,10 +76,7 @@ class RunFolder:
             (path / "config.toml").write_text(text, encoding="utf-8")
             _point(parent / "latest", path)
         except OSError as error:
-            raise ConfigError(
-                f"run.folder = {config.run.folder!r}: {path} cannot be written ({error.strerror}); "
-                "choose a folder that the process running the ServerApp may write"
-            ) from error
+            raise unwritable(config, str(path), error) from error
         return cls(path)
 
     def reopen(self) -> RunFolder:

@@ -46,10 +46,9 @@ def test_raw_metrics_have_a_file_of_their_own_that_says_what_it_is(tmp_path):
     assert lines[1] == {"round": 2, "node": 7, "speakers": 0, "train_loss": None, "clipped_share": None}
 
 
-def test_traffic_by_node_has_a_file_of_its_own_that_says_who_may_see_it(tmp_path):
-    folder = RunFolder.create(CONFIG, "1")
-    report = RoundReport(
-        round_number=3,
+def report_of(round_number):
+    return RoundReport(
+        round_number=round_number,
         drawn=2,
         nodes_asked=1,
         nodes_answered=1,
@@ -58,7 +57,11 @@ def test_traffic_by_node_has_a_file_of_its_own_that_says_who_may_see_it(tmp_path
         dropped=(),
         traffic=(Traffic(node=7, bytes_down=400, bytes_up=130),),
     )
-    folder.append_traffic(report, 1.5)
+
+
+def test_traffic_by_node_has_a_file_of_its_own_that_says_who_may_see_it(tmp_path):
+    folder = RunFolder.create(CONFIG, "1")
+    folder.append_traffic(report_of(3), 1.5)
     first, whole, line = map(json.loads, folder.traffic.read_text().splitlines())
     assert "log with the server" in first["keep_secret"]
     assert (whole["round"], whole["drawn"], whole["bytes_up"], whole["seconds"]) == (3, 2, 130, 1.5)
@@ -97,15 +100,5 @@ def test_the_traffic_of_all_rounds_is_that_of_a_resumed_run_too(tmp_path):
     folder = RunFolder.create(CONFIG, "1")
     assert folder.traffic_of_all_rounds() == (0, 0)
     for number in (1, 2, 2):
-        report = RoundReport(
-            round_number=number,
-            drawn=2,
-            nodes_asked=1,
-            nodes_answered=1,
-            learning_rate=1.0,
-            statistics={},
-            dropped=(),
-            traffic=(Traffic(node=7, bytes_down=400, bytes_up=130),),
-        )
-        folder.append_traffic(report, 1.5)
+        folder.append_traffic(report_of(number), 1.5)
     assert folder.traffic_of_all_rounds() == (1200, 390)
