@@ -107,6 +107,14 @@ class ExampleStore:
             self._keep(key, list(self._compute(self.corpus.utterances(split, speaker))))
         return list(self._cache[key])
 
+    def examples_of(self, utterances: Sequence[Utterance]) -> list[Example]:
+        """The usable examples of a part of what a speaker says: only its audio is read, and nothing kept."""
+        return list(self._made(utterances, list(self._hear(utterances))))
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """Features (T, mels) of a waveform (n,) at the configuration's rate."""
+        return self._log_mel(waveform)
+
     def split_examples(self, split: str) -> list[Example]:
         """All usable examples of a split, speaker by speaker."""
         return [
@@ -114,7 +122,10 @@ class ExampleStore:
         ]
 
     def _compute(self, utterances: Sequence[Utterance]) -> Iterator[Example]:
-        for utterance, features in zip(utterances, self._heard(utterances), strict=True):
+        return self._made(utterances, self._heard(utterances))
+
+    def _made(self, utterances: Sequence[Utterance], heard: Sequence[Heard]) -> Iterator[Example]:
+        for utterance, features in zip(utterances, heard, strict=True):
             if isinstance(features, str):
                 self._skipped[utterance.source] = Skipped(
                     source=utterance.source,

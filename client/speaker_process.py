@@ -1,0 +1,265 @@
+"""The process in which speakers are trained: what one of them does to it costs the others nothing.
+
+A node's own process reads no audio and trains nobody. It forks this one, which trains one speaker at a time
+into memory that both share, and takes each update out itself. So whatever a speaker's speech does (a decoder
+that crashes, a recording that never ends, memory without end), it does here, during that speaker's visit.
+
+Guarantee: the outcome of a visit is the speaker's update, or nothing where it failed, died, used up the
+`VisitBudget` or stood still. It does not depend on who was visited before: a process that died is replaced by
+another fork of the same parent, and the first visit is no dearer than the next, since a fresh process warms
+up on noise. What is not covered: the machine itself. A parent that is killed loses its node's sum, and where
+processors are overloaded a visit within its budget can take longer than anybody waits (docs/privacy.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import multiprocessing
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from client.visit import Visit
+
+log = logging.getLogger("murmuration.client")
+
+STANDSTILL_SECONDS = 60.0  # without a tick of the processor: it waits for what does not come
+LOOK_SECONDS = 5.0
+_END_SECONDS = 5.0
+_FORK = multiprocessing.get_context("fork")
+_MEGABYTE = 1024**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisitBudget:
+    """What one visit may use: seconds of a processor (not of the clock, which others share), and megabytes
+    of memory beyond what the process had when the visit began."""
+
+    processor_seconds: float
+    memory_megabytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a visit says beside the update: the mean loss, and the number of steps."""
+
+    loss: float
+    steps: int
+
+
+class Training(Protocol):
+    """What runs in the process."""
+
+    frozen: str  # digest of the parameters that are not trained
+
+    def warm_up(self) -> None:
+        """Do once what only the first visit would have to do."""
+
+    def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
+        """Train the speaker of `visit` from `vector` (d,); the update goes to the memory it was made with."""
+
+
+MakeTraining = Callable[[Tensor], Training]
+"""Makes it in the process, with the memory (room,) that updates go to."""
+
+
+class SpeakerProcess:
+    """The parent's end: a process that is there whenever it is asked for.
+
+    Parameters
+    ----------
+    size
+        Length d of the model's vector.
+    room
+        Length of an update: d, and what is behind it, which stays zero.
+
+    Raises
+    ------
+    Exception
+        What `make` raised in the process, if it can tell; else `RuntimeError`.
+    """
+
+    def __init__(self, make: MakeTraining, *, size: int, room: int, budget: VisitBudget) -> None:
+        self._make, self._budget = make, budget
+        self._vector, self._update = _shared(size), _shared(room)
+        self._process: BaseProcess | None = None
+        self._pipe: Connection
+        self.frozen = ""
+        self._start()
+
+    def load(self, vector: Tensor) -> None:
+        """Let `vector` (d,) be the model that the next visits begin with."""
+        self._vector.copy_(vector)
+
+    def train(
+        self, visit: Visit, split: str, correction: Tensor | None = None
+    ) -> tuple[Tensor, Trained] | None:
+        """Train one speaker; None if the speaker counts as zero, for which the log has the reason.
+
+        The update (room,) is overwritten by the next visit.
+        """
+        if self._process is None:
+            self._start()
+        try:
+            self._pipe.send((visit, split, correction))
+            outcome = self._outcome()
+        except (EOFError, OSError):
+            log.error("a speaker counts as zero: %s", self._end())
+            return None
+        return (self._update, outcome) if isinstance(outcome, Trained) else None
+
+    def close(self) -> None:
+        """End the process. The next visit would start another."""
+        self._end()
+
+    def _start(self) -> None:
+        self._pipe, theirs = _FORK.Pipe()
+        parts = (theirs, self._make, self._vector, self._update, self._budget)
+        self._process = _FORK.Process(target=_serve, args=parts, name="speakers", daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            ready = self._outcome()
+        except (EOFError, OSError):
+            raise RuntimeError(f"the process that trains speakers cannot start: {self._end()}") from None
+        if isinstance(ready, BaseException):
+            self._end()
+            raise ready
+        self.frozen = str(ready)
+
+    def _outcome(self) -> object:
+        """What the process says next; one that stands still is killed, and `EOFError` says so."""
+        ticks, since = -1, time.monotonic()
+        while not self._pipe.poll(LOOK_SECONDS):
+            if (now := _ticks(self._process)) != ticks:
+                ticks, since = now, time.monotonic()
+            elif self._process is not None and time.monotonic() - since > STANDSTILL_SECONDS:
+                self._process.kill()
+        return self._pipe.recv()
+
+    def _end(self) -> str:
+        """End the process; returns how it ended, in words."""
+        process, self._process = self._process, None
+        if process is None:
+            return "it was ended"
+        self._pipe.close()
+        process.join(_END_SECONDS)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        return self._words(process.exitcode or 0)
+
+    def _words(self, code: int) -> str:
+        if code == -signal.SIGPROF:
+            return (
+                f"it took more than the {self._budget.processor_seconds:g} seconds of a processor that "
+                "local.processor-seconds gives a speaker in a round"
+            )
+        if code < 0:
+            return f"the process died of signal {signal.Signals(-code).name} (memory, a decoder, or a kill)"
+        return f"the process ended with code {code}"
+
+
+def _shared(size: int) -> Tensor:
+    """Zeros (size,) float32 that a fork shares, in memory that no mount of /dev/shm bounds."""
+    return torch.frombuffer(mmap.mmap(-1, max(4 * size, 1)), dtype=torch.float32)[:size]
+
+
+def _ticks(process: BaseProcess | None) -> int:
+    """How long the process has computed, in the kernel's ticks; 0 where that cannot be had."""
+    try:
+        fields = Path(f"/proc/{process.pid if process else 0}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
+
+
+# --- In the process --------------------------------------------------------------------------------
+
+
+def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget) -> None:
+    """Visit whom the parent names, until it goes away."""
+    _leave_the_parents_files(pipe.fileno())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends, and then this
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    torch.set_num_threads(1)
+    try:
+        training = make(update)
+        training.warm_up()
+    except Exception as error:
+        pipe.send(_as_sent(error))
+        return
+    pipe.send(training.frozen)
+    while True:
+        try:
+            visit, split, correction = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(_visit(training, visit, split, vector, correction, budget))
+
+
+def _visit(
+    training: Training,
+    visit: Visit,
+    split: str,
+    vector: Tensor,
+    correction: Tensor | None,
+    budget: VisitBudget,
+) -> Trained | None:
+    """One visit within the budget. Beyond its processor time the kernel ends this process."""
+    _bound_memory(budget.memory_megabytes)
+    signal.setitimer(signal.ITIMER_PROF, budget.processor_seconds)
+    try:
+        return training.visit(visit, split, vector, correction)
+    except Exception:  # one speaker's trouble must not cost the others their round
+        log.exception("a speaker could not be trained and counts as zero")
+        return None
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _bound_memory(megabytes: int) -> None:
+    """Let allocations fail beyond so much more than this process has now; where the kernel can say that."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+    except OSError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    bound = pages * resource.getpagesize() + megabytes * _MEGABYTE
+    resource.setrlimit(resource.RLIMIT_DATA, (bound if most < 0 else min(bound, most), most))
+
+
+def _leave_the_parents_files(kept: int) -> None:
+    """Let go of the parent's connections and locks, which would seem alive as long as this process is.
+
+    Their numbers stay taken, for objects copied from the parent still close them.
+    """
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number in [int(name) for name in os.listdir("/dev/fd")]:
+        if number > 2 and number not in (kept, nothing):
+            try:
+                os.dup2(nothing, number, inheritable=False)
+            except OSError:  # the listing's own
+                continue
+
+
+def _as_sent(error: Exception) -> Exception:
+    """`error`, or its text where it cannot travel."""
+    try:
+        import pickle
+
+        return error if type(pickle.loads(pickle.dumps(error))) is type(error) else RuntimeError(str(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
