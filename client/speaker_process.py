@@ -4,16 +4,19 @@ A node's own process reads no audio and trains nobody. It forks this one, which 
 into memory that both share, and takes each update out itself. So whatever a speaker's speech does (a decoder
 that crashes, a recording that never ends, memory without end), it does here, during that speaker's visit.
 
-Guarantee: the outcome of a visit is the speaker's update, or nothing where it failed, died, used up the
-`VisitBudget` or stood still. It does not depend on who was visited before: a process that died is replaced by
-another fork of the same parent, and the first visit is no dearer than the next, since a fresh process warms
-up on noise. What is not covered: the machine itself. A parent that is killed loses its node's sum, and where
-processors are overloaded a visit within its budget can take longer than anybody waits (docs/privacy.md).
+Guarantee: the outcome of a visit is the speaker's update, or nothing where it failed, died or used up the
+`VisitBudget`. It does not depend on who was visited before: a process in which a visit went wrong is replaced
+by another fork of the same parent, and the first visit is no dearer than the next, since a fresh process
+warms up on noise. Time is a processor's and that of standing still, not that of waiting for a processor,
+which depends on others. What is not covered: the machine itself. A parent that is killed loses its node's
+sum, and where processors are overloaded a visit within its budget can take longer than anybody waits
+(docs/privacy.md).
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import mmap
 import multiprocessing
 import os
@@ -34,17 +37,17 @@ from client.visit import Visit
 
 log = logging.getLogger("murmuration.client")
 
-STANDSTILL_SECONDS = 60.0  # without a tick of the processor: it waits for what does not come
-LOOK_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 _END_SECONDS = 5.0
+_STANDSTILL = signal.SIGALRM  # what ends a process that stands still
 _FORK = multiprocessing.get_context("fork")
 _MEGABYTE = 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)
 class VisitBudget:
-    """What one visit may use: seconds of a processor (not of the clock, which others share), and megabytes
-    of memory beyond what the process had when the visit began."""
+    """What one visit may use: seconds of computing or standing still, and megabytes of memory beyond what the
+    process had when the visit began."""
 
     processor_seconds: float
     memory_megabytes: int
@@ -113,11 +116,14 @@ class SpeakerProcess:
             self._start()
         try:
             self._pipe.send((visit, split, correction))
-            outcome = self._outcome()
+            outcome = self._outcome(self._budget.processor_seconds)
         except (EOFError, OSError):
             log.error("a speaker counts as zero: %s", self._end())
             return None
-        return (self._update, outcome) if isinstance(outcome, Trained) else None
+        if not isinstance(outcome, Trained):
+            self._end()
+            return None
+        return self._update, outcome
 
     def close(self) -> None:
         """End the process. The next visit would start another."""
@@ -138,14 +144,13 @@ class SpeakerProcess:
             raise ready
         self.frozen = str(ready)
 
-    def _outcome(self) -> object:
-        """What the process says next; one that stands still is killed, and `EOFError` says so."""
-        ticks, since = -1, time.monotonic()
+    def _outcome(self, seconds: float = math.inf) -> object:
+        """What the process says next. One that takes longer is ended, and `EOFError` says so: it stands
+        still, for the kernel ends one that computes as long."""
+        process, began = self._process, _Clock.of(self._process)
         while not self._pipe.poll(LOOK_SECONDS):
-            if (now := _ticks(self._process)) != ticks:
-                ticks, since = now, time.monotonic()
-            elif self._process is not None and time.monotonic() - since > STANDSTILL_SECONDS:
-                self._process.kill()
+            if process is not None and began.seconds_to(_Clock.of(process)) > seconds + LOOK_SECONDS:
+                _end_with(process, _STANDSTILL)
         return self._pipe.recv()
 
     def _end(self) -> str:
@@ -161,9 +166,10 @@ class SpeakerProcess:
         return self._words(process.exitcode or 0)
 
     def _words(self, code: int) -> str:
-        if code == -signal.SIGPROF:
+        if code in (-signal.SIGPROF, -_STANDSTILL):
+            done = "computed" if code == -signal.SIGPROF else "stood still"
             return (
-                f"it took more than the {self._budget.processor_seconds:g} seconds of a processor that "
+                f"it {done} for more than the {self._budget.processor_seconds:g} seconds that "
                 "local.processor-seconds gives a speaker in a round"
             )
         if code < 0:
@@ -171,18 +177,35 @@ class SpeakerProcess:
         return f"the process ended with code {code}"
 
 
+def _end_with(process: BaseProcess, reason: signal.Signals) -> None:
+    if process.pid is not None:
+        os.kill(process.pid, reason)
+
+
 def _shared(size: int) -> Tensor:
     """Zeros (size,) float32 that a fork shares, in memory that no mount of /dev/shm bounds."""
     return torch.frombuffer(mmap.mmap(-1, max(4 * size, 1)), dtype=torch.float32)[:size]
 
 
-def _ticks(process: BaseProcess | None) -> int:
-    """How long the process has computed, in the kernel's ticks; 0 where that cannot be had."""
-    try:
-        fields = Path(f"/proc/{process.pid if process else 0}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return int(fields[11]) + int(fields[12])
+@dataclass(frozen=True, kw_only=True)
+class _Clock:
+    """Seconds of the clock, and those of them in which a process waited for a processor."""
+
+    now: float
+    waited: float
+
+    @classmethod
+    def of(cls, process: BaseProcess | None) -> _Clock:
+        """Without the kernel's word (/proc/PID/schedstat), no second was waited."""
+        try:
+            _, nanoseconds, _ = Path(f"/proc/{process.pid if process else 0}/schedstat").read_text().split()
+        except (OSError, ValueError):
+            nanoseconds = "0"
+        return cls(now=time.monotonic(), waited=int(nanoseconds) * 1e-9)
+
+    def seconds_to(self, later: _Clock) -> float:
+        """How long the process computed or stood still in between."""
+        return later.now - self.now - max(0.0, later.waited - self.waited)
 
 
 # --- In the process --------------------------------------------------------------------------------
@@ -191,9 +214,11 @@ def _ticks(process: BaseProcess | None) -> int:
 def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget) -> None:
     """Visit whom the parent names, until it goes away."""
     _leave_the_parents_files(pipe.fileno())
+    _be_the_first_to_go()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends, and then this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    for fatal in (signal.SIGPROF, _STANDSTILL):
+        signal.signal(fatal, signal.SIG_DFL)
     torch.set_num_threads(1)
     try:
         training = make(update)
@@ -207,7 +232,10 @@ def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor,
             visit, split, correction = pipe.recv()
         except EOFError:
             return
-        pipe.send(_visit(training, visit, split, vector, correction, budget))
+        trained = _visit(training, visit, split, vector, correction, budget)
+        pipe.send(trained)
+        if trained is None:
+            return  # whatever the visit left behind goes with this process
 
 
 def _visit(
@@ -239,6 +267,14 @@ def _bound_memory(megabytes: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     bound = pages * resource.getpagesize() + megabytes * _MEGABYTE
     resource.setrlimit(resource.RLIMIT_DATA, (bound if most < 0 else min(bound, most), most))
+
+
+def _be_the_first_to_go() -> None:
+    """Where the machine's memory ends, the kernel shall end this process and not the parent."""
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        log.warning("the kernel cannot be told to end this process first where memory is short")
 
 
 def _leave_the_parents_files(kept: int) -> None:

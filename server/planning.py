@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from privacy import PrivacyPlan
 from recipes import ConfigError, RunConfig
 
+OVERHEAD_SECONDS = 10.0  # of a node in a round: its start, the model's way, a process that is replaced
 RARELY = 1e-12  # how probable it may be that more are drawn than there is time for
 
 
@@ -70,18 +71,19 @@ def with_time_for_all(
     if not plan.is_private:
         return config
     if simulated:
-        needed = math.ceil(most_drawn(plan, sum(counts)) * seconds)
-        longer = {"round_deadline_seconds": float(max(deadline, needed))}
+        needed = most_drawn(plan, sum(counts)) * seconds + OVERHEAD_SECONDS
+        longer = {"round_deadline_seconds": max(deadline, needed)}
         return config.model_copy(update={"training": config.training.model_copy(update=longer)})
     drawn = most_drawn(plan, max(counts))
-    if drawn * seconds > deadline:
+    needed = drawn * seconds + OVERHEAD_SECONDS
+    if needed > deadline:
+        fits = math.floor(100 * (deadline - OVERHEAD_SECONDS) / drawn) / 100
         raise ConfigError(
             f"local.processor-seconds = {seconds:g}: up to {drawn} of the {max(counts)} speakers of one node "
-            f"are drawn in a round and may take {drawn * seconds:,.0f} s together, longer than "
+            f"are drawn in a round and may take {needed:,.0f} s together, longer than "
             f"training.round-deadline-seconds = {deadline:g}; one slow speaker could then cost all others of "
             "the node their part in the round, which no epsilon covers. Set the deadline to "
-            f"{math.ceil(drawn * seconds)} or more, or local.processor-seconds to "
-            f"{math.floor(100 * deadline / drawn) / 100:g} or less"
+            f"{needed} or more" + (f", or local.processor-seconds to {fits:g} or less" if fits > 0 else "")
         )
     return config
 

@@ -112,16 +112,29 @@ def test_a_budget_is_of_one_visit_not_of_all(process):
 
 
 def test_a_visit_that_stands_still_is_ended(process, monkeypatch, caplog):
-    monkeypatch.setattr(speaker_process, "STANDSTILL_SECONDS", 0.3)
     monkeypatch.setattr(speaker_process, "LOOK_SECONDS", 0.1)
     assert process.train(visit("waits"), "train") is None
-    assert "SIGKILL" in caplog.text
+    assert "stood still for more than the 0.5 seconds" in caplog.text
     assert process.train(visit("trains"), "train")
 
 
 def test_the_log_says_which_budget_was_passed(process, caplog):
     process.train(visit("computes"), "train")
-    assert "0.5 seconds of a processor" in caplog.text and "local.processor-seconds" in caplog.text
+    assert "computed for more than the 0.5 seconds that local.processor-seconds gives" in caplog.text
+
+
+def test_a_process_in_which_a_visit_went_wrong_is_not_used_again(process):
+    """What it left behind (open files, memory) would change what the next can do."""
+    before = process.train(visit("trains"), "train")[1].steps
+    assert process.train(visit("raises"), "train") is None
+    assert process.train(visit("trains"), "train")[1].steps != before
+
+
+def test_waiting_for_a_processor_is_nobodys_time():
+    """Where others compute, a visit takes longer by the clock and not by its budget."""
+    early = speaker_process._Clock(now=10.0, waited=1.0)
+    assert early.seconds_to(speaker_process._Clock(now=16.0, waited=6.5)) == pytest.approx(0.5)
+    assert early.seconds_to(speaker_process._Clock(now=16.0, waited=0.0)) == pytest.approx(6.0)
 
 
 def test_what_keeps_the_process_from_starting_is_raised():

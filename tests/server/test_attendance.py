@@ -18,6 +18,11 @@ ROSTER = Roster.of({1: 3, 2: 2})
 QUICK = {"local.processor-seconds": 0.01}  # so that all have time within the deadline
 
 
+@pytest.fixture(autouse=True)
+def _nodes_that_take_no_time(monkeypatch):
+    monkeypatch.setattr("server.planning.OVERHEAD_SECONDS", 0.0)
+
+
 def test_nothing_is_said_while_nothing_changes():
     attendance = Attendance(ROSTER)
     assert attendance.look({1, 2}, set()) == []

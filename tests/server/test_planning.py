@@ -18,8 +18,8 @@ def test_a_node_without_time_for_all_its_drawn_speakers_is_refused_with_what_wou
     plan = make_plan(short, 20)
     with pytest.raises(ConfigError, match=r"processor-seconds = 5: up to 10 of the 10 speakers") as fault:
         with_time_for_all(short, plan, (10, 10), simulated=False)
-    assert "50 or more" in str(fault.value) and "3 or less" in str(fault.value)
-    for enough in ({"training.round-deadline-seconds": 50.0}, {"local.processor-seconds": 3.0}):
+    assert "60 or more" in str(fault.value) and "2 or less" in str(fault.value)
+    for enough in ({"training.round-deadline-seconds": 60.0}, {"local.processor-seconds": 2.0}):
         longer = config(**{**short.to_flat(), **enough})
         assert with_time_for_all(longer, plan, (10, 10), simulated=False) == longer
 
@@ -27,7 +27,7 @@ def test_a_node_without_time_for_all_its_drawn_speakers_is_refused_with_what_wou
 def test_a_simulation_waits_as_long_as_all_may_take():
     short = config(**{"training.cohort": 10.0, "training.round-deadline-seconds": 30.0})
     waits = with_time_for_all(short, make_plan(short, 20), (10, 10), simulated=True)
-    assert waits.training.round_deadline_seconds == 100.0
+    assert waits.training.round_deadline_seconds == 110.0
     long = config(**{"training.cohort": 10.0})
     assert with_time_for_all(long, make_plan(long, 20), (10, 10), simulated=True) == long
 
