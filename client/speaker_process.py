@@ -66,8 +66,12 @@ class Training(Protocol):
 
     frozen: str  # digest of the parameters that are not trained
 
-    def warm_up(self) -> None:
-        """Do once what only the first visit would have to do."""
+    def warm_up(self) -> float:
+        """Do once what only the first visit would have to do; returns how much of a processor's time, in
+        seconds, the longest visit that is allowed may take here."""
+
+    def refuse(self, seconds: float) -> None:
+        """Raise what is to be said where such a visit takes more than the budget."""
 
     def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
         """Train the speaker of `visit` from `vector` (d,); the update goes to the memory it was made with."""
@@ -99,7 +103,7 @@ class SpeakerProcess:
         self._process: BaseProcess | None = None
         self._pipe: Connection
         self.frozen = ""
-        self._start()
+        self._start(first=True)
 
     def load(self, vector: Tensor) -> None:
         """Let `vector` (d,) be the model that the next visits begin with."""
@@ -112,13 +116,16 @@ class SpeakerProcess:
 
         The update (room,) is overwritten by the next visit.
         """
-        if self._process is None:
-            self._start()
         try:
+            if self._process is None:
+                self._start(first=False)
             self._pipe.send((visit, split, correction))
             outcome = self._outcome(self._budget.processor_seconds)
         except (EOFError, OSError):
             log.error("a speaker counts as zero: %s", self._end())
+            return None
+        except Exception:  # no process can be had now: what was added before is still sent
+            log.exception("a speaker counts as zero")
             return None
         if not isinstance(outcome, Trained):
             self._end()
@@ -129,9 +136,10 @@ class SpeakerProcess:
         """End the process. The next visit would start another."""
         self._end()
 
-    def _start(self) -> None:
+    def _start(self, *, first: bool) -> None:
+        """Only the first asks whether there is time enough: that cannot depend on who came before."""
         self._pipe, theirs = _FORK.Pipe()
-        parts = (theirs, self._make, self._vector, self._update, self._budget)
+        parts = (theirs, self._make, self._vector, self._update, self._budget, first)
         self._process = _FORK.Process(target=_serve, args=parts, name="speakers", daemon=True)
         self._process.start()
         theirs.close()
@@ -211,7 +219,9 @@ class _Clock:
 # --- In the process --------------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget) -> None:
+def _serve(
+    pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget, first: bool
+) -> None:
     """Visit whom the parent names, until it goes away."""
     _leave_the_parents_files(pipe.fileno())
     _be_the_first_to_go()
@@ -222,7 +232,9 @@ def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor,
     torch.set_num_threads(1)
     try:
         training = make(update)
-        training.warm_up()
+        longest = training.warm_up()
+        if first and longest > budget.processor_seconds:
+            training.refuse(longest)
     except Exception as error:
         pipe.send(_as_sent(error))
         return

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,11 @@ from torch import Tensor
 from client.local_training import LocalTrainer
 from client.speaker_process import Trained
 from client.visit import Visit, VisitLimit
+from recipes import ConfigError
+from speech.audio import SAMPLE_RATE_HZ
 from speech.examples import Example, ExampleStore
+
+NOISE_SECONDS = 10
 
 
 @dataclass(kw_only=True)
@@ -30,10 +36,31 @@ class SpeakerTraining:
         """Digest of the parameters that are not trained."""
         return self.trainer.frozen
 
-    def warm_up(self) -> None:
-        """Train once on a second of noise, so that nobody's visit pays for what torch does only once."""
-        noise = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
-        self.trainer.warm_up(Example.of("noise", "a", self.store.features(noise), self.store.corpus.alphabet))
+    def warm_up(self) -> float:
+        """Train on noise, so that nobody's visit pays for what torch does only once.
+
+        Returns how many seconds of a processor a speaker takes who has as much speech as a visit may use:
+        what a second of audio takes, times that.
+        """
+        noise = torch.randn(NOISE_SECONDS * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
+        features = self.store.features(noise)
+        example = Example.of("noise", "a", features, self.store.corpus.alphabet)
+        self.trainer.warm_up(example)
+        began = time.process_time()
+        self.trainer.warm_up(example)
+        per_second = (time.process_time() - began) / NOISE_SECONDS
+        return per_second * self.limit.seconds * max(1, self.trainer.settings.epochs)
+
+    def refuse(self, seconds: float) -> None:
+        """Raise `ConfigError`: `seconds` of a processor for the longest visit are more than its budget."""
+        local = self.trainer.settings
+        allowed = local.processor_seconds
+        raise ConfigError(
+            f"local.processor-seconds = {allowed:g}: the training of a speaker with local.most-seconds = "
+            f"{local.most_seconds:g} of speech takes some {seconds:.1f} s of a processor here, and such "
+            f"speakers would count as zero; set it to {math.ceil(3 * seconds)}, or local.most-seconds to "
+            f"{max(1, int(self.limit.seconds * allowed / seconds / 3))}"
+        )
 
     def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
         """Train the speaker of `visit` on what the limit leaves of the speaker's speech.

@@ -78,12 +78,13 @@ def with_time_for_all(
     needed = drawn * seconds + OVERHEAD_SECONDS
     if needed > deadline:
         fits = math.floor(100 * (deadline - OVERHEAD_SECONDS) / drawn) / 100
+        lower = f", or local.processor-seconds to {fits:g} or less" if fits > 0 else ""
         raise ConfigError(
             f"local.processor-seconds = {seconds:g}: up to {drawn} of the {max(counts)} speakers of one node "
             f"are drawn in a round and may take {needed:,.0f} s together, longer than "
             f"training.round-deadline-seconds = {deadline:g}; one slow speaker could then cost all others of "
             "the node their part in the round, which no epsilon covers. Set the deadline to "
-            f"{needed} or more" + (f", or local.processor-seconds to {fits:g} or less" if fits > 0 else "")
+            f"{math.ceil(needed)} or more{lower}"
         )
     return config
 

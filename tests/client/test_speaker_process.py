@@ -26,6 +26,10 @@ class Deeds:
 
     def warm_up(self):
         self.memory[-1] = 0
+        return 0.1
+
+    def refuse(self, seconds):
+        raise ValueError(f"{seconds} are too many")
 
     def visit(self, visit, split, vector, correction):
         getattr(self, visit.speaker)()
@@ -149,6 +153,29 @@ def test_what_keeps_the_process_from_starting_is_raised():
 
     with pytest.raises(RuntimeError, match="code 3"):
         SpeakerProcess(dies, size=1, room=1, budget=BUDGET)
+
+
+class Slow(Deeds):
+    def warm_up(self):
+        return 0.1 if self.memory[-1] else 9.0
+
+
+def test_a_budget_that_is_too_small_is_refused_at_the_start_and_never_later():
+    with pytest.raises(ValueError, match=r"9\.0 are too many"):
+        SpeakerProcess(Slow, size=1, room=2, budget=BUDGET)
+
+    quick = SpeakerProcess(Deeds, size=1, room=2, budget=BUDGET)
+    quick._make = Slow  # as where the machine has become slower
+    assert quick.train(visit("exits"), "train") is None
+    assert quick.train(visit("trains"), "train")
+    quick.close()
+
+
+def test_where_no_process_can_be_had_speakers_count_as_zero(monkeypatch):
+    process = SpeakerProcess(Deeds, size=1, room=1, budget=BUDGET)
+    process.close()
+    monkeypatch.setattr(process, "_start", lambda **_: 1 / 0)
+    assert process.train(visit("trains"), "train") is None
 
 
 def test_it_holds_none_of_its_parents_files(tmp_path):

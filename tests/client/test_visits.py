@@ -14,7 +14,7 @@ from client.node import Node
 from client.visit import Visit, VisitLimit
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
-from recipes import RunConfig
+from recipes import ConfigError, RunConfig
 from speech.corpus import Corpus, Utterance
 from speech.model import build_model
 from strategies import bind
@@ -127,7 +127,11 @@ def burn():
     "deed", [lambda: os._exit(1), lambda: os.abort(), burn, lambda: bytearray(2 * 1024**3)]
 )
 def test_a_speaker_whose_speech_ends_the_process_costs_the_others_nothing(manifest, monkeypatch, deed):
-    budget = {"local.processor-seconds": 2.0, "local.memory-megabytes": 256}
+    budget = {
+        "local.processor-seconds": 2.0,
+        "local.most-seconds": 30.0,
+        "local.memory-megabytes": 256,
+    }
     expected = sum_over(without(manifest, "train-01"), "train-00", "train-02", "train-03", **budget)
     node.forget()
     planted(monkeypatch, "train-01", deed)
@@ -194,9 +198,17 @@ def test_one_is_used_even_if_it_alone_is_too_long():
 
 def test_steps_bound_what_is_read():
     flat = {**default_config(), "local.epochs": 0, "local.steps": 4}
-    assert RunConfig.from_flat(flat).local.most_of_a_speaker == {"utterances": 20, "seconds": 1200.0}
+    assert RunConfig.from_flat(flat).local.most_of_a_speaker == {"utterances": 20, "seconds": 300.0}
     flat |= {"local.batch-size": 0, "local.batch-seconds": 120.0}
+    flat |= {"local.most-seconds": 1000.0}
     assert RunConfig.from_flat(flat).local.most_of_a_speaker == {"utterances": 100, "seconds": 480.0}
+
+
+def test_a_budget_that_no_long_visit_could_keep_is_refused_with_what_would_do(manifest):
+    """Else everybody with much speech would count as zero, without a word at the server."""
+    with pytest.raises(ConfigError, match=r"local.processor-seconds = 0.01: .*set it to \d+, or") as fault:
+        sum_over(manifest, "train-00", **{"local.processor-seconds": 0.01})
+    assert "local.most-seconds = 300 of speech takes some" in str(fault.value)
 
 
 def test_bad_audio_of_one_costs_the_others_nothing(manifest):
