@@ -106,8 +106,8 @@ class BandedNoise:
         largest = _NEVER_BEYOND_STDS * self._gain * (fresh + 1)  # one step covers what rounding feeds back
         if largest * sum(self._ratios) >= _EXACT_BELOW:
             raise ValueError(
-                f"Noise of {fresh:.3g} grid steps over {len(self._ratios)} bands is too large for exact sums "
-                f"in 64 bits: use fewer bands, a noise multiplier below {noise_multiplier}, or fewer grid bits."
+                f"Noise of {fresh:.3g} grid steps over {len(self._ratios)} bands is too large for exact "
+                f"sums in 64 bits: use fewer bands, less noise than z={noise_multiplier} or fewer grid bits."
             )
         return largest
 

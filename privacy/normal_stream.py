@@ -10,15 +10,17 @@ import struct
 from typing import NoReturn
 
 import numpy as np
+import numpy.typing as npt
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
-from privacy.rounded_normals import Integers, RoundedNormals, Words
 
 _PAIRS = 1 << 14
 CHUNK = 2 * _PAIRS
 """Values made at a time: so many that the calls do not weigh, so few that all stays in a core's caches."""
 _BLOCK = 16  # bytes: one radius word and one angle word
 _ZEROS = bytes(_BLOCK * _PAIRS)
+
+Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
+Words = npt.NDArray[np.uint64]
 
 
 class NormalStream:
@@ -32,6 +34,8 @@ class NormalStream:
     """
 
     def __init__(self) -> None:
+        from privacy.rounded_normals import RoundedNormals  # here, since many a command never comes here
+
         self._cipher = Cipher(algorithms.AES(os.urandom(16)), modes.CTR(bytes(16))).encryptor()
         self._bytes = bytearray(len(_ZEROS) + 15)  # the cipher asks for a block less one more
         self._words = np.frombuffer(self._bytes, dtype=np.uint64, count=CHUNK)
