@@ -18,7 +18,7 @@ from privacy.validate import positive
 
 CENTRE_BITS = 20
 """Centres are counted in units of 2**-CENTRE_BITS of a step."""
-# Far above any use. From 2**36 on most pairs must be settled exactly, some 5,000 a second.
+# Far above any use. From 2**39 on all pairs must be settled exactly, some 5,000 a second.
 _LARGEST_STD_STEPS = 2.0**44
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
