@@ -22,20 +22,34 @@ import numpy as np
 from privacy.calibration import calibrate_noise_multiplier
 from privacy.validate import probability, whole
 
+RATIO_BITS = 20
+_ROOM = 1 + 1e-12  # more than what float64 rounds off a column's norm, and off a standard deviation over c_0
+
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
-def square_root_bands(bands: int) -> Vector:
-    """The first column of C: c_0 .. c_(b-1), shape (bands,).
+def band_ratios(bands: int) -> tuple[int, ...]:
+    """c_k / c_0 for k = 0 .. b-1, in units of 2**-RATIO_BITS: what defines C.
 
-    Guarantee:
-        A column of C has norm at most 1 (those cut short by the last round are shorter).
+    The coefficients 1, 1/2, 3/8, .. of the square root, rounded to that grid so that sums of past noise times
+    these numbers are exact integers (`privacy.banded_noise`).
     """
     coefficients = [1.0]
     for index in range(1, whole(1, bands=bands)):
         coefficients.append(coefficients[-1] * (2 * index - 1) / (2 * index))
-    column: Vector = np.array(coefficients)
-    return column / (math.hypot(*coefficients) * (1 + 1e-12))
+    return tuple(round(coefficient * 2**RATIO_BITS) for coefficient in coefficients)
+
+
+def square_root_bands(bands: int) -> Vector:
+    """The first column of C: c_0 times `band_ratios`, shape (bands,).
+
+    Guarantee:
+        A column of C has norm at most 1 (those cut short by the last round are shorter). So has one with
+        std / (the rounded std / c_0) for c_0.
+    """
+    ratios = [ratio * 2.0**-RATIO_BITS for ratio in band_ratios(bands)]
+    column: Vector = np.array(ratios)
+    return column / (math.hypot(*ratios) * _ROOM)
 
 
 def inverse_column(bands: int, rounds: int) -> Vector:

@@ -1,20 +1,21 @@
 """Noise that remembers the last rounds: the streaming form of `privacy.banded_matrix`.
 
-With c_0 .. c_(b-1) the bands of C, round t's whole-number noise is
+With c_0 .. c_(b-1) the bands of C and p_k = c_k / c_0, round t's whole-number noise is
 
-    v_t = round((z_t - sum over k = 1 .. b-1 of c_k v_(t-k)) / c_0),      z_t ~ N(0, (z C)^2 I) afresh,
+    v_t = round(z_t / c_0 - sum over k = 1 .. b-1 of p_k v_(t-k)),      z_t ~ N(0, (z C)^2 I) afresh,
 
 and what is released is r_t = x_t + v_t, all in grid steps. Only b - 1 past noises are kept, as integers, and
 the oldest one's memory takes the new one.
 
 **What is claimed.** x_t is whole, so with v_(t-k) = r_(t-k) - x_(t-k) the release is
 
-    r_t = round(((C x + z)_t - sum of c_k r_(t-k)) / c_0):
+    r_t = round((C x + z)_t / c_0 - sum of p_k r_(t-k)):
 
 a function of the *continuous* Gaussian mechanism C x + z and of what was released before. It is exactly
 post-processing, although the noise itself is rounded and fed back; v is then not C^-1 z to the last digit
 (rounding errors enter it, half a step each), which touches utility by parts in 2**bits and privacy not at
-all. Beyond that there is float64 arithmetic, as in `privacy.noise`.
+all. "Exactly" needs exact arithmetic: every p_k is a whole number over 2**20, and so the sum of p_k v_(t-k)
+is an int64 in units of 2**-20, which the sampler rounds together with z_t / c_0 (`privacy.noise`).
 
 The past noises are as secret as a noise key: with them the sums could be laid bare. They live in this process
 only and are in no checkpoint. A run that is resumed starts a new matrix, and its plan a new cycle of charges.
@@ -26,16 +27,17 @@ from typing import NoReturn
 
 import torch
 
-from privacy.banded_matrix import square_root_bands, step_gain
+from privacy.banded_matrix import RATIO_BITS, band_ratios, square_root_bands, step_gain
 from privacy.clipping import ClipBounds
 from privacy.grid import Grid
-from privacy.noise import Integers, NoiseSource
+from privacy.noise import CENTRE_BITS, Integers, NoiseSource
 from privacy.noise_shape import relative_stds
 from privacy.round_noise import NoisedBlock, blocks
 from privacy.validate import positive
 
 _GAIN_HORIZON = 4096
 _NEVER_BEYOND_STDS = 40
+_EXACT_BELOW = 2**62
 
 
 class BandedNoise:
@@ -49,7 +51,8 @@ class BandedNoise:
 
     def __init__(self, bands: int, shape: str = "isotropic") -> None:
         self.shape = shape
-        self._column = square_root_bands(bands).tolist()
+        self._ratios = [ratio << (CENTRE_BITS - RATIO_BITS) for ratio in band_ratios(bands)]
+        self._first = float(square_root_bands(bands)[0])
         self._gain = step_gain(bands, _GAIN_HORIZON)
         self._past: deque[torch.Tensor] = deque()
         self._terms: object = None
@@ -61,15 +64,18 @@ class BandedNoise:
         """See `privacy.round_noise.RoundNoise`. All blocks must be taken.
 
         Raises:
-            ValueError: for a noise multiplier of 0, or if noise, shape or size changed between rounds.
+            ValueError: for a noise multiplier of 0 or one too large for exact sums, or if noise, shape or
+                size changed between rounds.
             RuntimeError: after a round that was not noised to its end.
         """
         positive(noise_multiplier=noise_multiplier)
         self._hold_terms((sums.numel(), grid.bits, noise_multiplier, relative_stds(self.shape, bounds)))
+        largest = self._largest(bounds, grid, noise_multiplier)
         self._usable = False
-        fresh = self._room(sums.numel(), bounds, grid, noise_multiplier)
+        fresh = self._room(sums.numel(), largest)
         for begin, end, std_steps in blocks(self.shape, bounds, grid, noise_multiplier):
             noise = self._noise(begin, end, std_steps, source)
+            self._require_within(largest, noise)
             fresh[begin:end] = noise
             block: Integers = noise.add_(sums[begin:end]).numpy()
             yield begin, end, block
@@ -78,12 +84,11 @@ class BandedNoise:
 
     def _noise(self, begin: int, end: int, std_steps: float, source: NoiseSource) -> torch.Tensor:
         """v_t on one block, int64."""
-        first, *others = self._column
-        centre = torch.zeros(end - begin, dtype=torch.float64)
-        for coefficient, past in zip(others, self._past, strict=False):
-            centre.add_(past[begin:end], alpha=-coefficient / first)
-        source.add_and_round_(centre.numpy(), std_steps / first)
-        return centre.to(torch.int64)
+        centre = torch.zeros(end - begin, dtype=torch.int64)  # in units of 2**-CENTRE_BITS
+        for ratio, past in zip(self._ratios[1:], self._past, strict=False):
+            centre.add_(past[begin:end], alpha=-ratio)
+        source.add_and_round_(centre.numpy(), std_steps / self._first)
+        return centre
 
     def _hold_terms(self, terms: object) -> None:
         if not self._usable:
@@ -95,21 +100,38 @@ class BandedNoise:
             )
         self._terms = terms
 
-    def _room(self, size: int, bounds: ClipBounds, grid: Grid, noise_multiplier: float) -> torch.Tensor:
+    def _largest(self, bounds: ClipBounds, grid: Grid, noise_multiplier: float) -> float:
+        """A size that noise reaches with a chance below e**-700 a value; refused if sums could overflow."""
+        fresh = max(relative_stds(self.shape, bounds)) * grid.noise_std_steps(noise_multiplier)
+        largest = _NEVER_BEYOND_STDS * self._gain * (fresh + 1)  # one step covers what rounding feeds back
+        if largest * sum(self._ratios) >= _EXACT_BELOW:
+            raise ValueError(
+                f"Noise of {fresh:.3g} grid steps over {len(self._ratios)} bands is too large for exact "
+                f"sums in 64 bits: use fewer bands, less noise than z={noise_multiplier} or fewer grid bits."
+            )
+        return largest
+
+    def _require_within(self, largest: float, noise: torch.Tensor) -> None:
+        """What `_largest` says must hold, or sums would not be exact. It depends on the noise alone."""
+        if noise.numel() and max(-int(noise.min()), int(noise.max())) >= largest:
+            raise RuntimeError(
+                f"Correlated noise beyond {_NEVER_BEYOND_STDS} standard deviations: something is broken. "
+                "Resume from a checkpoint."
+            )
+
+    def _room(self, size: int, largest: float) -> torch.Tensor:
         """Where this round's noise is kept: the oldest noise's memory once enough are held.
 
         The oldest is read, block by block, before its block is overwritten.
         """
-        if self._past and len(self._past) == len(self._column) - 1:
+        if self._past and len(self._past) == len(self._ratios) - 1:
             return self._past[-1]
-        largest = max(relative_stds(self.shape, bounds)) * self._gain * grid.noise_std_steps(noise_multiplier)
-        fits = _NEVER_BEYOND_STDS * largest < 2**31
-        return torch.zeros(size, dtype=torch.int32 if fits else torch.int64)
+        return torch.zeros(size, dtype=torch.int32 if largest < 2**31 else torch.int64)
 
     def _remember(self, fresh: torch.Tensor) -> None:
         if self._past and self._past[-1] is fresh:
             self._past.pop()
-        if len(self._column) > 1:
+        if len(self._ratios) > 1:
             self._past.appendleft(fresh)
 
     def __getstate__(self) -> NoReturn:

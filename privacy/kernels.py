@@ -25,8 +25,8 @@ def compiled(*relaxed: str) -> Callable[[Loop], Loop]:
 
     Args:
         relaxed: what may differ from the arithmetic as written. "reassoc": sums are taken in any order (which
-            is what lets them use vector instructions); "contract": a product and a sum are rounded once, not
-            twice. Nothing else is relaxed: NaN and infinity stay what they are.
+            is what lets them use vector instructions). Nothing else is relaxed: NaN and infinity stay what
+            they are.
     """
 
     def decorate(loop: Loop) -> Loop:

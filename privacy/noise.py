@@ -3,9 +3,8 @@
 The generator is AES-128 in counter mode under a key from ``os.urandom`` that lives only in this process's
 memory: never returned, stored, pickled or seeded. Whoever knew the key could subtract the noise.
 
-Said honestly: it is Box and Muller's formula in float64 on a cryptographic stream, not an exact sampler. At
-2**20 steps per clip bound, float64 places the border between two whole steps to about 2**-31 of a step: a
-relative error of that size per value.
+What is added is distributed exactly as round(m + Y) for a Gaussian Y, given random bits
+(`privacy.exact_normals` defines it, `privacy.rounded_normals` computes it, docs/privacy.md has the proof).
 """
 
 import os
@@ -14,13 +13,15 @@ from typing import Any, NoReturn, Protocol
 
 import numpy as np
 
-from privacy.normal_stream import CHUNK, NormalStream
+from privacy.normal_stream import NormalStream
 from privacy.validate import positive
 
-_LARGEST_STD_STEPS = 2.0**44  # far above any use; beyond it float64 could not tell single steps apart
+CENTRE_BITS = 20
+"""Centres are counted in units of 2**-CENTRE_BITS of a step."""
+# Far above any use. From 2**39 on all pairs must be settled exactly, some 5,000 a second.
+_LARGEST_STD_STEPS = 2.0**44
 
 Integers = np.ndarray[tuple[int], np.dtype[np.int64]]
-Reals = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class NoiseSource(Protocol):
@@ -30,8 +31,8 @@ class NoiseSource(Protocol):
         """Add round(Y), Y ~ N(0, std_steps^2 I), to int64 sums (n,) in place."""
         ...
 
-    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
-        """Replace float64 centres m (n,) by the whole numbers round(m + Y), in place."""
+    def add_and_round_(self, centres: Integers, std_steps: float) -> None:
+        """Replace centres m (n,), int64 in units of 2**-CENTRE_BITS, by round(m + Y), in place."""
         ...
 
 
@@ -41,9 +42,10 @@ class SecureGaussian:
     Guarantee:
         `add_rounded_` turns integer sums x of L2 sensitivity 2**bits into x + round(Y), Y ~ N(0, std^2 I).
         As x is whole, x + round(Y) = round(x + Y): a post-processing of the *continuous* Gaussian mechanism
-        of noise multiplier std / 2**bits, so RDP and PLD of that mechanism hold as they stand. No two draws
-        share randomness: every source has its own key, which cannot be copied or pickled, threads wait for
-        one another, and a forked child is refused.
+        of noise multiplier std / 2**bits, so RDP and PLD of that mechanism hold as they stand. The integer
+        is exactly that one, with every tail, given that AES-128 and ``os.urandom`` give random bits
+        (`privacy.normal_stream`). No two draws share randomness: every source has its own key, which cannot
+        be copied or pickled, threads wait for one another, and a forked child is refused.
     """
 
     def __init__(self) -> None:
@@ -61,31 +63,27 @@ class SecureGaussian:
             ValueError: for another array or a standard deviation that is not positive and finite.
             RuntimeError: in a process forked from the one that made this object.
         """
-        self._check(sums, np.dtype(np.int64), std_steps)
-        with self._turn:
-            self._stream.add_rounded_(sums, std_steps)
+        self._add(sums, std_steps, 0)
 
-    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
-        """Replace real centres m by round(m + Y), Y ~ N(0, std^2 I), in place.
+    def add_and_round_(self, centres: Integers, std_steps: float) -> None:
+        """Replace centres m by round(m + Y), Y ~ N(0, std^2 I), in place.
 
         Args:
-            centres: contiguous float64, one dimension, in grid steps; whole numbers afterwards.
-            std_steps: as for `add_rounded_`.
+            centres: contiguous int64, one dimension, in units of 2**-CENTRE_BITS of a grid step, so that m is
+                exact; in grid steps afterwards.
+            std_steps, Raises: as for `add_rounded_`.
         """
-        self._check(centres, np.dtype(np.float64), std_steps)
-        noise = np.empty(min(CHUNK, centres.size))
-        for start in range(0, centres.size, CHUNK):
-            part = centres[start : start + CHUNK]
-            with self._turn:
-                self._stream.normal(noise[: part.size], std_steps)
-            part += noise[: part.size]
-            np.rint(part, out=part)
+        self._add(centres, std_steps, CENTRE_BITS)
 
-    def _check(self, values: np.ndarray[Any, Any], dtype: np.dtype[Any], std_steps: float) -> None:
-        if values.dtype != dtype or values.ndim != 1 or not values.flags.c_contiguous:
+    def _add(self, values: Integers, std_steps: float, fraction_bits: int) -> None:
+        self._check(values, std_steps)
+        with self._turn:
+            self._stream.add_rounded_(values, std_steps, fraction_bits)
+
+    def _check(self, values: np.ndarray[Any, Any], std_steps: float) -> None:
+        if values.dtype != np.int64 or values.ndim != 1 or not values.flags.c_contiguous:
             raise ValueError(
-                f"Expected contiguous one-dimensional {dtype} sums, "
-                f"got {values.dtype} of shape {values.shape}."
+                f"Expected contiguous one-dimensional int64 sums, got {values.dtype} of shape {values.shape}."
             )
         if positive(std_steps=std_steps) > _LARGEST_STD_STEPS:
             raise ValueError(f"Expected std_steps <= {_LARGEST_STD_STEPS:.3g}, got std_steps={std_steps!r}.")

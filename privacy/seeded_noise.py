@@ -8,10 +8,12 @@ the privacy core that may use an ordinary generator.
 import numpy as np
 import torch
 
-from privacy.noise import Integers, Reals
+from privacy.noise import CENTRE_BITS, Integers
 
 _BLOCK = 1 << 16
 _SEEDS = 2**63
+
+Reals = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class SeededGaussian:
@@ -26,12 +28,11 @@ class SeededGaussian:
             part = sums[start : start + _BLOCK]
             part += np.rint(self._noise(part.size, std_steps)).astype(np.int64)
 
-    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
-        """Replace float64 centres m (n,) by round(m + Y), in place."""
+    def add_and_round_(self, centres: Integers, std_steps: float) -> None:
+        """Replace centres m (n,), int64 in units of 2**-CENTRE_BITS, by round(m + Y), in place."""
         for start in range(0, centres.size, _BLOCK):
             part = centres[start : start + _BLOCK]
-            part += self._noise(part.size, std_steps)
-            np.rint(part, out=part)
+            part[:] = np.rint(part * 2.0**-CENTRE_BITS + self._noise(part.size, std_steps))
 
     def _noise(self, size: int, std_steps: float) -> Reals:
         noise = torch.empty(size, dtype=torch.float32).normal_(generator=self._generator)

@@ -1,10 +1,20 @@
 """The matrix is the square root of the prefix sum cut to its bands; the published trade-off comes out."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from scipy.linalg import toeplitz
 
-from privacy.banded_matrix import compare_bands, inverse_column, prefix_gain, square_root_bands, step_gain
+from privacy.banded_matrix import (
+    RATIO_BITS,
+    band_ratios,
+    compare_bands,
+    inverse_column,
+    prefix_gain,
+    square_root_bands,
+    step_gain,
+)
 
 GOLDEN = [
     (
@@ -47,7 +57,8 @@ def test_the_table_of_the_trade_off(
 def test_all_bands_are_the_square_root_of_the_prefix_sum() -> None:
     rounds = 50
     square = matrix(rounds, rounds) @ matrix(rounds, rounds)
-    np.testing.assert_allclose(square / square[0, 0], np.tril(np.ones((rounds, rounds))), atol=1e-9)
+    # each of the 50 coefficients is rounded to a multiple of 2**-20
+    np.testing.assert_allclose(square / square[0, 0], np.tril(np.ones((rounds, rounds))), atol=50 * 2.0**-20)
 
 
 @pytest.mark.parametrize("bands", [1, 2, 5, 40, 60])
@@ -55,6 +66,16 @@ def test_square_root_bands_guarantee(bands: int) -> None:
     norms = np.linalg.norm(matrix(bands, 40), axis=0)
     assert norms.max() <= 1
     assert norms[0] == pytest.approx(1, abs=0.2) if bands > 40 else norms[0] == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize("bands", [1, 2, 3, 8, 33, 400])
+@pytest.mark.parametrize("std", [1.0, 0.03 * 2**20, 1.7e6])
+def test_the_noise_is_never_less_than_a_column_of_the_rounded_ratios_asks_for(bands: int, std: float) -> None:
+    """In exact arithmetic: (std / c_0)^2 >= std^2 sum of p_k^2, so that C's columns have norm at most 1."""
+    ratios = [Fraction(ratio, 2**RATIO_BITS) for ratio in band_ratios(bands)]
+    fresh = Fraction(std / float(square_root_bands(bands)[0]))
+    needed = Fraction(std) ** 2 * sum(ratio**2 for ratio in ratios)
+    assert needed <= fresh**2 <= needed * (1 + Fraction(1, 10**11))
 
 
 @pytest.mark.parametrize("bands", [1, 3, 7])

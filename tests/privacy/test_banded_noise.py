@@ -9,16 +9,21 @@ import torch
 from scipy import stats
 
 from privacy import BandedNoise, ClipBounds, Grid, LayerLayout, PrivacyPlan, SecureGaussian, draw_cohort
-from privacy.banded_matrix import inverse_column, square_root_bands
+from privacy.banded_matrix import band_ratios, inverse_column, square_root_bands
+from privacy.noise import CENTRE_BITS
 
 FALSE_ALARM = 1e-7  # of each statistical comparison below
 LAYOUT = LayerLayout.of([("a", (60, 50)), ("b", (500,))])
 BOUNDS = ClipBounds.of("uniform", 1.0, LAYOUT)
 GRID = Grid.of(BOUNDS)
+ONE = 2**CENTRE_BITS
 
 
 class Recording:
-    """A source that remembers the continuous noise behind every centre, for rounds of one run of blocks."""
+    """A source that remembers the noise behind every centre, for rounds of one run of blocks.
+
+    Its noise is in whole multiples of 2**-20 of a step, so that all can be recomputed exactly.
+    """
 
     def __init__(self) -> None:
         self.generator = np.random.default_rng(5)
@@ -28,9 +33,15 @@ class Recording:
         raise AssertionError("correlated noise may not be rounded before the past is taken off")
 
     def add_and_round_(self, centres, std_steps):
-        noise = self.generator.normal(scale=std_steps, size=centres.size)
+        assert centres.dtype == np.int64
+        noise = np.rint(self.generator.normal(scale=std_steps * ONE, size=centres.size)).astype(np.int64)
         self.drawn.append(noise)
-        np.rint(centres + noise, out=centres)
+        centres[:] = rounded(centres + noise)
+
+
+def rounded(fixed):
+    """Whole steps of a number in units of 2**-20 of a step."""
+    return (fixed + ONE // 2) >> CENTRE_BITS
 
 
 def release(noise, sums, source, z=0.9, bounds=BOUNDS):
@@ -38,24 +49,22 @@ def release(noise, sums, source, z=0.9, bounds=BOUNDS):
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 8])
-def test_the_release_is_the_claimed_function_of_the_gaussian_mechanism(bands: int) -> None:
-    """r_t = round(((C x + z)_t - sum c_k r_(t-k)) / c_0), computed from C x + z alone."""
+@pytest.mark.parametrize("z", [0.9, 20.0])
+def test_the_release_is_the_claimed_function_of_the_gaussian_mechanism(bands: int, z: float) -> None:
+    """r_t = round((C x + z)_t / c_0 - sum p_k r_(t-k)), from C x + z alone, and to the last bit."""
     rounds, source, noise = 12, Recording(), BandedNoise(bands)
     generator = torch.Generator().manual_seed(1)
     sums = [
         torch.randint(-(2**20), 2**20, (BOUNDS.size,), generator=generator, dtype=torch.int32)
         for _ in range(rounds)
     ]
-    released = [release(noise, one, source) for one in sums]
-    column = square_root_bands(bands)
+    released = [release(noise, one, source, z) for one in sums]
+    ratios = band_ratios(bands)
     for t in range(rounds):
         reach = range(min(bands, t + 1))
-        mechanism = sum(column[k] * sums[t - k].double().numpy() for k in reach) + column[0] * source.drawn[t]
-        centre = (mechanism - sum(column[k] * released[t - k] for k in reach if k)) / column[0]
-        # float64: a centre within 1e-6 of a half may round either way
-        settled = np.abs(centre - np.floor(centre) - 0.5) > 1e-6
-        assert settled.mean() > 0.99
-        np.testing.assert_array_equal(released[t][settled], np.rint(centre)[settled])
+        mechanism = sum(ratios[k] * sums[t - k].to(torch.int64).numpy() for k in reach) + source.drawn[t]
+        centre = mechanism - sum(ratios[k] * released[t - k] for k in reach if k)
+        np.testing.assert_array_equal(released[t], rounded(centre))
 
 
 def test_the_noise_is_the_inverse_matrix_times_fresh_noise() -> None:
@@ -64,7 +73,7 @@ def test_the_noise_is_the_inverse_matrix_times_fresh_noise() -> None:
     empty = torch.zeros(BOUNDS.size, dtype=torch.int32)
     released = np.stack([release(noise, empty, source) for _ in range(rounds)])
     inverse = inverse_column(bands, rounds)
-    fresh = np.stack(source.drawn) * square_root_bands(bands)[0]
+    fresh = np.stack(source.drawn) / ONE * square_root_bands(bands)[0]
     expected = np.stack([inverse[t::-1] @ fresh[: t + 1] for t in range(rounds)])
     assert np.abs(released - expected).max() < rounds
 
@@ -98,6 +107,22 @@ def test_very_strong_noise_is_kept_in_64_bits() -> None:
     noise = BandedNoise(2)
     release(noise, torch.zeros(BOUNDS.size, dtype=torch.int64), SecureGaussian(), z=1e4)
     assert noise._past[0].dtype == torch.int64
+
+
+def test_noise_whose_sums_could_overflow_is_refused_before_any_is_drawn() -> None:
+    noise, source = BandedNoise(2), Recording()
+    with pytest.raises(ValueError, match="too large for exact sums"):
+        release(noise, torch.zeros(BOUNDS.size, dtype=torch.int64), source, z=2.0**17)
+    assert not source.drawn
+
+
+def test_noise_beyond_its_largest_size_ends_the_run_and_is_not_cut_to_32_bits() -> None:
+    class Huge(Recording):
+        def add_and_round_(self, centres, std_steps):
+            centres[:] = 2**32
+
+    with pytest.raises(RuntimeError, match="standard deviations"):
+        release(BandedNoise(2), torch.zeros(BOUNDS.size, dtype=torch.int32), Huge())
 
 
 def test_terms_may_not_change_between_rounds() -> None:
