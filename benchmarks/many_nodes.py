@@ -8,6 +8,7 @@ holds one synthetic speaker with one utterance, on which both train by our `Loca
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -91,7 +92,7 @@ def measure(home: Path, command: Sequence[str], log: Path) -> Run:
         )
     whole = time.monotonic() - began
     rounds = [line for line in map(json.loads, log.read_text().splitlines()) if "drawn" in line]
-    if done.returncode or len(rounds) != ROUNDS:
+    if done.returncode or len(rounds) != ROUNDS or not all(line["nodes_answered"] for line in rounds):
         raise SystemExit(f"the run did not end well:\n{done.stdout[-3000:]}")
     return Run(
         asked=sum(line.get("nodes_asked", line["drawn"]) for line in rounds),
@@ -105,21 +106,21 @@ def measure(home: Path, command: Sequence[str], log: Path) -> Run:
 
 
 PARTIES = {
-    "ours, 64 nodes": lambda home: ours(home, 64, 64),
-    f"ours, {COHORT:,} nodes": lambda home: ours(home, COHORT, COHORT),
     f"Flower, {COHORT:,} nodes": lambda home: flower(home, COHORT),
+    f"ours, {COHORT:,} nodes": lambda home: ours(home, COHORT, COHORT),
+    "ours, 64 nodes": lambda home: ours(home, 64, 64),
     f"ours, 5,000 nodes, a cohort of {COHORT:,}": lambda home: ours(home, 5_000, COHORT),
 }
 
 
 def main() -> None:
     """Measure every party and write the page."""
-    runs = {}
+    runs, load_before = {}, os.getloadavg()[0]
     for name, party in PARTIES.items():
         with tempfile.TemporaryDirectory() as folder:
             runs[name] = measure(Path(folder), *party(Path(folder)))
         print(runs[name].row(name), flush=True)
-    few, many, theirs, most = runs.values()
+    theirs, many, few, most = runs.values()
     beside_flower = many.round / theirs.round
     ratios = [
         Ratio(name="replies dropped, 1,000 nodes", value=many.asked - many.answered, at_most=0),
@@ -131,7 +132,10 @@ def main() -> None:
     ]
     verdicts = "\n".join(f"- {one.name}: {one.value:.3g} ({one.goal}: {one.verdict})" for one in ratios)
     rows = [HEADING, *(run.row(name) for name, run in runs.items())]
-    parts = ["# A round that contacts 1,000 nodes", conditions(), table(rows), NOTES, verdicts]
+    load = (
+        f"- load of the machine in the minute before it began: {load_before:.1f}; wall clocks measure it too"
+    )
+    parts = ["# A round that contacts 1,000 nodes", f"{conditions()}\n{load}", table(rows), NOTES, verdicts]
     write(Path(__file__).with_suffix(".md"), "\n\n".join(parts), ratios)
 
 

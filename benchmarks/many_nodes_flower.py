@@ -11,7 +11,6 @@ import logging
 import sys
 import time
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -21,26 +20,17 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam
 from flwr.simulation import run_simulation
 
-from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, trainer
-from speech.corpus import load_corpus
-from speech.examples import ExampleStore
-from speech.features import PRESETS
+from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer
 from speech.model import build_model
 from strategies import bind
 
 server, client = ServerApp(), ClientApp()
 
 
-@lru_cache
-def store(speakers: str) -> ExampleStore:
-    """The synthetic speakers, made when they are asked for."""
-    return ExampleStore(load_corpus("synthetic", speakers), PRESETS[PRESET])
-
-
 @client.train()
 def train(message: Message, context: Context) -> Message:
     """Arrays into the model, `LocalTrainer.update`, arrays out of the model."""
-    examples = store(str(message.content["config"]["speakers"]))
+    examples = synthetic(str(message.content["config"]["speakers"]))
     number = int(context.node_config["partition-id"])
     model = build_model(PRESET, seed=0).train()
     layout, vector = bind(model)
