@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.report import best_seconds, conditions, one_thread, table, write
 from cli.composing import default_config
 from client.local_training import LocalTrainer
+from client.visit import Visit
 from recipes import RunConfig
 from speech.corpus import load_corpus
 from speech.examples import ExampleStore
@@ -45,8 +46,9 @@ def works(folder: Path) -> dict[str, Callable[[], object]]:
     vector = bind(build_model("tiny", seed=0))[1]
 
     def train() -> None:
-        for number, speaker in enumerate(speakers):
-            trainer.update(vector, warm.examples(SPLIT, speaker), (1, number))
+        for speaker in speakers:
+            visit = Visit(run="", round_number=1, speaker=speaker)
+            trainer.update(vector, warm.examples(SPLIT, speaker), visit)
 
     return {
         "computed": lambda: store(None).split_examples(SPLIT),

@@ -88,9 +88,10 @@ def node_seconds() -> Times:
             bounds=bounds,
             grid=grid,
         )
-        began = time.process_time()
-        node.train(task, vector, node.speakers)
-        seconds[str(count)] = time.process_time() - began
+        began = time.monotonic()  # its speakers are trained in a process of their own
+        node.load(task, vector)
+        node.train(task, node.speakers)
+        seconds[str(count)] = time.monotonic() - began
     return {str(count): seconds[str(count)] for count in SPEAKERS}
 
 

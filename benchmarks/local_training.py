@@ -18,6 +18,7 @@ from torch import Tensor
 
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
 from benchmarks.simulation_speakers import PRESET, config, first_vector, speakers, trainer
+from client.visit import Visit
 from speech.augment import make_augment
 from speech.batching import collate
 from speech.corpus import load_corpus
@@ -61,7 +62,7 @@ def works() -> dict[str, Callable[[], object]]:
 
     def train() -> None:
         for number, examples in enumerate(chosen):
-            ours.update(vector, examples, (1, number))
+            ours.update(vector, examples, Visit(run="", round_number=1, speaker=str(number)))
 
     def plain() -> None:
         for examples in chosen:

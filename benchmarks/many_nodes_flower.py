@@ -20,7 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam
 from flwr.simulation import run_simulation
 
-from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer
+from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer, visit
 from speech.model import build_model
 from strategies import bind
 
@@ -36,7 +36,7 @@ def train(message: Message, context: Context) -> Message:
     layout, vector = bind(model)
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     name = examples.corpus.speakers("train")[number]
-    update, _ = trainer().update(vector, examples.examples("train", name), (1, number))
+    update, _ = trainer().update(vector, examples.examples("train", name), visit(1, number))
     vector.sub_(update[: layout.size])
     metrics = MetricRecord({"num-examples": 1})
     return Message(

@@ -6,7 +6,15 @@ import sys
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
-from benchmarks.simulation_speakers import PROCESSES, RoundLog, cohort, first_vector, speakers, trainer
+from benchmarks.simulation_speakers import (
+    PROCESSES,
+    RoundLog,
+    cohort,
+    first_vector,
+    speakers,
+    trainer,
+    visit,
+)
 
 
 def work(pipe: Connection) -> None:
@@ -16,7 +24,7 @@ def work(pipe: Connection) -> None:
     while (asked := pipe.recv()) is not None:
         number, chosen = asked
         for speaker in chosen:
-            train.update(vector, speakers()[speaker], (number, speaker))
+            train.update(vector, speakers()[speaker], visit(number, speaker))
         pipe.send(number)
 
 

@@ -28,6 +28,7 @@ from benchmarks.simulation_speakers import (
     first_vector,
     speakers,
     trainer,
+    visit,
 )
 from speech.examples import ExampleStore
 from speech.features import PRESETS
@@ -54,7 +55,7 @@ def train_by_ours(model: CTCTransformer, state: dict[str, Tensor], speaker: int)
     """`LocalTrainer.update`, with the features that simulations share."""
     layout, vector = bind(model)
     model.load_state_dict(state)
-    update, _ = trainer().update(vector, speakers()[speaker], (1, speaker))
+    update, _ = trainer().update(vector, speakers()[speaker], visit(1, speaker))
     vector.sub_(update[: layout.size])
 
 

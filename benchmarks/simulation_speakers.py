@@ -13,6 +13,7 @@ import torch
 import recipes
 from cli.composing import default_config
 from client.local_training import LocalTrainer
+from client.visit import Visit
 from recipes import RunConfig
 from speech.corpus import Corpus, load_corpus
 from speech.examples import Example, ExampleStore
@@ -56,6 +57,11 @@ def trainer() -> LocalTrainer:
     """This process's trainer."""
     torch.set_num_threads(1)
     return LocalTrainer(PRESET, config().local)
+
+
+def visit(round_number: int, speaker: int) -> Visit:
+    """What is random about the training of a speaker (its number) in a round."""
+    return Visit(run="", round_number=round_number, speaker=str(speaker))
 
 
 def first_vector() -> torch.Tensor:

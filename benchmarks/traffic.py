@@ -72,7 +72,8 @@ def real_sums() -> dict[str, tuple[torch.Tensor, int, ClipBounds, Grid]]:
         task = Task(
             round_number=1, nonce="", layout=layout.digest, speakers=speakers, bounds=bounds, grid=grid
         )
-        total, _ = node.train(task, vector, node.speakers)
+        node.load(task, vector)
+        total, _ = node.train(task, node.speakers)
         sums[f"`tiny`, {count} real speaker(s)"] = (total, count, bounds, grid)
     return sums
 

@@ -23,7 +23,6 @@ from speech.checkpoint import LoadedModel, load_model
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
 from speech.examples import ExampleStore
-from speech.features import PRESETS
 
 if TYPE_CHECKING:
     from speech.assessment import Assessment, Comparison
@@ -98,7 +97,7 @@ def hear(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
     from speech.evaluation import assess
     from speech.evaluation import evaluate as evaluate_model
 
-    store = ExampleStore(speech.corpus, PRESETS[loaded.preset])
+    store = ExampleStore(speech.corpus, loaded.features)
     started = time.perf_counter()
     examples = store.split_examples(speech.split)
     featured = time.perf_counter()

@@ -16,7 +16,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
 from client import roll
 from client.control_variates import ControlVariates
-from client.node import Node, is_simulated
+from client.node import Node
+from client.share import is_simulated
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
@@ -87,8 +88,9 @@ def train(message: Message, context: Context) -> RecordDict:
     if node.algorithm == "scaffold":
         control = unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
         controls = ControlVariates(context.state, control)
-    total, raw = node.train(task, vector, people, controls)
+    node.load(task, vector)
     del vector, message.content[MODEL]  # Flower keeps the message until it is answered
+    total, raw = node.train(task, people, controls)
     content = Answer.of(task, total, raw, node.dataset if task.dataset else None).to_record()
     if controls:
         content[CONTROL] = controls.to_record()

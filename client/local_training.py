@@ -1,7 +1,8 @@
 """Local training of one speaker from the round's model, and the update "old minus new".
 
 Stateless, as in the paper (Algorithm 1): nothing of a speaker outlives the call, the local optimiser's
-state included. Parameters and gradients are views into flat buffers made once, so clipping is one norm
+state included, and all that is random comes from the visit (`client.visit`). Parameters and gradients are
+views into flat buffers made once, so clipping is one norm
 and a step is that of an optimiser on a vector. On a GPU, where there is one, these buffers lie there; the
 round's model comes from the CPU and the update goes back to it.
 """
@@ -15,6 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from client.speaker_process import Trained
+from client.visit import Visit
 from recipes.sections import TRAIN_ALL, LocalSection
 from speech.augment import make_augment
 from speech.batching import Batch, BatchLimit, collate
@@ -34,7 +37,8 @@ class LocalTrainer:
     """A model with flat buffers that any number of speakers are trained in, one after the other.
 
     It computes on a GPU if there is one, unless `device` names another place. `trainable` names what is
-    trained; the rest is that of the model file `seed`, and `frozen` is its digest.
+    trained; the rest is that of the model file `seed`, and `frozen` is its digest. Updates go to `memory`
+    (d or longer,), by default the trainer's own (d,); what is behind the model's entries is left alone.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class LocalTrainer:
         settings: LocalSection,
         *,
         language: str = "en",
-        room_for: int = 0,
+        memory: Tensor | None = None,
         device: str | None = None,
         trainable: str = TRAIN_ALL,
         seed: Path | None = None,
@@ -62,65 +66,57 @@ class LocalTrainer:
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
         self._hop_seconds = FEATURES[preset].hop_seconds
         self.layout, self._vector = bind(self._model)
-        self._update = torch.zeros(0)
-        self.reserve(self.layout.size + room_for)
+        self._update = torch.zeros(self.layout.size) if memory is None else memory
+        self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
-        self._steps = 0
         self._optimiser = make_optimiser(settings.optimiser, **wanted)
 
-    def reserve(self, size: int) -> None:
-        """Let updates have `size` entries from now on; those after the model's stay zero.
-
-        An update takes the memory of the gradients, which nobody needs when it is made.
-        """
-        if len(self._update) != size:
-            self._update = torch.zeros(size)
-            on_gpu = self._vector.is_cuda
-            memory = torch.empty_like(self._vector) if on_gpu else self._update[: self.layout.size]
-            self._gradients = bind_gradients(self._model, self.layout, memory)
+    def _gradient_memory(self) -> Tensor:
+        """An update takes the memory of the gradients, which nobody needs when it is made; not on a GPU."""
+        return torch.empty_like(self._vector) if self._vector.is_cuda else self._update[: self.layout.size]
 
     def update(
         self,
         vector: Tensor,
         examples: Sequence[Example],
-        order: tuple[int, int],
+        visit: Visit,
         correction: Tensor | None = None,
-    ) -> tuple[Tensor, float]:
+    ) -> tuple[Tensor, Trained]:
         """Train on one speaker's `examples` from the global `vector` (d,).
 
-        `order` (round, speaker number) fixes the order of the batches, what is hidden in them and what
-        is dropped; `correction` (d,) is added to every clipped gradient (SCAFFOLD).
+        `visit` fixes the order of the batches, what is hidden in them and what is dropped; `correction` (d,)
+        is added to every clipped gradient (SCAFFOLD).
 
-        Returns the update (d, then zeros where there is room), a buffer that the next call overwrites,
-        and the mean training loss.
+        Returns the memory of updates, whose first d entries are the update until the next call, and what
+        else there is to say of the visit.
         """
         device = self._vector.device
         start = vector.to(device)
         correction = None if correction is None else correction.to(device)
         self._vector.copy_(start)
         self._optimiser.load_state_dict({})
-        generator = torch.Generator().manual_seed(hash(order) & 0x7FFF_FFFF_FFFF_FFFF)
+        generator = visit.generator("training")
         with torch.random.fork_rng(devices=[device] if self._vector.is_cuda else []):
             self._seed(generator.initial_seed())
             losses = [
-                self._step(self._batch([examples[i] for i in batch], order[0], generator), start, correction)
+                self._step(self._batch([examples[i] for i in batch], visit, generator), start, correction)
                 for batch in self._batches(examples, generator)
             ]
         torch.sub(start, self._vector, out=self._gradients)
         if self._vector.is_cuda:
             self._update[: self.layout.size].copy_(self._gradients)
-        self._steps = len(losses)
-        return self._update, sum(losses) / len(losses)
+        return self._update, Trained(loss=sum(losses) / len(losses), steps=len(losses))
+
+    def warm_up(self, example: Example) -> None:
+        """A step on an example that is nobody's: what torch does once is done then."""
+        self._vector.zero_()
+        self._step(collate([example]), self._vector.clone(), None)
 
     def _seed(self, seed: int) -> None:
         """`torch.manual_seed` without its note for a GPU that is not there: a hundredth of a visit."""
         torch.default_generator.manual_seed(seed)
         if self._vector.is_cuda:
             torch.cuda.manual_seed(seed)
-
-    def mean_step(self) -> Tensor:
-        """The last update (d,) over its steps and learning rate: plain SGD's mean gradient."""
-        return self._update[: self.layout.size] / (self._steps * self.settings.learning_rate)
 
     def _batches(self, examples: Sequence[Example], generator: torch.Generator) -> Iterator[list[int]]:
         """`epochs` passes, or `steps` batches from as many passes as that takes."""
@@ -131,10 +127,10 @@ class LocalTrainer:
             return itertools.chain.from_iterable(itertools.islice(passes, self.settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self.settings.steps)
 
-    def _batch(self, examples: Sequence[Example], round_number: int, generator: torch.Generator) -> Batch:
+    def _batch(self, examples: Sequence[Example], visit: Visit, generator: torch.Generator) -> Batch:
         """One batch, with bands of it hidden if it is time for that."""
         batch = collate(examples)
-        if self._augment is None or round_number <= self.settings.spec_augment_after:
+        if self._augment is None or visit.round_number <= self.settings.spec_augment_after:
             return batch
         return batch.with_features(self._augment(batch.features, batch.lengths, generator))
 

@@ -32,6 +32,11 @@ SCAFFOLD_IN_A_PRIVATE_RUN = (
     "rounds; use 'fedavg' or 'fedprox'"
 )
 
+COMPILED_IN_A_PRIVATE_RUN = (
+    "local.compile = true: refused in a private run. Compiled code is made for the shapes that came before, "
+    "so one speaker's recordings would change how the next one's are computed; set it to false"
+)
+
 
 class ConfigError(ValueError):
     """A run configuration that cannot be run; the message lists every fault and its remedy."""
@@ -52,6 +57,12 @@ class RunConfig(Section):
     def _no_control_variates(self) -> RunConfig:
         if self.local.algorithm == "scaffold" and self.privacy.adds_noise:
             raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_compiled_for_the_next(self) -> RunConfig:
+        if self.local.compile and self.privacy.stamp != "none":
+            raise ValueError(COMPILED_IN_A_PRIVATE_RUN)
         return self
 
     @model_validator(mode="after")

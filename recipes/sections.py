@@ -112,6 +112,26 @@ class LocalSection(Section, LearningSettings):
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
     gradient_clip: Positive = Field(description="bound on each step's gradient norm")
+    most_utterances: Count = Field(
+        description="most utterances of a speaker in a round; of more, a random part that is drawn each time"
+    )
+    most_seconds: Positive = Field(description="and most seconds of audio")
+    processor_seconds: Positive = Field(
+        description="processor time of a speaker's training in a round; who takes more counts as zero"
+    )
+    memory_megabytes: Annotated[int, Field(ge=16)] = Field(
+        description="and memory, beyond the model's; who takes more counts as zero"
+    )
+
+    @property
+    def most_of_a_speaker(self) -> dict[str, Any]:
+        """`utterances` and `seconds` of a speaker's audio that a round can use at most."""
+        utterances, seconds = self.most_utterances, self.most_seconds
+        if self.steps and self.batch_size:
+            utterances = min(utterances, self.steps * self.batch_size)
+        if self.steps and self.batch_seconds:
+            seconds = min(seconds, self.steps * self.batch_seconds)
+        return {"utterances": utterances, "seconds": seconds}
 
     @model_validator(mode="after")
     def _epochs_or_steps(self) -> LocalSection:

@@ -32,6 +32,7 @@ MAY_CHANGE = (
     *("run.", "corpus.path", "corpus.feature-cache", "model.seed", "privacy.extrapolate-", "local.compile"),
     *("training.evaluate-every", "training.min-nodes", "training.wait-seconds"),
     *("training.round-deadline-seconds", "training.min-answers"),
+    *("local.processor-seconds", "local.memory-megabytes"),
 )
 """Keys of the recipe (or their beginnings) that a resumed run may set anew: they change neither what is
 learnt from whom nor what is promised. The data set and the model are compared by themselves."""

@@ -32,6 +32,7 @@ from server.ledgers import Account, uncounted
 from server.live_table import Row
 from server.metrics import as_metrics
 from server.model_card import model_card
+from server.planning import with_time_for_all
 from server.preparation import (
     make_adaptive,
     make_bounds,
@@ -72,6 +73,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     Thread(target=_load_what_is_needed_later, daemon=True).start()
     roll = call_roll(streaming, config.training, frozen_digest(model))
     plan = make_plan(config, roll.roster.population)
+    config = with_time_for_all(config, plan, roll.roster.counts, simulated=simulated)
     federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
     with federation.strategy.ledger:
         return federation.run(streaming)

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from speech import features
 from speech.errors import CheckpointMismatch
+from speech.features import FeatureConfig
 from speech.model import PRESETS, CTCTransformer, build_model
 from speech.text import ALPHABETS, ENGLISH, alphabet_of
 
@@ -29,10 +30,15 @@ VERSION = "1"
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model in evaluation mode, its preset, and all metadata of its file, `extra` included."""
+    """A model in evaluation mode, its preset, the features that it was trained on, and all metadata of its
+    file, `extra` included.
+
+    The features are the preset's, or those that the preset had when the file was written.
+    """
 
     model: CTCTransformer
     preset: str
+    features: FeatureConfig
     metadata: Mapping[str, str]
 
 
@@ -88,7 +94,12 @@ def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None
     with torch.device("meta"):
         model = build_model(preset, language)
     model.load_state_dict({name: file.get_tensor(name).clone() for name in shapes}, assign=True)
-    return LoadedModel(model=model.eval(), preset=preset, metadata=metadata)
+    return LoadedModel(
+        model=model.eval(),
+        preset=preset,
+        features=_known_features(preset)[metadata["features"]],
+        metadata=metadata,
+    )
 
 
 def _language(metadata: Mapping[str, str]) -> str:
@@ -106,8 +117,14 @@ def _metadata(preset: str, language: str) -> dict[str, str]:
         "preset": preset,
         "language": language,
         "characters": alphabet_of(language).characters,
-        "features": json.dumps(asdict(features.PRESETS[preset]), sort_keys=True),
+        "features": next(iter(_known_features(preset))),
     }
+
+
+def _known_features(preset: str) -> dict[str, FeatureConfig]:
+    """By how a file writes them: the features of the preset, then those that it had in earlier releases."""
+    known = (features.PRESETS[preset], *features.EARLIER.get(preset, ()))
+    return {json.dumps(config.written(), sort_keys=True): config for config in known}
 
 
 def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None) -> str:
@@ -135,8 +152,10 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
             f"{path}: a model that writes {language!r}, which this code has no alphabet of "
             f"(it has {', '.join(ALPHABETS)}); use the release that wrote it."
         )
+    written = {"language": language, **metadata}
     for key, expected in _metadata(preset, language).items():
-        if {"language": language, **metadata}.get(key) != expected:
+        earlier = _known_features(preset) if key == "features" else ()
+        if written.get(key) != expected and written.get(key) not in earlier:
             raise CheckpointMismatch(
                 f"{path}: its {key} are {metadata.get(key)}, this code's are {expected}; "
                 "use the release that wrote it, or train it anew."

@@ -103,9 +103,23 @@ class ExampleStore:
         key = (split, speaker)
         if key in self._cache:
             self._cache.move_to_end(key)
-        else:
-            self._keep(key, list(self._compute(self.corpus.utterances(split, speaker))))
-        return list(self._cache[key])
+            return list(self._cache[key])
+        utterances = self.corpus.utterances(split, speaker)
+        heard = self._heard(utterances)
+        examples = list(self._made(utterances, heard))
+        if not any(
+            isinstance(one, Passing) for one in heard
+        ):  # what the machine lacked may be there next time
+            self._keep(key, examples)
+        return list(examples)
+
+    def examples_of(self, utterances: Sequence[Utterance]) -> list[Example]:
+        """The usable examples of a part of what a speaker says: only its audio is read, and nothing kept."""
+        return list(self._made(utterances, list(self._hear(utterances))))
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """Features (T, mels) of a waveform (n,) at the configuration's rate."""
+        return self._log_mel(waveform)
 
     def split_examples(self, split: str) -> list[Example]:
         """All usable examples of a split, speaker by speaker."""
@@ -113,8 +127,8 @@ class ExampleStore:
             example for speaker in self.corpus.speakers(split) for example in self.examples(split, speaker)
         ]
 
-    def _compute(self, utterances: Sequence[Utterance]) -> Iterator[Example]:
-        for utterance, features in zip(utterances, self._heard(utterances), strict=True):
+    def _made(self, utterances: Sequence[Utterance], heard: Sequence[Heard]) -> Iterator[Example]:
+        for utterance, features in zip(utterances, heard, strict=True):
             if isinstance(features, str):
                 self._skipped[utterance.source] = Skipped(
                     source=utterance.source,

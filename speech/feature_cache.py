@@ -17,7 +17,6 @@ import shutil
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -62,7 +61,7 @@ class FeatureCache:
         self, folder: Path, corpus: Corpus, config: FeatureConfig, *, bound_bytes: int = BOUND_BYTES
     ) -> None:
         self.folder = folder
-        self._own = folder / f"{corpus.digest[:16]}-{_digest([VERSION, asdict(config)])[:16]}"
+        self._own = folder / f"{corpus.digest[:16]}-{_digest([VERSION, config.written()])[:16]}"
         self._mels = config.num_mels
         self._bound_bytes = bound_bytes
         self._began = time.time()

@@ -32,11 +32,13 @@ class MaskedInputNorm(nn.Module):
 class StridedFrontend(nn.Module):
     """A centred convolution over time with a stride, then GLU (over doubled channels) or ReLU."""
 
-    def __init__(self, num_mels: int, width: int, *, kernel: int, stride: int, glu: bool) -> None:
+    def __init__(
+        self, num_mels: int, width: int, *, kernel: int, stride: int, glu: bool, zero_bias: bool = True
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv1d(num_mels, width * 2 if glu else width, kernel, stride)
         self.activation = functional.glu if glu else functional.relu
-        lecun_uniform_(self.conv)
+        lecun_uniform_(self.conv, zero_bias=zero_bias)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, T, mels) to (B, max(T // stride, 1), width): one matrix product over windows."""
@@ -103,14 +105,23 @@ class CapePositions(nn.Module):
 class Block(nn.Module):
     """A transformer block without biases: attention with fused wqkv, then a ReLU MLP.
 
-    Pre-LN normalises what each half reads, post-LN what each half leaves (`post_norm`).
+    Pre-LN normalises what each half reads, post-LN what each half leaves (`post_norm`). Dropout falls on
+    the attention weights and after the ReLU; with `drop_outputs` also on what each half adds.
     """
 
     def __init__(
-        self, width: int, *, heads: int, feed_forward: int, dropout: float, post_norm: bool = False
+        self,
+        width: int,
+        *,
+        heads: int,
+        feed_forward: int,
+        dropout: float,
+        post_norm: bool = False,
+        drop_outputs: bool = True,
     ) -> None:
         super().__init__()
         self.heads, self.dropout, self.post_norm = heads, dropout, post_norm
+        self.drop_outputs = drop_outputs
         self.attention_norm = nn.LayerNorm(width)
         self.wqkv = nn.Linear(width, 3 * width, bias=False)
         self.wo = nn.Linear(width, width, bias=False)
@@ -126,16 +137,20 @@ class Block(nn.Module):
         hidden = hidden + self._attention(self.attention_norm(hidden), mask)
         return hidden + self._mlp(self.mlp_norm(hidden))
 
+    def norms(self, hidden: Tensor) -> Tensor:
+        """Both norms of a post-LN block and nothing between them: (B, T', width) in and out."""
+        return self.mlp_norm(self.attention_norm(hidden))
+
     def _attention(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
-        return self._dropped(self.wo(attended(self.wqkv(hidden), self.heads, mask, dropout)))
+        return self._output(self.wo(attended(self.wqkv(hidden), self.heads, mask, dropout)))
 
     def _mlp(self, hidden: Tensor) -> Tensor:
-        inner = self._dropped(functional.relu(self.w1(hidden)))
-        return self._dropped(self.w2(inner))
+        inner = dropped(functional.relu(self.w1(hidden)), self.dropout, self.training)
+        return self._output(self.w2(inner))
 
-    def _dropped(self, hidden: Tensor) -> Tensor:
-        return dropped(hidden, self.dropout, self.training)
+    def _output(self, hidden: Tensor) -> Tensor:
+        return dropped(hidden, self.dropout, self.training) if self.drop_outputs else hidden
 
 
 def attended(qkv: Tensor, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
@@ -180,9 +195,12 @@ def dropped(hidden: Tensor, probability: float, training: bool) -> Tensor:
     return functional.dropout(hidden, probability) if training and probability > 0 else hidden
 
 
-def lecun_uniform_(layer: nn.Conv1d | nn.Linear) -> None:
-    """U(+-sqrt(3 / fan-in)), zero biases. The default of `nn.Linear` is the paper's for blocks."""
+def lecun_uniform_(layer: nn.Conv1d | nn.Linear, *, zero_bias: bool = True) -> None:
+    """Weights U(+-sqrt(3 / fan-in)); biases zero, or else torch's U(+-sqrt(1 / fan-in)), the release's.
+
+    The default of `nn.Linear` is the release's for the weights of blocks.
+    """
     bound = math.sqrt(3 / layer.weight[0].numel())
     nn.init.uniform_(layer.weight, -bound, bound)
-    if layer.bias is not None:
+    if layer.bias is not None and zero_bias:
         nn.init.zeros_(layer.bias)

@@ -2,8 +2,9 @@
 
 One class for all of them. `paper` is the encoder of arXiv 2310.00098 (App. F): masked input
 normalisation, strided convolution with GLU, CAPE positions, pre-LN blocks without biases; beside it its
-ablations, the post-LN model (Table 7) and other sizes (H.7). `tiny` and `small` learn in minutes on one
-CPU core; a depthwise convolution tells them positions. `conformer` has another block.
+ablations, the post-LN model (Table 7) and other sizes (H.7). They are regularised and begin as in the
+authors' release, apple/ml-pfl4asr; docs/models.md has the table of what that is. `tiny` and `small` learn in
+minutes on one CPU core; a depthwise convolution tells them positions. `conformer` has another block.
 
 Guarantees: no buffers, and no layer that looks across utterances, so what is learnt is exactly the
 parameters; and an utterance gives the same log-probabilities alone as padded in a batch.
@@ -40,6 +41,12 @@ class ModelConfig:
     halves, or "conformer", with its depthwise convolution over `block_kernel` encoder frames.
     `layer_drop` is the probability that a block is left out for a whole batch. `language` is what
     it writes, and so how many outputs it has.
+
+    Three rules set the authors' release apart from ours; no tensor and no output in evaluation follows
+    from them. `drop_outputs`: dropout also falls on what attention and MLP of a transformer block add, not
+    only on attention weights and after the ReLU. `norms_when_dropped`: a post-LN block that is left out
+    still applies both its norms. `zero_biases`: front end and output begin with biases of zero, and not
+    with U(+-sqrt(1 / fan-in)).
     """
 
     num_mels: int
@@ -59,6 +66,9 @@ class ModelConfig:
     frame_seconds: float = 0.010
     dropout: float = 0.0
     layer_drop: float = 0.0
+    drop_outputs: bool = True
+    norms_when_dropped: bool = False
+    zero_biases: bool = True
     language: str = ENGLISH.language
 
     def __post_init__(self) -> None:
@@ -117,13 +127,25 @@ _PAPER = ModelConfig(
     input_norm=True,
     dropout=0.3,
     layer_drop=0.3,
+    drop_outputs=False,
+    norms_when_dropped=True,
+    zero_biases=False,
 )
 _PAPER_SIZE = replace(_PAPER, layer_drop=0.1)
 PRESETS = {
     "tiny": _TINY,
     "small": replace(_TINY, width=192, feed_forward=768, layers=6),
-    "conformer": replace(  # the blocks of Gulati's Conformer (S)
-        _PAPER, block="conformer", width=144, feed_forward=576, layers=16, dropout=0.1, layer_drop=0.0
+    "conformer": replace(  # the blocks of Gulati's Conformer (S), not the release's: it has none
+        _PAPER,
+        block="conformer",
+        width=144,
+        feed_forward=576,
+        layers=16,
+        dropout=0.1,
+        layer_drop=0.0,
+        drop_outputs=True,
+        norms_when_dropped=False,
+        zero_biases=True,
     ),
     "paper": _PAPER,
     "paper-post-norm": replace(_PAPER, norm="post"),
@@ -148,6 +170,7 @@ class CTCTransformer(nn.Module):
             kernel=config.kernel,
             stride=config.stride,
             glu=config.frontend == "glu",
+            zero_bias=config.zero_biases,
         )
         self.positions = (
             ConvPositions(width, kernel=config.position_kernel, dropout=config.dropout)
@@ -157,7 +180,7 @@ class CTCTransformer(nn.Module):
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, config.num_outputs)
-        lecun_uniform_(self.output)
+        lecun_uniform_(self.output, zero_bias=config.zero_biases)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Log-probabilities (B, T', outputs) and their lengths (B,), from (B, T, mels) and (B,).
@@ -180,8 +203,14 @@ class CTCTransformer(nn.Module):
         for block in self.blocks:
             if not self._left_out():
                 hidden = block(hidden, valid, mask)
+            elif self._norms_when_dropped:
+                hidden = block.norms(hidden)
         # The softmax and the loss over it are float32 whatever the encoder computed in.
         return self.output(self.norm(hidden)).float().log_softmax(-1), frames
+
+    @property
+    def _norms_when_dropped(self) -> bool:
+        return self.config.norm == "post" and self.config.norms_when_dropped
 
     def _dropped(self, hidden: Tensor) -> Tensor:
         return dropped(hidden, self.config.dropout, self.training)
@@ -195,7 +224,7 @@ def _block(config: ModelConfig) -> nn.Module:
     shape = {"heads": config.heads, "feed_forward": config.feed_forward, "dropout": config.dropout}
     if config.block == "conformer":
         return ConformerBlock(config.width, kernel=config.block_kernel, **shape)
-    return Block(config.width, post_norm=config.norm == "post", **shape)
+    return Block(config.width, post_norm=config.norm == "post", drop_outputs=config.drop_outputs, **shape)
 
 
 def build_model(

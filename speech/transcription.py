@@ -9,7 +9,7 @@ from torch import Tensor
 
 from speech.checkpoint import LoadedModel
 from speech.decoding import Word, align_words, greedy
-from speech.features import PRESETS, LogMel
+from speech.features import LogMel
 from speech.phrases import PhraseConfig, read_phrases
 from speech.stitching import Stretch, stitch
 from speech.text import alphabet_of
@@ -30,7 +30,7 @@ class Transcriber:
         self._model = loaded.model
         self._alphabet = alphabet_of(loaded.model.config.language)
         self._decoder = decoder or partial(greedy, alphabet=self._alphabet)
-        self._log_mel = LogMel(PRESETS[loaded.preset])
+        self._log_mel = LogMel(loaded.features)
         self._frame_samples = self._log_mel.config.hop_samples * loaded.model.config.stride
         self._phrases = phrases or PhraseConfig()
 
@@ -54,12 +54,12 @@ class Transcriber:
             yield Stretch(first_frame=phrase.first_frame, log_probs=log_probs[0], joined=phrase.joined)
 
     def _words(self, stretch: Stretch) -> list[Word]:
-        log_probs = stretch.log_probs
+        log_probs, config = stretch.log_probs, self._log_mel.config
         text = self._decoder(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))[0]
         return align_words(
             log_probs,
             text,
             self._alphabet,
-            frame_seconds=self._frame_samples / self._log_mel.config.sample_rate_hz,
-            first_frame=stretch.first_frame,
+            frame_seconds=self._frame_samples / config.sample_rate_hz,
+            first_frame=stretch.first_frame + config.first_samples / 2 / self._frame_samples,
         )

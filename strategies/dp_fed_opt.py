@@ -190,6 +190,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 speakers=tuple(speakers),
                 bounds=self.bounds,
                 grid=self.grid,
+                run=self._visited_as(),
                 dataset=self.roster.dataset(node),
                 frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
@@ -282,6 +283,11 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         for begin, end, block in noised:
             scale_into_(mean[begin:end].numpy(), block, to_mean)
         return mean
+
+    def _visited_as(self) -> str:
+        """What names this run where speakers draw their batches: only a run that repeats its noise repeats
+        them too."""
+        return f"seed {self.plan.noise_seed}" if self.plan.noise_source == SEEDED else self.run_id
 
     def _source(self, server_round: int) -> NoiseSource:
         """Fresh noise under a key of its own; repeatable noise only where the plan owns up to it."""

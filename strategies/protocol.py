@@ -25,7 +25,7 @@ from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import find_record, read_record
 
-VERSION = 4
+VERSION = 5
 MODEL = "model"
 LONGEST_REASON = 400
 
@@ -67,7 +67,8 @@ class Task:
     """What a node is asked to do in a round.
 
     `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
-    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are).
+    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are). `run` names
+    the run in what is random about a speaker's training (`client.visit`).
     """
 
     round_number: int
@@ -76,6 +77,7 @@ class Task:
     speakers: tuple[int, ...]
     bounds: ClipBounds
     grid: Grid
+    run: str = ""
     dataset: str = ""
     frozen: str = ""
     raw_metrics: bool = False
@@ -87,6 +89,7 @@ class Task:
                 "version": VERSION,
                 "round": self.round_number,
                 "nonce": self.nonce,
+                "run": self.run,
                 "layout": self.layout,
                 "dataset": self.dataset,
                 "frozen": self.frozen,
@@ -119,6 +122,7 @@ class Task:
         task = cls(
             round_number=int(config["round"]),
             nonce=str(config["nonce"]),
+            run=str(config["run"]),
             layout=str(config["layout"]),
             dataset=str(config["dataset"]),
             frozen=str(config["frozen"]),

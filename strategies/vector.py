@@ -24,13 +24,19 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
         that are not float32, on several devices, or that share storage.
     """
     _refuse_what_would_escape(module)
-    parameters = {name: value for name, value in module.named_parameters() if value.requires_grad}
-    layout = LayerLayout.of((name, tuple(value.shape)) for name, value in parameters.items())
+    layout = layout_of(module)
+    parameters = dict(module.named_parameters())
     vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
     for name, view in layout.views(vector).items():
         view.copy_(parameters[name].detach())
         parameters[name].data = view
     return layout, vector
+
+
+def layout_of(module: nn.Module) -> LayerLayout:
+    """Names and shapes of what `module` trains: the layout of its vector."""
+    trained = ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+    return LayerLayout.of((name, tuple(value.shape)) for name, value in trained)
 
 
 def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None = None) -> Tensor:

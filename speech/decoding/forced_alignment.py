@@ -33,7 +33,7 @@ def align_words(
     alphabet: Alphabet,
     *,
     frame_seconds: float,
-    first_frame: int = 0,
+    first_frame: float = 0,
 ) -> list[Word]:
     """The words of a normalised `text` in log-probabilities (T', outputs).
 

@@ -20,7 +20,7 @@ from speech.checkpoint import LoadedModel, replacing
 from speech.errors import ExportError
 from speech.export.check import Runner, largest_difference
 from speech.export.listener import Listener
-from speech.features import PRESETS, FeatureConfig
+from speech.features import FeatureConfig
 from speech.text import alphabet_of
 
 FORMAT = "murmuration-export-1"
@@ -65,7 +65,7 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
     """
     path = Path(path)
     require_formats([path])
-    config = PRESETS[loaded.preset]
+    config = loaded.features
     listener = Listener(loaded.model, config)
     with replacing(path) as temporary:
         runner = _WRITERS[path.suffix](listener, temporary, metadata)
@@ -75,7 +75,7 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
 
 def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
     """The metadata of an export: all that is needed to use it, and what it promises."""
-    config = PRESETS[loaded.preset]
+    config = loaded.features
     alphabet = alphabet_of(loaded.model.config.language)
     return {
         "format": FORMAT,

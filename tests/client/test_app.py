@@ -294,7 +294,7 @@ def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tm
     default = tmp_path / "cache" / "murmuration" / "features"
 
     def train(node_config, **settings):
-        node._store.cache_clear()
+        node.forget()
         message, _ = task((0, 1))
         reply = app(message, context(manifest, node_config=node_config, **settings))
         assert Answer.from_message(reply).count == 2

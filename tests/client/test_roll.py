@@ -37,8 +37,7 @@ def hospital(tmp_path):
 
 def forget():
     """What a new ClientApp process knows: nothing."""
-    node._corpus.cache_clear()
-    node._store.cache_clear()
+    node.forget()
 
 
 def change(manifest, keep):

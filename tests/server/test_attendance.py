@@ -15,6 +15,13 @@ from tests.strategies.flower import FakeGrid
 
 ROSTER = Roster.of({1: 3, 2: 2})
 
+QUICK = {"local.processor-seconds": 0.01}  # so that all have time within the deadline
+
+
+@pytest.fixture(autouse=True)
+def _nodes_that_take_no_time(monkeypatch):
+    monkeypatch.setattr("server.planning.OVERHEAD_SECONDS", 0.0)
+
 
 def test_nothing_is_said_while_nothing_changes():
     attendance = Attendance(ROSTER)
@@ -65,7 +72,7 @@ class Moving(FakeGrid):
 def test_a_federation_whose_nodes_come_and_go_keeps_to_its_plan(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
     corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
-    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 1.0}
+    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 1.0, **QUICK}
     grid = Moving()
     folder = run_federation(grid, recipe(corpus, **settings), run_id="1")
 
@@ -93,7 +100,7 @@ def test_rounds_without_enough_answers_do_not_use_up_the_budget(tmp_path, monkey
     """The network is down from round 3 on: that round is spent, the next is not drawn, the run resumes."""
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
     corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
-    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 0.5}
+    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 0.5, **QUICK}
     settings["training.min-answers"] = least
     nodes = {n: until_round(lasting[n - 1], silent_speakers(held)) for n, held in enumerate(SPEAKERS, 1)}
     said = rf"of 2 nodes answered in round 3, training.min-answers is {least} \(node \d: no reply"
@@ -109,7 +116,12 @@ def test_rounds_without_enough_answers_do_not_use_up_the_budget(tmp_path, monkey
 def test_without_a_minimum_a_run_goes_on_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
     corpus = make_corpus(tmp_path / "corpus", {"test": 1}, utterances=1)
-    settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 0.2, "training.min-answers": 0}
+    settings = {
+        "training.cohort": 5.0,
+        "training.round-deadline-seconds": 0.2,
+        "training.min-answers": 0,
+        **QUICK,
+    }
     nodes = {1: until_round(1, silent_speakers(3)), 2: until_round(1, silent_speakers(2))}
     folder = run_federation(FakeGrid(nodes), recipe(corpus, **settings), run_id="1")
     assert len(read_ledger(folder / "ledger.jsonl")) == 4

@@ -17,6 +17,8 @@ from tests.strategies.federation import answer_to
 from tests.strategies.flower import FakeGrid
 
 NODES = 3 * MESSAGES_UNDER_WAY
+# A private simulation waits for everybody as long as all of them may take.
+SHORT = {"training.round-deadline-seconds": 0.5, "privacy.noise-multiplier": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,7 @@ def test_a_simulation_with_a_refused_reply_ends_with_an_error(corpus, what, monk
     "fault", [lambda answer: Error(code=8, reason="the worker that was at it died"), lambda answer: None]
 )
 def test_a_simulated_node_that_fails_or_is_silent_is_a_note(corpus, fault):
-    folder = run(
-        corpus, SimulatedGrid(nodes_of(trained_by(fault), 3)), **{"training.round-deadline-seconds": 0.5}
-    )
+    folder = run(corpus, SimulatedGrid(nodes_of(trained_by(fault), 3)), **SHORT)
     lines = rounds_of(folder)
     assert [line["nodes_answered"] for line in lines] == [2, 2]
     assert not any(drop["refused"] for line in lines for drop in line["dropped"])
@@ -128,8 +128,7 @@ def test_nodes_whose_turn_never_came_are_told_apart_and_were_sent_nothing(corpus
     """Here the nodes of the first window are silent until the deadline."""
     asking = dict.fromkeys(range(1, MESSAGES_UNDER_WAY + 1), trained_by(lambda answer: None))
     grid = SimulatedGrid(nodes_of(one_speaker, MESSAGES_UNDER_WAY + 5) | asking)
-    changes = {"training.rounds": 1, "training.round-deadline-seconds": 0.5, "training.min-answers": 0}
-    folder = run(corpus, grid, **changes)
+    folder = run(corpus, grid, **SHORT, **{"training.rounds": 1, "training.min-answers": 0})
     (line,) = rounds_of(folder)
     reasons = [drop["reason"] for drop in line["dropped"]]
     assert sum("it was not asked" in reason for reason in reasons) == 5

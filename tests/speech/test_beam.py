@@ -14,7 +14,6 @@ from speech.decoding import BeamConfig, BeamSearch, greedy, train_ngram
 from speech.decoding.arpa import Unit
 from speech.errors import LanguageModelError
 from speech.examples import ExampleStore
-from speech.features import PRESETS
 from speech.metrics import word_error_rate
 from speech.text import ENGLISH
 from tests.speech.test_decoding import certain
@@ -137,7 +136,7 @@ def test_a_language_model_of_the_training_text_brings_the_word_error_rate_down(t
         for s in corpus.speakers(split)
         for u in corpus.utterances(split, s)
     ]
-    store = ExampleStore(corpus, PRESETS[loaded.preset])
+    store = ExampleStore(corpus, loaded.features)
     examples = [example for s in corpus.speakers("test")[:8] for example in store.examples("test", s)]
     assert not {example.text for example in examples} & set(training)
     decoders = {"greedy": lambda *heard: greedy(*heard, ENGLISH)}

@@ -1,14 +1,24 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from speech import checkpoint
+from speech import checkpoint, features
+from speech import model as models
 from speech.checkpoint import load_model, save_model
 from speech.errors import CheckpointMismatch
-from speech.model import build_model
+from speech.export import describe
+from speech.model import CTCTransformer, build_model
+from speech.transcription import Transcriber
+
+PAPER_FEATURES_BEFORE = (
+    '{"fft_size": 512, "floor": 1.0, "gain": 32768.0, "hop_seconds": 0.01, "normalise": "utterance", '
+    '"num_mels": 80, "power": 1, "pre_emphasis": 0.97, "sample_rate_hz": 16000, "window": "hamming", '
+    '"window_seconds": 0.025}'
+)
 
 
 @pytest.fixture
@@ -120,6 +130,32 @@ def test_a_file_from_before_there_were_languages_is_english(saved: Path) -> None
     assert load_model(saved, language="en").model.config.language == "en"
     with pytest.raises(CheckpointMismatch, match="writes 'en', and 'fr'"):
         load_model(saved, language="fr")
+
+
+def test_a_paper_model_from_before_the_releases_features_loads_with_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same tensors; features centred on the samples, as the preset computed them then."""
+    small = replace(models.PRESETS["paper"], width=16, feed_forward=32, layers=1)
+    monkeypatch.setitem(models.PRESETS, "paper", small)
+    checkpoint._shapes_of.cache_clear()
+    path, model = tmp_path / "paper.safetensors", CTCTransformer(small)
+    save_model(path, model, "paper")
+    assert load_model(path).features == features.PRESETS["paper"]
+    rewrite(path, features=PAPER_FEATURES_BEFORE)
+    loaded = load_model(path)
+    assert loaded.features == features.PRESETS["conformer"] != features.PRESETS["paper"]
+    for (name, a), (other, b) in zip(
+        loaded.model.state_dict().items(), model.state_dict().items(), strict=True
+    ):
+        assert name == other and torch.equal(a, b)
+    assert Transcriber(loaded)._log_mel.config == loaded.features
+    assert describe(loaded, licence="", privacy="")["samples_per_frame"] == "480"
+    checkpoint._shapes_of.cache_clear()
+    # A preset that never had these features refuses them.
+    rewrite(path, tensors=build_model("tiny").state_dict(), preset="tiny")
+    with pytest.raises(CheckpointMismatch, match="its features are"):
+        load_model(path)
 
 
 def test_tensors_that_do_not_fit_are_named(saved: Path) -> None:

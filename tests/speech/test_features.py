@@ -27,7 +27,7 @@ def independent_log_mel(wave: np.ndarray, config: FeatureConfig) -> np.ndarray:
     wave = wave.astype(np.float64) * config.gain
     wave = wave - config.pre_emphasis * np.concatenate([[0.0], wave[:-1]])
     padded = np.pad(wave, config.fft_size // 2)
-    shape = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46)}[config.window]
+    shape = {"hann": (0.5, 0.5), "hamming": (0.54, 0.46)}[config.window]  # centred framing alone
     place = np.arange(config.window_samples) / config.window_samples
     window = np.zeros(config.fft_size)
     start = (config.fft_size - config.window_samples) // 2
@@ -42,7 +42,7 @@ def independent_log_mel(wave: np.ndarray, config: FeatureConfig) -> np.ndarray:
     return (logs - logs.mean(axis=axis)) / np.maximum(logs.std(axis=axis), 1e-5)
 
 
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "conformer"])
 def test_features_agree_with_an_independent_computation(preset: str) -> None:
     config = features.PRESETS[preset]
     wave = np.random.default_rng(0).standard_normal(9_000).astype(np.float32) * 0.1
@@ -52,23 +52,39 @@ def test_features_agree_with_an_independent_computation(preset: str) -> None:
     np.testing.assert_allclose(ours, theirs, atol=2e-3)
 
 
-def test_the_paper_preset_is_the_recipe_of_the_paper_written_out() -> None:
-    """arXiv 2310.00098, App. F, by numpy with its constants in place; nothing of `FeatureConfig`."""
-    wave = np.random.default_rng(1).standard_normal(16_000).astype(np.float32) * 0.05
-    samples = wave.astype(np.float64) * 32_768
-    samples[1:] = samples[1:] - 0.97 * samples[:-1]
-    hamming = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 400)
-    padded = np.pad(samples, 200)  # a window of 25 ms, centred every 10 ms
-    windows = np.stack([padded[start : start + 400] * hamming for start in range(0, 16_001, 160)])
-    magnitudes = np.abs(np.fft.rfft(windows, 512))
+@pytest.mark.parametrize("samples", [16_000, 9_999, 400])
+def test_the_paper_preset_is_the_recipe_of_the_release_written_out(samples: int) -> None:
+    """By numpy with its constants in place; nothing of `FeatureConfig`."""
+    wave = np.random.default_rng(1).standard_normal(samples).astype(np.float32) * 0.05
+    windows = np.lib.stride_tricks.sliding_window_view(wave.astype(np.float64) * 32_768, 400)[::160]
+    emphasised = windows - 0.97 * np.concatenate([windows[:, :1], windows[:, :-1]], 1)
+    magnitudes = np.abs(np.fft.rfft(emphasised * np.hamming(400), 512))
     logs = np.log(np.maximum(magnitudes @ htk_mel_filters(80, 512, 16_000), 1.0))
     expected = (logs - logs.mean()) / logs.std()
     found = LogMel(features.PRESETS["paper"])(torch.from_numpy(wave)).numpy()
-    assert found.shape == expected.shape == (101, 80)
+    assert found.shape == expected.shape == ((samples - 400) // 160 + 1, 80)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
-def test_the_paper_preset_is_torchaudios_transform_with_these_options() -> None:
+def test_the_paper_preset_is_kaldis_spectrum_under_htks_filters() -> None:
+    """The release's framing is Kaldi's with `snip_edges`, whose spectrum torchaudio has too."""
+    wave = 0.05 * torch.randn(16_000, generator=torch.Generator().manual_seed(2))
+    spectrum = torchaudio.compliance.kaldi.spectrogram(
+        wave.unsqueeze(0) * 32_768,
+        window_type="hamming",
+        preemphasis_coefficient=0.97,
+        remove_dc_offset=False,
+        dither=0.0,
+        sample_frequency=16_000.0,
+    )  # of logarithms of powers, but for the first bin, which no filter takes
+    filters = torchaudio.functional.melscale_fbanks(257, 0.0, 8_000.0, 80, 16_000, norm=None, mel_scale="htk")
+    assert not filters[0].any()
+    logs = ((spectrum / 2).exp() @ filters).clamp(min=1.0).log()
+    expected = (logs - logs.mean()) / logs.std(correction=0)
+    torch.testing.assert_close(LogMel(features.PRESETS["paper"])(wave), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_conformer_preset_is_torchaudios_transform_with_these_options() -> None:
     wave = 0.05 * torch.randn(16_000, generator=torch.Generator().manual_seed(2))
     emphasised = torchaudio.functional.preemphasis(wave * 32_768, 0.97)
     spectrum = torchaudio.transforms.Spectrogram(
@@ -82,7 +98,21 @@ def test_the_paper_preset_is_torchaudios_transform_with_these_options() -> None:
     filters = torchaudio.functional.melscale_fbanks(257, 0.0, 8_000.0, 80, 16_000, norm=None, mel_scale="htk")
     logs = (spectrum.T @ filters).clamp(min=1.0).log()
     expected = (logs - logs.mean()) / logs.std(correction=0)
-    torch.testing.assert_close(LogMel(features.PRESETS["paper"])(wave), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(LogMel(features.PRESETS["conformer"])(wave), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_configuration_from_before_framing_is_written_as_it_was() -> None:
+    """Model files and caches name features by these words: those of other presets stay valid."""
+    assert "framing" not in features.PRESETS["tiny"].written()
+    assert features.PRESETS["paper"].written()["framing"] == "whole"
+    assert FeatureConfig(**features.PRESETS["tiny"].written()) == features.PRESETS["tiny"]
+    assert FeatureConfig(**features.PRESETS["paper"].written()) == features.PRESETS["paper"]
+
+
+def test_an_utterance_shorter_than_a_window_is_filled_up_with_silence() -> None:
+    log_mel = LogMel(features.PRESETS["paper"])
+    wave = 0.1 * torch.randn(150, generator=torch.Generator().manual_seed(4))
+    torch.testing.assert_close(log_mel(wave), log_mel(torch.cat([wave, torch.zeros(250)])))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -101,7 +131,9 @@ def test_any_length_and_loudness_gives_finite_features(samples: int, gain: float
     wave = gain * torch.randn(samples, generator=torch.Generator().manual_seed(samples))
     for preset in ("tiny", "paper"):
         found = LogMel(features.PRESETS[preset])(wave)
-        assert found.shape == (samples // 160 + 1, features.PRESETS[preset].num_mels)
+        frames = {"tiny": samples // 160 + 1, "paper": max(samples - 400, 0) // 160 + 1}[preset]
+        assert found.shape == (frames, features.PRESETS[preset].num_mels)
+        assert features.PRESETS[preset].frames(samples) == frames
         assert found.dtype == torch.float32
         assert found.isfinite().all()
 

@@ -1,5 +1,6 @@
 """Whole files: a long one is read as its parts are."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,7 +54,7 @@ def test_unbroken_speech_over_many_windows_loses_and_doubles_no_word(tmp_path: P
     draw = np.random.default_rng(3)
     said = ["".join(draw.permutation(list("abcde"))[: draw.integers(1, 5)]) for _ in range(300)]
     soundfile.write(tmp_path / "long.wav", toy.tone(" ".join(said), draw), toy.RATE_HZ)
-    model = LoadedModel(model=Tuner(), preset="tiny", metadata={})  # type: ignore[arg-type]
+    model = LoadedModel(model=Tuner(), preset="tiny", features=PRESETS["tiny"], metadata={})  # type: ignore[arg-type]
     windows = PhraseConfig(window_seconds=10, overlap_seconds=3)
     phrases = Transcriber(model, phrases=windows)(tmp_path / "long.wav")
     assert len(phrases) > 10
@@ -64,6 +65,27 @@ def test_unbroken_speech_over_many_windows_loses_and_doubles_no_word(tmp_path: P
         assert word.start_seconds == pytest.approx(position * toy.LETTER_SECONDS, abs=0.12)
         assert word.end_seconds == pytest.approx((position + len(word.text)) * toy.LETTER_SECONDS, abs=0.12)
         position += len(word.text) + 1
+
+
+def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> None:
+    class Fixed(nn.Module):
+        """Hears an a in the third frame."""
+
+        config = SimpleNamespace(language="en", stride=4)
+
+        def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+            best = torch.full((1, features.shape[1] // 4), ENGLISH.blank)
+            best[0, 2] = ENGLISH.characters.index("a")
+            one_hot = nn.functional.one_hot(best, ENGLISH.num_outputs).float()
+            return (9 * one_hot).log_softmax(-1), lengths // 4
+
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    begins = []
+    for config in (PRESETS["tiny"], replace(PRESETS["tiny"], framing="whole")):
+        model = LoadedModel(model=Fixed(), preset="tiny", features=config, metadata={})  # type: ignore[arg-type]
+        ((word,),) = Transcriber(model)(tmp_path / "noise.wav")
+        begins.append(word.start_seconds)
+    assert begins == pytest.approx([0.06, 0.0725])
 
 
 def test_a_long_file_with_pauses_is_read_nearly_as_its_utterances(tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def test_the_layers_of_the_paper_are_exported_too(suffix: str, tmp_path: Path) -
     """Input norm, GLU and CAPE, in the paper's features and a fraction of its size."""
     shape = replace(models.PRESETS["paper"], width=32, feed_forward=64, layers=1)
     torch.manual_seed(0)
-    loaded = LoadedModel(model=CTCTransformer(shape).eval(), preset="paper", metadata={})
+    model = CTCTransformer(shape).eval()
+    loaded = LoadedModel(model=model, preset="paper", features=PRESETS["paper"], metadata={})
     done = export_model(loaded, tmp_path / f"model{suffix}", {})
     assert done.path.is_file() and done.difference < 1e-4
 
@@ -93,7 +94,7 @@ def test_metadata_say_all_that_is_needed() -> None:
     assert "must choose one" in told["licence"] and told["privacy"] == "none"
 
 
-@pytest.mark.parametrize("preset", ["tiny", "paper"])
+@pytest.mark.parametrize("preset", ["tiny", "conformer", "paper"])
 def test_features_of_a_padded_batch_are_those_of_each_utterance_alone(preset: str) -> None:
     features, log_mel, given = WaveformFeatures(PRESETS[preset]), LogMel(PRESETS[preset]), sounds()
     lengths = torch.tensor([len(sound) for sound in given])

@@ -1,0 +1,210 @@
+"""Whatever a visit does to its process, only that visit counts as zero."""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from client import speaker_process
+from client.speaker_process import SpeakerProcess, Trained, VisitBudget
+from client.visit import Visit
+
+BUDGET = VisitBudget(processor_seconds=0.5, memory_megabytes=64)
+
+
+class Deeds:
+    """A training in which what a speaker is called is what is done."""
+
+    frozen = "frozen"
+
+    def __init__(self, memory):
+        self.memory, self.kept = memory, []
+
+    def warm_up(self):
+        self.memory[-1] = 0
+        return 0.1
+
+    def refuse(self, seconds):
+        raise ValueError(f"{seconds} are too many")
+
+    def visit(self, visit, split, vector, correction):
+        getattr(self, visit.speaker)()
+        self.memory[: len(vector)] = 2 * vector
+        return Trained(loss=1.5, steps=os.getpid())
+
+    def trains(self):
+        pass
+
+    def computes_a_little(self):
+        end = time.process_time() + 0.02
+        while time.process_time() < end:
+            pass
+
+    def raises(self):
+        raise ValueError("no")
+
+    def exits(self):
+        os._exit(0)
+
+    def crashes(self):
+        ctypes.string_at(0)
+
+    def is_killed(self):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def computes(self):
+        while True:
+            sum(range(1000))
+
+    def computes_and_hears_nothing(self):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        torch.zeros(64, 64).matmul(torch.zeros(64, 64)).sum().item()
+        self.computes()
+
+    def allocates(self):
+        self.kept = [bytearray(8 * 1024**2) for _ in range(100)]
+
+    def allocates_a_tensor(self):
+        torch.zeros(800 * 1024**2 // 4)
+
+    def waits(self):
+        time.sleep(3600)
+
+
+def visit(what):
+    return Visit(run="r", round_number=1, speaker=what)
+
+
+@pytest.fixture(scope="module")
+def process():
+    made = SpeakerProcess(Deeds, size=3, room=5, budget=BUDGET)
+    made.load(torch.tensor([1.0, 2.0, 3.0]))
+    yield made
+    made.close()
+
+
+def test_a_visit_answers_with_an_update_in_shared_memory(process):
+    update, said = process.train(visit("trains"), "train")
+    assert update.tolist() == [2.0, 4.0, 6.0, 0.0, 0.0]
+    assert said.loss == 1.5 and said.steps != os.getpid()
+    assert process.frozen == "frozen"
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        *("raises", "exits", "crashes", "is_killed"),
+        *("computes", "computes_and_hears_nothing", "allocates", "allocates_a_tensor"),
+    ],
+)
+def test_what_one_does_costs_the_others_nothing(process, deed):
+    expected = process.train(visit("trains"), "train")[0].clone()
+    assert process.train(visit(deed), "train") is None
+    after, _ = process.train(visit("trains"), "train")
+    assert torch.equal(after, expected)
+
+
+def test_a_budget_is_of_one_visit_not_of_all(process):
+    """As many visits as would pass the budget together end well."""
+    began = process.train(visit("trains"), "train")[1].steps
+    for _ in range(50):
+        assert process.train(visit("computes_a_little"), "train")[1].steps == began  # the same process still
+
+
+def test_a_visit_that_stands_still_is_ended(process, monkeypatch, caplog):
+    monkeypatch.setattr(speaker_process, "LOOK_SECONDS", 0.1)
+    assert process.train(visit("waits"), "train") is None
+    assert "stood still for more than the 0.5 seconds" in caplog.text
+    assert process.train(visit("trains"), "train")
+
+
+def test_the_log_says_which_budget_was_passed(process, caplog):
+    process.train(visit("computes"), "train")
+    assert "computed for more than the 0.5 seconds that local.processor-seconds gives" in caplog.text
+
+
+def test_a_process_in_which_a_visit_went_wrong_is_not_used_again(process):
+    """What it left behind (open files, memory) would change what the next can do."""
+    before = process.train(visit("trains"), "train")[1].steps
+    assert process.train(visit("raises"), "train") is None
+    assert process.train(visit("trains"), "train")[1].steps != before
+
+
+def test_waiting_for_a_processor_is_nobodys_time():
+    """Where others compute, a visit takes longer by the clock and not by its budget."""
+    early = speaker_process._Clock(now=10.0, waited=1.0)
+    assert early.seconds_to(speaker_process._Clock(now=16.0, waited=6.5)) == pytest.approx(0.5)
+    assert early.seconds_to(speaker_process._Clock(now=16.0, waited=0.0)) == pytest.approx(6.0)
+
+
+def test_what_keeps_the_process_from_starting_is_raised():
+    def fails(memory):
+        raise FileNotFoundError("no seed model")
+
+    with pytest.raises(FileNotFoundError, match="no seed model"):
+        SpeakerProcess(fails, size=1, room=1, budget=BUDGET)
+
+    def dies(memory):
+        os._exit(3)
+
+    with pytest.raises(RuntimeError, match="code 3"):
+        SpeakerProcess(dies, size=1, room=1, budget=BUDGET)
+
+
+class Slow(Deeds):
+    def warm_up(self):
+        return 0.1 if self.memory[-1] else 9.0
+
+
+def test_a_budget_that_is_too_small_is_refused_at_the_start_and_never_later():
+    with pytest.raises(ValueError, match=r"9\.0 are too many"):
+        SpeakerProcess(Slow, size=1, room=2, budget=BUDGET)
+
+    quick = SpeakerProcess(Deeds, size=1, room=2, budget=BUDGET)
+    quick._make = Slow  # as where the machine has become slower
+    assert quick.train(visit("exits"), "train") is None
+    assert quick.train(visit("trains"), "train")
+    quick.close()
+
+
+def test_where_no_process_can_be_had_speakers_count_as_zero(monkeypatch):
+    process = SpeakerProcess(Deeds, size=1, room=1, budget=BUDGET)
+    process.close()
+    monkeypatch.setattr(process, "_start", lambda **_: 1 / 0)
+    assert process.train(visit("trains"), "train") is None
+
+
+def test_it_holds_none_of_its_parents_files(tmp_path):
+    """A lock or a connection of the parent's would live on with it."""
+    with (tmp_path / "held").open("w") as held:
+
+        class Looks(Deeds):
+            def trains(self):
+                there = os.readlink(f"/proc/self/fd/{held.fileno()}")
+                self.memory[-1] = float(there == os.devnull)
+
+        process = SpeakerProcess(Looks, size=1, room=2, budget=BUDGET)
+        assert process.train(visit("trains"), "train")[0][-1] == 1
+        process.close()
+
+
+def test_it_ends_with_its_parent():
+    read, write = os.pipe()
+    if (parent := os.fork()) == 0:
+        process = SpeakerProcess(Deeds, size=1, room=1, budget=BUDGET)
+        os.write(write, str(process.train(visit("trains"), "train")[1].steps).encode())
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(parent, 0)
+    child = int(os.read(read, 20))
+    deadline = time.monotonic() + 20
+    while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
+        if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+            break  # ended, and nobody here may collect it
+        time.sleep(0.02)
+    else:
+        assert not os.path.exists(f"/proc/{child}")
+    os.close(read), os.close(write)
