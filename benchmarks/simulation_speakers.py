@@ -47,6 +47,12 @@ def speakers() -> list[list[Example]]:
 
 
 @lru_cache
+def synthetic(speakers: str) -> ExampleStore:
+    """So many synthetic speakers ("1000x1": with an utterance each), made when they are asked for."""
+    return ExampleStore(load_corpus("synthetic", speakers), PRESETS[PRESET])
+
+
+@lru_cache
 def trainer() -> LocalTrainer:
     """This process's trainer."""
     torch.set_num_threads(1)

@@ -12,6 +12,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -40,7 +41,7 @@ def main() -> int:
     workers = {"num_cpus": federation.cpus_per_node, "num_gpus": federation.gpus_per_node}
     try:
         run_simulation(
-            _server_app(federation.config),
+            _server_app(federation.config, federation.nodes),
             _client_app(federation.config),
             federation.nodes,
             backend_config={"client_resources": workers},
@@ -60,7 +61,18 @@ def _end_with_the_command() -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
-def _server_app(config: dict[str, Any]) -> Any:
+def await_nodes(grid: Any, nodes: int, seconds: float = 60.0) -> None:
+    """Wait until so many are there, `seconds` at most.
+
+    Flower registers them beside a ServerApp that has begun, and a node that is not there at the roll call
+    takes no part in the run.
+    """
+    deadline = time.monotonic() + seconds
+    while len(list(grid.get_node_ids())) < nodes and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _server_app(config: dict[str, Any], nodes: int) -> Any:
     from flwr.serverapp import ServerApp
 
     app = ServerApp()
@@ -69,6 +81,7 @@ def _server_app(config: dict[str, Any]) -> Any:
     def with_config(grid: Any, context: Any) -> None:
         from server.serving import serve
 
+        await_nodes(grid, nodes)
         serve(grid, replace(context, run_config=config))
 
     return app

@@ -14,9 +14,11 @@ from flwr.clientapp import ClientApp
 app = ClientApp()
 
 if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it makes its pool of workers
+    from client.simulated_messages import use_quick_messages
     from client.simulated_workers import use_lasting_workers
 
     use_lasting_workers()
+    use_quick_messages()
 
 
 @app.query()

@@ -43,6 +43,37 @@ def require_answers(report: RoundReport, least: int) -> None:
     )
 
 
+class RepliesRefused(RuntimeError):
+    """A simulation lost updates by a fault of this program; the message shows the first."""
+
+
+def require_none_refused(report: RoundReport) -> None:
+    """Refuse to go on with a simulation in which a reply did not pass the server's checks.
+
+    Nodes of a simulation run our code on tasks of ours: whatever their speech is, a reply answers a message
+    of its round, repeats the task's labels and holds a sum of the right size within its bounds. So a refusal
+    is a fault of ours, which costs updates; the nodes of a federation may lie, and theirs are only noted.
+    A node that failed (its worker died, its speech cannot be read) or was late counts as zero here as well.
+
+    The round is released and spent all the same, before this stop. The stop tells nothing of anybody's
+    speech: no data makes an honest reply fail these checks, which test what the clip and the labels guarantee
+    for all data. (Were that guarantee false, epsilon would be, too.) Failures and silence, which data can
+    cause, never stop a run by this rule.
+
+    Raises
+    ------
+    RepliesRefused
+        If a reply was refused.
+    """
+    refused = [drop for drop in report.dropped if drop.refused]
+    if refused:
+        raise RepliesRefused(
+            f"{len(refused)} of {report.nodes_asked} simulated nodes had their reply refused in round "
+            f"{report.round_number} (node {refused[0].node}: {refused[0].reason}): a fault of murmuration, "
+            "not of the data; please report it, with the run's config.toml. The round is released and spent"
+        )
+
+
 class Attendance:
     """Compares what is there after each round with the roster. `remarks` are those of before, and its own."""
 

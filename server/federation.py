@@ -19,7 +19,13 @@ from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon, rdp_epsilon
 from privacy.kernels import load_compiler
 from recipes import RunConfig
 from server import live_table
-from server.attendance import Attendance, TooFewAnswers, require_answers
+from server.attendance import (
+    Attendance,
+    RepliesRefused,
+    TooFewAnswers,
+    require_answers,
+    require_none_refused,
+)
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.ledgers import Account, uncounted
@@ -63,7 +69,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     simulated = isinstance(grid, InMemoryGrid)
-    streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0)
+    streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_load_what_is_needed_later, daemon=True).start()
     roll = call_roll(streaming, config.training, frozen_digest(model))
     plan = make_plan(config, roll.roster.population)
@@ -159,6 +165,8 @@ class Federation:
         ------
         TooFewAnswers
             After the summary, if a round had too few; the run can be resumed.
+        RepliesRefused
+            After the summary, if a reply of a simulated node was refused.
         """
         self.started = self.round_started = time.monotonic()
         self._begin()
@@ -173,8 +181,8 @@ class Federation:
             )
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
-        except TooFewAnswers as few:
-            self.stopped_because = str(few)
+        except (TooFewAnswers, RepliesRefused) as stop:
+            self.stopped_because = str(stop)
             self._finish()
             raise
         self._finish()
@@ -206,6 +214,8 @@ class Federation:
             print(f"       {remark}", flush=True)
         if (report := self.strategy.last_report) is not None:
             self.folder.append_traffic(report, time.monotonic() - self.round_started)
+            if grid.simulated:
+                require_none_refused(report)
             if not last:
                 require_answers(report, self.config.training.min_answers)
         self.round_started = time.monotonic()

@@ -14,6 +14,7 @@ from strategies import RoundReport
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 13)
 TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
 PEOPLE = "eps (people)"
+MOST_NAMED = 8  # of the nodes that were left out, here and in the summary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +90,11 @@ def line(row: Row) -> str:
     text = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
     if row.epsilon_people is not None:
         text += "  " + epsilon_text(row.epsilon_people).rjust(len(PEOPLE))
-    for drop in report.dropped if report else ():
+    dropped = report.dropped if report else ()
+    for drop in dropped[:MOST_NAMED]:
         text += f"\n       node {drop.node} left out: {drop.reason}"
+    if len(dropped) > MOST_NAMED:
+        text += f"\n       and {len(dropped) - MOST_NAMED} more nodes left out: traffic.jsonl names them all"
     return text
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -62,6 +63,8 @@ class RunFolder:
     def create(cls, config: RunConfig, run_id: str) -> RunFolder:
         """Make a fresh folder under `run.folder` and let `latest` point at it.
 
+        Guarantee: it is nobody else's, also where runs with the same `run_id` begin in the same second.
+
         Raises
         ------
         ConfigError
@@ -70,7 +73,9 @@ class RunFolder:
         parent = resolve(config.run.folder)
         path = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{run_id[-6:]}"
         try:
-            (path / "checkpoints").mkdir(parents=True)
+            parent.mkdir(parents=True, exist_ok=True)
+            path = _fresh(path)
+            (path / "checkpoints").mkdir()
             nested: dict[str, dict[str, Any]] = config.model_dump(by_alias=True)
             text = f"# privacy: {config.privacy.stamp}\n\n{tomli_w.dumps(nested)}"
             (path / "config.toml").write_text(text, encoding="utf-8")
@@ -160,8 +165,7 @@ class RunFolder:
                 "seconds": seconds,
             },
         )
-        for one in report.traffic:
-            _append(self.traffic, {"round": report.round_number, **asdict(one)})
+        _append(self.traffic, *({"round": report.round_number, **asdict(one)} for one in report.traffic))
 
     def traffic_of_all_rounds(self) -> tuple[int, int]:
         """Bytes sent to the nodes and taken from them, over all rounds of the file."""
@@ -198,10 +202,22 @@ class RunFolder:
         self.evaluation.write_text(json.dumps(summary, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def _fresh(path: Path) -> Path:
+    """Make the folder, or `path`-2, `path`-3 and so on where another run has made it already."""
+    made, number = path, 1
+    while True:
+        try:
+            made.mkdir()
+        except FileExistsError:
+            number += 1
+            made = path.with_name(f"{path.name}-{number}")
+        else:
+            return made
+
+
 def _point(link: Path, target: Path) -> None:
     """Replace the link in one step, so that it never points nowhere."""
-    fresh = link.with_name(f".latest-{os.getpid()}")
-    fresh.unlink(missing_ok=True)
+    fresh = link.with_name(f".latest-{secrets.token_hex(4)}")
     fresh.symlink_to(target.name)
     fresh.replace(link)
 
@@ -218,7 +234,8 @@ def _plain(value: Any) -> Any:
     return str(value) if value in (float("inf"), -float("inf")) else value
 
 
-def _append(path: Path, values: dict[str, Any]) -> None:
-    line = json.dumps({key: _plain(value) for key, value in values.items()}, allow_nan=False)
+def _append(path: Path, *lines: dict[str, Any]) -> None:
+    plain = ({key: _plain(value) for key, value in values.items()} for values in lines)
+    text = "".join(json.dumps(values, allow_nan=False) + "\n" for values in plain)
     with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+        file.write(text)

@@ -10,13 +10,16 @@ from flwr.serverapp import Grid
 
 from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
-from server.attendance import TooFewAnswers
+from server.attendance import RepliesRefused, TooFewAnswers
 from server.errors import ResumeRefused
 from server.federation import run_federation
 from server.roll_call import RollCallError
 from speech.errors import SpeechError
 
-FAULTS = (ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError, TooFewAnswers)
+FAULTS = (
+    *(ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError),
+    *(TooFewAnswers, RepliesRefused),
+)
 
 # The server evaluates while nodes of a simulation train: one thread each, no fighting over cores.
 torch.set_num_threads(1)

@@ -8,7 +8,7 @@ from pathlib import Path
 from privacy import Epsilon, PrivacyPlan, epsilon
 from server.evaluation import Reading
 from server.ledgers import Account
-from server.live_table import epsilon_text, warning
+from server.live_table import MOST_NAMED, epsilon_text, warning
 from speech.evaluation import Evaluation
 
 UNNOISED_READING = (
@@ -141,8 +141,11 @@ def _caveats(
 ) -> str:
     notes = [
         f"node {node} was left out {len(reasons)} times, last because: {reasons[-1]}"
-        for node, reasons in sorted(failures.items())
+        for node, reasons in sorted(failures.items())[:MOST_NAMED]
     ]
+    if len(failures) > MOST_NAMED:
+        more = len(failures) - MOST_NAMED
+        notes.append(f"and {more} more nodes were left out: traffic.jsonl names them all")
     notes += remarks
     if skipped:
         notes.append(f"{skipped} utterances were skipped (`murmur corpus describe` lists them)")

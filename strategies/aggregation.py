@@ -18,10 +18,15 @@ from strategies.protocol import Answer, Task
 
 @dataclass(frozen=True)
 class Dropped:
-    """A reply that was left out of a round, with the reason."""
+    """A node that was left out of a round, with the reason.
+
+    `refused` tells a reply that came and did not pass the server's checks from a node that failed, or was
+    silent.
+    """
 
     node: int
     reason: str
+    refused: bool = False
 
 
 class CohortSum:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -10,10 +11,13 @@ from flwr.app import Message, Metadata
 
 from privacy import ReplyRejected
 from strategies.aggregation import CohortSum, Dropped
-from strategies.protocol import Answer, Task, one_line
+from strategies.protocol import Answer, NodeFailed, Task, one_line
 from strategies.raw_metrics import RawMetrics
 from strategies.streaming import NOT_SENT
 from strategies.traffic import Traffic, array_bytes
+
+LATE = "no reply before the deadline"
+NO_TURN = "it was not asked: the nodes before it took all the time until the deadline"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,36 @@ class RoundReport:
         return sum(one.bytes_up for one in self.traffic)
 
 
+class Addressees:
+    """Which node a reply comes from, by the id of the message that it answers.
+
+    Flower gives a message its id when it is pushed. A grid that has a few under way at a time pushes most
+    of a round's after the first replies, so an id is looked up when a reply names it. Messages are pushed in
+    their order: each is then looked at once, and finding all nodes of a round takes time linear in them.
+    """
+
+    def __init__(self, envelopes: Iterable[Metadata]) -> None:
+        self._unfiled = deque(envelopes)
+        self._nodes: dict[str, int] = {}
+
+    def node(self, message_id: str) -> int | None:
+        """The node that was sent this message; None if it is none of this round's."""
+        while self._unfiled and self._unfiled[0].message_id:
+            self._file(self._unfiled.popleft())
+        if message_id not in self._nodes:  # it may have been pushed out of turn
+            for envelope in self._unfiled:
+                if envelope.message_id:
+                    self._file(envelope)
+        return self._nodes.get(message_id)
+
+    def not_asked(self) -> set[int]:
+        """Nodes whose message was never pushed."""
+        return {envelope.dst_node_id for envelope in self._unfiled if not envelope.message_id}
+
+    def _file(self, envelope: Metadata) -> None:
+        self._nodes[envelope.message_id] = envelope.dst_node_id
+
+
 @dataclass(kw_only=True)
 class OpenRound:
     """A round under way: `tasks` by node, and the `envelopes` (metadata) of the messages that carry them.
@@ -66,20 +100,21 @@ class OpenRound:
 
     def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[Dropped]:
         """Add each reply to `total` as it comes, if it can be added; returns who gave nothing, and why."""
-        asked = None
+        addressees = Addressees(self.envelopes)
         dropped = []
         for reply in replies:
-            # Message ids exist once the messages were pushed.
-            asked = asked or {one.message_id: one.dst_node_id for one in self.envelopes}
-            node = asked.get(reply.metadata.reply_to_message_id)
+            node = addressees.node(reply.metadata.reply_to_message_id)
             try:
                 self._take(node, reply, total)
             except ReplyRejected as rejection:
-                dropped.append(Dropped(node or reply.metadata.src_node_id, one_line(str(rejection))))
+                refused = not isinstance(rejection, NodeFailed)
+                who = reply.metadata.src_node_id if node is None else node
+                dropped.append(Dropped(who, one_line(str(rejection)), refused))
             del reply  # or it would be there beside the next
-        told = {drop.node for drop in dropped}
-        silent = (node for node in total.silent_nodes() if node not in told)
-        return [*dropped, *(Dropped(node, "no reply before the deadline") for node in silent)]
+        not_asked = addressees.not_asked()
+        self._not_sent |= not_asked
+        silent = set(total.silent_nodes()) - {drop.node for drop in dropped}
+        return [*dropped, *(Dropped(node, NO_TURN if node in not_asked else LATE) for node in sorted(silent))]
 
     def traffic(self) -> tuple[Traffic, ...]:
         """What went to each node that was asked, and came back."""

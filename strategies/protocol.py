@@ -30,6 +30,10 @@ MODEL = "model"
 LONGEST_REASON = 400
 
 
+class NodeFailed(ReplyRejected):
+    """A reply without a sum, which says so itself: the node, or what is between, could not make one."""
+
+
 def pack_vector(vector: Tensor) -> ArrayRecord:
     """The global model (d,) as the record that goes to the nodes."""
     return ArrayRecord({"vector": Array(vector.numpy())})
@@ -195,15 +199,17 @@ class Answer:
 
         Raises
         ------
+        NodeFailed
+            With the reason, if the node, or Flower in its place, says that there is no sum.
         ReplyRejected
-            With the reason, if the node failed or the reply is not of this protocol.
+            With the reason, if the reply is not of this protocol.
         """
         if message.has_error():
-            raise ReplyRejected(f"Flower error {message.error.code}: {message.error.reason}")
+            raise NodeFailed(f"Flower error {message.error.code}: {message.error.reason}")
         try:
             config = read_record(message.content, "answer", ConfigRecord)
             if "problem" in config:
-                raise ReplyRejected(f"the node reports: {config['problem']}")
+                raise NodeFailed(f"the node reports: {config['problem']}")
             if config["version"] != VERSION:
                 raise ReplyRejected(other_version("the node", config["version"], "this server"))
             return cls(

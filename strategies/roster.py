@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,11 @@ class Roster:
 
     def dataset(self, node: int) -> str:
         """The digest of what `node` held at the roll call; empty if that is not known."""
-        return self.datasets[self.nodes.index(node)]
+        return self._datasets[node]
+
+    @cached_property
+    def _datasets(self) -> dict[int, str]:
+        return dict(zip(self.nodes, self.datasets, strict=True))
 
     @property
     def population(self) -> int:
@@ -48,12 +53,11 @@ class Roster:
         return sum(self.counts)
 
     def locate(self, drawn: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-        """Node id -> that node's own numbers (from 0) of the drawn speakers; nodes without one are
-        left out."""
+        """Node id -> that node's own numbers (from 0) of the drawn speakers (ascending); nodes without one
+        are left out."""
         ends = np.cumsum(self.counts)
         owners = np.searchsorted(ends, drawn, side="right")
-        starts = ends - np.asarray(self.counts)
-        return {
-            self.nodes[owner]: (drawn[owners == owner] - starts[owner]).tolist()
-            for owner in np.unique(owners)
-        }
+        own = drawn - (ends - np.asarray(self.counts))[owners]
+        contacted, begins = np.unique(owners, return_index=True)
+        parts = np.split(own, begins[1:])  # one, empty, of an empty cohort
+        return {self.nodes[owner]: part.tolist() for owner, part in zip(contacted, parts, strict=False)}

@@ -34,12 +34,13 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     """`grid`, with at most `window` messages under way at a time (0: all at once).
 
     A window keeps small what lies in this process, where the nodes are simulated in it. Nodes elsewhere that
-    say nothing would fill it, and keep the others from being asked.
+    say nothing would fill it, and keep the others from being asked. `simulated` only says that they are.
     """
 
-    def __init__(self, grid: Grid, *, window: int = 0) -> None:
+    def __init__(self, grid: Grid, *, window: int = 0, simulated: bool = False) -> None:
         self._grid = grid
         self._window = window
+        self.simulated = simulated
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

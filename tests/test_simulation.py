@@ -7,6 +7,7 @@ import pytest
 from cli.composing import staged_app
 from cli.processes import free_port
 from privacy import epsilon, ledger_releases, read_ledger
+from server.federation import MESSAGES_UNDER_WAY
 from tests.corpora import make_corpus
 from tests.processes import kill_all_of, run_command, server, wait_until
 
@@ -84,6 +85,19 @@ def test_its_model_transcribes(finished, corpus):
     )
     assert done.returncode == 0, done.stdout
     assert audio.name in done.stdout
+
+
+def test_every_node_counts_where_three_windows_of_them_are_contacted(tmp_path):
+    """Of the messages that wait for their turn, Flower's engine knows nothing when the first reply comes."""
+    nodes = 3 * MESSAGES_UNDER_WAY
+    corpus = make_corpus(tmp_path / "corpus", {"train": nodes, "test": 1}, utterances=1)
+    everybody = {"training.rounds": 1, "training.cohort": float(nodes), "run.sentences-shown": 0}
+    chosen = settings(corpus, **everybody)
+    done = run_command("murmur", "run", "--nodes", nodes, *chosen, home=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    lines = map(json.loads, (tmp_path / "runs" / "latest" / "traffic.jsonl").read_text().splitlines())
+    (line,) = [line for line in lines if "drawn" in line]
+    assert (line["nodes_asked"], line["nodes_answered"], line["dropped"]) == (nodes, nodes, [])
 
 
 def test_a_killed_run_is_resumed_and_what_it_released_stays_spent(corpus, tmp_path):

@@ -6,10 +6,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from flwr.app import Context, RecordDict
 
 from cli.processes import tool
+from cli.simulation_process import _server_app, await_nodes
 from tests.processes import all_processes, environment, run_command, title, wait_until
 from tests.ray_cluster import WORKER
+from tests.strategies.flower import FakeGrid
 
 
 def living_in(session):
@@ -22,6 +25,22 @@ def living_in(session):
             return False
 
     return [said for number in all_processes() if belongs(number) and (said := title(number))]
+
+
+def test_a_run_begins_when_all_its_nodes_are_registered(monkeypatch):
+    """Flower starts the ServerApp before it has registered them."""
+
+    class Growing(FakeGrid):
+        def get_node_ids(self):
+            self.nodes[len(self.nodes) + 1] = None
+            return list(self.nodes)
+
+    begun_with = []
+    monkeypatch.setattr("server.serving.serve", lambda grid, context: begun_with.append(len(grid.nodes)))
+    context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={})
+    _server_app({}, 40)(grid=Growing({}), context=context)
+    assert begun_with == [40]
+    await_nodes(FakeGrid({}), 1, seconds=0.05)  # nor is a run held up for ever
 
 
 @pytest.mark.federation

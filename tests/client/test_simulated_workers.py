@@ -119,14 +119,15 @@ def test_a_job_waits_for_a_worker_no_longer_than_its_answer_is_waited_for(pool):
 
 
 @pytest.mark.parametrize(
-    ("engine", "has"), [("flwr.simulation", "LastingPool"), ("flwr.clientapp", "no ray")]
+    ("engine", "has"), [("flwr.simulation", "LastingPool hand_over"), ("flwr.clientapp", "no ray")]
 )
-def test_flower_s_simulation_has_these_workers_and_a_deployment_loads_no_ray(engine, has):
+def test_flower_s_simulation_has_our_workers_and_messages_and_a_deployment_loads_no_ray(engine, has):
     code = (
         f"import sys, {engine}, client.app\n"
         "if 'ray' not in sys.modules: sys.exit('no ray')\n"
+        "from flwr.server.superlink.fleet.vce import vce_api\n"
         "from flwr.server.superlink.fleet.vce.backend import raybackend\n"
-        "sys.exit(raybackend.BasicActorPool.__name__)"
+        "sys.exit(f'{raybackend.BasicActorPool.__name__} {vce_api.add_messages_to_queue.__name__}')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == has

@@ -6,6 +6,7 @@ with a plain step on the server the models that the nodes see differ by exactly 
 
 import torch
 from flwr.app import Message, MessageType, RecordDict
+from flwr.superlink.grid import InMemoryGrid
 
 from cli.composing import default_config
 from recipes import RunConfig
@@ -16,6 +17,7 @@ from tests.strategies.federation import answer_to
 from tests.strategies.flower import FakeGrid
 
 SPEAKERS = (3, 2)
+PARTS = 10_000  # of the nodes' corpus; each holds the part with its number
 
 
 def recipe(corpus, **changes) -> RunConfig:
@@ -38,7 +40,7 @@ def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict
     """The answer of a node to the roll call: it holds the part with its number."""
     part = message.metadata.dst_node_id
     return Holding(
-        speakers=speakers, dataset=dataset, split="train", part=part, parts=100, **said
+        speakers=speakers, dataset=dataset, split="train", part=part, parts=PARTS, **said
     ).to_record()
 
 
@@ -60,3 +62,10 @@ def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1", speak
     """Run `config` to its end on nodes with so many speakers; returns the run folder."""
     nodes = {number: silent_speakers(held, dataset, saw) for number, held in enumerate(speakers, start=1)}
     return run_federation(FakeGrid(nodes), config, run_id=run_id)
+
+
+class SimulatedGrid(FakeGrid, InMemoryGrid):
+    """To the server, that of a simulation: it sends a window's messages at a time, and minds refusals."""
+
+    def __init__(self, nodes) -> None:
+        FakeGrid.__init__(self, nodes)

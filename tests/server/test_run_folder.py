@@ -2,6 +2,7 @@ import json
 import math
 import os
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -27,6 +28,18 @@ def test_latest_points_at_the_newest(tmp_path):
     latest = first.path.parent / "latest"
     assert latest.resolve() == second.path.resolve() != first.path.resolve()
     assert not os.path.isabs(os.readlink(latest))  # the folder may be moved as a whole
+
+
+def test_runs_that_begin_in_the_same_second_have_a_folder_each(monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda form: "20261128-120000")
+    with ThreadPoolExecutor() as threads:
+        folders = list(threads.map(lambda _: RunFolder.create(CONFIG, "1234567"), range(8)))
+    names = sorted(folder.path.name for folder in folders)
+    assert names == ["20261128-120000-234567", *(f"20261128-120000-234567-{n}" for n in range(2, 9))]
+    assert all((folder.path / "config.toml").exists() for folder in folders)
+    runs = folders[0].path.parent
+    assert (runs / "latest").resolve() in {folder.path.resolve() for folder in folders}
+    assert not [left for left in runs.iterdir() if left.name.startswith(".")]
 
 
 def test_metrics_are_strict_json_even_without_a_number(tmp_path):

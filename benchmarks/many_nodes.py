@@ -1,0 +1,159 @@
+"""A round that contacts 1,000 nodes, beside Flower's own loop: `python -m benchmarks.many_nodes`.
+
+The goals: no reply is dropped, at 1,000 nodes and at 5,000; a round takes no longer than with Flower's
+FedAdam in its DP wrapper, and the server's memory does not grow with the nodes that are contacted. Each node
+holds one synthetic speaker with one utterance, on which both train by our `LocalTrainer`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.report import Ratio, conditions, table, write
+from benchmarks.simulation import ROOT
+from benchmarks.simulation_speakers import PROCESSES
+from benchmarks.watch import Watch, every_half_second
+from cli.processes import QUIET
+from tests.processes import environment
+
+COHORT = 1_000
+ROUNDS = 2  # of ours: the first round also loads and compiles, and the second is timed
+FLOWERS_ROUNDS = 1  # it takes many minutes, beside which what it loads is little
+LIMIT_SECONDS = 3600.0
+SERVERS = ("cli.simulation_process", "benchmarks.many_nodes_flower")
+WORKER = "ray::"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run took: seconds of the clock and of the server's processor, and peaks in MB."""
+
+    asked: int
+    answered: int
+    whole: float
+    round: float
+    processor: float
+    server: float
+    worker: float
+
+    def row(self, name: str) -> tuple[str, ...]:
+        """A line of the page."""
+        numbers = (self.whole, self.round, self.processor, self.server, self.worker)
+        return name, f"{self.asked:,}", f"{self.asked - self.answered:,}", *(f"{n:,.0f}" for n in numbers)
+
+
+HEADING = (
+    *("", "asked in all rounds", "of them dropped", "the run, s", "a round, s"),
+    *("server, CPU s", "server, MB", "worker, MB"),
+)
+
+
+def ours(home: Path, nodes: int, cohort: int) -> tuple[list[str], Path]:
+    """`murmur run`, and where it tells of its rounds."""
+    settings = (
+        f"training.rounds={ROUNDS} training.cohort={float(cohort)} training.evaluate-every={10 * ROUNDS} "
+        f"training.wait-seconds={LIMIT_SECONDS} training.round-deadline-seconds={LIMIT_SECONDS} "
+        "privacy.noise-multiplier=1.0 run.sentences-shown=0 corpus.feature-cache=false "
+        f'corpus.kind="synthetic" corpus.path="{nodes}x1"'
+    )
+    command = [sys.executable, "-c", "from cli.main import main; main()", "run", "--nodes", str(nodes)]
+    return [*command, "--set", settings], home / "runs" / "latest" / "traffic.jsonl"
+
+
+def flower(home: Path, nodes: int) -> tuple[list[str], Path]:
+    """Flower's own loop, and where it tells of its rounds."""
+    log = home / "flower.jsonl"
+    return [
+        sys.executable,
+        "-m",
+        "benchmarks.many_nodes_flower",
+        str(log),
+        str(FLOWERS_ROUNDS),
+        str(nodes),
+    ], log
+
+
+def measure(home: Path, command: Sequence[str], log: Path) -> Run:
+    """Run `command` to its end, with an eye on its processes."""
+    variables = {**environment(home), **QUIET, "PYTHONPATH": str(ROOT)}
+    watch = Watch(str(home), (*SERVERS, WORKER))
+    began = time.monotonic()
+    with ExitStack() as stack:
+        stack.callback(every_half_second(watch.look))
+        done = subprocess.run(
+            command,
+            cwd=home,
+            env=variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    whole = time.monotonic() - began
+    rounds = [line for line in map(json.loads, log.read_text().splitlines()) if "drawn" in line]
+    if done.returncode or not rounds or not all(line["nodes_answered"] for line in rounds):
+        raise SystemExit(f"the run did not end well:\n{done.stdout[-3000:]}")
+    return Run(
+        asked=sum(line.get("nodes_asked", line["drawn"]) for line in rounds),
+        answered=sum(line["nodes_answered"] for line in rounds),
+        whole=whole,
+        round=rounds[-1]["seconds"],
+        processor=sum(watch.processor_seconds(one) for one in SERVERS),
+        server=max(watch.peak(one) for one in SERVERS) / 1e6,
+        worker=watch.peak(WORKER) / 1e6,
+    )
+
+
+PARTIES = {
+    f"Flower, {COHORT:,} nodes": lambda home: flower(home, COHORT),
+    f"ours, {COHORT:,} nodes": lambda home: ours(home, COHORT, COHORT),
+    "ours, 64 nodes": lambda home: ours(home, 64, 64),
+    f"ours, 5,000 nodes, a cohort of {COHORT:,}": lambda home: ours(home, 5_000, COHORT),
+}
+
+
+def main() -> None:
+    """Measure every party and write the page."""
+    runs, load_before = {}, os.getloadavg()[0]
+    for name, party in PARTIES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            runs[name] = measure(Path(folder), *party(Path(folder)))
+        print(runs[name].row(name), flush=True)
+    theirs, many, few, most = runs.values()
+    beside_flower = many.round / theirs.round
+    ratios = [
+        Ratio(name="replies dropped, 1,000 nodes", value=many.asked - many.answered, at_most=0),
+        Ratio(name="replies dropped, 5,000 nodes", value=most.asked - most.answered, at_most=0),
+        Ratio(name="a round at 1,000 nodes, ours over Flower's", value=beside_flower, at_most=1.0),
+        Ratio(name="server's memory, 1,000 nodes over 64", value=many.server / few.server, at_most=1.2),
+        Ratio(name="server's memory, 5,000 nodes over 64", value=most.server / few.server, at_most=1.4),
+        Ratio(name="server's memory, ours over Flower's", value=many.server / theirs.server, at_most=1.0),
+    ]
+    verdicts = "\n".join(f"- {one.name}: {one.value:.3g} ({one.goal}: {one.verdict})" for one in ratios)
+    rows = [HEADING, *(run.row(name) for name, run in runs.items())]
+    load = (
+        f"- load of the machine in the minute before it began: {load_before:.1f}; wall clocks measure it too"
+    )
+    parts = ["# A round that contacts 1,000 nodes", f"{conditions()}\n{load}", table(rows), NOTES, verdicts]
+    write(Path(__file__).with_suffix(".md"), "\n\n".join(parts), ratios)
+
+
+NOTES = f"""`tiny`, {PROCESSES} processes of local training, {ROUNDS} rounds of ours, of which the second is
+timed, and {FLOWERS_ROUNDS} of Flower's. A run is from the command to its end: Ray's start, for ours the
+roll call of all nodes and two evaluations, in it. The server is the process that holds ServerApp, Flower's
+state and simulation engine; its processor seconds are those of the whole run, its peak and the largest
+worker's of resident memory. Ours makes a release with secure noise, ledger, checkpoint and model files in
+each round. Flower's keeps all replies of a round."""
+
+if __name__ == "__main__":
+    main()
