@@ -1,6 +1,8 @@
 """speech.audio: any file in, exact mono float32 at the asked rate out, or an error naming the file."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,6 +195,17 @@ def test_what_the_system_refuses_loses_its_utterance_and_no_more(
     monkeypatch.setattr(Path, call, refuse)
     with pytest.raises(AudioUnavailable, match=r"the system refuses it \(.*Permission denied"):
         audio_duration_seconds(ramp)
+
+
+@pytest.mark.parametrize("read", [read_audio, Recording.read, audio_duration_seconds, AudioStream])
+def test_a_pipe_is_no_recording_and_nobody_waits_for_its_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
+) -> None:
+    pipe = tmp_path / "pipe.flac"
+    os.mkfifo(pipe)
+    monkeypatch.setattr(Path, "open", lambda *_: pytest.fail("it was opened"))
+    with pytest.raises(AudioError, match="no such audio file"):
+        read(pipe)
 
 
 def test_a_flac_file_that_does_not_say_its_length_is_refused_with_the_remedy(tmp_path: Path) -> None:
