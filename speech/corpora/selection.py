@@ -41,7 +41,8 @@ class Selection:
         """Take the utterance, or skip it with a reason."""
         self._speakers.setdefault((split, speaker), source)
         reason = (
-            self._repeated(id, source)
+            _unwritable(split, speaker)
+            or self._repeated(id, source)
             or self._unusable_text(text)
             or self._unusable_length(duration_seconds)
             or self._unusable_file(audio)
@@ -132,6 +133,15 @@ class Selection:
         if lost and self.rules.unspelled == "skip":
             return f"{_outside(lost, self.rules)}; spell it out"
         return None if self._alphabet.normalise(text) else "the transcript is empty"
+
+
+def _unwritable(*names: str) -> str | None:
+    """Half a character, as JSON can hold one, would fail wherever the name is written or hashed."""
+    try:
+        _ = "".join(names).encode()
+    except UnicodeEncodeError:
+        return "its split or its speaker is no Unicode text"
+    return None
 
 
 def _outside(lost: str, rules: Rules) -> str:

@@ -106,6 +106,14 @@ def test_one_bad_utterance_is_skipped_and_said(folder: Path, changes: dict[str, 
     assert re.search(reason, skipped.reason), skipped.reason
 
 
+@pytest.mark.parametrize("key", ["speaker", "split"])
+def test_a_name_that_cannot_be_written_down_costs_its_own_utterance(folder: Path, key: str) -> None:
+    """Half a character in one name would keep the node from telling, or hashing, any."""
+    corpus = load(folder, GOOD, entry(**{key: "ann\ud800"}))
+    assert corpus.splits == ("train",) and corpus.speakers("train") == ("ann",)
+    assert "its split or its speaker is no Unicode text" in reasons(corpus)
+
+
 def test_foreign_characters_are_mapped_and_counted_by_choice(folder: Path) -> None:
     rows = (GOOD, entry(id="b", text="Room 12, мир"), entry(id="c", text="12"))
     corpus = load(folder, *rows, unspelled="map")
