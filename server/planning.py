@@ -9,7 +9,7 @@ from privacy import PrivacyPlan
 from recipes import ConfigError, RunConfig
 
 OVERHEAD_SECONDS = 10.0  # of a node in a round: its start, the model's way, a process that is replaced
-RARELY = 1e-12  # how probable it may be that more are drawn than there is time for
+RARELY = 1e-12  # how probable it may be that in any round a node has more drawn than there is time for
 
 
 def require_population(config: RunConfig, population: int) -> None:
@@ -58,9 +58,9 @@ def with_time_for_all(
 
     A node answers once, after all of them. If one speaker's training could take so long that the answer came
     too late, that speaker would decide about everybody's update, and sensitivity would be no longer C. So
-    drawn speakers (`counts` by node; how many are drawn is known but for a probability of `RARELY`) times
-    `local.processor-seconds` must fit into the deadline. In a simulation, whose nodes share processors and
-    are always there, the deadline becomes as long as all of them may take.
+    drawn speakers (`counts` by node; how many are drawn is known but for a probability of `RARELY` in all
+    rounds) times `local.processor-seconds` must fit into the deadline. In a simulation, whose nodes share
+    processors and are always there, the deadline becomes as long as all of them may take.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def with_time_for_all(
         needed = most_drawn(plan, sum(counts)) * seconds + OVERHEAD_SECONDS
         longer = {"round_deadline_seconds": max(deadline, needed)}
         return config.model_copy(update={"training": config.training.model_copy(update=longer)})
-    drawn = most_drawn(plan, max(counts))
+    drawn = most_drawn(plan, max(counts), nodes=len(counts))
     needed = drawn * seconds + OVERHEAD_SECONDS
     if needed > deadline:
         fits = math.floor(100 * (deadline - OVERHEAD_SECONDS) / drawn) / 100
@@ -89,10 +89,11 @@ def with_time_for_all(
     return config
 
 
-def most_drawn(plan: PrivacyPlan, speakers: int) -> int:
-    """The most of so many speakers that are drawn in a round, but for a probability of `RARELY`."""
+def most_drawn(plan: PrivacyPlan, speakers: int, *, nodes: int = 1) -> int:
+    """The most of so many speakers of a node that are drawn in any round, on any of so many nodes, but for a
+    probability of `RARELY`."""
     from scipy.stats import binom  # here, for it takes a while to load
 
     members = math.ceil(speakers / plan.bands)
-    drawn = int(binom.isf(RARELY, members, plan.release.sampling_rate))
+    drawn = int(binom.isf(RARELY / (plan.rounds * nodes), members, plan.release.sampling_rate))
     return min(drawn, plan.cohort_cap) if plan.cohort_cap else drawn

@@ -41,7 +41,10 @@ def test_how_many_are_drawn_is_known_but_for_a_probability():
     plan = make_plan(config(**{"training.cohort": 300.0}), 100_000)
     most = most_drawn(plan, 50_000)
     assert 150 < most < 260
-    assert binom.sf(most, 50_000, 0.003) <= 1e-12 < binom.sf(most - 1, 50_000, 0.003)
+    rarely = 1e-12 / plan.rounds
+    assert binom.sf(most, 50_000, 0.003) <= rarely < binom.sf(most - 1, 50_000, 0.003)
+    every = most_drawn(plan, 50_000, nodes=1000)
+    assert binom.sf(every, 50_000, 0.003) * plan.rounds * 1000 <= 1e-12 and every > most
     capped = make_plan(config(**{"training.cohort": 300.0, "privacy.cohort-cap": 320}), 100_000)
     assert most_drawn(capped, 100_000) == 320
     banded = make_plan(config(**{"training.cohort": 10.0, "privacy.bands": 4}), 100)
