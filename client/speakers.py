@@ -14,6 +14,7 @@ from client.speaker_process import Trained
 from client.visit import Visit, VisitLimit
 from recipes import ConfigError
 from speech.audio import SAMPLE_RATE_HZ
+from speech.errors import AudioError
 from speech.examples import Example, ExampleStore
 
 NOISE_SECONDS = 10
@@ -65,9 +66,13 @@ class SpeakerTraining:
     def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
         """Train the speaker of `visit` on what the limit leaves of the speaker's speech.
 
-        Audio that is not used is not read. Raises what reading and training raise.
+        Audio that is not used is not read. Raises what reading and training raise, and `AudioError` where no
+        audio can be used: the trainer would look for a batch until its time is spent.
         """
-        _, trained = self.trainer.update(vector, self._examples(visit, split), visit, correction)
+        examples = self._examples(visit, split)
+        if not examples:
+            raise AudioError("no audio of this speaker that the visit would use can be used")
+        _, trained = self.trainer.update(vector, examples, visit, correction)
         return trained
 
     def _examples(self, visit: Visit, split: str) -> list[Example]:

@@ -11,11 +11,15 @@ import torch
 from cli.composing import default_config
 from client import node
 from client.node import Node
+from client.speakers import SpeakerTraining
 from client.visit import Visit, VisitLimit
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig
-from speech.corpus import Corpus, Utterance
+from speech.corpus import Corpus, Utterance, load_corpus
+from speech.errors import AudioError
+from speech.examples import ExampleStore
+from speech.features import PRESETS
 from speech.model import build_model
 from strategies import bind
 from strategies.protocol import Task
@@ -217,6 +221,20 @@ def test_bad_audio_of_one_costs_the_others_nothing(manifest):
         soundfile.write(file.with_suffix(".wav"), np.full(16000, np.nan, np.float32), 16000, "FLOAT")
         file.write_bytes(file.with_suffix(".wav").read_bytes())
     assert torch.equal(sum_over(manifest, "train-00", "train-01", "train-02"), expected)
+
+
+def test_who_has_no_usable_audio_takes_no_time(manifest):
+    """With `local.steps` the trainer looks for batches until it has enough."""
+    for file in manifest.parent.glob("train-01-*.flac"):
+        file.write_bytes(b"no sound")
+    training = SpeakerTraining(
+        store=ExampleStore(load_corpus("manifest", manifest), PRESETS["tiny"]),
+        trainer=None,
+        limit=VisitLimit(utterances=9, seconds=99.0),
+        longest_seconds=30.0,
+    )
+    with pytest.raises(AudioError, match="no audio of this speaker"):
+        training.visit(Visit(run="r", round_number=1, speaker="train-01"), "train", VECTOR, None)
 
 
 def test_compiled_code_which_remembers_shapes_is_refused_in_a_private_run():
