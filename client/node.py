@@ -25,7 +25,7 @@ import recipes
 from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
 from client.share import Share
-from client.speaker_process import SpeakerProcess, Trained, VisitBudget
+from client.speaker_process import KEPT_SHARE, SpeakerProcess, Trained, VisitBudget
 from client.speakers import SpeakerTraining
 from client.visit import Visit, VisitLimit
 from privacy import LayerLayout, accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
@@ -50,6 +50,7 @@ log = logging.getLogger("murmuration.client")
 torch.set_num_threads(1)
 
 MOST_PROCESSES = 2  # of different speech or training, kept for the next message
+KEPT_EXAMPLES = KEPT_SHARE / 2  # share of a visit's memory for the examples of earlier visits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ class Learner:
     def training(self, memory: Tensor) -> SpeakerTraining:
         """What trains, in the process of the speakers; updates go to `memory`."""
         local = self.local
+        kept = KEPT_EXAMPLES * local.memory_megabytes
         trainer = LocalTrainer(
             self.preset,
             local,
@@ -95,7 +97,7 @@ class Learner:
             seed=self.seed,
         )
         return SpeakerTraining(
-            store=_store(self.corpus, self.preset, self.feature_cache),
+            store=_store(self.corpus, self.preset, self.feature_cache, kept),
             trainer=trainer,
             limit=VisitLimit(**local.most_of_a_speaker),
             longest_seconds=self.corpus.max_seconds,
@@ -230,14 +232,14 @@ def _corpus(section: CorpusSection) -> Corpus:
     return load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
 
 
-def _store(section: CorpusSection, preset: str, feature_cache: str) -> ExampleStore:
+def _store(section: CorpusSection, preset: str, feature_cache: str, cache_megabytes: float) -> ExampleStore:
     corpus, features = _corpus(section), FEATURES[preset]
     disk = None
     if feature_cache:
         disk = FeatureCache(resolve(feature_cache), corpus, features)
     elif section.feature_cache:
         disk = FeatureCache.if_possible(recipes.feature_cache(), corpus, features)
-    return ExampleStore(corpus, features, disk=disk)
+    return ExampleStore(corpus, features, disk=disk, cache_bytes=int(cache_megabytes * 1024**2))
 
 
 _PROCESSES: OrderedDict[Learner, tuple[LayerLayout, SpeakerProcess]] = OrderedDict()

@@ -5,12 +5,15 @@ into memory that both share, and takes each update out itself. So whatever a spe
 that crashes, a recording that never ends, memory without end), it does here, during that speaker's visit.
 
 Guarantee: the outcome of a visit is the speaker's update, or nothing where it failed, died or used up the
-`VisitBudget`. It does not depend on who was visited before: a process in which a visit went wrong is replaced
-by another fork of the same parent, and the first visit is no dearer than the next, since a fresh process
-warms up on noise. Time is a processor's and that of standing still, not that of waiting for a processor,
-which depends on others. What is not covered: the machine itself. A parent that is killed loses its node's
-sum, and where processors are overloaded a visit within its budget can take longer than anybody waits
-(docs/privacy.md).
+`VisitBudget`. A process in which a visit went wrong, or that has grown by more than `KEPT_SHARE` of a visit's
+memory, is replaced by another fork of the same parent, and the first visit is no dearer than the next, since
+a fresh process warms up on noise. Time is a processor's and that of standing still, not that of waiting for a
+processor, which depends on others.
+
+What is not covered. Visits before this one decide about it only where it is at the edge of its budget: within
+`KEPT_SHARE` of its memory, or within what full and empty caches change of its time. And the machine itself: a
+parent that is killed loses its node's sum, and where processors are overloaded a visit within its budget can
+take longer than anybody waits (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -38,7 +41,11 @@ from client.visit import Visit
 log = logging.getLogger("murmuration.client")
 
 LOOK_SECONDS = 1.0
+KEPT_SHARE = 1 / 8
+"""Share of a visit's memory by which a process may have grown when the next visit begins."""
 _END_SECONDS = 5.0
+_PATIENCE = 10  # how many times as long as the first start another may take before it is given up
+_LEAST_PATIENCE_SECONDS = 30.0
 _STANDSTILL = signal.SIGALRM  # what ends a process that stands still
 _FORK = multiprocessing.get_context("fork")
 _MEGABYTE = 1024**2
@@ -47,7 +54,7 @@ _MEGABYTE = 1024**2
 @dataclass(frozen=True, kw_only=True)
 class VisitBudget:
     """What one visit may use: seconds of computing or standing still, and megabytes of memory beyond what the
-    process had when the visit began."""
+    process had before its first visit."""
 
     processor_seconds: float
     memory_megabytes: int
@@ -102,8 +109,12 @@ class SpeakerProcess:
         self._vector, self._update = _shared(size), _shared(room)
         self._process: BaseProcess | None = None
         self._pipe: Connection
+        self._data_bytes = 0  # of the process, before its first visit
+        self._start_seconds = math.inf
         self.frozen = ""
+        began = time.monotonic()
         self._start(first=True)
+        self._start_seconds = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * (time.monotonic() - began))
 
     def load(self, vector: Tensor) -> None:
         """Let `vector` (d,) be the model that the next visits begin with."""
@@ -130,6 +141,8 @@ class SpeakerProcess:
         if not isinstance(outcome, Trained):
             self._end()
             return None
+        if self._has_grown():
+            self._end()
         return self._update, outcome
 
     def close(self) -> None:
@@ -144,13 +157,19 @@ class SpeakerProcess:
         self._process.start()
         theirs.close()
         try:
-            ready = self._outcome()
+            ready = self._outcome(self._start_seconds)
         except (EOFError, OSError):
             raise RuntimeError(f"the process that trains speakers cannot start: {self._end()}") from None
         if isinstance(ready, BaseException):
             self._end()
             raise ready
         self.frozen = str(ready)
+        self._data_bytes = _data_bytes(self._process.pid)
+
+    def _has_grown(self) -> bool:
+        """Whether visits left so much behind that the next one's memory would be another."""
+        allowed = KEPT_SHARE * self._budget.memory_megabytes * _MEGABYTE
+        return self._process is not None and _data_bytes(self._process.pid) > self._data_bytes + allowed
 
     def _outcome(self, seconds: float = math.inf) -> object:
         """What the process says next. One that takes longer is ended, and `EOFError` says so: it stands
@@ -225,6 +244,7 @@ def _serve(
     """Visit whom the parent names, until it goes away."""
     _leave_the_parents_files(pipe.fileno())
     _be_the_first_to_go()
+    _leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends, and then this
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for fatal in (signal.SIGPROF, _STANDSTILL):
@@ -238,12 +258,14 @@ def _serve(
     except Exception as error:
         pipe.send(_as_sent(error))
         return
+    most = _data_bytes() + budget.memory_megabytes * _MEGABYTE
     pipe.send(training.frozen)
     while True:
         try:
             visit, split, correction = pipe.recv()
         except EOFError:
             return
+        _bound_memory(most)
         trained = _visit(training, visit, split, vector, correction, budget)
         pipe.send(trained)
         if trained is None:
@@ -259,7 +281,6 @@ def _visit(
     budget: VisitBudget,
 ) -> Trained | None:
     """One visit within the budget. Beyond its processor time the kernel ends this process."""
-    _bound_memory(budget.memory_megabytes)
     signal.setitimer(signal.ITIMER_PROF, budget.processor_seconds)
     try:
         return training.visit(visit, split, vector, correction)
@@ -270,15 +291,20 @@ def _visit(
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
-def _bound_memory(megabytes: int) -> None:
-    """Let allocations fail beyond so much more than this process has now; where the kernel can say that."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-    except OSError:
-        return
+def _bound_memory(size: int) -> None:
+    """Let allocations fail beyond so many bytes of data; where the kernel can count them."""
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
-    bound = pages * resource.getpagesize() + megabytes * _MEGABYTE
-    resource.setrlimit(resource.RLIMIT_DATA, (bound if most < 0 else min(bound, most), most))
+    if _data_bytes():
+        resource.setrlimit(resource.RLIMIT_DATA, (size if most < 0 else min(size, most), most))
+
+
+def _data_bytes(process: int | None = None) -> int:
+    """The private memory of a process that `RLIMIT_DATA` bounds, by default of this one; 0 if unknown."""
+    try:
+        pages = Path(f"/proc/{process or 'self'}/statm").read_text().split()[5]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 def _be_the_first_to_go() -> None:
@@ -287,6 +313,11 @@ def _be_the_first_to_go() -> None:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
         log.warning("the kernel cannot be told to end this process first where memory is short")
+
+
+def _leave_no_core() -> None:
+    """A crash shall not write this memory, which holds speech, to a disk, nor take time and room for it."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _leave_the_parents_files(kept: int) -> None:

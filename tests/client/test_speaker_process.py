@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -71,6 +72,15 @@ class Deeds:
     def allocates_a_tensor(self):
         torch.zeros(800 * 1024**2 // 4)
 
+    def leaves_much(self):
+        """Freed, and not given back: one piece lies above the others."""
+        below = [bytearray(60_000) for _ in range(900)]
+        self.kept = bytearray(60_000)
+        del below
+
+    def needs_too_much(self):
+        _ = [bytearray(60_000) for _ in range(1350)]
+
     def waits(self):
         time.sleep(3600)
 
@@ -134,6 +144,25 @@ def test_a_process_in_which_a_visit_went_wrong_is_not_used_again(process):
     assert process.train(visit("trains"), "train")[1].steps != before
 
 
+def test_memory_that_one_leaves_is_not_the_next_ones(process):
+    """80 megabytes in small pieces, where 64 are given, fail whoever was there before."""
+    assert process.train(visit("needs_too_much"), "train") is None
+    assert process.train(visit("leaves_much"), "train")
+    assert process.train(visit("needs_too_much"), "train") is None
+
+
+def test_a_crash_writes_no_speech_to_a_disk():
+    """Wherever cores go here: the process allows none."""
+
+    class Looks(Deeds):
+        def trains(self):
+            self.memory[-1] = float(resource.getrlimit(resource.RLIMIT_CORE) != (0, 0))
+
+    process = SpeakerProcess(Looks, size=1, room=2, budget=BUDGET)
+    assert process.train(visit("trains"), "train")[0][-1] == 0
+    process.close()
+
+
 def test_waiting_for_a_processor_is_nobodys_time():
     """Where others compute, a visit takes longer by the clock and not by its budget."""
     early = speaker_process._Clock(now=10.0, waited=1.0)
@@ -176,6 +205,23 @@ def test_where_no_process_can_be_had_speakers_count_as_zero(monkeypatch):
     process.close()
     monkeypatch.setattr(process, "_start", lambda **_: 1 / 0)
     assert process.train(visit("trains"), "train") is None
+
+
+class Stuck(Deeds):
+    def warm_up(self):
+        self.waits()
+
+
+def test_a_process_that_does_not_become_ready_again_is_given_up(monkeypatch):
+    """Or one visit that went wrong could keep the node from ever answering."""
+    monkeypatch.setattr(speaker_process, "LOOK_SECONDS", 0.1)
+    process = SpeakerProcess(Deeds, size=1, room=2, budget=BUDGET)
+    process._make, process._start_seconds = Stuck, 0.1
+    assert process.train(visit("exits"), "train") is None
+    assert process.train(visit("trains"), "train") is None
+    process._make, process._start_seconds = Deeds, 60.0
+    assert process.train(visit("trains"), "train")
+    process.close()
 
 
 def test_it_holds_none_of_its_parents_files(tmp_path):
