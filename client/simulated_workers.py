@@ -9,6 +9,7 @@ place wherever Flower simulates.
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -132,5 +133,11 @@ def _failed(message: Message, reason: str) -> Message:
 
 
 def use_lasting_workers() -> None:
-    """Let Flower's simulation engine make its pool of this kind; to be called before it makes one."""
+    """Let Flower's simulation engine make its pool of this kind; to be called before Ray starts.
+
+    Ray's own watch over the machine's memory is turned off, unless somebody has set it: it ends a worker, and
+    with it a node's whole sum, where one speaker's process takes too much. The kernel ends that process
+    (`client.speaker_process`).
+    """
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     raybackend.BasicActorPool = LastingPool

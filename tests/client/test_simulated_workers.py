@@ -1,5 +1,6 @@
 """The pool of a simulation's workers, here with none of Ray's; with Ray: tests/test_ray_cluster.py."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -10,6 +11,7 @@ from flwr.app import ConfigRecord, Message, Metadata, RecordDict
 from flwr.app.message import make_message
 from ray.exceptions import ActorDiedError
 
+from cli.processes import QUIET
 from client import simulated_workers
 from client.simulated_workers import LastingPool
 from tests.processes import wait_until
@@ -131,3 +133,16 @@ def test_flower_s_simulation_has_our_workers_and_messages_and_a_deployment_loads
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == has
+
+
+def test_ray_ends_no_worker_for_the_memory_of_a_speaker(monkeypatch):
+    """Its watch over the machine's memory would: a worker dies, and with it a node's whole sum."""
+    switch = "RAY_memory_monitor_refresh_ms"
+    assert QUIET[switch] == "0"
+    monkeypatch.setattr(simulated_workers.raybackend, "BasicActorPool", None)
+    for before, after in ((None, "0"), ("250", "250")):
+        monkeypatch.delenv(switch, raising=False)
+        if before:
+            monkeypatch.setenv(switch, before)
+        simulated_workers.use_lasting_workers()
+        assert os.environ[switch] == after
