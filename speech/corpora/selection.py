@@ -39,7 +39,7 @@ class Selection:
         duration_seconds: float | None = None,
     ) -> None:
         """Take the utterance, or skip it with a reason."""
-        self._speakers.setdefault((split, speaker), source)
+        self._speakers.setdefault((_written(split), _written(speaker)), source)
         reason = (
             _unwritable(split, speaker)
             or self._repeated(id, source)
@@ -87,6 +87,7 @@ class Selection:
 
     def skip(self, *, source: str, reason: str, split: str = "", speaker: str = "") -> None:
         """Leave out one utterance."""
+        split, speaker = _written(split), _written(speaker)
         if speaker:
             self._speakers.setdefault((split, speaker), source)
         self._skipped.append(Skipped(source=source, reason=reason, split=split, speaker=speaker))
@@ -137,11 +138,13 @@ class Selection:
 
 def _unwritable(*names: str) -> str | None:
     """Half a character, as JSON can hold one, would fail wherever the name is written or hashed."""
-    try:
-        _ = "".join(names).encode()
-    except UnicodeEncodeError:
+    if any(_written(name) != name for name in names):
         return "its split or its speaker is no Unicode text"
     return None
+
+
+def _written(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _outside(lost: str, rules: Rules) -> str:
