@@ -1,13 +1,14 @@
 """The process in which speakers are trained: what one of them does to it costs the others nothing.
 
-A node's own process reads no audio and trains nobody. It forks this one, which trains one speaker at a time
-into memory that both share, and takes each update out itself. So whatever a speaker's speech does (a decoder
-that crashes, a recording that never ends, memory without end), it does here, during that speaker's visit.
+A node's own process decodes no audio (of files whose length no table gives it reads the headers, when the
+corpus is loaded) and trains nobody. It forks this one, which trains one speaker at a time into memory that
+both share, and takes each update out itself. So whatever a speaker's speech does (a decoder that crashes, a
+recording that never ends, memory without end), it does here, during that speaker's visit.
 
 Guarantee: the outcome of a visit is the speaker's update, or nothing where it failed, died or used up the
 `VisitBudget`. A process in which a visit went wrong, or that has grown by more than `KEPT_SHARE` of a visit's
-memory, is replaced by another fork of the same parent, and the first visit is no dearer than the next, since
-a fresh process warms up on noise. Time is a processor's and that of standing still, not that of waiting for a
+memory, is replaced by another fork of the same parent, which warms up on noise, so that its first visit is
+hardly dearer than the next. Time is a processor's and that of standing still, not that of waiting for a
 processor, which depends on others.
 
 What is not covered. Visits before this one decide about it only where it is at the edge of its budget: within
