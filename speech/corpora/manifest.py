@@ -77,7 +77,7 @@ def _default_id(name: str, offset: float) -> str:
 def _parsed(source: str, line: str) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise CorpusError(f"{source}: is not JSON ({error}); one object per line.") from error
     if not isinstance(entry, dict):
         raise CorpusError(f"{source}: is {type(entry).__name__}, not a JSON object.")
@@ -122,8 +122,12 @@ def _seconds(entry: dict[str, Any], source: str, key: str) -> float | None:
     value = entry.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        seconds = math.nan if isinstance(value, bool | str) else float(value)
+    except (TypeError, OverflowError):
+        seconds = math.nan
+    if not math.isfinite(seconds):
         raise CorpusError(f"{source}: {key!r} is {value!r}; a number of seconds is needed.")
-    if value < 0:
+    if seconds < 0:
         raise CorpusError(f"{source}: {key!r} is {value!r}; it must not be negative.")
-    return float(value)
+    return seconds

@@ -158,6 +158,7 @@ def test_nothing_left_at_all(folder: Path) -> None:
         ('{"audio_filepath": ', "is not JSON"),
         ("a.flac hello", "is not JSON"),
         ("[" * 100_000, "is not JSON"),
+        ('{"speaker": 1' + "0" * 5000 + "}", "is not JSON"),
         ("[1, 2]", "is list, not a JSON object"),
         (entry(text=None), "has no 'text'"),
         (entry(speaker=None), "has no 'speaker'"),
@@ -169,6 +170,7 @@ def test_nothing_left_at_all(folder: Path) -> None:
         (entry(duration=float("nan")), "'duration' is nan"),
         (entry(offset=float("inf")), "'offset' is inf"),
         (entry(offset=-1), "'offset' is -1"),
+        (entry(duration=10**400), "'duration' is 10+; a number of seconds"),
         (entry(duration=-2.5), "'duration' is -2.5"),
     ],
 )
