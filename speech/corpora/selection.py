@@ -22,7 +22,7 @@ class Selection:
     _utterances: list[Utterance] = field(default_factory=list)
     _skipped: list[Skipped] = field(default_factory=list)
     _mapped: list[Skipped] = field(default_factory=list)
-    _seen: dict[str, str] = field(default_factory=dict)
+    _seen: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # split, speaker, source
     _speakers: dict[tuple[str, str], str] = field(default_factory=dict)
     _exists: dict[Path, bool] = field(default_factory=dict)
 
@@ -38,11 +38,16 @@ class Selection:
         offset_seconds: float = 0.0,
         duration_seconds: float | None = None,
     ) -> None:
-        """Take the utterance, or skip it with a reason."""
+        """Take the utterance, or skip it with a reason.
+
+        An id that another speaker of the split has is told apart by the speaker's name: whose speech is used
+        must not follow from what others call theirs.
+        """
+        id = self._told_apart(id, split, speaker)
         self._speakers.setdefault((_written(split), _written(speaker)), source)
         reason = (
             _unwritable(split, speaker)
-            or self._repeated(id, source)
+            or self._repeated(id, split, speaker, source)
             or self._unusable_text(text)
             or self._unusable_length(duration_seconds)
             or self._unusable_file(audio)
@@ -111,10 +116,15 @@ class Selection:
     def _alphabet(self) -> Alphabet:
         return alphabet_of(self.rules.language)
 
-    def _repeated(self, id: str, source: str) -> str | None:
+    def _told_apart(self, id: str, split: str, speaker: str) -> str:
+        while id in self._seen and self._seen[id][0] == split and self._seen[id][1] != speaker:
+            id += f"#{speaker}"
+        return id
+
+    def _repeated(self, id: str, split: str, speaker: str, source: str) -> str | None:
         if id in self._seen:
-            return f"the id {id!r} was used before, at {self._seen[id]}"
-        self._seen[id] = source
+            return f"the id {id!r} was used before, at {self._seen[id][-1]}"
+        self._seen[id] = (split, speaker, source)
         return None
 
     def _unusable_file(self, audio: Path) -> str | None:

@@ -106,6 +106,17 @@ def test_one_bad_utterance_is_skipped_and_said(folder: Path, changes: dict[str, 
     assert re.search(reason, skipped.reason), skipped.reason
 
 
+def test_what_others_call_their_utterances_takes_none_from_a_speaker(folder: Path) -> None:
+    """Two who speak in one file at once have one id, unless the manifest names another; ids can be copied."""
+    bens = [entry(speaker="ben"), entry(speaker="ben", id="x"), entry(speaker="ben", id="y")]
+    anns = [entry(), entry(id="x"), entry(id="y#ben"), entry(id="y")]
+    alone, beside = load(folder, *bens), load(folder, *anns, *bens, bens[1])
+    assert len(beside.utterances("train", "ben")) == len(alone.utterances("train", "ben")) == 3
+    assert [one.id for one in beside.utterances("train", "ben")] == ["a.flac#ben", "x#ben", "y#ben#ben"]
+    assert len(beside.utterances("train", "ann")) == 4
+    assert "the id 'x#ben' was used before" in reasons(beside)[0]  # one's own twice is once
+
+
 @pytest.mark.parametrize("key", ["speaker", "split"])
 def test_a_name_that_cannot_be_written_down_costs_its_own_utterance(folder: Path, key: str) -> None:
     """Half a character in one name would keep the node from telling, or hashing, any."""
