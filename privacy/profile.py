@@ -43,7 +43,14 @@ class PrivacyProfile:
     devices: tuple[tuple[int, float], ...]
 
     @classmethod
-    def of(cls, releases: Iterable[Release], delta: float, *, independent: bool) -> "PrivacyProfile":
+    def of(
+        cls,
+        releases: Iterable[Release],
+        delta: float,
+        *,
+        independent: bool,
+        devices: tuple[int, ...] = DEVICES,
+    ) -> "PrivacyProfile":
         """The profile of all releases together, as of a plan fixed beforehand.
 
         Args:
@@ -55,7 +62,7 @@ class PrivacyProfile:
             deltas=tuple((epsilon, _delta_at(merged, epsilon, delta)) for epsilon in EPSILONS),
             gdp_mu=gdp_mu(merged),
             zcdp_rho=zcdp_rho(merged),
-            devices=tuple((k, group_epsilon(merged, delta, k, independent=independent)) for k in DEVICES),
+            devices=tuple((k, group_epsilon(merged, delta, k, independent=independent)) for k in devices),
         )
 
     def describe(self) -> dict[str, object]:

@@ -61,7 +61,7 @@ def test_a_total_of_several_runs_says_when_it_is_valid(path):
 
 def test_the_whole_profile_is_offered(path):
     arguments = ("show", path, "--delta", 1e-5, "--profile")
-    one, two = json.loads(murmur(*arguments, "--json").stdout)["datasets"]
+    one, _ = json.loads(murmur(*arguments, "--json").stdout)["datasets"]
     assert one["profile"]["zcdp_rho"] == pytest.approx(1.5) and one["profile"]["gdp_mu"] is None
     assert one["profile"]["delta_at_epsilon"]["2"] < one["profile"]["delta_at_epsilon"]["1"]
     for count in ("2", "3"):

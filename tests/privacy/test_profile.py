@@ -91,7 +91,7 @@ def test_one_release_to_a_person_on_two_devices_is_a_mixture_of_gaussians() -> N
 
 
 def test_group_epsilon_guarantee() -> None:
-    """More devices cost more; correlated noise and caps cost no less; one device is the ordinary claim."""
+    """More devices cost more, correlated noise and caps no less; one device is the ordinary claim."""
     ones = [group_epsilon(SAMPLED, 1e-6, 1, independent=independent) for independent in (True, False)]
     claim = epsilon(SAMPLED, 1e-6).value
     assert claim <= ones[0] <= ones[1] <= 1.001 * claim or ones[0] == claim
@@ -105,7 +105,7 @@ def test_group_epsilon_guarantee() -> None:
 
 
 def test_group_privacy_of_any_mechanism_is_the_textbooks_lemma() -> None:
-    """k steps: delta(e) (exp(k e) - 1) / (exp(e) - 1) at the e found is the delta asked, by the closed form."""
+    """k steps: delta(e) (exp(k e) - 1) / (exp(e) - 1) at the e found is the delta asked for."""
     bound = group_epsilon(FULL, 1e-6, 3, independent=False)
     at, mu = bound / 3, math.sqrt(10) / 5
     reached = gaussian_delta(at, mu) * math.expm1(3 * at) / math.expm1(at)
