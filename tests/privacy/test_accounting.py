@@ -183,6 +183,15 @@ def test_mixed_releases_lie_between_their_kinds() -> None:
         assert low < middle < high
 
 
+@pytest.mark.parametrize(
+    ("rate", "noise"), [(1e-9, 0.3), (1e-6, 3.0), (1e-6, 99.0), (1e-6, 1e3), (1e-3, 1e5)]
+)
+def test_no_divergence_is_lost_to_rounding(rate: float, noise: float) -> None:
+    """At order 2 the moment is 1 + q^2 (exp(1 / z^2) - 1); opacus says 0 for 1e-18, however many rounds."""
+    exact = 1e9 * math.log1p(rate**2 * math.expm1(1 / noise**2))
+    assert renyi.moments_of(run(rate, noise, 10**9), (2.0,))[0] >= exact
+
+
 def test_merge_counts_equals_together_and_drops_what_reveals_nothing() -> None:
     one, other = run(0.1, 1.0, 3)[0], run(0.2, 1.0, 1)[0]
     assert merge([other, one, *run(0.0, 1.0, 9), one, *run(0.1, 1.0, 0)]) == (*run(0.1, 1.0, 6), other)
