@@ -60,7 +60,7 @@ def test_rdp_of_a_capped_cohort_is_finite_and_above_that_of_an_uncapped_one(cap:
     """It was infinite for the first four: there the cap binds too often for a hundredth of delta."""
     capped = moments_of([replace(CAPPED, cohort_cap=cap)])
     plain = moments_of([replace(CAPPED, cohort_cap=0, population=0)])
-    assert (capped >= plain).all()
+    assert (capped >= plain * (1 - 1e-12)).all()
     assert math.isfinite(rdp_epsilon([replace(CAPPED, cohort_cap=cap)], 1e-5)[0])
 
 
