@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import ledger_profile
 from cli.composing import config_of_run, default_config
 from recipes import ConfigError, resolve
 from recipes.run_config import RunConfig
@@ -63,6 +64,10 @@ def show(
     path: Annotated[Path | None, typer.Argument(help=PLACE)] = None,
     run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder.")] = None,
     delta: Annotated[float | None, typer.Option(help="By default that of the run's recipe.")] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Add delta at other epsilons, GDP, zCDP, persons on many devices."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Entries, and epsilon by RDP and PLD for each data set and each run on it."""
@@ -73,7 +78,7 @@ def show(
             raise ConfigError("give a path or --run, not both")
         place = Place.of(run or path)
         chosen = place.delta() if delta is None else delta
-        answer = answer_of(read_ledger(place.ledger), chosen)
+        answer = answer_of(read_ledger(place.ledger), chosen, profile)
     except (ValueError, LedgerCorrupt) as error:
         typer.echo(f"murmur ledger show: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, LedgerCorrupt) else 2) from None
@@ -122,7 +127,7 @@ def verified(place: Place) -> str:
     return f"{said} and holds all that {newest.name} saw"
 
 
-def answer_of(entries: Sequence[LedgerEntry], delta: float) -> dict[str, Any]:
+def answer_of(entries: Sequence[LedgerEntry], delta: float, profile: bool = False) -> dict[str, Any]:
     """Entries and totals in plain values, fit for JSON; an infinite epsilon is None.
 
     Raises `ValueError` for a delta out of range.
@@ -136,7 +141,10 @@ def answer_of(entries: Sequence[LedgerEntry], delta: float) -> dict[str, Any]:
     for dataset in dict.fromkeys(entry.dataset for entry in entries):
         runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == dataset)
         of_runs = [{"run": run, **total(dataset, run)} for run in runs]
-        datasets.append({"dataset": dataset, **total(dataset), "runs": of_runs})
+        everything = ledger_releases(entries, dataset)
+        more = ledger_profile.meaning(everything, delta, len(runs))
+        more |= ledger_profile.profile(everything, delta) if profile else {}
+        datasets.append({"dataset": dataset, **total(dataset), **more, "runs": of_runs})
     return {"delta": delta, "datasets": datasets, "entries": [_plain(entry) for entry in entries]}
 
 
@@ -156,8 +164,10 @@ def _plain(entry: LedgerEntry) -> dict[str, Any]:
 
 def _text(answer: dict[str, Any]) -> str:
     lines = [f"{answer['ledger']}: {len(answer['entries'])} entries, epsilon at delta {answer['delta']:g}"]
+    lines += [ledger_profile.FIXED_PLANS]
     for dataset in answer["datasets"]:
         lines += ["", f"data set {dataset['dataset']}: {_spent(dataset)}"]
+        lines += ledger_profile.lines(dataset)
         lines += [f"  run {run['run']}: {_spent(run)}" for run in dataset["runs"]]
         lines += [_entry(entry) for entry in answer["entries"] if entry["dataset"] == dataset["dataset"]]
     return "\n".join(lines)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from privacy import Epsilon, PrivacyPlan, epsilon
+from privacy.filters import least_budget
+from privacy.profile import PrivacyProfile
 from server.live_table import epsilon_text, warning
 from server.model_facts import ModelFacts
 from server.summary import UNNOISED_READING
@@ -36,6 +38,7 @@ def _promised(facts: ModelFacts) -> list[str]:
         ("releases in the ledger", f"{facts.releases}"),
         ("noise multiplier z, on the sum", f"{plan.noise_multiplier:.4g}"),
         ("noise on the mean, z / S", f"{plan.sigma_dp:.4g}"),
+        *PrivacyProfile.of(facts.own, plan.delta, independent=plan.bands == 1, devices=(2,)).rows(),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return [
@@ -76,7 +79,9 @@ def _other_runs(facts: ModelFacts) -> list[str]:
     together = epsilon(facts.all_runs, facts.plan.delta)
     return [
         f"Other runs made {facts.other_releases:,} releases on the same people; all runs together: epsilon "
-        f"{epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)})."
+        f"{epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)}) if all parameters were "
+        "fixed in advance; if later runs were chosen by earlier results, a filter lets them through at a "
+        f"budget of {epsilon_text(least_budget(facts.all_runs, facts.plan.delta))}, fixed before the first."
     ]
 
 

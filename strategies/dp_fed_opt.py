@@ -33,6 +33,7 @@ from privacy import (
     QuantileClip,
     SecureGaussian,
     draw_cohort,
+    ledger_releases,
 )
 from privacy.adaptive_clipping import half_bit_in_steps
 from privacy.grid import squared_limits
@@ -179,7 +180,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             If this round would pass the plan's budget; nothing has been drawn or sent then.
         """
         if self.plan.charge(self._step) is not None:
-            self.plan.require_budget(self.ledger.releases(self.dataset))
+            self._require_budget()
         drawn = draw_cohort(self.plan, self._step)
         nonce = secrets.token_hex(8)
         tasks = {
@@ -268,6 +269,14 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         """Flower's hook for a log of the settings; the run's own table shows them."""
 
     # --- The round's steps -----------------------------------------------------------------------
+
+    def _require_budget(self) -> None:
+        """This run's releases are of one plan; those of other runs on the people were known before it."""
+        of_others = (entry for entry in self.ledger.entries if entry.run != self.run_id)
+        self.plan.require_budget(
+            own=self.ledger.releases(self.dataset, self.run_id),
+            others=ledger_releases(of_others, self.dataset),
+        )
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
         """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""

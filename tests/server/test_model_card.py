@@ -44,6 +44,7 @@ def test_every_run_leaves_its_card_with_the_ledgers_epsilon_and_what_it_was_comp
     assert card == again(folder)
     plan = PrivacyPlan(population=sum(SPEAKERS), cohort=2.0, rounds=ROUNDS, noise_multiplier=0.5, delta=1e-6)
     spent = plan.epsilon()
+    assert "| epsilon for a person on 2 devices | " in card and "| zCDP rho | " in card
     assert f"**{epsilon_text(spent.value)}** (RDP {epsilon_text(spent.rdp)}, PLD" in card
     assert spent.pld is not None and f"PLD {epsilon_text(spent.pld)})" in card
     for row in (
