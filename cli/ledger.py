@@ -177,4 +177,6 @@ def _entry(entry: dict[str, Any]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:,.6g}"
+    from privacy import epsilon_text
+
+    return "infinite" if value is None else epsilon_text(value, 6)

@@ -11,6 +11,7 @@ from privacy.calibration import calibrate_noise_multiplier
 from privacy.checked_sums import add_checked_, add_packed_
 from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
 from privacy.cohort import draw_cohort
+from privacy.display import epsilon_text
 from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
 from privacy.grid import Grid, accumulator_dtype
 from privacy.grid_clipping import add_clipped_
@@ -58,6 +59,7 @@ __all__ = [
     "compare_bands",
     "draw_cohort",
     "epsilon",
+    "epsilon_text",
     "joint_multiplier",
     "ledger_releases",
     "make_noise",

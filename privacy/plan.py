@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from privacy.accounting import Epsilon, Release, epsilon, merge
 from privacy.calibration import calibrate_noise_multiplier
+from privacy.display import epsilon_text
 from privacy.errors import BudgetExhausted
 from privacy.validate import open_probability, positive, whole
 
@@ -256,8 +257,8 @@ class PrivacyPlan:
                 return
         raise BudgetExhausted(
             f"The budget is epsilon={self.epsilon_budget:g} at delta={self.delta:g}; "
-            f"{epsilon(so_far, self.delta).value:.6g} is spent and one more round would make it "
-            f"{would_be:.6g}. Stop here, or start a run with a higher budget or more noise."
+            f"{epsilon_text(epsilon(so_far, self.delta).value, 6)} is spent and one more round would make it "
+            f"{epsilon_text(would_be, 6)}. Stop here, or start a run with a higher budget or more noise."
         )
 
     def describe(self) -> dict[str, object]:

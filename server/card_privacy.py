@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from privacy import Epsilon, PrivacyPlan, epsilon
-from server.live_table import epsilon_text, warning
+from privacy import Epsilon, PrivacyPlan, epsilon, epsilon_text
+from server.live_table import warning
 from server.model_facts import ModelFacts
 from server.summary import UNNOISED_READING
 

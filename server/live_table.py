@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from privacy import PrivacyPlan
+from privacy import PrivacyPlan, epsilon_text
 from strategies import RoundReport
 
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 13)
@@ -92,15 +92,6 @@ def line(row: Row) -> str:
     for drop in report.dropped if report else ():
         text += f"\n       node {drop.node} left out: {drop.reason}"
     return text
-
-
-def epsilon_text(value: float) -> str:
-    """An epsilon that fits a column: 0.123, 7.22, 1,234, 3.2e+07, none."""
-    if math.isinf(value):
-        return "no privacy"
-    if value >= 1e5:
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _share(value: float) -> str:

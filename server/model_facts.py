@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privacy import Epsilon, PrivacyPlan, Release, epsilon, ledger_releases, read_ledger
+from privacy import Epsilon, PrivacyPlan, Release, epsilon, epsilon_text, ledger_releases, read_ledger
 from recipes import ConfigError, RunConfig
 from recipes.sections import CorpusSection
 from server.checkpoints import load_checkpoint
-from server.live_table import epsilon_text, warning
+from server.live_table import warning
 from server.run_folder import RunFolder
 from speech.checkpoint import LoadedModel, load_model
 

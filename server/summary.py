@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from privacy import Epsilon, PrivacyPlan, epsilon
+from privacy import Epsilon, PrivacyPlan, epsilon, epsilon_text
 from server.evaluation import Reading
 from server.ledgers import Account
-from server.live_table import epsilon_text, warning
+from server.live_table import warning
 from speech.evaluation import Evaluation
 
 UNNOISED_READING = (

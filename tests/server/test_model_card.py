@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from cli.composing import config_of_run
-from privacy import PrivacyPlan
+from privacy import PrivacyPlan, epsilon_text
 from recipes import ConfigError
-from server.live_table import epsilon_text
 from server.model_card import model_card
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder

@@ -6,12 +6,19 @@ import re
 import pytest
 import torch
 
-from privacy import LedgerCorrupt, LedgerInUse, PrivacyPlan, epsilon, ledger_releases, read_ledger
+from privacy import (
+    LedgerCorrupt,
+    LedgerInUse,
+    PrivacyPlan,
+    epsilon,
+    epsilon_text,
+    ledger_releases,
+    read_ledger,
+)
 from recipes import seed_model
 from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
 from server.federation import Federation
-from server.live_table import epsilon_text
 from speech.checkpoint import load_model, save_model
 from speech.model import build_model
 from strategies.state import state_of
