@@ -7,6 +7,9 @@ demo, by Flower's `partition-id` and `num-partitions`, takes that part of the ru
 A run that trains a part of the model (`model.trainable`) needs the seed model beside the speech. The embedded
 one is; for a file it is that of `seed-path="/path"`, or else the path that the recipe has.
 
+`speaker-namespace="..."` says that its ids of speakers mean the same people on all nodes that name it too
+(`strategies.pseudonyms`).
+
 Features of a node's own speech are kept on its disk only if it says where: `feature-cache="/path"`.
 """
 
@@ -34,8 +37,9 @@ from speech.examples import ExampleStore
 from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.speakers import require_one_for_each_node
-from strategies.holding import Holding
+from strategies.holding import MOST_TOKENS, Holding
 from strategies.protocol import Task
+from strategies.pseudonyms import fingerprint, key_of, tokens_of
 from strategies.raw_metrics import RawMetrics
 
 log = logging.getLogger("murmuration.client")
@@ -75,6 +79,7 @@ class Share:
     parts: int
     simulated: bool
     feature_cache: str  # the folder that the node names; `corpus` says whether there is one without a name
+    namespace: str = ""  # within which ids of speakers mean the same people; empty: within the corpus
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> Share:
@@ -107,6 +112,9 @@ class Share:
             parts=parts,
             simulated=simulated,
             feature_cache=str(node_config.get("feature-cache", "")),
+            namespace=str(
+                node_config.get("speaker-namespace", corpus.speaker_namespace if simulated else "")
+            ),
         )
 
 
@@ -139,7 +147,17 @@ class Node:
             part=self._share.index,
             parts=self._share.parts,
             skipped=len(self._store.corpus.skipped),
+            **self._pseudonyms(),
         )
+
+    def _pseudonyms(self) -> dict[str, Any]:
+        """Whether its speakers are synthetic, and else their tokens, if they are not too many."""
+        if self._share.corpus.kind in WITHOUT_FILES:
+            return {"synthetic": True}
+        if len(self.speakers) > MOST_TOKENS:
+            return {}
+        key = key_of(self._share.namespace, self._store.corpus.speaker_key)
+        return {"namespace": fingerprint(key), "tokens": tokens_of(key, self.speakers)}
 
     def require_frozen(self, digest: str) -> None:
         """Raise `ConfigError` unless `digest` is that of the parameters which this node does not train."""

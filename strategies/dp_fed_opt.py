@@ -31,6 +31,7 @@ from privacy import (
     NoiseSource,
     PrivacyPlan,
     QuantileClip,
+    Release,
     SecureGaussian,
     draw_cohort,
 )
@@ -67,6 +68,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    spent_elsewhere : iterable of Release
+        What the runs that the seed model came from released into other ledgers: a budget counts it too.
     frozen : str
         Digest of the model's parameters outside `vector`, which the nodes must hold too.
     on_raw_metrics : callable, optional
@@ -93,6 +96,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         learning_rate: float,
         run_id: str,
         dataset: str,
+        spent_elsewhere: Iterable[Release] = (),
         frozen: str = "",
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
@@ -130,6 +134,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
+        self.spent_elsewhere = tuple(spent_elsewhere)
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
         self.noise = make_noise(plan, noise_shape)
@@ -179,7 +184,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             If this round would pass the plan's budget; nothing has been drawn or sent then.
         """
         if self.plan.charge(self._step) is not None:
-            self.plan.require_budget(self.ledger.releases(self.dataset))
+            self.plan.require_budget((*self.ledger.releases(self.dataset), *self.spent_elsewhere))
         drawn = draw_cohort(self.plan, self._step)
         nonce = secrets.token_hex(8)
         tasks = {

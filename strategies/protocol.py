@@ -25,7 +25,7 @@ from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import find_record, read_record
 
-VERSION = 4
+VERSION = 5
 MODEL = "model"
 LONGEST_REASON = 400
 

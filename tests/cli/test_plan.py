@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from cli.plan import plan
+from privacy import epsilon_text
 
 PAPER = ["--population", "69506000", "--cohort", "204800", "--rounds", "2034", "--delta", "1e-9"]
 RATE = ["--sampling-rate", "0.25", "--rounds", "60", "--delta", "1e-5"]

@@ -145,7 +145,7 @@ def test_speech_that_stayed_on_its_nodes_is_not_called_synthetic(corpus, own_spe
     """A deployment is scored on the shipped corpus by default; its nodes hold recordings of people."""
     there = "the people of a clinic" if own_speech else load_corpus("embedded", "").digest
     settings = {"corpus.kind": "embedded", "corpus.path": "", "training.rounds": 1}
-    folder = RunFolder(federate(recipe(corpus, **settings), dataset=there))
+    folder = RunFolder(federate(recipe(corpus, **settings), dataset=there, synthetic=not own_speech))
     card, summary = folder.card.read_text(), (folder.path / "summary.txt").read_text()
     assert ("Training: speech that stayed on its nodes" in card) == own_speech
     assert ("no recording of a person" in card) == (not own_speech)
