@@ -1,5 +1,6 @@
 """A run that goes on from an earlier run's model: THE epsilon covers all that was released on the way."""
 
+import itertools
 import shutil
 
 import pytest
@@ -21,6 +22,7 @@ from tests.server.in_process import federate, recipe, run_of_folder
 from tests.server.older import as_before_ids
 
 ROUNDS = 2
+RUNS = itertools.count()
 RELEASE = Release(sampling_rate=0.4, noise_multiplier=1.0)
 
 
@@ -34,7 +36,7 @@ def run(corpus, people, seed=None, dataset=None, **changes):
     settings = {"training.rounds": ROUNDS, "privacy.people": people, **changes}
     if seed is not None:
         settings["model.seed"] = str(seed / "model.safetensors")
-    return federate(recipe(corpus, **settings), dataset=dataset or people)
+    return federate(recipe(corpus, **settings), dataset=dataset or people, run_id=f"{next(RUNS)}")
 
 
 def facts_of(folder):
@@ -145,7 +147,7 @@ def test_a_seed_that_protected_nobody_is_said_on_every_page(corpus):
 
 def test_a_seed_that_learnt_from_synthetic_speakers_needs_no_word(corpus):
     settings = {"training.rounds": 1, "privacy.noise-multiplier": 0.0, "privacy.people": ""}
-    first = federate(recipe(corpus, **settings), synthetic=True, dataset="voices")
+    first = federate(recipe(corpus, **settings), synthetic=True, dataset="voices", run_id="a")
     assert "without privacy" not in (run(corpus, "two", first) / "card.md").read_text()
 
 

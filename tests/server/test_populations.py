@@ -113,7 +113,8 @@ def test_what_is_not_counted_must_be_said_and_is_said_everywhere(corpus):
     other = ledger_of(run(corpus, "a", **{"privacy.people": "other"}))
     with pytest.raises(ConfigError, match=r'or say privacy.uncounted = "other"'):
         run(corpus, "ab")
-    said = "earlier runs have also spent on some of these people in the ledger 'other': no epsilon here counts it"
+    said = "earlier runs have also spent on some of these people in the ledger 'other': no epsilon here "
+    said += "counts it"
     folder = run(corpus, "ab", **{"privacy.uncounted": "other"})
     assert said in (folder / "summary.txt").read_text()
     assert f"**E{said[1:]}.**" in (folder / "card.md").read_text()
