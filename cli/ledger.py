@@ -144,13 +144,13 @@ def answer_of(entries: Sequence[LedgerEntry], delta: float) -> dict[str, Any]:
 
 def _beside(ledger: Path) -> dict[str, Any]:
     """The folders of runs by their ids, and the other ledgers of some of the same people, uncounted here."""
-    from server.populations import people_of, sharing
+    from server.populations import name_of, people_of, sharing
 
     if ledger.parent.name != LEDGERS:
         return {"folders": {}, "uncounted": []}
     return {
         "folders": folders_of_runs(ledger.parent.parent),
-        "uncounted": [path.stem for path in sharing(ledger, people_of(ledger))],
+        "uncounted": [name_of(path) for path in sharing(ledger, people_of(ledger))],
     }
 
 

@@ -87,10 +87,11 @@ def _imagined(facts: ModelFacts) -> list[str]:
 def _other_runs(facts: ModelFacts) -> list[str]:
     if not facts.other_releases:
         return []
+    of_seed = ", or as runs that the seed model came from," if facts.inherited else ""
     together = epsilon(facts.all_runs, facts.plan.delta)
     return [
-        f"Other runs made {facts.other_releases:,} releases on the same people; all runs together: epsilon "
-        f"{epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)})."
+        f"Other runs made {facts.other_releases:,} releases on the same people{of_seed}; all runs together: "
+        f"epsilon {epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)})."
     ]
 
 

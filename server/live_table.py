@@ -47,12 +47,13 @@ def heading(
 
     `earlier` releases of other runs add a column, and so do `inherited` ones of the seed model's runs.
     """
+    of_seed = ", or of its seed model's runs" if inherited else ""
     more = {
         MODEL: f"this run and {inherited:,} releases of the runs that its seed model came from, together: "
         "THE epsilon of the model"
         if inherited
         else "",
-        PEOPLE: f"this run and {earlier:,} releases of earlier runs on the same people, together"
+        PEOPLE: f"this run and {earlier:,} releases of earlier runs on the same people{of_seed}, together"
         if earlier
         else "",
     }

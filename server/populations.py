@@ -14,8 +14,10 @@ without a common `speaker-namespace`; and the ledgers of another runs folder.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Set
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,7 +100,7 @@ def require_name(config: RunConfig, ledger: Path, people: People) -> None:
 def _go_on_in(ledgers: list[Path]) -> str:
     return (
         f"earlier runs have spent on the same speech in {_listed(ledgers)}: set privacy.people = "
-        f"{ledgers[0].stem!r}, now and from now on, to go on in that ledger"
+        f"{name_of(ledgers[0])!r}, now and from now on, to go on in that ledger"
     )
 
 
@@ -112,7 +114,7 @@ def _new_name(folder: Path) -> str:
 
 def _listed(ledgers: list[Path]) -> str:
     more = f" and {len(ledgers) - _LISTED} more" if len(ledgers) > _LISTED else ""
-    return ", ".join(repr(path.stem) for path in ledgers[:_LISTED]) + more
+    return ", ".join(repr(name_of(path)) for path in ledgers[:_LISTED]) + more
 
 
 def require_counted(config: RunConfig, ledger: Path, people: People) -> None:
@@ -121,40 +123,56 @@ def require_counted(config: RunConfig, ledger: Path, people: People) -> None:
     Raises
     ------
     ConfigError
-        Naming those ledgers and both ways to go on; or a ledger of `privacy.uncounted` that is not there.
+        Naming those ledgers and both ways to go on; or a ledger of `privacy.uncounted` that is not there, or
+        a new name that is not plain.
     """
-    said = uncounted_names(config)
-    for name in said:
-        if not ledger_path(ledger.parent.parent, name).is_file():
-            raise ConfigError(
-                f"privacy.uncounted: there is no ledger {name!r} in {ledger.parent}; leave it out"
-            )
-    if others := [path for path in sharing(ledger, people) if path.stem not in said]:
+    name, said, there = config.privacy.people, _left_aside(config, ledger), _ledgers(ledger.parent)
+    if name and not _PLAIN.fullmatch(name) and ledger not in there:
         raise ConfigError(
-            f"privacy.people = {config.privacy.people!r}: earlier runs have spent on some of these people in "
-            f"{others[0]}, and this run would begin with that uncounted. Set privacy.people = "
-            f"{others[0].stem!r}, now and from now on, to go on in that ledger; or say privacy.uncounted = "
-            f'"{",".join([*said, *(path.stem for path in others)])}" if no epsilon of this run shall count it'
+            f"privacy.people = {name!r}: a name has letters, digits, '-' and '_', at most 100, and begins "
+            "with a letter or digit"
+        )
+    for path, unknown in said.items():
+        if path not in there:
+            raise ConfigError(
+                f"privacy.uncounted: there is no ledger {unknown!r} in {ledger.parent}; leave it out"
+            )
+    if others := [path for path in sharing(ledger, people) if path not in said]:
+        both = ",".join([*said.values(), *map(name_of, others)])
+        raise ConfigError(
+            f"privacy.people = {name!r}: earlier runs have spent on some of these people in {others[0]}, and "
+            f"this run would begin with that uncounted. Set privacy.people = {name_of(others[0])!r}, now and "
+            f'from now on, to go on in that ledger; or say privacy.uncounted = "{both}" if no epsilon of '
+            "this run shall count it"
         )
 
 
-def uncounted_names(config: RunConfig) -> list[str]:
-    """The ledgers that `privacy.uncounted` names."""
-    return [name.strip() for name in config.privacy.uncounted.split(",") if name.strip()]
+def _left_aside(config: RunConfig, ledger: Path) -> dict[Path, str]:
+    """The ledgers that `privacy.uncounted` names, and how."""
+    names = filter(None, map(str.strip, config.privacy.uncounted.split(",")))
+    return {path: name for name in names if (path := ledger.with_name(f"{_plain(name)}.jsonl")) != ledger}
 
 
 def uncounted(config: RunConfig, ledger: Path, people: People) -> list[str]:
     """What is to be said, each time, of other ledgers of some of these people: a line for each."""
-    names = dict.fromkeys([*uncounted_names(config), *(path.stem for path in sharing(ledger, people))])
-    return [uncounted_text(name) for name in names]
+    others = {path: name_of(path) for path in sharing(ledger, people)}
+    return [uncounted_text(name) for name in {**others, **_left_aside(config, ledger)}.values()]
 
 
 def uncounted_text(name: str) -> str:
     """What an epsilon leaves out, in words."""
     return (
-        f"earlier runs have also spent on some of these people in the ledger {name!r}: no epsilon here "
-        "counts it"
+        f"other runs have spent on some of these people in the ledger {name!r}: no epsilon here counts that"
     )
+
+
+def name_of(ledger: Path) -> str:
+    """What `privacy.people` must be to go on in a ledger: as its entries have it."""
+    with suppress(OSError, ValueError, KeyError, TypeError), ledger.open(encoding="utf-8") as file:
+        name = str(json.loads(file.readline())["dataset"])
+        if f"{_plain(name)}.jsonl" == ledger.name:
+            return name
+    return ledger.stem
 
 
 def _speech_of(ledger: Path) -> set[str]:

@@ -130,10 +130,11 @@ def _epsilons(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagi
 def _of_people(account: Account, delta: float, synthetic: bool) -> str:
     """What other runs on the same people add; on the first run, only where they will be counted."""
     who = "these synthetic speakers" if synthetic else "these people"
+    elsewhere = " or on the people of its seed model" if account.elsewhere else ""
     if not account.others:
         return f"runs on {who} add up in one ledger: {account.ledger.path}"
     return (
-        f"privacy of {who} over all runs, with {account.others:,} releases of other runs on them: "
+        f"privacy of {who} over all runs, with {account.others:,} releases of other runs on them{elsewhere}: "
         f"epsilon {_both(epsilon(account.everything, delta))}\n"
         f"ledger of all runs: {account.ledger.path}"
     )

@@ -1,5 +1,6 @@
 """No run on any of the same people begins with nothing spent, unless its owner says so in words."""
 
+import hashlib
 import itertools
 import shutil
 
@@ -113,11 +114,10 @@ def test_what_is_not_counted_must_be_said_and_is_said_everywhere(corpus):
     other = ledger_of(run(corpus, "a", **{"privacy.people": "other"}))
     with pytest.raises(ConfigError, match=r'or say privacy.uncounted = "other"'):
         run(corpus, "ab")
-    said = "earlier runs have also spent on some of these people in the ledger 'other': no epsilon here "
-    said += "counts it"
+    said = "other runs have spent on some of these people in the ledger 'other': no epsilon here counts that"
     folder = run(corpus, "ab", **{"privacy.uncounted": "other"})
     assert said in (folder / "summary.txt").read_text()
-    assert f"**E{said[1:]}.**" in (folder / "card.md").read_text()
+    assert f"**O{said[1:]}.**" in (folder / "card.md").read_text()
     shown = CliRunner().invoke(app, ["ledger", "show", str(folder)]).stdout
     assert f"WARNING: {said}" in shown and f"(folder {folder.name})" in shown
     again = run(corpus, "ab", **{"privacy.uncounted": "other"})
@@ -138,6 +138,23 @@ def test_two_ledgers_left_aside_are_both_named(corpus):
 def test_a_ledger_that_is_not_there_cannot_be_left_aside(corpus):
     with pytest.raises(ConfigError, match=r"privacy.uncounted: there is no ledger 'nowhere'"):
         run(corpus, "a", **{"privacy.uncounted": "nowhere"})
+
+
+def test_a_name_that_is_no_plain_one_goes_on_where_it_has_a_ledger(corpus):
+    """An older release took any name, and made a file name of it."""
+    odd, plain = "the ward, west", hashlib.sha256(b"the ward, west").hexdigest()
+    with pytest.raises(ConfigError, match=r"privacy.people = 'the ward, west': a name has letters"):
+        run(corpus, "a", **{"privacy.people": odd})
+    path = resolve("runs") / "ledgers" / f"{plain}.jsonl"
+    with Ledger.open(path) as ledger:
+        ledger.spend(Release(sampling_rate=1.0, noise_multiplier=1.0), run="old", dataset=odd, round=1)
+    path.with_suffix(".speech").write_text("a")
+    with pytest.raises(ConfigError, match=r"Set privacy.people = 'the ward, west', now"):
+        run(corpus, "a")
+    assert (
+        "with 1 releases of other runs"
+        in (run(corpus, "a", **{"privacy.people": odd}) / "summary.txt").read_text()
+    )
 
 
 def test_people_are_known_again_by_their_tokens_in_another_corpus_under_another_name(corpus):
@@ -167,6 +184,7 @@ def test_a_ledger_that_is_gone_is_missed(corpus):
         run(corpus, "a")
     with pytest.raises(ConfigError, match=r'or say privacy.uncounted = "ward"'):
         run(corpus, "a", **{"privacy.people": "new"})
+    run(corpus, "a", **{"privacy.people": "new", "privacy.uncounted": "ward"})
 
 
 @pytest.mark.parametrize("kept", ["folders", "head"])
