@@ -15,6 +15,7 @@ from recipes import ConfigError, resolve
 from recipes.run_config import RunConfig
 from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
+from server.lost_entries import require_all_seen
 from server.populations import FOLDER as LEDGERS
 from server.run_folder import RunFolder
 from server.run_ids import folders_of_runs, short
@@ -113,6 +114,9 @@ def verified(place: Place) -> str:
         )
     said = f"{place.ledger}: {len(entries)} entries, the chain is whole"
     newest = place.folder.newest_checkpoint() if place.folder else None
+    if newest is None and place.ledger.parent.name == LEDGERS:
+        told = require_all_seen(place.ledger.parent.parent, place.ledger, entries)
+        return "; ".join([f"{said} and holds all that the run folders beside it saw", *told])
     if newest is None:
         remedy = f"{place.folder.path} has none" if place.folder else "give a run folder"
         return f"{said} (entries cut off at the end show only beside a checkpoint: {remedy})"

@@ -7,13 +7,15 @@ of the run folders beside it saw its head, and so did the end of each run (`<peo
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from privacy import Ledger, LedgerCorrupt
+from privacy import Ledger, LedgerCorrupt, LedgerEntry
 from privacy.durable_file import replace_durably
+from privacy.ledger import head_of
 from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
-from server.populations import HEAD, ledger_path
+from server.populations import HEAD, ledger_path, name_of
 from server.run_folder import RunFolder
 
 NOTHING = "0" * 64
@@ -24,8 +26,8 @@ def note_head(ledger: Ledger) -> None:
     replace_durably(ledger.path.with_suffix(HEAD), f"{ledger.head}\n".encode())
 
 
-def require_all_seen(runs: Path, ledger: Ledger) -> list[str]:
-    """Refuse a ledger that lacks entries which the run folders of `runs`, or its head file, saw.
+def require_all_seen(runs: Path, ledger: Path, entries: Sequence[LedgerEntry]) -> list[str]:
+    """Refuse a ledger of `entries` that lacks some which the run folders of `runs`, or its head file, saw.
 
     Returns what is to be said of checkpoints that cannot be read.
 
@@ -34,16 +36,16 @@ def require_all_seen(runs: Path, ledger: Ledger) -> list[str]:
     LedgerCorrupt
         Naming who saw the entries that are missing, and the remedy.
     """
-    heads = {NOTHING, ledger.head, *(entry.previous for entry in ledger.entries)}
-    seen, remarks = _seen(runs, ledger.path)
+    heads = {NOTHING, head_of(entries), *(entry.previous for entry in entries)}
+    seen, remarks = _seen(runs, ledger)
     missing = [name for name, head in seen if head not in heads]
     if missing:
         listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise LedgerCorrupt(
-            f"{ledger.path} ({len(ledger.entries)} entries) lacks entries that {listed} saw: it is an older "
-            "copy, or entries were removed. Restore the newest copy (`murmur ledger restore`). Without one, "
-            "what was spent on these people is not known: only a new privacy.people, with privacy.uncounted "
-            f"= {ledger.path.stem!r}, can go on, and every table and card will say that"
+            f"{ledger} ({len(entries)} entries) lacks entries that {listed} saw: it is an older copy, or "
+            "entries were removed. Restore the newest copy (`murmur ledger restore`). Without one, what was spent on "
+            "these people is not known: only a new privacy.people, with privacy.uncounted = "
+            f"{name_of(ledger)!r}, can go on, and every table and card will say that"
         )
     return remarks
 

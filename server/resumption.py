@@ -170,7 +170,7 @@ def open_run(
             interrupted.require_ledger(ledger)
         else:
             require_counted(config, path, people)
-        remarks = (*require_all_seen(runs, ledger), *uncounted(config, path, people))
+        remarks = (*require_all_seen(runs, path, ledger.entries), *uncounted(config, path, people))
         note_people(path, people)
         run = interrupted.run if interrupted else fresh_run_id()
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)

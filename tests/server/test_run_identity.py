@@ -5,18 +5,21 @@ import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from cli.composing import config_of_run
 from cli.main import app
 from privacy import PrivacyPlan, SpendingUnknown, epsilon_text, read_ledger
 from recipes import resolve
+from server.ancestry import lineage_of_model
 from server.checkpoints import load_checkpoint
 from server.federation import Federation
 from server.model_card import model_card
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder
-from speech.checkpoint import read_metadata
+from speech.checkpoint import load_model, read_metadata
+from speech.model import build_model
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe, run_of_folder
 from tests.server.older import as_before_ids
@@ -148,3 +151,13 @@ def test_a_renamed_folder_of_before_ids_is_refused_with_the_names_that_the_ledge
         with pytest.raises(SpendingUnknown, match="give it back the name that is in the ledger"):
             ModelFacts.of(RunFolder(renamed), config_of_run(renamed))
     federate(recipe(corpus, **{"run.resume": str(renamed.rename(folder))}))
+
+
+def test_a_model_of_before_ids_is_read_and_its_spending_is_asked_of_its_folder(tmp_path):
+    """With the metadata that the release before wrote."""
+    model = build_model("tiny", seed=0)
+    told = json.loads((OLD / "model-metadata.json").read_text())
+    save_file(dict(model.state_dict()), tmp_path / "model.safetensors", told)
+    assert load_model(tmp_path / "model.safetensors").metadata["privacy"] == "see ledger.jsonl"
+    with pytest.raises(SpendingUnknown, match="before models carried what was spent"):
+        lineage_of_model(tmp_path / "model.safetensors")
