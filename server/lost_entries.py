@@ -43,8 +43,8 @@ def require_all_seen(runs: Path, ledger: Path, entries: Sequence[LedgerEntry]) -
         listed = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise LedgerCorrupt(
             f"{ledger} ({len(entries)} entries) lacks entries that {listed} saw: it is an older copy, or "
-            "entries were removed. Restore the newest copy (`murmur ledger restore`). Without one, what was spent on "
-            "these people is not known: only a new privacy.people, with privacy.uncounted = "
+            "entries were removed. Restore the newest copy (`murmur ledger restore`). Without one, what was "
+            "spent on these people is not known: only a new privacy.people, with privacy.uncounted = "
             f"{name_of(ledger)!r}, can go on, and every table and card will say that"
         )
     return remarks
