@@ -24,7 +24,7 @@ from pathlib import Path
 from recipes import ConfigError, RunConfig
 
 FOLDER = "ledgers"
-SPEECH, SPEAKERS, HEAD = ".speech", ".speakers", ".head"
+SPEECH, SPEAKERS, HEAD, SYNTHETIC = ".speech", ".speakers", ".head", ".synthetic"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _LISTED = 5
 
@@ -76,6 +76,10 @@ def note_people(ledger: Path, people: People) -> None:
     """Add to what is known of whose releases `ledger` holds; it is on the disk when this returns."""
     add_notes(ledger, SPEECH, set(map(_plain, people.digests)) - {ledger.stem}, 0o644)
     add_notes(ledger, SPEAKERS, people.tokens, 0o600)
+    if not people.synthetic:
+        ledger.with_suffix(SYNTHETIC).unlink(missing_ok=True)
+    elif ledger not in _ledgers(ledger.parent):
+        add_notes(ledger, SYNTHETIC, {"synthetic"}, 0o644)
 
 
 def require_name(config: RunConfig, ledger: Path, people: People) -> None:
@@ -104,8 +108,24 @@ def _go_on_in(ledgers: list[Path]) -> str:
     )
 
 
+def first_run(config: RunConfig, ledger: Path, people: People) -> list[str]:
+    """What is to be said of a name's first run where other ledgers are, whose people it may share unseen."""
+    others = _of_people(ledger.parent)
+    if not others or config.privacy.stamp == "none" or people.synthetic or ledger in _ledgers(ledger.parent):
+        return []
+    return [
+        f"privacy.people = {config.privacy.people!r} has spent nothing yet: this run takes its people to be "
+        f"none of those of the ledgers {_listed(others)}. If some are, stop it and take that name"
+    ]
+
+
+def _of_people(folder: Path) -> list[Path]:
+    """The ledgers that are not known to be of synthetic speakers alone."""
+    return [path for path in _ledgers(folder) if not path.with_suffix(SYNTHETIC).exists()]
+
+
 def _new_name(folder: Path) -> str:
-    others = _ledgers(folder)
+    others = _of_people(folder)
     known = (
         f" (there are ledgers of {_listed(others)}: for the same people, take that name)" if others else ""
     )

@@ -25,6 +25,7 @@ from server.ledgers import Account, link_ledger, require_spent
 from server.lost_entries import require_all_seen
 from server.populations import (
     People,
+    first_run,
     ledger_path,
     note_people,
     require_counted,
@@ -170,7 +171,11 @@ def open_run(
             interrupted.require_ledger(ledger)
         else:
             require_counted(config, path, people)
-        remarks = (*require_all_seen(runs, path, ledger.entries), *uncounted(config, path, people))
+        remarks = (
+            *require_all_seen(runs, path, ledger.entries),
+            *uncounted(config, path, people),
+            *first_run(config, path, people),
+        )
         note_people(path, people)
         run = interrupted.run if interrupted else fresh_run_id()
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)

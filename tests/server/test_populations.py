@@ -82,6 +82,19 @@ def test_a_corpus_that_has_grown_is_pointed_to_the_ledgers_that_there_are(corpus
         run(corpus, ["a and more"], **NO_NAME)
 
 
+def test_the_first_run_of_a_name_says_whom_it_takes_to_be_others(corpus):
+    """A corpus that has grown since its first ledger looks like other people: its owner is told."""
+    said = "has spent nothing yet: this run takes its people to be none of those of the ledgers 'ab"
+    run(corpus, "v", **SYNTHETIC)
+    assert (
+        "has spent nothing yet"
+        not in (run(corpus, "b", **{"privacy.people": "b"}) / "summary.txt").read_text()
+    )
+    of_before_names("ab" * 32)
+    assert said in (run(corpus, ["grown"]) / "summary.txt").read_text()
+    assert said not in (run(corpus, ["grown"]) / "summary.txt").read_text()
+
+
 def test_a_grown_corpus_goes_on_in_its_ledger_and_its_budget(corpus):
     """A recording more is another digest: under its name all that was spent still counts."""
     first = run(corpus, "a")
