@@ -272,8 +272,8 @@ class PrivacyPlan:
                 return
         raise BudgetExhausted(
             f"The budget is epsilon={budget:g} at delta={self.delta:g}; "
-            f"{epsilon_text(self.epsilon_of(done).value)} is spent and one more round would make it "
-            f"{epsilon_text(would_be)}. Stop here, or start a run with a higher budget or more noise."
+            f"{epsilon_text(self.epsilon_of(done).value, 6)} is spent and one more round would make it "
+            f"{epsilon_text(would_be, 6)}. Stop here, or start a run with a higher budget or more noise."
         )
 
     def _require_filter(self, so_far: tuple[Release, ...], budget: float) -> None:
@@ -283,9 +283,9 @@ class PrivacyPlan:
         spent = filtered_epsilon(so_far, budget, self.delta)
         raise BudgetExhausted(
             f"The budget is epsilon={budget:g} at delta={self.delta:g}, and other releases on these people "
-            f"were known when this run was planned, so a privacy filter counts: {epsilon_text(spent)} is "
-            f"spent by all of them together and one more round would make it {epsilon_text(would_be)}. Stop "
-            "here; with more noise, more rounds fit. (A budget that is raised with results in view promises "
+            f"were known when this run was planned, so a privacy filter counts: {epsilon_text(spent, 6)} is "
+            f"spent by all of them together and one more round would make it {epsilon_text(would_be, 6)}. "
+            "Stop here; with more noise, more rounds fit. (A budget that is raised with results in view promises "
             "less than it says.)"
         )
 

@@ -118,8 +118,12 @@ def test_entries_cut_off_at_the_end_show_beside_the_checkpoint(tmp_path):
     assert "2 entries, epsilon at delta 0.0001" in murmur("show").stdout  # of the newest run
     assert murmur("show").stdout == murmur("show", "--run", folder).stdout
     ledger = (folder / "ledger.jsonl").resolve()
+    assert "holds all that the run folders beside it saw" in murmur("verify", ledger).stdout
     ledger.write_bytes(ledger.read_bytes().splitlines(keepends=True)[0])
-    assert murmur("verify", ledger).exit_code == 0  # a valid chain, as far as it goes
+    done = murmur("verify", ledger)  # a valid chain, as far as it goes
+    assert done.exit_code == 1
+    saw = f"{folder.name}/checkpoints/round-000002.safetensors"
+    assert f"lacks entries that ward.head, {saw} saw" in done.stderr
     done = murmur("verify", folder)
     assert done.exit_code == 1
     assert "ends with line 1" in done.stderr and "cut off at the end" in done.stderr
