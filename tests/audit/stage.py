@@ -51,7 +51,6 @@ WANTED = {
     "model.seed": "random",
     "local.batch-size": 2,
     "local.dropout": 0.1,
-    "local.utterances": 20,
     "local.most-utterances": 20,
     "local.processor-seconds": 1.0,
     "local.memory-megabytes": 512,
@@ -121,8 +120,7 @@ def _forget() -> None:
     for kept in vars(client.node).values():
         if hasattr(kept, "cache_clear"):
             kept.cache_clear()
-    for name in ("_TRAINERS",):
-        getattr(client.node, name, {}).clear()
+    getattr(client.node, "forget", bool)()  # ends the processes of nodes that have one
     for child in multiprocessing.active_children():
         child.kill()
         child.join()

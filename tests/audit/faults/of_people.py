@@ -3,7 +3,7 @@
 import client.node
 from speech.corpus import Corpus
 from tests.audit.faults.planting import fault
-from tests.audit.stage import Stage
+from tests.audit.stage import WANTED, Stage
 
 
 @fault("two people with one name count twice", "sensitivity")
@@ -40,10 +40,22 @@ def _(patch):
 def _(patch):
     train = client.node.Node.train
 
-    def brittle(self, task, vector, people, *rest):
-        total, raw = train(self, task, vector, people, *rest)
+    def brittle(self, task, *rest):
+        total, raw = train(self, task, *rest)
+        people = next(one for one in rest if isinstance(one, tuple | list))
         if "c" in (people[number] for number in task.speakers):
             raise RuntimeError("the process is gone")
         return total, raw
 
     patch.setattr(client.node.Node, "train", brittle)
+
+
+# Without its budget, one visit makes the whole node late or dead.
+for name, kind, key, lifted in (
+    ("speech without end", "400 times the utterances", "local.most-utterances", 2000),
+    ("computing without end", "a decoder that computes for ever", "local.processor-seconds", 60.0),
+    ("memory without end", "a decoder that takes memory", "local.memory-megabytes", 4096),
+):
+    fault(name, "answer", replayed=Stage(kind=kind))(
+        lambda patch, key=key, lifted=lifted: patch.setitem(WANTED, key, lifted)
+    )
