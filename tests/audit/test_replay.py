@@ -14,14 +14,12 @@ UNDRAWN = ALWAYS - set(DRAWN_IN)
 
 POSITION = "batch order, masks and dropout are seeded by a speaker's position in the node's list"
 WHOLE_NODE = "a speaker is trained in the node's own process, without a budget: the others' sum goes too"
-SHARED_IDS = "an utterance id that somebody else used before is left out, whoever it belongs to"
 EXPECTED_FAILURES = {
     "400 times the utterances": WHOLE_NODE,
     "a decoder that exits": WHOLE_NODE,
     "a decoder that crashes": WHOLE_NODE,
     "a decoder that computes for ever": WHOLE_NODE,
     "a decoder that takes memory": WHOLE_NODE,
-    "the ids of another speaker's utterances": SHARED_IDS,
     "missing files": POSITION,
     "unreadable files without a length": POSITION,
     "empty transcripts": POSITION,
