@@ -10,7 +10,7 @@ from torch import Tensor
 
 from audit.trace import Event, Noised, Queried, Query, Steps, Trace
 from privacy import ClipBounds, Grid, SecureGaussian
-from privacy.noise import Integers, NoiseSource, Reals
+from privacy.noise import Integers, NoiseSource
 from privacy.round_noise import NoisedBlock, RoundNoise
 
 
@@ -101,14 +101,14 @@ class _Source:
         before = sums.copy()
         if not self._give_back(sums):
             self._inner.add_rounded_(sums, std_steps)
-        self._keep(sums - before, std_steps)
+        self._drawn.append(sums - before)
+        self._stds.append(std_steps)
 
-    def add_and_round_(self, centres: Reals, std_steps: float) -> None:
-        """See `NoiseSource`."""
-        before = np.rint(centres)
+    def add_and_round_(self, centres: Any, std_steps: float) -> None:
+        """See `NoiseSource`. Of correlated noise it is not told what was drawn: no block is `whole`."""
         if not self._give_back(centres):
             self._inner.add_and_round_(centres, std_steps)
-        self._keep((centres - before).astype(np.int64), std_steps)
+        self._stds.append(std_steps)
 
     def taken(self) -> tuple[Steps, tuple[float, ...]]:
         """What was drawn since the last call, and with which standard deviations."""
@@ -125,7 +125,3 @@ class _Source:
             raise ReplayDiverged(f"noise on {self._place} values, {self._frozen.size} were recorded")
         values[:] = self._frozen[place : self._place]
         return True
-
-    def _keep(self, drawn: Steps, std_steps: float) -> None:
-        self._drawn.append(drawn)
-        self._stds.append(std_steps)
