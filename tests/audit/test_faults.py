@@ -14,15 +14,19 @@ Not to be seen by this method, of the faults that were found in others' librarie
   machine is slow, and what a watcher of the network learns from when replies come, are not seen.
 """
 
+from dataclasses import replace
+
 import pytest
 
 from audit import Adjacency, check_declared, check_fresh_noise, compare
 from tests.audit.faults import FAULTS, REPEATING
 from tests.audit.stage import ROUNDS, Stage, perform
-from tests.audit.test_replay import EXPECTED_FAILURES
 
 
-def findings(fault, folder):
+def found_in(fault, folder):
+    if fault.recorded is None:
+        run = perform(fault.replayed, folder / "run", silent=fault.silent)
+        return {one.what for one in check_declared(run.trace, run.plan)}
     recorded = perform(fault.recorded, folder / "recorded")
     replayed = perform(fault.replayed, folder / "replayed", recorded.trace, fault.silent)
     same = fault.recorded.person == fault.replayed.person
@@ -31,33 +35,16 @@ def findings(fault, folder):
     return {one.what for one in found + check_declared(replayed.trace, replayed.plan)}
 
 
-@pytest.fixture(scope="module")
-def without_faults(tmp_path_factory):
-    """What is found in a fault's runs where nothing is planted; equal runs are done once."""
-    done = {}
-
-    def of(fault):
-        runs = (fault.recorded, fault.replayed, fault.silent)
-        if runs not in done:
-            done[runs] = findings(fault, tmp_path_factory.mktemp("clean"))
-        return done[runs]
-
-    return of
-
-
-def seen_today(fault):
-    """Where the code as it is has the fault itself, it is seen without planting."""
-    itself = {fault.replayed.kind, "removed first" if "seeded" in fault.name else ""}
-    return fault.plant is None or bool(itself & EXPECTED_FAILURES.keys())
-
-
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
-def test_a_planted_fault_is_seen(fault, without_faults, tmp_path, monkeypatch):
-    if not seen_today(fault):
-        assert not without_faults(fault) & set(fault.seen_as)
+def test_a_planted_fault_is_seen(fault, tmp_path, monkeypatch):
     if fault.plant:
         fault.plant(monkeypatch)
-    assert findings(fault, tmp_path) & set(fault.seen_as)
+    assert found_in(fault, tmp_path) & set(fault.seen_as)
+
+
+def test_a_node_that_does_not_answer_is_not_taken_for_a_retry(tmp_path):
+    (retry,) = (fault for fault in FAULTS.values() if fault.silent)
+    assert found_in(replace(retry, plant=None), tmp_path) == {"answer"}
 
 
 @pytest.mark.parametrize("name", REPEATING)

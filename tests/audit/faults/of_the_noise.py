@@ -33,7 +33,7 @@ def noise(patch, **how) -> None:
     patch.setattr(strategies.dp_fed_opt, "make_noise", lambda *args: FaultyNoise(make(*args), **how))
 
 
-@fault("no noise on some tensors", "noise")
+@fault("no noise on some tensors", "noise", recorded=None)
 def _(patch):
     def change(block, plain, begin, bounds):
         block[: bounds.offsets[1]] = plain[: bounds.offsets[1]]
@@ -41,7 +41,7 @@ def _(patch):
     noise(patch, change=change)
 
 
-@fault("no noise on the clip's bits", "noise")
+@fault("no noise on the clip's bits", "noise", recorded=None)
 def _(patch):
     def change(block, plain, begin, bounds):
         block[bounds.indicators_part] = plain[bounds.indicators_part]
@@ -49,7 +49,7 @@ def _(patch):
     noise(patch, change=change)
 
 
-@fault("noise over n", "noise")
+@fault("noise over n", "noise", recorded=None)
 def _(patch):
     noise(patch, scale=1 / COHORT)
 
@@ -69,7 +69,7 @@ def source(patch, seed) -> None:
     patch.setattr(DPFedOpt, "_source", lambda self, number: Repeating(number))
 
 
-@fault("noise from a seed", "source")
+@fault("noise from a seed", "source", recorded=None)
 def _(patch):
     patch.setattr(DPFedOpt, "_source", lambda self, number: SeededGaussian(7, number))
 

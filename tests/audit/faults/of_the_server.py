@@ -16,7 +16,7 @@ from tests.audit.faults.planting import everywhere, fault
 from tests.audit.stage import COHORT, Stage, Z
 
 
-@fault("drawn without replacement", "sampler")
+@fault("drawn without replacement", "sampler", recorded=None)
 def _(patch):
     def fixed_size(plan, step):
         return np.sort(np.random.default_rng().choice(plan.population, int(plan.cohort), replace=False))
@@ -24,7 +24,7 @@ def _(patch):
     patch.setattr(strategies.dp_fed_opt, "draw_cohort", fixed_size)
 
 
-@fault("another q in the ledger", "ledger")
+@fault("another q in the ledger", "ledger", recorded=None)
 def _(patch):
     charge = PrivacyPlan.charge
     patch.setattr(
@@ -34,7 +34,7 @@ def _(patch):
     )
 
 
-@fault("another z in the ledger", "ledger")
+@fault("another z in the ledger", "ledger", recorded=None)
 def _(patch):
     charge = PrivacyPlan.charge
     patch.setattr(
@@ -42,7 +42,7 @@ def _(patch):
     )
 
 
-@fault("a release is not in the ledger", "ledger")
+@fault("a release is not in the ledger", "ledger", recorded=None)
 def _(patch):
     spend = Ledger.spend
     patch.setattr(
@@ -52,7 +52,7 @@ def _(patch):
     )
 
 
-@fault("spent after the release", "order", "ledger")
+@fault("spent after the release", "order", "ledger", recorded=None)
 def _(patch):
     release = DPFedOpt._release
 
@@ -84,7 +84,7 @@ def _(patch):
     patch.setattr(DPFedOpt, "finish_round", skipping)
 
 
-@fault("a failed node is retried with a new draw", "order", silent=(2,))
+@fault("a failed node is retried with a new draw", "order", silent=(2,), recorded=None)
 def _(patch):
     finish = DPFedOpt.finish_round
 
@@ -97,7 +97,7 @@ def _(patch):
     patch.setattr(DPFedOpt, "finish_round", retrying)
 
 
-@fault("divided by those who took part", "divisor")
+@fault("divided by those who took part", "divisor", recorded=None)
 def _(patch):
     counts = []
     init, add = CohortSum.__init__, CohortSum.add

@@ -33,7 +33,7 @@ def _(patch):
     everywhere(patch, read_statistics, lambda _, *rest: read_statistics(plain[-1], *rest))
 
 
-@fault("a reply says more than a sum", "extra")
+@fault("a reply says more than a sum", "extra", recorded=None)
 def _(patch):
     to_record = Answer.to_record
 
@@ -45,7 +45,7 @@ def _(patch):
     patch.setattr(Answer, "to_record", with_more)
 
 
-@fault("a reply is as long as there was to learn", "length")
+@fault("a reply is as long as there was to learn", "length", recorded=None)
 def _(patch):
     to_record, from_message = Answer.to_record, Answer.from_message.__func__
 

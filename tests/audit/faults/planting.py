@@ -13,13 +13,14 @@ ROOMS = ("privacy", "speech", "strategies", "server", "client", "tests.audit.sta
 class Fault:
     """`plant` it: of a run of `recorded` and a replay on `replayed` the suite must say one of `seen_as`.
 
-    In `silent` are nodes that do not answer in the replay.
+    Without `recorded`, one run of `replayed` shows it, beside its plan. In `silent` are nodes that do not
+    answer then. That the same runs are clean where nothing is planted is for `test_replay` to say.
     """
 
     name: str
     plant: Callable | None
     seen_as: Sequence[str]
-    recorded: Stage
+    recorded: Stage | None
     replayed: Stage
     silent: tuple[int, ...] = ()
 
@@ -30,7 +31,7 @@ FAULTS: dict[str, Fault] = {}
 def fault(
     name: str,
     *seen_as: str,
-    recorded: Stage = Stage(),  # noqa: B008  (frozen)
+    recorded: Stage | None = Stage(),  # noqa: B008  (frozen)
     replayed: Stage = Stage(kind="ordinary speech"),  # noqa: B008
     silent: tuple[int, ...] = (),
 ):
