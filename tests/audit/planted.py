@@ -20,7 +20,7 @@ from speech.features import LogMel
 from speech.model import CTCTransformer
 
 HOME = os.getpid()
-BURNS_SECONDS = 1.5
+BURNS_SECONDS = 2.0
 TAKES_BYTES = 1 << 30
 UNITS_A_SPEAKER = 120
 """Utterances read and batches trained that the imaginary round deadline has room for, a drawn speaker."""

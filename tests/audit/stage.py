@@ -52,7 +52,8 @@ WANTED = {
     "local.batch-size": 2,
     "local.dropout": 0.1,
     "local.most-utterances": 20,
-    "local.processor-seconds": 0.75,
+    "local.most-seconds": 20.0,
+    "local.processor-seconds": 1.0,
     "local.memory-megabytes": 512,
 }
 
