@@ -106,6 +106,16 @@ def test_one_bad_utterance_is_skipped_and_said(folder: Path, changes: dict[str, 
     assert re.search(reason, skipped.reason), skipped.reason
 
 
+def test_an_id_of_another_speakers_costs_neither_an_utterance(folder: Path) -> None:
+    """Or one person's speech would decide what of another's is trained on."""
+    mine, hers = entry(id="1"), entry(id="1", speaker="bea")
+    for rows in ((mine, hers), (hers, mine), (mine, entry(id="bea/1"), hers)):
+        corpus = load(folder, *rows)
+        assert len(corpus.utterances("train", "bea")) == 1 and corpus.skipped == ()
+        assert len({u.id for u in corpus.all_utterances()}) == len(rows)
+    assert [u.id for u in load(folder, hers).all_utterances()] == ["1"]
+
+
 def test_foreign_characters_are_mapped_and_counted_by_choice(folder: Path) -> None:
     rows = (GOOD, entry(id="b", text="Room 12, мир"), entry(id="c", text="12"))
     corpus = load(folder, *rows, unspelled="map")
