@@ -285,8 +285,8 @@ class PrivacyPlan:
             f"The budget is epsilon={budget:g} at delta={self.delta:g}, and other releases on these people "
             f"were known when this run was planned, so a privacy filter counts: {epsilon_text(spent, 6)} is "
             f"spent by all of them together and one more round would make it {epsilon_text(would_be, 6)}. "
-            "Stop here; with more noise, more rounds fit. (A budget that is raised with results in view promises "
-            "less than it says.)"
+            "Stop here; with more noise, more rounds fit. (A budget that is raised with results in view "
+            "promises less than it says.)"
         )
 
     def describe(self) -> dict[str, object]:

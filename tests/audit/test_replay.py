@@ -12,41 +12,7 @@ from tests.audit.stage import DRAWN_IN, ROUNDS, Stage, perform
 ALWAYS = frozenset(ROUNDS)
 UNDRAWN = ALWAYS - set(DRAWN_IN)
 
-POSITION = "batch order, masks and dropout are seeded by a speaker's position in the node's list"
-WHOLE_NODE = "a speaker is trained in the node's own process, without a budget: the others' sum goes too"
-EXPECTED_FAILURES = {
-    "400 times the utterances": WHOLE_NODE,
-    "a decoder that exits": WHOLE_NODE,
-    "a decoder that crashes": WHOLE_NODE,
-    "a decoder that computes for ever": WHOLE_NODE,
-    "a decoder that takes memory": WHOLE_NODE,
-    "missing files": POSITION,
-    "unreadable files without a length": POSITION,
-    "empty transcripts": POSITION,
-    "foreign transcripts": POSITION,
-    "a recording longer than may be": POSITION,
-    "added first": POSITION,
-    "added in the middle": POSITION,
-    "removed first": POSITION,
-    "removed in the middle": POSITION,
-    "not drawn, removed first": POSITION,
-    "not drawn, removed in the middle": POSITION,
-}
-"""What fails today, and why. Delete an entry when its cause is gone."""
-
 PLACES = {"first": "a", "in the middle": "c", "last": "g"}
-
-
-def cases(names):
-    return [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(reason=EXPECTED_FAILURES[name], strict=True)
-            if name in EXPECTED_FAILURES
-            else (),
-        )
-        for name in names
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -86,27 +52,27 @@ def test_the_recorder_sees_a_person_who_reaches_the_bound(run):
     assert moved == pytest.approx([1.0, 0.0, 1.0], abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", cases(NEIGHBOURS))
+@pytest.mark.parametrize("kind", NEIGHBOURS)
 def test_whatever_a_person_says_moves_the_sum_by_at_most_c_and_nothing_else(run, kind):
     neighbour = NEIGHBOURS[kind]
     still = ALWAYS if neighbour.still else UNDRAWN
     same_but_for_one(run(Stage()), run(Stage(kind=kind)), neighbour.adjacency, still)
 
 
-@pytest.mark.parametrize("place", cases([f"added {place}" for place in PLACES]))
+@pytest.mark.parametrize("place", [f"added {place}" for place in PLACES])
 def test_a_person_who_is_added_moves_the_sum_by_at_most_c(run, place):
     somebody = Stage(person=PLACES[place.removeprefix("added ")], kind="ordinary speech")
     same_but_for_one(run(Stage(person="")), run(somebody), Adjacency.ADD_OR_REMOVE, UNDRAWN)
 
 
-@pytest.mark.parametrize("place", cases([f"removed {place}" for place in PLACES]))
+@pytest.mark.parametrize("place", [f"removed {place}" for place in PLACES])
 def test_who_counts_as_nothing_and_who_is_not_there_give_the_same_sum(run, place):
     """So zero-out and add-or-remove are one adjacency."""
     nobody = Stage(person=PLACES[place.removeprefix("removed ")])
     same_but_for_one(run(Stage(person="")), run(nobody), Adjacency.ADD_OR_REMOVE, ALWAYS)
 
 
-@pytest.mark.parametrize("place", cases([f"not drawn, removed {place}" for place in PLACES]))
+@pytest.mark.parametrize("place", [f"not drawn, removed {place}" for place in PLACES])
 def test_who_is_not_drawn_moves_nothing(run, place):
     person = PLACES[place.removeprefix("not drawn, removed ")]
     undrawn = Stage(person=person, kind="ordinary speech", drawn=False)
