@@ -45,8 +45,7 @@ def test_without_one_the_tokens_are_of_the_corpus_and_its_key_stays_on_the_node(
 def test_one_person_in_two_splits_of_a_corpus_is_found(manifest):
     require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
     manifest.write_text(manifest.read_text().replace('"more-01"', '"train-01"'))
-    node._corpus.cache_clear()
-    node._store.cache_clear()
+    node.forget()
     with pytest.raises(RollCallError, match="1 speakers are on node 1 and on node 2"):
         require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
 
