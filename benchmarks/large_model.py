@@ -69,7 +69,7 @@ def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, obj
         config = (
             f'corpus.kind="manifest" corpus.path="{held_out}" {SETTINGS} training.rounds={ROUNDS} '
             f"training.min-nodes={nodes} training.cohort={float(SPEAKERS * nodes)} "
-            f"training.round-deadline-seconds={SECONDS}"
+            f'training.round-deadline-seconds={SECONDS} privacy.people="tones"'
         )
         run = ("flwr", "run", app_folder(), "--run-config", config, "--stream")
         done = run_command(*run, home=home, cwd=home, seconds=SECONDS)

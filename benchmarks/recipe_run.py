@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.curve import draw
 from benchmarks.report import conditions, table
+from privacy import epsilon_text
 
 HERE = Path(__file__).resolve().parent
 
@@ -61,5 +62,5 @@ def _row(line: dict[str, Any]) -> tuple[str, ...]:
         f"{line['loss']:.3f}" if heard else "",
         f"{100 * line['wer']:.1f}" if heard else "",
         f"{100 * line['cer']:.1f}" if heard else "",
-        f"{float(line['epsilon_rdp_this_run']):.4g}",
+        epsilon_text(float(line["epsilon_rdp_this_run"]), 4),
     )

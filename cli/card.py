@@ -9,7 +9,7 @@ import typer
 
 from cli.composing import config_of_run
 from cli.transcribe import model_path
-from privacy import LedgerCorrupt
+from privacy import PrivacyError
 from recipes import ConfigError
 from server.errors import ResumeRefused
 from server.model_card import model_card
@@ -32,6 +32,6 @@ def card(
             typer.echo(text, nl=False)
         else:
             out.write_text(text, encoding="utf-8")
-    except (SpeechError, ConfigError, LedgerCorrupt, ResumeRefused, OSError) as error:
+    except (SpeechError, ConfigError, PrivacyError, ResumeRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None

@@ -17,8 +17,9 @@ from cli.composing import config_of_run
 from cli.corpus_options import place_here
 from cli.training_speech import caution
 from cli.transcribe import model_path
-from privacy import LedgerCorrupt
+from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, resolve
+from server.errors import ResumeRefused
 from speech.checkpoint import LoadedModel, load_model
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
@@ -80,7 +81,7 @@ def evaluate(
         speech = _speech(files[0] if run else None, models[0], kind, path, split)
         warnings = _cautions(files, models, speech, on_training_speech)
         mine, *others = [hear(*pair, speech) for pair in zip(files, models, strict=True)]
-    except (SpeechError, ConfigError, LedgerCorrupt) as error:
+    except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
     comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -9,14 +10,14 @@ import typer
 
 from cli.composing import config_of_run
 from cli.transcribe import model_path
-from privacy import LedgerCorrupt
+from privacy import PrivacyError
 from recipes import ConfigError
 from server.errors import ResumeRefused
 from speech.checkpoint import load_model
 from speech.errors import SpeechError
 
 NOT_FEDERATED = "none: not a model of a federation"
-ELSEWHERE = "a private run's model, exported without its run folder: epsilon is in the ledger there"
+ELSEWHERE = "a private run's model of before lineages, without its run folder: epsilon is in the ledger there"
 
 
 def export(
@@ -37,7 +38,7 @@ def export(
         require_formats(out)
         file = model_path(run, model)
         loaded = load_model(file)
-        privacy, card = _told(run, loaded.metadata.get("privacy"), licence)
+        privacy, card = _told(run, loaded.metadata, licence)
         metadata = describe(loaded, licence=licence or LICENCE_MISSING, privacy=privacy)
         for path in out:
             done = export_model(loaded, path, metadata)
@@ -50,15 +51,27 @@ def export(
             beside = out[0].with_suffix(".card.md")
             beside.write_text(card, encoding="utf-8")
             typer.echo(f"{beside}: model card")
-    except (SpeechError, ConfigError, LedgerCorrupt, ResumeRefused, OSError) as error:
+    except (SpeechError, ConfigError, PrivacyError, ResumeRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
 
 
-def _told(run: Path | None, stamp: str | None, licence: str | None) -> tuple[str, str | None]:
+def _of_file(metadata: Mapping[str, str]) -> str:
+    """What a model file says by itself; raises `SpendingUnknown` where it must and does not."""
+    from server.ancestry import LINEAGE, promise_of
+
+    stamp = metadata.get("privacy")
+    if stamp is None:
+        return NOT_FEDERATED
+    if LINEAGE in metadata:
+        return promise_of(metadata[LINEAGE])
+    return "none" if stamp == "none" else ELSEWHERE
+
+
+def _told(run: Path | None, metadata: Mapping[str, str], licence: str | None) -> tuple[str, str | None]:
     """What the files say of privacy, and the card of a run."""
     if run is None:
-        return (NOT_FEDERATED if stamp is None else "none" if stamp == "none" else ELSEWHERE), None
+        return _of_file(metadata), None
     from server.model_card import model_card
     from server.model_facts import ModelFacts
     from server.run_folder import RunFolder

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli import ledger_profile
 from cli.composing import config_of_run, default_config
 from recipes import ConfigError, resolve
 from recipes.run_config import RunConfig
 from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
+from server.lost_entries import require_all_seen
+from server.populations import FOLDER as LEDGERS
 from server.run_folder import RunFolder
+from server.run_ids import folders_of_runs, short
 
 if TYPE_CHECKING:
     from privacy import LedgerEntry, Release
 
-app = typer.Typer(no_args_is_help=True, help="Show or verify a privacy ledger.")
+app = typer.Typer(no_args_is_help=True, help="Show, verify, back up or restore a privacy ledger.")
 
 LATEST = "runs/latest"
 PLACE = "A ledger, or a run folder; by default that of the newest run."
@@ -63,6 +67,10 @@ def show(
     path: Annotated[Path | None, typer.Argument(help=PLACE)] = None,
     run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder.")] = None,
     delta: Annotated[float | None, typer.Option(help="By default that of the run's recipe.")] = None,
+    profile: Annotated[
+        bool,
+        typer.Option("--profile", help="Add delta at other epsilons, GDP, zCDP, persons on many devices."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Entries, and epsilon by RDP and PLD for each data set and each run on it."""
@@ -73,7 +81,7 @@ def show(
             raise ConfigError("give a path or --run, not both")
         place = Place.of(run or path)
         chosen = place.delta() if delta is None else delta
-        answer = answer_of(read_ledger(place.ledger), chosen)
+        answer = {**answer_of(read_ledger(place.ledger), chosen, profile), **_beside(place.ledger)}
     except (ValueError, LedgerCorrupt) as error:
         typer.echo(f"murmur ledger show: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, LedgerCorrupt) else 2) from None
@@ -111,6 +119,9 @@ def verified(place: Place) -> str:
         )
     said = f"{place.ledger}: {len(entries)} entries, the chain is whole"
     newest = place.folder.newest_checkpoint() if place.folder else None
+    if newest is None and place.ledger.parent.name == LEDGERS:
+        told = require_all_seen(place.ledger.parent.parent, place.ledger, entries)
+        return "; ".join([f"{said} and holds all that the run folders beside it saw", *told])
     if newest is None:
         remedy = f"{place.folder.path} has none" if place.folder else "give a run folder"
         return f"{said} (entries cut off at the end show only beside a checkpoint: {remedy})"
@@ -122,7 +133,7 @@ def verified(place: Place) -> str:
     return f"{said} and holds all that {newest.name} saw"
 
 
-def answer_of(entries: Sequence[LedgerEntry], delta: float) -> dict[str, Any]:
+def answer_of(entries: Sequence[LedgerEntry], delta: float, profile: bool = False) -> dict[str, Any]:
     """Entries and totals in plain values, fit for JSON; an infinite epsilon is None.
 
     Raises `ValueError` for a delta out of range.
@@ -136,8 +147,23 @@ def answer_of(entries: Sequence[LedgerEntry], delta: float) -> dict[str, Any]:
     for dataset in dict.fromkeys(entry.dataset for entry in entries):
         runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == dataset)
         of_runs = [{"run": run, **total(dataset, run)} for run in runs]
-        datasets.append({"dataset": dataset, **total(dataset), "runs": of_runs})
+        everything = ledger_releases(entries, dataset)
+        more = ledger_profile.meaning(everything, delta, len(runs))
+        more |= ledger_profile.profile(everything, delta) if profile else {}
+        datasets.append({"dataset": dataset, **total(dataset), **more, "runs": of_runs})
     return {"delta": delta, "datasets": datasets, "entries": [_plain(entry) for entry in entries]}
+
+
+def _beside(ledger: Path) -> dict[str, Any]:
+    """The folders of runs by their ids, and the other ledgers of some of the same people, uncounted here."""
+    from server.populations import name_of, people_of, sharing
+
+    if ledger.parent.name != LEDGERS:
+        return {"folders": {}, "uncounted": []}
+    return {
+        "folders": folders_of_runs(ledger.parent.parent),
+        "uncounted": [name_of(path) for path in sharing(ledger, people_of(ledger))],
+    }
 
 
 def _total(releases: Iterable[Release], delta: float) -> dict[str, Any]:
@@ -155,12 +181,24 @@ def _plain(entry: LedgerEntry) -> dict[str, Any]:
 
 
 def _text(answer: dict[str, Any]) -> str:
+    from server.populations import uncounted_text
+
     lines = [f"{answer['ledger']}: {len(answer['entries'])} entries, epsilon at delta {answer['delta']:g}"]
+    lines += [f"WARNING: {uncounted_text(name)}" for name in answer["uncounted"]]
+    lines += [ledger_profile.FIXED_PLANS]
+    folders = answer["folders"]
     for dataset in answer["datasets"]:
         lines += ["", f"data set {dataset['dataset']}: {_spent(dataset)}"]
-        lines += [f"  run {run['run']}: {_spent(run)}" for run in dataset["runs"]]
+        lines += ledger_profile.lines(dataset)
+        lines += [f"  run {_named(run['run'], folders)}: {_spent(run)}" for run in dataset["runs"]]
         lines += [_entry(entry) for entry in answer["entries"] if entry["dataset"] == dataset["dataset"]]
     return "\n".join(lines)
+
+
+def _named(run: str, folders: dict[str, str]) -> str:
+    """A run's id, and its folder if it is another."""
+    folder = folders.get(run, run)
+    return short(run) if folder == run else f"{short(run)} (folder {folder})"
 
 
 def _spent(total: dict[str, Any]) -> str:
@@ -173,8 +211,10 @@ def _spent(total: dict[str, Any]) -> str:
 
 def _entry(entry: dict[str, Any]) -> str:
     release = ", ".join(f"{name} {value}" for name, value in entry["release"].items())
-    return f"    {entry['time_utc']}  run {entry['run']}  round {entry['round']}  {release}"
+    return f"    {entry['time_utc']}  run {short(entry['run'])}  round {entry['round']}  {release}"
 
 
 def _number(value: float | None) -> str:
-    return "infinite" if value is None else f"{value:,.6g}"
+    from privacy import epsilon_text
+
+    return "infinite" if value is None else epsilon_text(value, 6)

@@ -42,7 +42,7 @@ COMMANDS = {
         "cli.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
     ),
     "corpus": Place("cli.corpus:app", "Get, prepare, split and describe corpora."),
-    "ledger": Place("cli.ledger:app", "Show or verify a privacy ledger."),
+    "ledger": Place("cli.ledger_copies:app", "Show, verify, back up or restore a privacy ledger."),
     "deploy": Place(
         "cli.deploy:app", "Make the certificates and keys of a deployment; admit and revoke nodes."
     ),

@@ -246,15 +246,15 @@ def _lines(answer: dict[str, Any]) -> list[str]:
     rows = [
         (
             "epsilon",
-            f"{_number(answer['claim'])}  by {answer['accountant']}, the smaller of two upper bounds",
+            f"{_bound(answer['claim'])}  by {answer['accountant']}, the smaller of two upper bounds",
         ),
-        ("  by RDP", f"{_number(bounds['rdp'])}  at order {_number(bounds['order'])}"),
+        ("  by RDP", f"{_bound(bounds['rdp'])}  at order {_number(bounds['order'])}"),
         *(
-            (label, f"{_number(answer[name])}  at {orders}")
+            (label, f"{_bound(answer[name])}  at {orders}")
             for name, label, orders in AS_PAPERS_DO
             if name in answer
         ),
-        ("  by PLD", _number(bounds["pld"])),
+        ("  by PLD", _bound(bounds["pld"])),
         ("delta", f"{answer['delta']:g}"),
         ("noise multiplier", f"z = {answer['noise_multiplier']:.6g}  (std on the sum, in clip bounds C)"),
         ("sigma_DP", _sigma(answer["sigma_dp"])),
@@ -264,6 +264,12 @@ def _lines(answer: dict[str, Any]) -> list[str]:
         ("adjacency", answer["adjacency"]),
     ]
     return [f"{name:<17} {value}" for name, value in rows]
+
+
+def _bound(value: float | None) -> str:
+    from privacy.display import epsilon_text
+
+    return "infinite" if value is None else epsilon_text(value, 6)
 
 
 def _number(value: float | None) -> str:

@@ -67,6 +67,8 @@ def _verdict(best: dict[str, Any] | None) -> str:
 
 def lines(compared: dict[str, Any]) -> list[str]:
     """The comparison as a table."""
+    from privacy.display import epsilon_text
+
     titles = ("bands", "z", "prefix RMSE", "step std", "buffers")
     rows = [
         (
@@ -80,8 +82,8 @@ def lines(compared: dict[str, Any]) -> list[str]:
     ]
     table = ["  ".join(cell.rjust(11) for cell in row) for row in (titles, *rows)]
     return [
-        f"correlated noise at epsilon {compared['epsilon']:.4g} (prefix RMSE: error of the sum of the rounds "
-        "so far, 1 = plain noise; step std: one round's noise in units of C)",
+        f"correlated noise at epsilon {epsilon_text(compared['epsilon'], 4)} (prefix RMSE: error of the sum "
+        "of the rounds so far, 1 = plain noise; step std: one round's noise in units of C)",
         *table,
         compared["verdict"],
     ]

@@ -6,10 +6,11 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from cli.composing import Flat, default_config, read_recipe
-from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
+from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve, seed_model
 from server.errors import ResumeRefused
 from server.planning import require_population
-from speech.corpus import load_corpus
+from server.populations import People, ledger_path, require_name
+from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError, SpeechError
 from speech.speakers import require_disjoint, require_one_for_each_node
 
@@ -74,9 +75,17 @@ def check(overrides: Flat, nodes: int = 1) -> RunConfig:
             "would wait in vain; lower it, or give --nodes"
         )
     if not config.run.resume:
+        _require_name(config, corpus)
         _require_seed(config)
         _require_folder(config)
     return config
+
+
+def _require_name(config: RunConfig, corpus: Corpus) -> None:
+    if config.privacy.people or config.corpus.kind in WITHOUT_FILES:
+        return
+    people = People(digests=frozenset([corpus.digest]))
+    require_name(config, ledger_path(resolve(config.run.folder), corpus.digest), people)
 
 
 def _require_seed(config: RunConfig) -> None:

@@ -13,7 +13,10 @@ from cli.composing import config_of_run
 from privacy import read_ledger
 from recipes import corpus_path
 from recipes.sections import CorpusSection
+from server.checkpoints import load_checkpoint
+from server.ledgers import require_spent
 from server.run_folder import RunFolder
+from server.run_ids import run_of
 from speech.checkpoint import LoadedModel
 from speech.corpus import Corpus, load_corpus
 from speech.errors import SpeechError
@@ -30,11 +33,14 @@ class Caution:
 def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str, place: str) -> Caution | None:
     """What evaluating the model of a file on a split of the corpus at `place` calls for; None for nothing.
 
-    Raises `LedgerCorrupt` for the ledger of a run folder that cannot be read.
+    Raises `LedgerCorrupt` for the ledger of a run folder that cannot be read, and `SpendingUnknown` for one
+    that does not hold what the run released.
     """
     if loaded.metadata.get("privacy", "none") == "none":
         return None
-    heard = _trained_on(RunFolder(model.resolve().parent), corpus, split, place)
+    folder = RunFolder(model.resolve().parent)
+    _require_spent(folder)
+    heard = _trained_on(folder, corpus, split, place)
     if heard is None:
         return Caution(
             text=f"{model} comes from a private run. If it was trained on people of split {split!r}, no "
@@ -48,6 +54,16 @@ def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str, place:
         "no figure about them, not even an average, is covered by its epsilon. Publish none.",
         certain=True,
     )
+
+
+def _require_spent(folder: RunFolder) -> None:
+    """Raise `SpendingUnknown` for a run whose releases are not in the ledger beside it."""
+    newest = folder.newest_checkpoint()
+    if newest is None or not folder.ledger.is_file():
+        return
+    checkpoint = load_checkpoint(newest, tensors=False)
+    run, entries = run_of(checkpoint, folder.path), read_ledger(folder.ledger)
+    require_spent(entries, checkpoint.people, run, checkpoint.plan, checkpoint.round_number, folder.path)
 
 
 def _trained_on(folder: RunFolder, corpus: Corpus, split: str, place: str) -> set[str] | None:

@@ -5,6 +5,9 @@ Which speech is the node's, `client.share` says; in which process it is read, `c
 A run that trains a part of the model (`model.trainable`) needs the seed model beside the speech. The embedded
 one is; for a file it is that of `seed-path="/path"`, or else the path that the recipe has.
 
+`speaker-namespace="..."` says that its ids of speakers mean the same people on all nodes that name it too
+(`strategies.pseudonyms`).
+
 Features of a node's own speech are kept on its disk only if it says where: `feature-cache="/path"`.
 """
 
@@ -30,7 +33,7 @@ from client.speakers import SpeakerTraining
 from client.visit import Visit, VisitLimit
 from privacy import LayerLayout, accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
 from privacy.statistics import STATISTICS, add_statistics_
-from recipes import ConfigError, RunConfig, corpus_path, resolve, seed_model
+from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve, seed_model
 from recipes.sections import TRAIN_ALL, CorpusSection, LocalSection
 from speech.corpus import Corpus, load_corpus
 from speech.examples import ExampleStore
@@ -38,8 +41,9 @@ from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import build_model
 from speech.speakers import require_one_for_each_node
-from strategies.holding import Holding
+from strategies.holding import MOST_TOKENS, Holding
 from strategies.protocol import Task
+from strategies.pseudonyms import fingerprint, key_of, tokens_of
 from strategies.raw_metrics import RawMetrics
 from strategies.trainable import freeze
 from strategies.vector import layout_of
@@ -137,7 +141,17 @@ class Node:
             part=self._share.index,
             parts=self._share.parts,
             skipped=len(self._corpus.skipped),
+            **self._pseudonyms(),
         )
+
+    def _pseudonyms(self) -> dict[str, Any]:
+        """Whether its speakers are synthetic, and else their tokens, if they are not too many."""
+        if self._share.corpus.kind in WITHOUT_FILES:
+            return {"synthetic": True}
+        if len(self.speakers) > MOST_TOKENS:
+            return {}
+        key = key_of(self._share.namespace, self._corpus.speaker_key)
+        return {"namespace": fingerprint(key), "tokens": tokens_of(key, self.speakers)}
 
     def require_frozen(self, digest: str) -> None:
         """Raise `ConfigError` unless `digest` is that of the parameters which this node does not train."""

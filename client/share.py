@@ -45,6 +45,7 @@ class Share:
     parts: int
     simulated: bool
     feature_cache: str  # the folder that the node names; `corpus` says whether there is one without a name
+    namespace: str = ""  # within which ids of speakers mean the same people; empty: within the corpus
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> Share:
@@ -77,4 +78,7 @@ class Share:
             parts=parts,
             simulated=simulated,
             feature_cache=str(node_config.get("feature-cache", "")),
+            namespace=str(
+                node_config.get("speaker-namespace", corpus.speaker_namespace if simulated else "")
+            ),
         )

@@ -11,11 +11,20 @@ from privacy.calibration import calibrate_noise_multiplier
 from privacy.checked_sums import add_checked_, add_packed_
 from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
 from privacy.cohort import draw_cohort
-from privacy.errors import BudgetExhausted, LedgerCorrupt, LedgerInUse, PrivacyError, ReplyRejected
+from privacy.display import epsilon_text
+from privacy.errors import (
+    BudgetExhausted,
+    LedgerCorrupt,
+    LedgerInUse,
+    PrivacyError,
+    ReplyRejected,
+    SpendingUnknown,
+)
 from privacy.grid import Grid, accumulator_dtype
 from privacy.grid_clipping import add_clipped_
 from privacy.layout import LayerLayout
 from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
+from privacy.lineage import Ancestor, Lineage
 from privacy.mechanisms import make_noise
 from privacy.noise import NoiseSource, SecureGaussian
 from privacy.noise_shape import NOISE_SHAPES, joint_multiplier, noise_shape, relative_stds
@@ -28,6 +37,7 @@ __all__ = [
     "CLIP_ACTIONS",
     "CLIP_RULES",
     "NOISE_SHAPES",
+    "Ancestor",
     "BandChoice",
     "BandedNoise",
     "BudgetExhausted",
@@ -40,6 +50,7 @@ __all__ = [
     "LedgerCorrupt",
     "LedgerEntry",
     "LedgerInUse",
+    "Lineage",
     "NoiseSource",
     "PrivacyError",
     "PrivacyPlan",
@@ -48,6 +59,7 @@ __all__ = [
     "ReplyRejected",
     "RoundNoise",
     "SecureGaussian",
+    "SpendingUnknown",
     "accumulator_dtype",
     "add_checked_",
     "add_clipped_",
@@ -58,6 +70,7 @@ __all__ = [
     "compare_bands",
     "draw_cohort",
     "epsilon",
+    "epsilon_text",
     "joint_multiplier",
     "ledger_releases",
     "make_noise",

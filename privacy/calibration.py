@@ -14,7 +14,6 @@ from privacy.accounting import (
     Release,
     pld_epsilon,
     rdp_epsilon,
-    without_caps,
 )
 from privacy.validate import open_probability, positive, whole
 
@@ -54,11 +53,14 @@ def calibrate_noise_multiplier(
         ]
 
     def rough(noise: float) -> float:
-        return _log_ratio(rdp_epsilon(without_caps(run(noise)), delta, COARSE_ORDERS)[0], target_epsilon)
+        return _log_ratio(rdp_epsilon(run(noise), delta, COARSE_ORDERS)[0], target_epsilon)
 
     def excess(noise: float) -> float:
+        by_pld = pld_epsilon(run(noise), delta)
         by_rdp, _ = rdp_epsilon(run(noise), delta, COARSE_ORDERS)
-        return _log_ratio(min(by_rdp, pld_epsilon(run(noise), delta)), target_epsilon)
+        if by_rdp < by_pld:  # then RDP will be the claim, at all its orders
+            by_rdp, _ = rdp_epsilon(run(noise), delta)
+        return _log_ratio(min(by_rdp, by_pld), target_epsilon)
 
     start = _least(rough, start=1.0, stride=2.0, tolerance=1e-2)
     return _least(excess, start=start, stride=1.1, tolerance=1e-4)

@@ -7,10 +7,10 @@ from pathlib import Path
 from privacy.errors import LedgerInUse
 
 
-def open_durably(path: Path) -> int:
-    """Open for appending; a file or folder just created is in its folder for good before this returns."""
+def open_durably(path: Path, mode: int = 0o644) -> int:
+    """Open for appending; what was just created (with `mode`) is in its folder for good when this returns."""
     _make_folder(path.parent)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     _sync_folder(path.parent)
     return descriptor
 
@@ -44,6 +44,20 @@ def append_durably(descriptor: int, data: bytes) -> None:
     while data:
         data = data[os.write(descriptor, data) :]
     os.fsync(descriptor)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Let the whole file be ``content``, in one step; it is on disk when this returns."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with fresh.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        fresh.unlink(missing_ok=True)
 
 
 def _make_folder(folder: Path) -> None:

@@ -21,5 +21,9 @@ class LedgerInUse(PrivacyError):
     """Another process holds the ledger open for writing."""
 
 
+class SpendingUnknown(PrivacyError):
+    """What was spent to make a model is in no ledger that was found, so that no epsilon can be told."""
+
+
 class ReplyRejected(PrivacyError, ValueError):
     """A reply cannot come from clients that obeyed the clip bounds; it is dropped whole."""

@@ -84,6 +84,18 @@ def read_ledger(path: Path | str) -> tuple[LedgerEntry, ...]:
     return _replay(Path(path), Path(path).read_bytes())[0]
 
 
+def entries_in(content: bytes, name: Path) -> tuple[LedgerEntry, ...]:
+    """The verified entries of a ledger's content, of which nothing may be left over.
+
+    Raises:
+        LedgerCorrupt: naming the line at which the chain breaks, or what follows its end.
+    """
+    entries, intact = _replay(name, content)
+    if rest := content[intact:]:
+        raise LedgerCorrupt(f"{name}: {len(entries)} entries, then {len(rest)} bytes that are no entry")
+    return entries
+
+
 def ledger_releases(
     entries: Iterable[LedgerEntry], dataset: str | None = None, run: str | None = None
 ) -> tuple[Release, ...]:
@@ -183,6 +195,20 @@ class Ledger:
         self._entries.append(entry)
         self._usable = True
         return entry
+
+    def extend(self, entries: Iterable[LedgerEntry]) -> None:
+        """Append the entries of a copy that goes on where this ledger ends, durably.
+
+        Raises:
+            ValueError: for an entry that does not follow.
+        """
+        for entry in entries:
+            if not self._usable or (entry.sequence, entry.previous) != (len(self._entries), self.head):
+                raise ValueError(f"Entry {entry.sequence} does not follow on the end of {self.path}.")
+            self._usable = False
+            append_durably(self._descriptor, entry.line() + b"\n")
+            self._entries.append(entry)
+            self._usable = True
 
     def releases(self, dataset: str | None = None, run: str | None = None) -> tuple[Release, ...]:
         """All that was released on a data set by a run (by default any), equal releases counted together."""

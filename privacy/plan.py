@@ -14,7 +14,9 @@ from dataclasses import dataclass, replace
 
 from privacy.accounting import Epsilon, Release, epsilon, merge
 from privacy.calibration import calibrate_noise_multiplier
+from privacy.display import epsilon_text
 from privacy.errors import BudgetExhausted
+from privacy.filters import filtered_epsilon
 from privacy.validate import open_probability, positive, whole
 
 ADJACENCY = "zero-out / add-or-remove one speaker"
@@ -231,33 +233,60 @@ class PrivacyPlan:
             cohort_cap=min(cap, population),
         )
 
-    def require_budget(self, spent: Iterable[Release]) -> None:
+    def require_budget(self, own: Iterable[Release], others: Iterable[Release] = ()) -> None:
         """Refuse the next round if it would pass the budget; call it before the cohort is drawn.
 
-        RDP alone decides in microseconds while it suffices. Beyond that it asks PLD, first about all the
-        rounds that are left: one answer then serves every round of a run that fits.
+        Where all that was released on these people is this run's own, each release is of the plan's one kind,
+        fixed before the first result. So is then how many fit the budget, and to stop sooner, or to try a
+        round again after a crash, changes nothing of what that many together promise: the best of all Renyi
+        orders and PLD count. RDP decides in microseconds while it suffices; beyond that PLD is asked, first
+        about all the rounds of the plan: one answer then serves every round of a run that fits.
+
+        Where other runs released too, or this run under another plan, later releases were chosen with the
+        results of earlier ones in view: everything together must pass the filter of `privacy.filters`, which
+        allows fewer rounds. With z from `calibrate` such a run stops before its last round. (These are two
+        statements, of the fixed run and of the filter, each at delta: if a run is dropped for its results and
+        another follows, both hold together at twice delta.)
 
         Args:
-            spent: the releases so far, `Ledger.releases` of this data set.
+            own: this run's releases so far on these people.
+            others: all others on them: of other runs, and of runs whose model this one started from.
 
         Raises:
             BudgetExhausted: naming what is spent, what the round would make of it, and the budget.
         """
         if self.epsilon_budget is None:
             return
-        so_far = merge(spent)
-        next_round = (*so_far, self.release)
-        if epsilon(next_round, self.delta, pld=False).value <= self.epsilon_budget:
+        mine, rest = merge(own), merge(others)
+        kind = replace(self.release, count=0)
+        if not rest and all(replace(one, count=0) == kind for one in mine):
+            self._require_fixed(sum(one.count for one in mine), self.epsilon_budget)
+        else:
+            self._require_filter((*mine, *rest), self.epsilon_budget)
+
+    def _require_fixed(self, done: int, budget: float) -> None:
+        if self.epsilon_of(done + 1, pld=False).value <= budget:
             return
-        done = sum(one.count for one in so_far)
-        whole_plan = (*so_far, replace(self.release, count=max(1, self.releases_in(self.rounds) - done)))
-        for future in (whole_plan, next_round):
-            if (would_be := epsilon(future, self.delta).value) <= self.epsilon_budget:
+        for releases in (max(done + 1, self.releases_in(self.rounds)), done + 1):
+            if (would_be := self.epsilon_of(releases).value) <= budget:
                 return
         raise BudgetExhausted(
-            f"The budget is epsilon={self.epsilon_budget:g} at delta={self.delta:g}; "
-            f"{epsilon(so_far, self.delta).value:.6g} is spent and one more round would make it "
-            f"{would_be:.6g}. Stop here, or start a run with a higher budget or more noise."
+            f"The budget is epsilon={budget:g} at delta={self.delta:g}; "
+            f"{epsilon_text(self.epsilon_of(done).value, 6)} is spent and one more round would make it "
+            f"{epsilon_text(would_be, 6)}. Stop here, or start a run with a higher budget or more noise."
+        )
+
+    def _require_filter(self, so_far: tuple[Release, ...], budget: float) -> None:
+        would_be = filtered_epsilon((*so_far, self.release), budget, self.delta)
+        if would_be <= budget:
+            return
+        spent = filtered_epsilon(so_far, budget, self.delta)
+        raise BudgetExhausted(
+            f"The budget is epsilon={budget:g} at delta={self.delta:g}, and other releases on these people "
+            f"were known when this run was planned, so a privacy filter counts: {epsilon_text(spent, 6)} is "
+            f"spent by all of them together and one more round would make it {epsilon_text(would_be, 6)}. "
+            "Stop here; with more noise, more rounds fit. (A budget that is raised with results in view "
+            "promises less than it says.)"
         )
 
     def describe(self) -> dict[str, object]:

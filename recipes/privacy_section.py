@@ -51,7 +51,13 @@ class PrivacySection(Section):
     )
     noise_seed: Annotated[int, Field(ge=0)] = Field(description="seed of 'seeded-not-private'")
     grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
-    people: str = Field(description="names these people's ledger; empty: the data set's digest does")
+    people: str = Field(
+        description="names these people, and their ledger; needed in private runs on all but synthetic speech"
+    )
+    uncounted: str = Field(
+        description="names of other ledgers of some of these people, with commas between, whose spending is "
+        "knowingly not counted"
+    )
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
 

@@ -39,6 +39,10 @@ class CorpusSection(Section):
         description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
     )
 
+    speaker_namespace: str = Field(
+        description="within which ids of speakers mean the same people, here and on nodes that name it too; "
+        "empty: within the corpus"
+    )
     shared_speakers: bool = Field(
         description="go on although people are in two splits; what is measured on them flatters the model"
     )

@@ -12,8 +12,8 @@ from strategies import Roster
 from strategies.open_round import RoundReport
 
 NEXT_RUN = (
-    "a new run counts them (this run's model.safetensors can be its model.seed, and privacy.people keep its "
-    "ledger)"
+    "a new run counts them (this run's model.safetensors can be its model.seed, whose spending it takes "
+    "over, and privacy.people keep its ledger)"
 )
 
 
@@ -26,6 +26,17 @@ def require_answers(report: RoundReport, least: int) -> None:
 
     The round is released and spent all the same: to leave it out, or to draw it again, because of who
     answered would make what is released depend on more than the plan accounts for.
+
+    Does the stop itself tell of a person? It is a function of which nodes answered, so the question is
+    whether one speaker's data can make a node's answer fail to come. On the node, work, memory and time are
+    bounded for each speaker, by that speaker's speech alone, and a death of the process costs the speaker who
+    caused it and no other: what is left of a node's answering are its machine and its network. So under
+    zero-out adjacency, where the same nodes are asked, the stop is the same whatever any one person's data
+    are. Under add-or-remove a node whose only drawn speaker is that person is asked in one run and not in the
+    other, and the stop differs where just this answer decides: so many other nodes must be away that `least`
+    is missed by one. That has at most the probability with which the person is drawn alone on a node in a
+    round in which all but `least` - 1 of the other nodes fail: a residual (docs/privacy.md), and none where
+    nodes hold enough speakers that one drawn alone is rare.
 
     Raises
     ------

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from privacy import Epsilon, PrivacyPlan, epsilon
-from server.live_table import epsilon_text, warning
+from privacy import Epsilon, PrivacyPlan, epsilon, epsilon_text
+from privacy.filters import least_budget
+from privacy.profile import PrivacyProfile
+from server.live_table import warning
 from server.model_facts import ModelFacts
-from server.summary import UNNOISED_READING
+from server.summary import UNNOISED_READING, unprotected
 
 WEAK = 10.0
 """Above this epsilon a guarantee says little in practice (Ponomareva et al. 2023, arXiv 2303.00654)."""
@@ -24,9 +26,10 @@ def _nothing(plan: PrivacyPlan) -> list[str]:
 
 
 def _promised(facts: ModelFacts) -> list[str]:
-    plan, spent = facts.plan, facts.spent
+    plan, spent = facts.plan, facts.headline
     rows = [
         ("epsilon", f"**{epsilon_text(spent.value)}** (RDP {_rdp(spent)}, PLD {_pld(spent)})"),
+        *_chained(facts),
         ("delta", f"{plan.delta:g}"),
         ("unit", "one speaker, with all their speech"),
         ("adjacency", plan.adjacency),
@@ -36,6 +39,7 @@ def _promised(facts: ModelFacts) -> list[str]:
         ("releases in the ledger", f"{facts.releases}"),
         ("noise multiplier z, on the sum", f"{plan.noise_multiplier:.4g}"),
         ("noise on the mean, z / S", f"{plan.sigma_dp:.4g}"),
+        *PrivacyProfile.of(facts.own, plan.delta, independent=plan.bands == 1, devices=(2,)).rows(),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return [
@@ -43,11 +47,24 @@ def _promised(facts: ModelFacts) -> list[str]:
         "computed from its ledger. The server is trusted with the nodes' sums (central DP). The seed model "
         "and the held-out speech count as public: nothing is promised about them.",
         f"| | this run |\n|---|---|\n{table}",
+        *(f"**{note[0].upper()}{note[1:]}.**" for note in (*facts.uncounted, *unprotected(facts.lineage))),
         *_weak(spent),
         *_imagined(facts),
         *_other_runs(facts),
         *_unnoised(facts),
         *_read_aloud(facts),
+    ]
+
+
+def _chained(facts: ModelFacts) -> list[tuple[str, str]]:
+    """Where the epsilon covers more runs than this one: which, and what this one has of it."""
+    if not facts.inherited:
+        return []
+    own = facts.spent
+    return [
+        ("it covers", f"this run and those that its seed model came from: {facts.ancestors}"),
+        ("for", "a person who is in all their populations; an upper bound for everybody else"),
+        ("this run alone", f"{epsilon_text(own.value)} (RDP {_rdp(own)}, PLD {_pld(own)})"),
     ]
 
 
@@ -73,10 +90,14 @@ def _imagined(facts: ModelFacts) -> list[str]:
 def _other_runs(facts: ModelFacts) -> list[str]:
     if not facts.other_releases:
         return []
+    of_seed = ", or as runs that the seed model came from," if facts.inherited else ""
     together = epsilon(facts.all_runs, facts.plan.delta)
     return [
-        f"Other runs made {facts.other_releases:,} releases on the same people; all runs together: epsilon "
-        f"{epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)})."
+        f"Other runs made {facts.other_releases:,} releases on the same people{of_seed}; all runs together: "
+        f"epsilon {epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)}) if all "
+        "parameters were fixed in advance; if later runs were chosen by earlier results, a filter lets them "
+        f"through at a budget of {epsilon_text(least_budget(facts.all_runs, facts.plan.delta))}, fixed "
+        "before the first."
     ]
 
 

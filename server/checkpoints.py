@@ -1,8 +1,9 @@
 """What a checkpoint of a federation is: the one module that knows its format.
 
 One safetensors file: the tensors of the strategy (the model vector, the optimiser's state) and, as metadata,
-the round after which they stood, what they belong to, the stamp `privacy` of its model, and the head of the
-privacy ledger at that time. The schedule's position is the round, and the optimiser counts its own steps.
+the round after which they stood, what they belong to, the id of the run, the lineage of its seed model, the
+stamp `privacy` of its model, and the head of the privacy ledger at that time. The schedule's position is the
+round, and the optimiser counts its own steps.
 
 Guarantee: a path holds a whole checkpoint or nothing (temporary file, fsync, rename, fsync of the folder);
 nothing in it is older than its ledger entry; no noise key is ever in it.
@@ -21,15 +22,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from privacy import PrivacyPlan
+from privacy import Lineage, PrivacyPlan
+from privacy.lineage import lineage_from_json, lineage_to_json
 from recipes import RunConfig
 from server.errors import ResumeRefused
 
-FORMAT = "murmuration-federation-2"
+FORMAT = "murmuration-federation-3"
+READ_TOO = ("murmuration-federation-2",)  # of runs without an id, whose lineage nobody wrote down
 UNFINISHED = ".partial"
 
 MAY_CHANGE = (
     *("run.", "corpus.path", "corpus.feature-cache", "model.seed", "privacy.extrapolate-", "local.compile"),
+    "privacy.uncounted",
     *("training.evaluate-every", "training.min-nodes", "training.wait-seconds"),
     *("training.round-deadline-seconds", "training.min-answers"),
     *("local.processor-seconds", "local.memory-megabytes"),
@@ -70,7 +74,7 @@ class Identity:
             *_compare("", {"model layout": self.layout}, {"model layout": now.layout}),
             *_compare("", {"frozen parameters": self.frozen}, {"frozen parameters": now.frozen}),
             *_compare("", {"data set": self.dataset}, {"data set": now.dataset}),
-            *_compare("plan: ", self.plan, now.plan),
+            *_compare("plan: ", _plan_of_now(self.plan), now.plan),
             *recipe_differences(self.recipe, now.recipe),
         ]
 
@@ -84,6 +88,18 @@ class Checkpoint:
     ledger_head: str
     tensors: Mapping[str, Tensor]
     privacy: str
+    run: str = ""  # empty in files from before runs had ids
+    lineage: Lineage | None = None  # None in such files
+
+    @property
+    def plan(self) -> PrivacyPlan:
+        """The plan that the run was made with."""
+        return PrivacyPlan(**self.identity.plan)
+
+    @property
+    def people(self) -> str:
+        """The name of the run's people in their ledger."""
+        return str(self.identity.recipe.get("privacy.people") or self.identity.dataset)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -94,6 +110,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "ledger_head": checkpoint.ledger_head,
         "privacy": checkpoint.privacy,
         "identity": json.dumps(asdict(checkpoint.identity), sort_keys=True),
+        "run": checkpoint.run,
+        "lineage": lineage_to_json(checkpoint.lineage or ()),
     }
     unfinished = path.with_suffix(UNFINISHED)
     save_file(dict(checkpoint.tensors), unfinished, metadata)
@@ -102,8 +120,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     _sync(path.parent)
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
+    """Read a checkpoint; without its tensors that is the work of a moment.
 
     Raises
     ------
@@ -113,13 +131,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            values = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ResumeRefused(
             f"checkpoint {path} cannot be read ({error}); delete it to resume from the one before it "
             "(the rounds in between stay spent)"
         ) from None
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, *READ_TOO):
         raise ResumeRefused(
             f"checkpoint {path} is of format {metadata.get('format')!r}, this release reads {FORMAT!r}: "
             "resume with the release that wrote it, or start a fresh run"
@@ -128,8 +146,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         round_number=int(metadata["round"]),
         identity=Identity(**json.loads(metadata["identity"])),
         ledger_head=metadata["ledger_head"],
-        tensors=tensors,
+        tensors=values,
         privacy=metadata["privacy"],
+        run=metadata.get("run", ""),
+        lineage=lineage_from_json(metadata["lineage"]) if "lineage" in metadata else None,
     )
 
 
@@ -139,8 +159,14 @@ def fixed_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def recipe_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings that are not the same."""
-    return _compare("", then, now)
+    """The settings that are not the same; one that the release which wrote `then` did not have is none."""
+    return _compare("", then, {key: value for key, value in now.items() if key in then})
+
+
+def _plan_of_now(then: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A plan as a file has it, with what today's plans say beside."""
+    known: dict[str, Any] = json.loads(json.dumps(asdict(PrivacyPlan(**then))))
+    return known
 
 
 def _compare(what: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

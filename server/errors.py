@@ -3,5 +3,9 @@
 from __future__ import annotations
 
 
+class RollCallError(RuntimeError):
+    """Too few nodes, or nodes that cannot take part; the message says which and why."""
+
+
 class ResumeRefused(RuntimeError):
     """A run cannot be resumed as asked; the message names every difference and the remedy."""

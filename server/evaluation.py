@@ -7,6 +7,7 @@ from typing import Any
 
 from recipes import corpus_path, feature_cache
 from recipes.sections import CorpusSection
+from server.overlaps import Listeners
 from speech.corpus import load_corpus
 from speech.evaluation import Evaluation, assess, evaluate
 from speech.examples import ExampleStore
@@ -14,6 +15,7 @@ from speech.feature_cache import FeatureCache
 from speech.features import PRESETS as FEATURES
 from speech.model import CTCTransformer
 from speech.speakers import require_disjoint, shared_speakers
+from strategies.pseudonyms import key_of, split_tokens, tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,14 @@ class HeldOut:
         if section.feature_cache:
             disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
         return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
+
+    def listeners(self, section: CorpusSection) -> Listeners:
+        """These speakers as the roll call compares them; with tokens where `section` names a namespace."""
+        corpus, tokens = self.store.corpus, frozenset[bytes]()
+        if section.speaker_namespace and not section.shared_speakers:
+            key = key_of(section.speaker_namespace, "")
+            tokens = frozenset(split_tokens(tokens_of(key, self.speakers)))
+        return Listeners(dataset=corpus.digest, split=self.split, tokens=tokens)
 
     @property
     def speakers(self) -> tuple[str, ...]:

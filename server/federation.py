@@ -15,10 +15,12 @@ from threading import Thread
 from flwr.serverapp import Grid as FlowerGrid
 from flwr.superlink.grid import InMemoryGrid
 
-from privacy import BudgetExhausted, PrivacyPlan, Release, epsilon, rdp_epsilon
+from privacy import Ancestor, BudgetExhausted, Lineage, PrivacyPlan, Release, epsilon, rdp_epsilon
 from privacy.kernels import load_compiler
+from privacy.lineage import lineage_to_json
 from recipes import RunConfig
 from server import live_table
+from server.ancestry import LINEAGE
 from server.attendance import (
     Attendance,
     RepliesRefused,
@@ -28,11 +30,13 @@ from server.attendance import (
 )
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
-from server.ledgers import Account, uncounted
+from server.ledgers import Account
 from server.live_table import Row
+from server.lost_entries import note_head
 from server.metrics import as_metrics
 from server.model_card import model_card
 from server.planning import with_time_for_all
+from server.populations import People
 from server.preparation import (
     make_adaptive,
     make_bounds,
@@ -44,7 +48,7 @@ from server.preparation import (
 from server.resumption import Interrupted, open_run
 from server.roll_call import RollCall, call_roll
 from server.run_folder import RunFolder
-from server.summary import heard_in_training, summarise
+from server.summary import heard_in_training, summarise, unprotected
 from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
@@ -71,7 +75,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     simulated = isinstance(grid, InMemoryGrid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_load_what_is_needed_later, daemon=True).start()
-    roll = call_roll(streaming, config.training, frozen_digest(model))
+    roll = call_roll(streaming, config.training, frozen_digest(model), held_out.listeners(config.corpus))
     plan = make_plan(config, roll.roster.population)
     config = with_time_for_all(config, plan, roll.roster.counts, simulated=simulated)
     federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
@@ -97,6 +101,7 @@ class Federation:
     extrapolated: PrivacyPlan
     account: Account
     identity: Identity
+    synthetic: bool
     interrupted: Interrupted | None
     skipped: int
     attendance: Attendance
@@ -124,7 +129,8 @@ class Federation:
         optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
         extrapolated = make_extrapolated(config, plan)
-        folder, ledger = open_run(config, identity, roll.roster.datasets, interrupted, run_id)
+        people = People(digests=frozenset(roll.roster.datasets), tokens=roll.tokens, synthetic=roll.synthetic)
+        opened = open_run(config, identity, people, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
@@ -133,14 +139,15 @@ class Federation:
             grid=grid,
             roster=roll.roster,
             optimiser=optimiser,
-            ledger=ledger,
+            ledger=opened.account.ledger,
             learning_rate=config.server.learning_rate,
             schedule=schedule,
-            run_id=folder.path.name,
-            dataset=config.privacy.people or roll.dataset,
+            run_id=opened.account.run,
+            dataset=opened.account.people,
+            spent_elsewhere=opened.account.elsewhere,
             frozen=roll.frozen,
             round_deadline_seconds=config.training.round_deadline_seconds,
-            on_raw_metrics=folder.append_raw_metrics if config.run.raw_metrics else None,
+            on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
             noise_shape=config.privacy.noise_shape,
             adaptive=make_adaptive(config.privacy),
         )
@@ -149,13 +156,14 @@ class Federation:
             model=model,
             strategy=strategy,
             held_out=held_out,
-            folder=folder,
+            folder=opened.folder,
             extrapolated=extrapolated,
-            account=Account(ledger=ledger, people=strategy.dataset, run=strategy.run_id),
+            account=opened.account,
             identity=identity,
+            synthetic=roll.synthetic,
             interrupted=interrupted,
             skipped=roll.skipped,
-            attendance=Attendance(roll.roster, uncounted(ledger.path, roll.roster.datasets)),
+            attendance=Attendance(roll.roster, (*opened.remarks, *unprotected(opened.account.lineage))),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
@@ -195,7 +203,7 @@ class Federation:
         self._announce()
         self.seed_reading = self.last_reading = self.held_out.read_by(self.model)
         if self.interrupted is None:
-            self._save_model(self.folder.seed)
+            self._save_model(self.folder.seed, self.account.lineage)
             self._save_checkpoint()
         else:
             self.rounds_done = self.interrupted.checkpoint.round_number
@@ -222,7 +230,7 @@ class Federation:
 
     def _file_model(self) -> None:
         self._save_checkpoint()
-        self._save_model(self.folder.model)
+        self._save_model(self.folder.model, (*self.account.lineage, self._as_ancestor()))
 
     def _save_checkpoint(self) -> None:
         checkpoint = Checkpoint(
@@ -231,6 +239,8 @@ class Federation:
             ledger_head=self.strategy.ledger.head,
             tensors=state_of(self.strategy),
             privacy=self.strategy.plan.stamp,
+            run=self.account.run,
+            lineage=self.account.lineage,
         )
         save_checkpoint(self.folder.checkpoint(self.rounds_done), checkpoint)
         self.folder.drop_old_checkpoints()
@@ -253,6 +263,7 @@ class Federation:
             epsilon_run=epsilon(account.own, delta, pld=False).value,
             epsilon_extrapolated=self.extrapolated.epsilon_of(released, pld=False).value,
             epsilon_people=people if account.others else None,
+            epsilon_model=epsilon(account.of_model, delta, pld=False).value if account.inherited else None,
         )
         print(live_table.line(row), flush=True)
         resumed = {"resumed": True} if self.interrupted and self.strategy.last_report is None else {}
@@ -268,12 +279,15 @@ class Federation:
             folder=self.folder.path,
             resumed_after=self._resumed_after(),
         )
-        held_out, others = len(self.held_out.speakers), self.account.others
+        held_out = len(self.held_out.speakers)
         for remark in self.attendance.remarks:
             print(f"WARNING: {remark}", flush=True)
         if self.held_out.heard_in_training:
             print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
-        print(opening + live_table.heading(strategy.plan, self.extrapolated, held_out, others), flush=True)
+        heading = live_table.heading(
+            strategy.plan, self.extrapolated, held_out, self.account.others, self.account.inherited
+        )
+        print(opening + heading, flush=True)
 
     def _parameters(self) -> str:
         return f"{self.config.model.preset} model, " + live_table.share_trained(
@@ -293,8 +307,7 @@ class Federation:
             plan=self.strategy.plan,
             rounds=self.rounds_done,
             account=self.account,
-            synthetic=self.config.corpus.kind in ("embedded", "synthetic")
-            and self.identity.dataset == self.held_out.store.corpus.digest,
+            synthetic=self.synthetic,
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,
@@ -313,14 +326,31 @@ class Federation:
             traffic=self.folder.traffic_of_all_rounds(),
         )
         evaluation = self.held_out.summary(self.last_reading)
-        self.folder.write_evaluation({"privacy": self.strategy.plan.stamp, **evaluation})
+        note_head(self.account.ledger)
+        stamps = {"privacy": self.strategy.plan.stamp, "run": self.account.run}
+        self.folder.write_evaluation({**stamps, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.summary.write_text(text, encoding="utf-8")
         print("\n" + text, flush=True)
 
-    def _save_model(self, path: Path) -> None:
+    def _as_ancestor(self) -> Ancestor:
+        """This run, as the next one inherits it."""
+        plan, account = self.strategy.plan, self.account
+        return Ancestor(
+            run=account.run,
+            people=account.people,
+            private=plan.is_private,
+            synthetic=self.synthetic,
+            delta=plan.delta,
+            adjacency=plan.adjacency,
+            releases=account.own if plan.is_private else (),
+        )
+
+    def _save_model(self, path: Path, lineage: Lineage) -> None:
         extra = {
             "layout": self.strategy.layout.digest,
             "privacy": self.strategy.plan.stamp,
+            "run": self.account.run,
+            LINEAGE: lineage_to_json(lineage),
         }
         save_model(path, self.model, self.config.model.preset, extra)

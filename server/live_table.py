@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
-from privacy import PrivacyPlan
+from privacy import PrivacyPlan, epsilon_text
 from strategies import RoundReport
 
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 13)
 TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
-PEOPLE = "eps (people)"
+MODEL, PEOPLE = "eps (model)", "eps (people)"
 MOST_NAMED = 8  # of the nodes that were left out, here and in the summary
 
 
@@ -29,6 +29,7 @@ class Row:
     epsilon_run: float
     epsilon_extrapolated: float
     epsilon_people: float | None = None
+    epsilon_model: float | None = None
     round_number: int = 0
 
 
@@ -40,13 +41,23 @@ def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_afte
     )
 
 
-def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int, earlier: int = 0) -> str:
-    """What the columns mean, then the column titles; `earlier` releases of other runs add a column."""
-    of_people = (
-        [f"{PEOPLE}: this run and {earlier:,} releases of earlier runs on the same people, together"]
+def heading(
+    plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int, earlier: int = 0, inherited: int = 0
+) -> str:
+    """What the columns mean, then the column titles.
+
+    `earlier` releases of other runs add a column, and so do `inherited` ones of the seed model's runs.
+    """
+    of_seed = ", or of its seed model's runs" if inherited else ""
+    more = {
+        MODEL: f"this run and {inherited:,} releases of the runs that its seed model came from, together: "
+        "THE epsilon of the model"
+        if inherited
+        else "",
+        PEOPLE: f"this run and {earlier:,} releases of earlier runs on the same people{of_seed}, together"
         if earlier
-        else []
-    )
+        else "",
+    }
     titles = "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True))
     return "\n".join(
         [
@@ -57,10 +68,10 @@ def heading(plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int
             f"{plan.cohort:g}, delta {plan.delta:g}",
             f"eps (extrap.): the same noise on the mean, if the population were "
             f"{extrapolated.population:,} and the cohort {extrapolated.cohort:,.0f}; not this run",
-            *of_people,
+            *(f"{name}: {meaning}" for name, meaning in more.items() if meaning),
             f"all: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
             "",
-            titles + (f"  {PEOPLE}" if earlier else ""),
+            "  ".join([titles, *(name for name, meaning in more.items() if meaning)]),
         ]
     )
 
@@ -88,23 +99,15 @@ def line(row: Row) -> str:
         epsilon_text(row.epsilon_extrapolated),
     )
     text = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
-    if row.epsilon_people is not None:
-        text += "  " + epsilon_text(row.epsilon_people).rjust(len(PEOPLE))
+    for title, value in ((MODEL, row.epsilon_model), (PEOPLE, row.epsilon_people)):
+        if value is not None:
+            text += "  " + epsilon_text(value).rjust(len(title))
     dropped = report.dropped if report else ()
     for drop in dropped[:MOST_NAMED]:
         text += f"\n       node {drop.node} left out: {drop.reason}"
     if len(dropped) > MOST_NAMED:
         text += f"\n       and {len(dropped) - MOST_NAMED} more nodes left out: traffic.jsonl names them all"
     return text
-
-
-def epsilon_text(value: float) -> str:
-    """An epsilon that fits a column: 0.123, 7.22, 1,234, 3.2e+07, none."""
-    if math.isinf(value):
-        return "no privacy"
-    if value >= 1e5:
-        return f"{value:.1e}"
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _share(value: float) -> str:

@@ -21,6 +21,8 @@ def as_metrics(row: Row) -> dict[str, Any]:
         "epsilon_rdp_this_run": row.epsilon_run,
         "epsilon_rdp_extrapolated": row.epsilon_extrapolated,
     }
+    if row.epsilon_model is not None:
+        metrics["epsilon_rdp_model"] = row.epsilon_model
     if row.epsilon_people is not None:
         metrics["epsilon_rdp_people"] = row.epsilon_people
     if row.report is None:

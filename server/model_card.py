@@ -17,6 +17,8 @@ from server.card_privacy import WEAK, privacy_section
 from server.live_table import share_trained
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder
+from server.run_ids import short
+from server.summary import unprotected
 from speech.text import alphabet_of
 from strategies.trainable import trained_names
 
@@ -56,7 +58,7 @@ def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None)
 
 
 def _title(facts: ModelFacts) -> str:
-    return f"Murmuration {facts.loaded.preset}, run {facts.run}"
+    return f"Murmuration {facts.loaded.preset}, run {short(facts.run)}"
 
 
 def _header(facts: ModelFacts, licence: str | None) -> str:
@@ -76,7 +78,8 @@ def _header(facts: ModelFacts, licence: str | None) -> str:
 
 def _privacy_tags(facts: ModelFacts) -> list[str]:
     """The tag by which people look for private models is for those that are."""
-    return ["differential-privacy"] if facts.plan.is_private and facts.spent.value <= WEAK else []
+    private = facts.plan.is_private and not unprotected(facts.lineage)
+    return ["differential-privacy"] if private and facts.headline.value <= WEAK else []
 
 
 def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:

@@ -7,18 +7,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privacy import Epsilon, PrivacyPlan, Release, epsilon, ledger_releases, read_ledger
+from privacy import (
+    Epsilon,
+    Lineage,
+    PrivacyPlan,
+    Release,
+    SpendingUnknown,
+    epsilon,
+    epsilon_text,
+    ledger_releases,
+    read_ledger,
+)
+from privacy.accounting import merge
+from privacy.lineage import inherited_releases, not_in_ledger
 from recipes import ConfigError, RunConfig
 from recipes.sections import CorpusSection
+from server.ancestry import lineage_before
 from server.checkpoints import load_checkpoint
-from server.live_table import epsilon_text, warning
+from server.ledgers import require_spent
+from server.live_table import warning
+from server.populations import people_of, uncounted
 from server.run_folder import RunFolder
+from server.run_ids import run_of, short
+from server.summary import unprotected
 from speech.checkpoint import LoadedModel, load_model
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFacts:
-    """One run, read back. `own` and `all_runs` are releases: of this run, and of any run on its people."""
+    """One run, read back.
+
+    `own` and `all_runs` are releases: of this run, and of any run on its people; `lineage` has those of the
+    runs that its seed model came from. `uncounted` says what no epsilon here counts.
+    """
 
     run: str
     config: RunConfig
@@ -26,6 +47,8 @@ class ModelFacts:
     rounds_done: int
     dataset: str
     own: tuple[Release, ...]
+    lineage: Lineage
+    uncounted: tuple[str, ...]
     all_runs: tuple[Release, ...]
     loaded: LoadedModel
     seed_metrics: dict[str, Any] | None
@@ -42,6 +65,8 @@ class ModelFacts:
             If nothing was released yet.
         CheckpointMismatch, LedgerCorrupt, ResumeRefused
             If the model, the ledger or the checkpoint in it cannot be read.
+        SpendingUnknown
+            If the ledger does not hold all that was released to make the model.
         """
         newest = folder.newest_checkpoint()
         if newest is None or not folder.model.is_file():
@@ -50,20 +75,28 @@ class ModelFacts:
                 "model.safetensors are needed"
             )
         checkpoint = load_checkpoint(newest)
-        rounds_done = checkpoint.round_number
-        people = config.privacy.people or checkpoint.identity.dataset
+        rounds_done, people = checkpoint.round_number, checkpoint.people
         entries = read_ledger(folder.ledger)
-        run = folder.path.resolve().name
+        run, loaded = run_of(checkpoint, folder.path), load_model(folder.model)
+        if loaded.metadata.get("run", run) != run:
+            raise SpendingUnknown(
+                f"{folder.model} is a model of run {loaded.metadata['run']}, and the checkpoint beside it is "
+                f"of run {run}: put back the files of one run"
+            )
+        require_spent(entries, people, run, checkpoint.plan, rounds_done, folder.path)
+        lineage, ledger = lineage_before(folder, checkpoint), folder.ledger.resolve()
         metrics = _lines(folder.metrics)
         return cls(
             run=run,
             config=config,
-            plan=PrivacyPlan(**checkpoint.identity.plan),
+            plan=checkpoint.plan,
             rounds_done=rounds_done,
             dataset=checkpoint.identity.dataset,
             own=ledger_releases(entries, people, run),
-            all_runs=ledger_releases(entries, people),
-            loaded=load_model(folder.model),
+            lineage=lineage,
+            uncounted=tuple(uncounted(config, ledger, people_of(ledger))),
+            all_runs=merge((*ledger_releases(entries, people), *not_in_ledger(lineage, entries, people))),
+            loaded=loaded,
             seed_metrics=metrics[0] if metrics else None,
             final_metrics=next((line for line in reversed(metrics) if line["round"] <= rounds_done), None),
             evaluation=_json(folder.evaluation),
@@ -81,8 +114,23 @@ class ModelFacts:
 
     @property
     def spent(self) -> Epsilon:
-        """This run's epsilon, by both accountants."""
+        """This run's own epsilon, by both accountants."""
         return epsilon(self.own, self.plan.delta)
+
+    @property
+    def inherited(self) -> int:
+        """How many releases the runs had made that the seed model came from."""
+        return sum(release.count for release in inherited_releases(self.lineage))
+
+    @property
+    def ancestors(self) -> str:
+        """Those private runs, in words; empty where there are none."""
+        return ", ".join(short(one.run) for one in self.lineage if one.private)
+
+    @property
+    def headline(self) -> Epsilon:
+        """The epsilon of the model: of this run and of all that its seed model came from, together."""
+        return epsilon(merge((*self.own, *inherited_releases(self.lineage))), self.plan.delta)
 
     @property
     def extrapolated(self) -> PrivacyPlan:
@@ -106,10 +154,18 @@ class ModelFacts:
         plan = self.plan
         if not plan.is_private:
             return warning(plan)[0].removeprefix("privacy: ")
+        whole, own = self.headline, self.spent
+        chained = (
+            f"with the {self.inherited:,} releases of the runs that its seed model came from "
+            f"({self.ancestors}); this run alone: epsilon {epsilon_text(own.value)}, "
+            if self.inherited
+            else ""
+        )
+        notes = "".join(f"; {note}" for note in (*self.uncounted, *unprotected(self.lineage)))
         return (
-            f"epsilon {epsilon_text(self.spent.value)} (by {self.spent.accountant}) at delta {plan.delta:g} "
+            f"epsilon {epsilon_text(whole.value)} (by {whole.accountant}) at delta {plan.delta:g} {chained}"
             f"for each of {plan.population:,} speakers, {plan.adjacency}, {plan.sampler} sampling, "
-            f"{self.releases} releases; from the ledger of run {self.run}"
+            f"{self.releases} releases; from the ledger of run {short(self.run)}{notes}"
         )
 
 

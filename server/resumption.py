@@ -7,12 +7,12 @@ holds more entries than the run has rounds, and epsilon is computed from the led
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from privacy import Ledger
+from privacy import Ledger, Lineage
 from recipes import RunConfig, resolve
+from server.ancestry import lineage_before, lineage_of_seed
 from server.checkpoints import (
     Checkpoint,
     Identity,
@@ -21,8 +21,19 @@ from server.checkpoints import (
     recipe_differences,
 )
 from server.errors import ResumeRefused
-from server.ledgers import ledger_path, link_ledger, note_speech, require_one_ledger
+from server.ledgers import Account, link_ledger, require_spent
+from server.lost_entries import require_all_seen
+from server.populations import (
+    People,
+    first_run,
+    ledger_path,
+    note_people,
+    require_counted,
+    require_name,
+    uncounted,
+)
 from server.run_folder import RunFolder, unwritable
+from server.run_ids import fresh_run_id, run_of
 from speech.checkpoint import load_model
 from speech.model import CTCTransformer
 
@@ -59,6 +70,15 @@ class Interrupted:
         found._refuse(recipe_differences(found.checkpoint.identity.recipe, fixed_settings(config)))
         return found
 
+    @property
+    def run(self) -> str:
+        """The id of the run."""
+        return run_of(self.checkpoint, self.folder.path)
+
+    def lineage(self) -> Lineage:
+        """The runs that made its seed model. Raises `SpendingUnknown` where that cannot be found."""
+        return lineage_before(self.folder, self.checkpoint)
+
     def seed_model(self) -> CTCTransformer:
         """The model that the run started from."""
         return load_model(self.folder.seed, preset=self.checkpoint.identity.preset).model
@@ -68,7 +88,10 @@ class Interrupted:
         self._refuse(self.checkpoint.identity.differences(now))
 
     def require_ledger(self, ledger: Ledger) -> None:
-        """Raise `ResumeRefused` unless the ledger still holds all that it held at the checkpoint."""
+        """Refuse a ledger that does not hold all that it held at the checkpoint, and all that was released.
+
+        Raises `ResumeRefused`, or `SpendingUnknown` where the run's own releases are not in it.
+        """
         if not ledger.contains(self.checkpoint.ledger_head):
             raise ResumeRefused(
                 f"{self.folder.path} cannot be resumed: its checkpoint of round "
@@ -77,6 +100,11 @@ class Interrupted:
                 "contain it: entries were removed, or it is another ledger. Restore it from a copy; without "
                 "one, what these people's data has spent is unknown."
             )
+        kept = self.checkpoint
+        require_spent(ledger.entries, kept.people, self.run, kept.plan, kept.round_number, self.folder.path)
+        if not kept.run and ledger.head != kept.ledger_head and not ledger.releases(kept.people, self.run):
+            # A run from before ids that was killed after its first release, and renamed.
+            require_spent(ledger.entries, kept.people, self.run, kept.plan, 1, self.folder.path)
 
     def _refuse(self, differences: list[str]) -> None:
         if differences:
@@ -101,30 +129,39 @@ def interrupted_path(resume: str, runs: str) -> Path:
     return path
 
 
-def open_run(
-    config: RunConfig,
-    identity: Identity,
-    speech: Collection[str],
-    interrupted: Interrupted | None,
-    run_id: str,
-) -> tuple[RunFolder, Ledger]:
-    """The run's folder, fresh or reopened, and the ledger of its people, locked.
+@dataclass(frozen=True, kw_only=True)
+class OpenRun:
+    """A run's folder and its part of the ledger of its people, locked; `remarks` are to be said each time."""
 
-    `speech` has the digests of the nodes' corpora.
+    folder: RunFolder
+    account: Account
+    remarks: tuple[str, ...]
+
+
+def open_run(
+    config: RunConfig, identity: Identity, people: People, interrupted: Interrupted | None, run_id: str
+) -> OpenRun:
+    """The run's folder, fresh or reopened, and the ledger of its people, locked. `run_id` is Flower's.
 
     Raises
     ------
     ResumeRefused
         If the interrupted run was another one, or its ledger has lost entries.
     LedgerCorrupt, LedgerInUse
-        If the ledger cannot be trusted, or another run has it open.
+        If the ledger cannot be trusted or lacks what others saw in it, or another run has it open.
+    SpendingUnknown
+        If what was spent for the seed model, or for the interrupted run, is not known.
     ConfigError
-        If a fresh folder or ledger cannot be made, or some of these people have another ledger.
+        If a fresh folder or ledger cannot be made, the people need a name, or have another ledger too.
     """
     if interrupted is not None:
         interrupted.require(identity)
     runs = interrupted.folder.path.parent if interrupted else resolve(config.run.folder)
-    path = ledger_path(runs, config.privacy.people or identity.dataset)
+    name = config.privacy.people or identity.dataset
+    path = ledger_path(runs, name)
+    lineage = interrupted.lineage() if interrupted else lineage_of_seed(config.model.seed)
+    if interrupted is None:
+        require_name(config, path, people)
     try:
         ledger = Ledger.open(path)
     except OSError as error:
@@ -132,12 +169,19 @@ def open_run(
     try:
         if interrupted is not None:
             interrupted.require_ledger(ledger)
-        elif not config.privacy.people:
-            require_one_ledger(path, speech)
-        note_speech(path, speech)
-        folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id)
+        else:
+            require_counted(config, path, people)
+        remarks = (
+            *require_all_seen(runs, path, ledger.entries),
+            *uncounted(config, path, people),
+            *first_run(config, path, people),
+        )
+        note_people(path, people)
+        run = interrupted.run if interrupted else fresh_run_id()
+        folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)
         link_ledger(folder.ledger, ledger.path)
     except BaseException:
         ledger.close()
         raise
-    return folder, ledger
+    account = Account(ledger=ledger, people=name, run=run, lineage=lineage)
+    return OpenRun(folder=folder, account=account, remarks=remarks)

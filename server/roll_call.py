@@ -4,46 +4,53 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from recipes.sections import TrainingSection
+from server.errors import RollCallError
+from server.overlaps import Listeners, require_nobody_held_out, require_nobody_twice
 from strategies import Roster
 from strategies.holding import Holding
 from strategies.protocol import VERSION, one_line, other_version
+from strategies.pseudonyms import split_tokens
 from strategies.records import find_record
 
 POLL_SECONDS = 0.2
 
 
-class RollCallError(RuntimeError):
-    """Too few nodes, or nodes that cannot take part; the message says which and why."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class RollCall:
-    """The answer of the nodes: who holds how many speakers, of which data, and what all leave untrained."""
+    """The answer of the nodes: who holds how many speakers, of which data, and what all leave untrained.
+
+    `synthetic`: no node holds a person's speech. `tokens` (hex) are the pseudonyms of those who have one.
+    """
 
     roster: Roster
     dataset: str
     skipped: int
     frozen: str = ""
+    synthetic: bool = False
+    tokens: frozenset[str] = frozenset()
 
 
-def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCall:
+def call_roll(
+    grid: Grid, settings: TrainingSection, frozen: str = "", listeners: Listeners | None = None
+) -> RollCall:
     """Wait for `min_nodes` nodes and ask each connected one for its number of speakers.
 
     `frozen` is the digest of what the run does not train; a node that holds other values cannot take part.
+    `listeners` are the held-out speakers, whom no node may train.
 
     Raises
     ------
     RollCallError
         If too few nodes come in time, or any node says it cannot take part: a private run's
         population must be known before it starts, so it does not start without them. And if two nodes hold
-        the same people, each of whom would be drawn, and add to the sum, twice.
+        the same people, or one holds held-out speakers (`server.overlaps`).
     """
     nodes = _wait_for_nodes(grid, settings)
     answers, problems = _ask(grid, nodes, settings.wait_seconds, frozen)
@@ -52,7 +59,9 @@ def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCa
     faults += [f"node {node}: no answer in {settings.wait_seconds:g} s" for node in silent]
     if faults:
         raise RollCallError(_without_repeats(faults))
-    _require_nobody_twice(answers)
+    require_nobody_twice(answers)
+    if listeners is not None:
+        require_nobody_held_out(answers, listeners)
     counts = {node: answer.speakers for node, answer in answers.items()}
     datasets = {node: answer.dataset for node, answer in answers.items()}
     return RollCall(
@@ -60,6 +69,8 @@ def call_roll(grid: Grid, settings: TrainingSection, frozen: str = "") -> RollCa
         dataset=_dataset_of(set(datasets.values())),
         skipped=_skipped_by(answers.values()),
         frozen=frozen,
+        synthetic=all(answer.synthetic for answer in answers.values()),
+        tokens=frozenset(one.hex() for answer in answers.values() for one in split_tokens(answer.tokens)),
     )
 
 
@@ -102,27 +113,6 @@ def _ask(
             except ValueError as error:
                 problems[node] = str(error)
     return answers, problems
-
-
-def _require_nobody_twice(answers: Mapping[int, Holding]) -> None:
-    """Parts of one whole must be cut alike, and no two nodes may hold the same one."""
-    first: dict[tuple[str, str], tuple[int, Holding]] = {}
-    owners: dict[tuple[tuple[str, str], int], int] = {}
-    for node, held in sorted(answers.items()):
-        before, same = first.setdefault(held.speech, (node, held))
-        if held.parts != same.parts:
-            raise RollCallError(_twice(before, same, node, held))
-        if (owner := owners.setdefault((held.speech, held.part), node)) != node:
-            raise RollCallError(_twice(owner, held, node, held))
-
-
-def _twice(one: int, its: Holding, other: int, others: Holding) -> str:
-    return (
-        f"the run cannot start: nodes {one} and {other} hold the same speakers (of split {its.split!r} of "
-        f"one corpus, part {its.part} of {its.parts} and {others.part} of {others.parts}, counted from 0), "
-        "who would be drawn twice: give each SuperNode a partition-id of its own below the same "
-        "num-partitions, or a corpus-path of its own"
-    )
 
 
 def _skipped_by(answers: Iterable[Holding]) -> int:

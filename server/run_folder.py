@@ -1,8 +1,8 @@
 """The run folder: everything that a run leaves behind, and `latest`, which points at the newest.
 
-config.toml       the resolved configuration
-ledger.jsonl      the privacy ledger of these people (a link, see server/ledgers.py): what was spent, before
-                  it was released; the entries of this run carry the folder's name
+config.toml       the resolved configuration; a comment has the run's id
+ledger.jsonl      the privacy ledger of these people (a link, see server/populations.py): what was spent,
+                  before it was released; the entries of this run carry its id, not the folder's name
 metrics.jsonl     one line per round; a line with "resumed": true begins what a resumed run added, and takes
                   the place of all lines before it of the same or a later round
 checkpoints/      the last two checkpoints
@@ -29,7 +29,7 @@ from typing import Any
 import tomli_w
 
 from recipes import ConfigError, RunConfig, resolve
-from server.checkpoints import UNFINISHED
+from server.checkpoints import UNFINISHED, load_checkpoint
 from strategies import RoundReport
 from strategies.raw_metrics import RawMetrics
 
@@ -60,9 +60,10 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, config: RunConfig, run_id: str) -> RunFolder:
+    def create(cls, config: RunConfig, run_id: str, run: str = "") -> RunFolder:
         """Make a fresh folder under `run.folder` and let `latest` point at it.
 
+        `run_id` is Flower's number of the run; `run` is its identity (`server.run_ids`).
         Guarantee: it is nobody else's, also where runs with the same `run_id` begin in the same second.
 
         Raises
@@ -77,7 +78,7 @@ class RunFolder:
             path = _fresh(path)
             (path / "checkpoints").mkdir()
             nested: dict[str, dict[str, Any]] = config.model_dump(by_alias=True)
-            text = f"# privacy: {config.privacy.stamp}\n\n{tomli_w.dumps(nested)}"
+            text = f"# privacy: {config.privacy.stamp}\n# run: {run}\n\n{tomli_w.dumps(nested)}"
             (path / "config.toml").write_text(text, encoding="utf-8")
             _point(parent / "latest", path)
         except OSError as error:
@@ -196,6 +197,15 @@ class RunFolder:
     def summary(self) -> Path:
         """The run in words."""
         return self.path / "summary.txt"
+
+    @property
+    def own_speech(self) -> bool:
+        """Whether the nodes held other speech than the recipe's corpus, as far as the folder shows it."""
+        newest = self.newest_checkpoint()
+        if newest is None or not self.evaluation.is_file():
+            return True
+        corpus = json.loads(self.evaluation.read_text(encoding="utf-8")).get("corpus")
+        return bool(corpus != load_checkpoint(newest, tensors=False).identity.dataset)
 
     def write_evaluation(self, summary: Mapping[str, Any]) -> None:
         """Write evaluation.json."""

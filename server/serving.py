@@ -11,9 +11,8 @@ from flwr.serverapp import Grid
 from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
 from server.attendance import RepliesRefused, TooFewAnswers
-from server.errors import ResumeRefused
+from server.errors import ResumeRefused, RollCallError
 from server.federation import run_federation
-from server.roll_call import RollCallError
 from speech.errors import SpeechError
 
 FAULTS = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from privacy import Epsilon, PrivacyPlan, epsilon
+from privacy import Epsilon, Lineage, PrivacyPlan, epsilon, epsilon_text
 from server.evaluation import Reading
 from server.ledgers import Account
-from server.live_table import MOST_NAMED, epsilon_text, warning
+from server.live_table import MOST_NAMED, warning
+from server.run_ids import short
 from speech.evaluation import Evaluation
 
 UNNOISED_READING = (
@@ -50,6 +51,7 @@ def summarise(
         _sentences(sentences),
         f"{_learnt(seed, final, rounds, seconds)}\n{parameters}",
         _stopped(stopped_because),
+        _of_model(account, plan),
         _price(plan, epsilon(account.own, plan.delta), extrapolated, extrapolated.epsilon_of(released)),
         _of_people(account, plan.delta, synthetic),
         _traffic(*traffic),
@@ -87,6 +89,29 @@ def _stopped(reason: str) -> str:
     return f"stopped before the last round: {reason}" if reason else ""
 
 
+def _of_model(account: Account, plan: PrivacyPlan) -> str:
+    """THE epsilon where the seed model came from private runs; else it is this run's."""
+    if not account.inherited:
+        return ""
+    runs = ", ".join(short(one.run) for one in account.lineage if one.private)
+    return (
+        f"privacy of the model, with the {account.inherited:,} releases of the runs that its seed came from "
+        f"({runs}), for a person who is in all their populations:\n"
+        f"  epsilon {_both(epsilon(account.of_model, plan.delta))} at delta {plan.delta:g}"
+    )
+
+
+def unprotected(lineage: Lineage) -> list[str]:
+    """What is to be said of a seed model that learnt from people without a promise to them."""
+    runs = [short(one.run) for one in lineage if one.unprotected]
+    if not runs:
+        return []
+    return [
+        f"the seed model came from a federated run without privacy ({', '.join(runs)}): no epsilon here "
+        "covers what it learnt from the people there"
+    ]
+
+
 def _price(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagined: Epsilon) -> str:
     return "\n".join([*warning(plan), _epsilons(plan, real, extrapolated, imagined)])
 
@@ -105,10 +130,11 @@ def _epsilons(plan: PrivacyPlan, real: Epsilon, extrapolated: PrivacyPlan, imagi
 def _of_people(account: Account, delta: float, synthetic: bool) -> str:
     """What other runs on the same people add; on the first run, only where they will be counted."""
     who = "these synthetic speakers" if synthetic else "these people"
+    elsewhere = " or on the people of its seed model" if account.elsewhere else ""
     if not account.others:
         return f"runs on {who} add up in one ledger: {account.ledger.path}"
     return (
-        f"privacy of {who} over all runs, with {account.others:,} releases of other runs on them: "
+        f"privacy of {who} over all runs, with {account.others:,} releases of other runs on them{elsewhere}: "
         f"epsilon {_both(epsilon(account.everything, delta))}\n"
         f"ledger of all runs: {account.ledger.path}"
     )

@@ -80,6 +80,20 @@ def load_model(path: str | Path, *, preset: str | None = None, language: str | N
         ) from None
 
 
+def read_metadata(path: str | Path) -> Mapping[str, str]:
+    """All metadata of a model file, without its tensors. Raises `CheckpointMismatch` where it is none."""
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointMismatch(f"{path}: no such model file; `murmur pretrain` makes one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise CheckpointMismatch(
+            f"{path}: not a readable safetensors file ({error}); give a model that murmur saved."
+        ) from None
+
+
 def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None) -> LoadedModel:
     metadata = file.metadata() or {}
     preset = _check_metadata(path, metadata, wanted)

@@ -175,12 +175,23 @@ class Corpus:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) over splits, speakers, utterance ids and texts: names the data set."""
-        digest = hashlib.sha256()
+        return self._digests[0]
+
+    @property
+    def speaker_key(self) -> str:
+        """Another digest of the same, which only who holds the corpus can compute: keys its pseudonyms."""
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
+        public, secret = hashlib.sha256(), hashlib.sha256(b"pseudonyms of the speakers of ")
         for split, speakers in self.table.items():
             for speaker, utterances in speakers.items():
                 rows = [[split, speaker, u.id, u.text] for u in utterances]
-                digest.update(json.dumps(sorted(rows)).encode())
-        return digest.hexdigest()
+                line = json.dumps(sorted(rows)).encode()
+                public.update(line)
+                secret.update(line)
+        return public.hexdigest(), secret.hexdigest()
 
     def _speakers(self, split: str) -> Mapping[str, tuple[Utterance, ...]]:
         if split not in self.table:

@@ -31,8 +31,10 @@ from privacy import (
     NoiseSource,
     PrivacyPlan,
     QuantileClip,
+    Release,
     SecureGaussian,
     draw_cohort,
+    ledger_releases,
 )
 from privacy.adaptive_clipping import half_bit_in_steps
 from privacy.grid import squared_limits
@@ -67,6 +69,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         Nodes and their numbers of speakers; its population must be the plan's.
     dataset, run_id : str
         Names under which the ledger files the releases.
+    spent_elsewhere : iterable of Release
+        What the runs that the seed model came from released into other ledgers: a budget counts it too.
     frozen : str
         Digest of the model's parameters outside `vector`, which the nodes must hold too.
     on_raw_metrics : callable, optional
@@ -93,6 +97,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         learning_rate: float,
         run_id: str,
         dataset: str,
+        spent_elsewhere: Iterable[Release] = (),
         frozen: str = "",
         schedule: Schedule = constant,
         round_deadline_seconds: float = 600.0,
@@ -130,6 +135,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
+        self.spent_elsewhere = tuple(spent_elsewhere)
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
         self.noise = make_noise(plan, noise_shape)
@@ -179,7 +185,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             If this round would pass the plan's budget; nothing has been drawn or sent then.
         """
         if self.plan.charge(self._step) is not None:
-            self.plan.require_budget(self.ledger.releases(self.dataset))
+            self._require_budget()
         drawn = draw_cohort(self.plan, self._step)
         nonce = secrets.token_hex(8)
         tasks = {
@@ -268,6 +274,15 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         """Flower's hook for a log of the settings; the run's own table shows them."""
 
     # --- The round's steps -----------------------------------------------------------------------
+
+    def _require_budget(self) -> None:
+        """This run's releases are of one plan; those of other runs on the people were known before it, and
+        so were those of the seed model's."""
+        of_others = (entry for entry in self.ledger.entries if entry.run != self.run_id)
+        self.plan.require_budget(
+            own=self.ledger.releases(self.dataset, self.run_id),
+            others=(*ledger_releases(of_others, self.dataset), *self.spent_elsewhere),
+        )
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
         """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""

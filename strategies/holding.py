@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 
 from flwr.app import ConfigRecord, RecordDict
 
 from strategies.protocol import VERSION
+from strategies.pseudonyms import TOKEN_BYTES, split_tokens
 
 MOST_SPEAKERS = 100_000_000  # of one node; drawing a cohort takes time with the population
+MOST_TOKENS = 100_000  # of one node: 1.6 MB
 MOST_CHARACTERS = 200  # of a name
 
 
@@ -16,7 +18,9 @@ MOST_CHARACTERS = 200  # of a name
 class Holding:
     """`speakers` people: part `part` (from 0) of `parts` of a split of the corpus with the digest `dataset`.
 
-    `skipped` utterances of that corpus cannot be used.
+    `skipped` utterances of that corpus cannot be used. `synthetic` speakers are nobody's voices. `tokens` are
+    the speakers' pseudonyms under the key with the fingerprint `namespace` (`strategies.pseudonyms`); of
+    synthetic speakers, and of more than `MOST_TOKENS`, there are none.
     """
 
     speakers: int
@@ -25,6 +29,9 @@ class Holding:
     part: int = 0
     parts: int = 1
     skipped: int = 0
+    synthetic: bool = False
+    namespace: str = ""
+    tokens: bytes = b""
 
     def __post_init__(self) -> None:
         if not isinstance(self.speakers, int) or not 1 <= self.speakers <= MOST_SPEAKERS:
@@ -32,7 +39,8 @@ class Holding:
                 f"it says that it holds {self.speakers!r} speakers, expected is 1 to {MOST_SPEAKERS:,}: "
                 "`murmur doctor` there tells more"
             )
-        for what, name in (("data set", self.dataset), ("split", self.split)):
+        names = {"data set": self.dataset, "split": self.split, "namespace": self.namespace}
+        for what, name in names.items():
             if not isinstance(name, str) or len(name) > MOST_CHARACTERS:
                 raise ValueError(
                     f"it names its {what} {name!r}, expected are at most {MOST_CHARACTERS} characters"
@@ -41,11 +49,28 @@ class Holding:
             raise ValueError(f"it says that it skipped {self.skipped!r} utterances")
         if not (isinstance(self.part, int) and isinstance(self.parts, int) and 0 <= self.part < self.parts):
             raise ValueError(f"it says that it holds part {self.part!r} of {self.parts!r} (counted from 0)")
+        if not isinstance(self.synthetic, bool):
+            raise ValueError(f"it says that its speakers are synthetic: {self.synthetic!r}")
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        if not isinstance(self.tokens, bytes):
+            raise ValueError(f"its speakers' tokens are {type(self.tokens).__name__}, expected are bytes")
+        if not self.tokens:
+            return
+        if len(self.tokens) != TOKEN_BYTES * min(self.speakers, MOST_TOKENS):
+            raise ValueError(
+                f"its tokens of {self.speakers} speakers have {len(self.tokens)} bytes, expected are "
+                f"{TOKEN_BYTES} for each, and none of more than {MOST_TOKENS:,}"
+            )
+        if len(set(split_tokens(self.tokens))) != self.speakers:
+            raise ValueError("it counts one speaker twice: two of its speakers have the same token")
 
     @classmethod
     def of(cls, answer: ConfigRecord) -> Holding:
         """Read an answer. Raises `ValueError` with what it is, if it is none."""
-        return cls(**{name: answer.get(name) for name in cls.__dataclass_fields__})
+        defaults = {field.name: None if field.default is MISSING else field.default for field in fields(cls)}
+        return cls(**{name: answer.get(name, default) for name, default in defaults.items()})
 
     def to_record(self) -> RecordDict:
         """The answer to the roll call."""

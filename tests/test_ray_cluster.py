@@ -26,7 +26,7 @@ def settings(corpus):
     """Every speaker in every round, each long enough at work to be caught at it."""
     return (
         f'corpus.kind="manifest" corpus.path="{corpus}" model.seed="random" training.rounds={ROUNDS} '
-        "training.cohort=8.0 local.epochs=10 run.sentences-shown=0"
+        'training.cohort=8.0 local.epochs=10 run.sentences-shown=0 privacy.people="ward"'
     )
 
 

@@ -9,6 +9,7 @@ from privacy import epsilon, ledger_releases, read_ledger
 from tests.corpora import make_corpus
 from tests.loopback import loopback, nodes, serverapp_of
 from tests.processes import server, wait_until
+from tests.server.in_process import run_of_folder
 
 pytestmark = pytest.mark.federation
 
@@ -20,7 +21,7 @@ def settings(held_out, resume=""):
     return (
         f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=2 '
         f"training.rounds={ROUNDS} training.cohort=5.0 training.round-deadline-seconds=60.0 "
-        f'privacy.noise-multiplier=1.0 privacy.delta={DELTA} run.resume="{resume}"'
+        f'privacy.noise-multiplier=1.0 privacy.delta={DELTA} run.resume="{resume}" privacy.people="ward"'
     )
 
 
@@ -67,7 +68,7 @@ def test_the_serverapp_is_resumed_and_the_superlink_comes_back(tmp_path):
     assert [line["round"] for line in metrics[begun + 1 :]] == list(range(resumed_after + 1, ROUNDS + 1))
     entries = read_ledger(folder / "ledger.jsonl")
     assert folder == made.run_folder.resolve()
-    assert {entry.run for entry in entries} == {folder.name}
+    assert {entry.run for entry in entries} == {run_of_folder(folder)}
     assert len(entries) == before + ROUNDS - resumed_after >= ROUNDS
     spent = epsilon(ledger_releases(entries), DELTA, pld=False).rdp
     assert metrics[-1]["epsilon_rdp_this_run"] == pytest.approx(spent, rel=1e-9)

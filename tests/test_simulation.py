@@ -26,6 +26,7 @@ def settings(corpus, **changes):
         "model.seed": "random",
         "training.rounds": 3,
         "training.cohort": 4.0,
+        "privacy.people": "ward",
         **changes,
     }
     pairs = " ".join(

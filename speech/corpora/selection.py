@@ -15,14 +15,19 @@ from speech.text import Alphabet, alphabet_of
 
 @dataclass(kw_only=True)
 class Selection:
-    """Collects utterances of the corpus `name` and leaves out what cannot be used."""
+    """Collects utterances of the corpus `name` and leaves out what cannot be used.
+
+    Whether an utterance is taken does not depend on other speakers: an id that somebody else has is taken
+    too, with the speaker before it, for ids name one utterance of a corpus.
+    """
 
     name: str
     rules: Rules
     _utterances: list[Utterance] = field(default_factory=list)
     _skipped: list[Skipped] = field(default_factory=list)
     _mapped: list[Skipped] = field(default_factory=list)
-    _seen: dict[str, tuple[str, str, str]] = field(default_factory=dict)  # split, speaker, source
+    _seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    _ids: set[str] = field(default_factory=set)
     _speakers: dict[tuple[str, str], str] = field(default_factory=dict)
     _exists: dict[Path, bool] = field(default_factory=dict)
 
@@ -38,16 +43,11 @@ class Selection:
         offset_seconds: float = 0.0,
         duration_seconds: float | None = None,
     ) -> None:
-        """Take the utterance, or skip it with a reason.
-
-        An id that another speaker of the split has is told apart by the speaker's name: whose speech is used
-        must not follow from what others call theirs.
-        """
-        id = self._told_apart(id, split, speaker)
+        """Take the utterance, or skip it with a reason."""
         self._speakers.setdefault((_written(split), _written(speaker)), source)
         reason = (
             _unwritable(split, speaker)
-            or self._repeated(id, split, speaker, source)
+            or self._repeated(speaker, id, source)
             or self._unusable_text(text)
             or self._unusable_length(duration_seconds)
             or self._unusable_file(audio)
@@ -62,7 +62,7 @@ class Selection:
             )
         self._utterances.append(
             Utterance(
-                id=id,
+                id=self._of_one(speaker, id),
                 speaker=speaker,
                 split=split,
                 audio=audio,
@@ -116,16 +116,18 @@ class Selection:
     def _alphabet(self) -> Alphabet:
         return alphabet_of(self.rules.language)
 
-    def _told_apart(self, id: str, split: str, speaker: str) -> str:
-        while id in self._seen and self._seen[id][0] == split and self._seen[id][1] != speaker:
-            id += f"#{speaker}"
-        return id
-
-    def _repeated(self, id: str, split: str, speaker: str, source: str) -> str | None:
-        if id in self._seen:
-            return f"the id {id!r} was used before, at {self._seen[id][-1]}"
-        self._seen[id] = (split, speaker, source)
+    def _repeated(self, speaker: str, id: str, source: str) -> str | None:
+        if (speaker, id) in self._seen:
+            return f"the id {id!r} was used before, at {self._seen[speaker, id]}"
+        self._seen[speaker, id] = source
         return None
+
+    def _of_one(self, speaker: str, id: str) -> str:
+        """The id, if no other speaker has it; else one that nobody has."""
+        while id in self._ids:
+            id = f"{speaker}/{id}"
+        self._ids.add(id)
+        return id
 
     def _unusable_file(self, audio: Path) -> str | None:
         if audio not in self._exists:

@@ -1,13 +1,17 @@
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
 from privacy import Ledger, PrivacyPlan, Release
+from privacy.display import epsilon_text
+from privacy.filters import least_budget
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
+DEVICES_BANDS = "epsilon_for_devices_with_bands"
 RELEASE = Release(sampling_rate=0.1, noise_multiplier=1.0)
 
 
@@ -42,6 +46,31 @@ def test_text_shows_entries_both_bounds_and_the_smaller(path):
     assert "data set one: 3 releases, epsilon " in text
     assert "RDP " in text and "PLD " in text
     assert text.count("round 1  count 1, noise_multiplier 1.0, sampling_rate 0.1") == 3
+
+
+def test_a_total_of_several_runs_says_when_it_is_valid(path):
+    said = json.loads(murmur("show", path, "--delta", 1e-5, "--json").stdout)
+    one, two = said["datasets"]
+    assert one["filter_budget"] == least_budget([replace(RELEASE, count=3)], 1e-5) > one["claim"]
+    assert two["filter_budget"] is None  # one run: a fixed plan
+    text = murmur("show", path, "--delta", 1e-5).stdout
+    assert "fixed before the first result" in text.splitlines()[1]
+    assert text.count("valid if all their parameters were fixed in advance") == 1
+    assert f"lets them through at a budget of {epsilon_text(one['filter_budget'])}, fixed before" in text
+
+
+def test_the_whole_profile_is_offered(path):
+    arguments = ("show", path, "--delta", 1e-5, "--profile")
+    one, _ = json.loads(murmur(*arguments, "--json").stdout)["datasets"]
+    assert one["profile"]["zcdp_rho"] == pytest.approx(1.5) and one["profile"]["gdp_mu"] is None
+    assert one["profile"]["delta_at_epsilon"]["2"] < one["profile"]["delta_at_epsilon"]["1"]
+    for count in ("2", "3"):
+        alone, bands = (one["profile"][name][count] for name in ("epsilon_for_devices", DEVICES_BANDS))
+        assert one["claim"] < alone < bands
+    text = murmur(*arguments).stdout
+    assert "delta at other epsilons: " in text and "zCDP rho: 1.5" in text and "GDP mu: none" in text
+    assert text.count("epsilon for a person on 2 devices: ") == 2
+    assert "zCDP" not in murmur("show", path, "--delta", 1e-5).stdout
 
 
 def test_no_noise_is_infinite_and_still_json(tmp_path):
@@ -89,8 +118,12 @@ def test_entries_cut_off_at_the_end_show_beside_the_checkpoint(tmp_path):
     assert "2 entries, epsilon at delta 0.0001" in murmur("show").stdout  # of the newest run
     assert murmur("show").stdout == murmur("show", "--run", folder).stdout
     ledger = (folder / "ledger.jsonl").resolve()
+    assert "holds all that the run folders beside it saw" in murmur("verify", ledger).stdout
     ledger.write_bytes(ledger.read_bytes().splitlines(keepends=True)[0])
-    assert murmur("verify", ledger).exit_code == 0  # a valid chain, as far as it goes
+    done = murmur("verify", ledger)  # a valid chain, as far as it goes
+    assert done.exit_code == 1
+    saw = f"{folder.name}/checkpoints/round-000002.safetensors"
+    assert f"lacks entries that ward.head, {saw} saw" in done.stderr
     done = murmur("verify", folder)
     assert done.exit_code == 1
     assert "ends with line 1" in done.stderr and "cut off at the end" in done.stderr

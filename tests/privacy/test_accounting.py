@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from opacus.accountants import RDPAccountant
 from scipy import optimize, stats
 
-import privacy.accounting as accounting
+import privacy.pld as pld
+import privacy.renyi as renyi
 from privacy.accounting import USUAL_ORDERS, Epsilon, Release, epsilon, merge, pld_epsilon, rdp_epsilon
 
 ROWS = json.loads((Path(__file__).parent / "golden_epsilon.json").read_text())["rows"]
@@ -138,7 +139,7 @@ def test_regime_with_hardly_any_noise(
 @pytest.mark.parametrize(("rate", "noise"), [(0.5, 1e5), (0.01, 1e5), (1e-6, 1e3)])
 def test_regime_with_hardly_any_divergence(rate: float, noise: float) -> None:
     """opacus would sum for minutes at q = 1/2, and elsewhere round to numbers below zero."""
-    moments = accounting._moments(rate, noise, accounting.ORDERS)
+    moments = renyi._moments(rate, noise, renyi.ORDERS)
     assert moments.min() >= 0 and moments.max() < 1e-3
     one, many = (rdp_epsilon(run(rate, noise, rounds), 1e-6)[0] for rounds in (1, 10**6))
     assert one <= many
@@ -168,7 +169,7 @@ def test_rdp_epsilon_guarantee(releases: list[Release], further: Release) -> Non
 def test_pld_epsilon_guarantee() -> None:
     """Finer and coarser intervals bracket nothing: each is above the finest, so each is a bound."""
     releases = merge(run(0.05, 0.8, 200))
-    values = [accounting._pld_at(releases, 1e-6, interval) for interval in (1e-4, 1e-3, 1e-2, 0.1, 1.0)]
+    values = [pld._pld_at(releases, 1e-6, interval) for interval in (1e-4, 1e-3, 1e-2, 0.1, 1.0)]
     assert values == sorted(values)
     assert pld_epsilon([], 1e-6) == 0
     assert pld_epsilon(run(0.5, 0.0, 1), 1e-6) == math.inf
@@ -180,6 +181,15 @@ def test_mixed_releases_lie_between_their_kinds() -> None:
     for low, middle, high in ((lower.rdp, mixed.rdp, upper.rdp), (lower.pld, mixed.pld, upper.pld)):
         assert low is not None and middle is not None and high is not None
         assert low < middle < high
+
+
+@pytest.mark.parametrize(
+    ("rate", "noise"), [(1e-9, 0.3), (1e-6, 3.0), (1e-6, 99.0), (1e-6, 1e3), (1e-3, 1e5)]
+)
+def test_no_divergence_is_lost_to_rounding(rate: float, noise: float) -> None:
+    """At order 2 the moment is 1 + q^2 (exp(1 / z^2) - 1); opacus says 0 for 1e-18, however many rounds."""
+    exact = 1e9 * math.log1p(rate**2 * math.expm1(1 / noise**2))
+    assert renyi.moments_of(run(rate, noise, 10**9), (2.0,))[0] >= exact
 
 
 def test_merge_counts_equals_together_and_drops_what_reveals_nothing() -> None:

@@ -6,9 +6,10 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-import privacy.accounting as accounting
+import privacy.pld as pld
 from privacy.accounting import Release, epsilon
 from privacy.errors import BudgetExhausted
+from privacy.filters import filtered_epsilon
 from privacy.plan import PrivacyPlan
 
 PAPER = PrivacyPlan(population=34_753, cohort=1024, rounds=2034, noise_multiplier=0.003072, delta=1e-9)
@@ -45,22 +46,71 @@ def test_calibrated_plan_runs_all_its_rounds_and_not_one_more() -> None:
     plan = PrivacyPlan.calibrate(target_epsilon=2.0, population=400, cohort=40, rounds=30, delta=1e-5)
     assert plan.epsilon().value <= 2.0 < plan.epsilon(pld=False).value
     spent: list[Release] = []
-    asked_before = accounting._pld_at.cache_info().misses
+    asked_before = pld._pld_at.cache_info().misses
     for _ in range(plan.rounds):
         plan.require_budget(spent)
         spent.append(plan.release)
-    assert accounting._pld_at.cache_info().misses <= asked_before + 2
+    assert pld._pld_at.cache_info().misses <= asked_before + 2
     with pytest.raises(BudgetExhausted, match=r"epsilon=2 .*one more round"):
         plan.require_budget(spent)
+
+
+def rounds_that_fit(plan: PrivacyPlan, own: list[Release], others: list[Release]) -> int:
+    done = list(own)
+    with pytest.raises(BudgetExhausted):
+        while True:
+            plan.require_budget(done, others)
+            done.append(plan.release)
+    return len(done) - len(own)
 
 
 def test_budget_counts_what_other_runs_spent() -> None:
     plan = replace(SMALL, epsilon_budget=SMALL.epsilon().value)
     plan.require_budget([])
     others = [Release(sampling_rate=1.0, noise_multiplier=0.5)]
-    with pytest.raises(BudgetExhausted):
-        plan.require_budget(others)
-    replace(plan, epsilon_budget=None).require_budget(others)
+    with pytest.raises(BudgetExhausted, match="a privacy filter counts"):
+        plan.require_budget([], others)
+    replace(plan, epsilon_budget=None).require_budget([], others)
+
+
+def test_beside_other_runs_a_budget_is_a_filter_at_orders_fixed_beforehand() -> None:
+    """PLD, or the best of all orders afterwards, would let more rounds through: no theorem covers that."""
+    plan = replace(SMALL, rounds=1000, epsilon_budget=6.0)
+    others = [Release(sampling_rate=0.1, noise_multiplier=1.2, count=10)]
+    fit = rounds_that_fit(plan, [], others)
+    by_all_orders = [*others, replace(plan.release, count=fit + 1)]
+    assert epsilon(by_all_orders, plan.delta, pld=False).value < 6.0
+    assert fit > 0
+    assert filtered_epsilon([*others, replace(plan.release, count=fit)], 6.0, plan.delta) <= 6.0
+
+
+def test_what_others_released_is_not_this_runs_progress() -> None:
+    """Under whose name a release was made does not matter to the filter: the sum decides, not the rounds."""
+    plan = replace(SMALL, rounds=5, epsilon_budget=6.0)
+    equal = [plan.release] * 5
+    assert rounds_that_fit(plan, [], equal) == rounds_that_fit(plan, equal[:2], equal[2:]) > 5
+
+
+def test_a_calibrated_run_stops_early_beside_others_and_says_why() -> None:
+    plan = PrivacyPlan.calibrate(target_epsilon=6.0, population=400, cohort=40, rounds=30, delta=1e-5)
+    assert 0 < rounds_that_fit(plan, [], [plan.release]) < 29
+    with pytest.raises(BudgetExhausted, match="known when this run was planned"):
+        plan.require_budget([plan.release] * 29, [plan.release])
+
+
+def test_rounds_tried_again_after_a_crash_are_of_the_same_fixed_plan() -> None:
+    """As many as fit may be made, however many the plan has, and not one more."""
+    plan = replace(SMALL, rounds=4, epsilon_budget=SMALL.epsilon(rounds=12).value)
+    plan.require_budget([replace(plan.release, count=4)])
+    assert rounds_that_fit(plan, [replace(plan.release, count=7)], []) == 5
+
+
+def test_own_releases_of_another_plan_make_it_a_filter() -> None:
+    plan = replace(SMALL, epsilon_budget=SMALL.epsilon().value)
+    others_noise = [replace(plan.release, noise_multiplier=1.1, count=25)]
+    assert epsilon([*others_noise, plan.release], plan.delta).value < plan.epsilon().value
+    with pytest.raises(BudgetExhausted, match="filter"):
+        plan.require_budget(others_noise)
 
 
 def test_budget_stops_as_late_as_it_may() -> None:

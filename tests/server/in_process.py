@@ -10,7 +10,10 @@ from flwr.superlink.grid import InMemoryGrid
 
 from cli.composing import default_config
 from recipes import RunConfig
+from server.checkpoints import load_checkpoint
 from server.federation import run_federation
+from server.run_folder import RunFolder
+from server.run_ids import run_of
 from strategies.holding import Holding
 from strategies.protocol import Task
 from tests.strategies.federation import answer_to
@@ -31,6 +34,7 @@ def recipe(corpus, **changes) -> RunConfig:
             "training.cohort": 2.0,
             "privacy.noise-multiplier": 1.0,
             "privacy.delta": 1e-6,
+            "privacy.people": "ward",
             **changes,
         }
     )
@@ -44,12 +48,12 @@ def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict
     ).to_record()
 
 
-def silent_speakers(speakers, dataset="people", saw=None):
-    """A node; `saw` is called with the round and the model of every task."""
+def silent_speakers(speakers, dataset="people", saw=None, **said):
+    """A node; `saw` is called with the round and the model of every task, `said` is told at the roll call."""
 
     def node(message: Message) -> RecordDict:
         if message.metadata.message_type == MessageType.QUERY:
-            return part_of(message, speakers, dataset)
+            return part_of(message, speakers, dataset, **said)
         task, vector = Task.from_message(message)
         if saw:
             saw(task.round_number, vector)
@@ -58,9 +62,17 @@ def silent_speakers(speakers, dataset="people", saw=None):
     return node
 
 
-def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1", speakers=SPEAKERS):
+def run_of_folder(folder) -> str:
+    """The id of the run in a folder."""
+    newest = RunFolder(folder).newest_checkpoint()
+    return run_of(load_checkpoint(newest, tensors=False), folder)
+
+
+def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1", speakers=SPEAKERS, **said):
     """Run `config` to its end on nodes with so many speakers; returns the run folder."""
-    nodes = {number: silent_speakers(held, dataset, saw) for number, held in enumerate(speakers, start=1)}
+    nodes = {
+        number: silent_speakers(held, dataset, saw, **said) for number, held in enumerate(speakers, start=1)
+    }
     return run_federation(FakeGrid(nodes), config, run_id=run_id)
 
 

@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from privacy import PrivacyPlan
-from server.live_table import Row, epsilon_text, heading, line
+from privacy import PrivacyPlan, epsilon_text
+from server.live_table import Row, heading, line
 from strategies import RoundReport
 from strategies.aggregation import Dropped
 
@@ -36,7 +36,7 @@ def row(**changes):
 
 def test_a_line_holds_every_number_in_its_column():
     first, second = line(row()).splitlines()
-    assert first.split() == ["7", "22", "1.500", "43.2", "12.3", "1.00", "3.2", "12,346", "7.22"]
+    assert first.split() == ["7", "22", "1.500", "43.2", "12.3", "1.00", "3.2", "12,346", "7.23"]
     assert second.strip() == "node 5 left out: no reply before the deadline"
 
 
@@ -70,7 +70,7 @@ def test_a_run_without_privacy_says_so_first(change, why):
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.12345, "0.123"), (7.2228, "7.22"), (1234.5, "1,234"), (3.2e7, "3.2e+07"), (math.inf, "no privacy")],
+    [(0.12345, "0.124"), (7.2228, "7.23"), (1234.5, "1,235"), (3.2e7, "3.2e+07"), (math.inf, "no privacy")],
 )
 def test_epsilons_fit_their_column(value, text):
     assert epsilon_text(value) == text

@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from cli.composing import config_of_run
-from privacy import PrivacyPlan
+from privacy import PrivacyPlan, epsilon_text
 from recipes import ConfigError
-from server.live_table import epsilon_text
 from server.model_card import model_card
 from server.model_facts import ModelFacts
 from server.run_folder import RunFolder
@@ -44,6 +43,7 @@ def test_every_run_leaves_its_card_with_the_ledgers_epsilon_and_what_it_was_comp
     assert card == again(folder)
     plan = PrivacyPlan(population=sum(SPEAKERS), cohort=2.0, rounds=ROUNDS, noise_multiplier=0.5, delta=1e-6)
     spent = plan.epsilon()
+    assert "| epsilon for a person on 2 devices | " in card and "| zCDP rho | " in card
     assert f"**{epsilon_text(spent.value)}** (RDP {epsilon_text(spent.rdp)}, PLD" in card
     assert spent.pld is not None and f"PLD {epsilon_text(spent.pld)})" in card
     for row in (
@@ -146,7 +146,7 @@ def test_speech_that_stayed_on_its_nodes_is_not_called_synthetic(corpus, own_spe
     """A deployment is scored on the shipped corpus by default; its nodes hold recordings of people."""
     there = "the people of a clinic" if own_speech else load_corpus("embedded", "").digest
     settings = {"corpus.kind": "embedded", "corpus.path": "", "training.rounds": 1}
-    folder = RunFolder(federate(recipe(corpus, **settings), dataset=there))
+    folder = RunFolder(federate(recipe(corpus, **settings), dataset=there, synthetic=not own_speech))
     card, summary = folder.card.read_text(), (folder.path / "summary.txt").read_text()
     assert ("Training: speech that stayed on its nodes" in card) == own_speech
     assert ("no recording of a person" in card) == (not own_speech)

@@ -2,21 +2,30 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
-from privacy import LedgerCorrupt, LedgerInUse, PrivacyPlan, epsilon, ledger_releases, read_ledger
+from privacy import (
+    LedgerCorrupt,
+    LedgerInUse,
+    PrivacyPlan,
+    epsilon,
+    epsilon_text,
+    ledger_releases,
+    read_ledger,
+)
+from privacy.filters import least_budget
 from recipes import seed_model
 from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
 from server.federation import Federation
-from server.live_table import epsilon_text
 from speech.checkpoint import load_model, save_model
 from speech.model import build_model
 from strategies.state import state_of
 from tests.corpora import make_corpus
-from tests.server.in_process import SPEAKERS, federate, recipe
+from tests.server.in_process import SPEAKERS, federate, recipe, run_of_folder
 
 
 class Crash(Exception):
@@ -57,7 +66,9 @@ def test_a_run_goes_on_in_its_folder_after_its_newest_checkpoint(corpus, home):
     assert resume(corpus, saw=lambda number, vector: seen.append(number)) == folder
     assert sorted(set(seen)) == [3, 4]
     entries = read_ledger(folder / "ledger.jsonl")
-    assert [(entry.run, entry.round) for entry in entries] == [(folder.name, n) for n in (1, 2, 3, 4)]
+    assert [(entry.run, entry.round) for entry in entries] == [
+        (run_of_folder(folder), n) for n in (1, 2, 3, 4)
+    ]
     assert load_checkpoint(folder / "checkpoints" / "round-000004.safetensors").round_number == 4
     assert "resumed after round 2" in (folder / "summary.txt").read_text()
 
@@ -232,12 +243,15 @@ def test_a_run_that_ended_can_be_resumed_without_spending_more(corpus, home):
 
 def test_runs_on_the_same_people_add_up_and_the_budget_counts_them_all(corpus, home):
     plan = PrivacyPlan(population=5, cohort=2.0, rounds=4, noise_multiplier=1.0, delta=1e-6)
-    budget = (plan.epsilon(6).value + plan.epsilon(7).value) / 2
+    six, seven = (least_budget([replace(plan.release, count=count)], plan.delta) for count in (6, 7))
+    budget = (
+        six + seven
+    ) / 2  # the second run was planned with the first one's results known: a filter counts
     first = federate(recipe(corpus))
     second = federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="22")
     third = federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="33")
     runs = [entry.run for entry in read_ledger(first / "ledger.jsonl")]
-    assert runs == [first.name] * 4 + [second.name] * 2
+    assert runs == [run_of_folder(first)] * 4 + [run_of_folder(second)] * 2
     assert "other runs" not in (first / "summary.txt").read_text()
     text = (second / "summary.txt").read_text()
     assert "stopped before the last round: The budget is" in text
@@ -248,15 +262,16 @@ def test_runs_on_the_same_people_add_up_and_the_budget_counts_them_all(corpus, h
 
 
 def test_other_people_have_a_ledger_of_their_own_and_a_name_joins_them(corpus, home):
-    one = federate(recipe(corpus), dataset="ab" * 32)
-    two = federate(recipe(corpus), dataset="cd" * 32, run_id="22")
+    one = federate(recipe(corpus, **{"privacy.people": "one"}), dataset="ab" * 32)
+    two = federate(recipe(corpus, **{"privacy.people": "two"}), dataset="cd" * 32, run_id="22")
     assert len(read_ledger(one / "ledger.jsonl")) == len(read_ledger(two / "ledger.jsonl")) == 4
     named = {"privacy.people": "hospital"}
-    federate(recipe(corpus, **named), dataset="ab" * 32, run_id="33")
-    last = federate(recipe(corpus, **named), dataset="cd" * 32, run_id="44")
+    federate(recipe(corpus, **named), dataset="ef" * 32, run_id="33")
+    last = federate(recipe(corpus, **named), dataset="01" * 32, run_id="44")
     assert len(read_ledger(last / "ledger.jsonl")) == 8
 
 
 def test_a_data_set_that_is_no_file_name_stays_within_the_ledgers(corpus, home):
-    folder = federate(recipe(corpus), dataset="../../out")
+    settings = {"privacy.people": "", "privacy.noise-multiplier": 0.0}
+    folder = federate(recipe(corpus, **settings), dataset="../../out")
     assert (folder / "ledger.jsonl").resolve().parent == home / "runs" / "ledgers"

@@ -3,8 +3,11 @@ from flwr.app import ConfigRecord, RecordDict
 
 from cli.composing import default_config
 from recipes import RunConfig
-from server.roll_call import RollCallError, call_roll
+from server.errors import RollCallError
+from server.overlaps import Listeners
+from server.roll_call import call_roll
 from strategies import StreamingGrid
+from strategies.holding import Holding
 from strategies.protocol import VERSION, problem
 from tests.strategies.federation import failing, silent
 from tests.strategies.flower import FakeGrid
@@ -72,7 +75,7 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (lambda message: problem("corpus x.jsonl has no speakers"), "corpus x.jsonl has no speakers"),
         (failing("crashed"), "Flower error 2: crashed"),
         (silent, "no answer in 0.4 s"),
-        (holds(3, version=99), "it speaks protocol 99, this server 4: install the same release"),
+        (holds(3, version=99), "it speaks protocol 99, this server 5: install the same release"),
         (lambda message: RecordDict({"answer": ConfigRecord({"version": VERSION})}), "holds None speakers"),
         (holds(0), "holds 0 speakers"),
         (holds("many"), "holds 'many' speakers"),
@@ -102,9 +105,27 @@ def test_the_same_speakers_on_two_nodes_are_refused(one, other):
         call({5: one, 2: other, 3: holds(4, "elsewhere", part=0, parts=1)})
 
 
-def test_two_splits_of_one_corpus_are_two_nodes_people():
+def test_people_who_are_on_two_nodes_or_held_out_stop_the_start():
+    """Two splits of one corpus, of which the server cannot see whether they share people."""
     nodes = {1: holds(3, part=0, parts=1), 2: holds(4, split="more", part=0, parts=1)}
-    assert call(nodes).roster.population == 7
+    with pytest.raises(RollCallError, match="nodes 1 and 2 hold the splits 'train' and 'more'"):
+        call(nodes)
+    with pytest.raises(RollCallError, match="node 1 holds the held-out split 'train'"):
+        call_roll(
+            StreamingGrid(FakeGrid({1: holds(3)})), settings(), "", Listeners(dataset="d", split="train")
+        )
+
+
+def test_the_roll_knows_the_speakers_tokens_and_whether_they_are_voices_of_people():
+    def node(message):
+        said = {"namespace": "n", "tokens": bytes(16) + b"1" * 16}
+        return Holding(speakers=2, dataset="d", split="s", **said).to_record()
+
+    roll = call({1: node})
+    assert (roll.tokens, roll.synthetic) == ({"00" * 16, "31" * 16}, False)
+    assert call(
+        {1: lambda message: Holding(speakers=2, dataset="d", split="s", synthetic=True).to_record()}
+    ).synthetic
 
 
 def test_what_was_skipped_is_counted_once_for_each_corpus():

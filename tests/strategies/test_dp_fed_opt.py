@@ -226,6 +226,18 @@ def test_statistics_are_bounded_for_a_lying_speaker(tmp_path):
     assert 0 <= strategy.last_report.statistics["train_loss"] <= 10
 
 
+def test_other_runs_on_the_people_make_the_budget_a_filter(tmp_path):
+    """PLD of everything together, as of one fixed plan, would let all four rounds through."""
+    plan = PrivacyPlan(population=10, cohort=2.0, rounds=4, noise_multiplier=1.3, delta=1e-6)
+    budget = plan.epsilon(7).value
+    strategy = make_strategy(tmp_path, {1: 10}, cohort=2, z=1.3, rounds=4, budget=budget)
+    for dataset in ("people", "other people", "other people"):
+        strategy.ledger.spend(plan.release, run="another", dataset=dataset, round=1)
+    with pytest.raises(BudgetExhausted, match="other releases on these people"):
+        run(strategy, {1: honest(constant(0.0))}, rounds=4)
+    assert strategy.ledger.releases("people", "test") == (replace(plan.release, count=2),)
+
+
 def test_a_node_without_a_drawn_speaker_is_not_contacted(tmp_path):
     strategy = make_strategy(tmp_path, dict.fromkeys(range(1, 60), 1), cohort=5)
     grid = FakeGrid(dict.fromkeys(range(1, 60), honest(constant(0.0))))

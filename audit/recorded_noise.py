@@ -1,0 +1,127 @@
+"""A round's noise under watch: which sum it was asked for, on which values, how much, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+from torch import Tensor
+
+from audit.trace import Event, Noised, Queried, Query, Steps, Trace
+from privacy import ClipBounds, Grid, SecureGaussian
+from privacy.noise import Integers, NoiseSource
+from privacy.round_noise import NoisedBlock, RoundNoise
+
+
+class ReplayDiverged(Exception):
+    """The replay asks for noise where the recorded run drew none."""
+
+
+class Notes(Protocol):
+    """What of a `Recorder` is needed here."""
+
+    trace: Trace
+    frozen: Trace | None
+    round_number: int
+
+    def note(self, event: Event) -> None:
+        """Write an event down."""
+        ...
+
+
+class RecordedNoise:
+    """`RoundNoise` whose queries and blocks are recorded.
+
+    On a replay its source gives back what the recorded run released.
+    """
+
+    def __init__(self, inner: RoundNoise, notes: Notes, on_disk: Callable[[], int]) -> None:
+        self._inner, self._notes, self._on_disk = inner, notes, on_disk
+
+    def noised_blocks(
+        self, sums: Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
+    ) -> Iterator[NoisedBlock]:
+        """See `RoundNoise`."""
+        number = self._notes.round_number
+        query = _query(number, sums, bounds, grid)
+        self._notes.trace.queries.append(query)
+        self._notes.note(
+            Queried(
+                round_number=number,
+                bounds=bounds,
+                grid=grid,
+                noise_multiplier=noise_multiplier,
+                size=len(query.steps),
+                secure=isinstance(source, SecureGaussian),
+                on_disk=self._on_disk(),
+            )
+        )
+        watched = _Source(source, self._frozen(number))
+        for begin, end, block in self._inner.noised_blocks(sums, bounds, grid, noise_multiplier, watched):
+            drawn, stds = watched.taken()
+            query.released[begin:end] = block
+            whole = drawn.size == end - begin and np.array_equal(block, query.steps[begin:end] + drawn)
+            if whole:
+                query.noise[begin:end] = drawn
+            self._notes.note(Noised(round_number=number, begin=begin, end=end, stds=stds, whole=whole))
+            yield begin, end, block
+
+    def _frozen(self, number: int) -> Steps | None:
+        if self._notes.frozen is None:
+            return None
+        query = self._notes.frozen.query_of(number)
+        if query is None:
+            raise ReplayDiverged(f"round {number} had no release when it was recorded")
+        return query.released
+
+
+def _query(number: int, sums: Tensor, bounds: ClipBounds, grid: Grid) -> Query:
+    steps = sums.long().numpy().copy()
+    return Query(
+        round_number=number,
+        steps=steps,
+        bounds=bounds,
+        grid=grid,
+        released=steps.copy(),
+        noise=np.zeros_like(steps),
+    )
+
+
+class _Source:
+    """A noise source whose calls are recorded; with `frozen` values it gives those, in order."""
+
+    def __init__(self, inner: NoiseSource, frozen: Steps | None) -> None:
+        self._inner, self._frozen, self._place = inner, frozen, 0
+        self._drawn: list[Steps] = []
+        self._stds: list[float] = []
+
+    def add_rounded_(self, sums: Integers, std_steps: float) -> None:
+        """See `NoiseSource`."""
+        before = sums.copy()
+        if not self._give_back(sums):
+            self._inner.add_rounded_(sums, std_steps)
+        self._drawn.append(sums - before)
+        self._stds.append(std_steps)
+
+    def add_and_round_(self, centres: Any, std_steps: float) -> None:
+        """See `NoiseSource`. Of correlated noise it is not told what was drawn: no block is `whole`."""
+        if not self._give_back(centres):
+            self._inner.add_and_round_(centres, std_steps)
+        self._stds.append(std_steps)
+
+    def taken(self) -> tuple[Steps, tuple[float, ...]]:
+        """What was drawn since the last call, and with which standard deviations."""
+        drawn = np.concatenate([np.empty(0, dtype=np.int64), *self._drawn])
+        stds = tuple(dict.fromkeys(self._stds))
+        self._drawn, self._stds = [], []
+        return drawn, stds
+
+    def _give_back(self, values: Any) -> bool:
+        if self._frozen is None:
+            return False
+        place, self._place = self._place, self._place + values.size
+        if self._place > self._frozen.size:
+            raise ReplayDiverged(f"noise on {self._place} values, {self._frozen.size} were recorded")
+        values[:] = self._frozen[place : self._place]
+        return True

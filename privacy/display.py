@@ -1,0 +1,35 @@
+"""How an epsilon is shown: rounded up, for a bound that is rounded to nearest may say less than is true.
+
+Guarantee (`epsilon_text`): the number that is shown, read back, is never below the number that was given.
+What fits in the digits is shown as it is: 7.22 stays 7.22, and 7.2249 is 7.23.
+"""
+
+import math
+from decimal import ROUND_CEILING, Decimal
+
+_PLAIN_BELOW = Decimal(100_000)  # larger ones have an exponent
+NO_PRIVACY = "no privacy"
+
+
+def epsilon_text(value: float, digits: int = 3) -> str:
+    """An epsilon in so many significant digits, rounded up: 0.124, 7.23, 1,235, 3.3e+07, "no privacy".
+
+    Below 100,000 the digits before the point are all there; from there on one digit fewer, and an exponent.
+    """
+    if not value < math.inf:
+        return NO_PRIVACY
+    exact = Decimal(repr(float(value)))  # the shortest number that is read back as this one
+    up = _round_up(exact, max(digits, exact.adjusted() + 1))
+    if up < _PLAIN_BELOW:
+        return f"{up:,f}" if up >= 1 else f"{float(up):.{digits}g}"
+    up = _round_up(exact, digits - 1)
+    return f"{float(up):.{digits - 2}e}"
+
+
+def _round_up(value: Decimal, digits: int) -> Decimal:
+    """The least decimal of so many significant digits that is not below `value`, which is not negative."""
+    if not value:
+        return Decimal(0)
+    step = Decimal(1).scaleb(value.adjusted() + 1 - digits)
+    up = (value / step).to_integral_value(ROUND_CEILING) * step
+    return up.normalize()

@@ -1,0 +1,113 @@
+"""Who may not be in a population: people who are in it already, and people whom the server measures on.
+
+The server knows of a node's people the digest of their corpus, the split, the part, and pseudonyms
+(`strategies.pseudonyms`), which it can compare where two nodes make them with the same key.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from server.errors import RollCallError
+from strategies.holding import MOST_TOKENS, Holding
+from strategies.pseudonyms import split_tokens
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listeners:
+    """The held-out speakers: the digest of their corpus, their split, and their tokens under a namespace.
+
+    `tokens` are empty where the server was told no namespace, or may share people (`corpus.shared-speakers`).
+    """
+
+    dataset: str
+    split: str
+    tokens: frozenset[bytes] = frozenset()
+
+
+def require_nobody_twice(answers: Mapping[int, Holding]) -> None:
+    """Refuse nodes that share people, each of whom would be drawn, and add to the sum, twice.
+
+    Parts of one whole must be cut alike, no two nodes may hold the same one, and no token may come from two.
+
+    Raises
+    ------
+    RollCallError
+        Naming two of the nodes, and how many people they share or why that cannot be known.
+    """
+    first: dict[tuple[str, str], tuple[int, Holding]] = {}
+    owners: dict[tuple[tuple[str, str], int], int] = {}
+    for node, held in sorted(answers.items()):
+        before, same = first.setdefault(held.speech, (node, held))
+        if held.parts != same.parts:
+            raise RollCallError(_same_part(before, same, node, held))
+        if (owner := owners.setdefault((held.speech, held.part), node)) != node:
+            raise RollCallError(_same_part(owner, held, node, held))
+    _require_comparable_splits(answers)
+    _require_tokens_once(answers)
+
+
+def _same_part(one: int, its: Holding, other: int, others: Holding) -> str:
+    return (
+        f"the run cannot start: nodes {one} and {other} hold the same speakers (of split {its.split!r} of "
+        f"one corpus, part {its.part} of {its.parts} and {others.part} of {others.parts}, counted from 0), "
+        "who would be drawn twice: give each SuperNode a partition-id of its own below the same "
+        "num-partitions, or a corpus-path of its own"
+    )
+
+
+def _require_comparable_splits(answers: Mapping[int, Holding]) -> None:
+    """Two splits of one corpus may hold the same people: their tokens must be there, and of one key."""
+    first: dict[str, tuple[int, Holding]] = {}
+    for node, held in sorted(answers.items()):
+        before, other = first.setdefault(held.dataset, (node, held))
+        if held.split == other.split or (held.synthetic and other.synthetic):
+            continue
+        if not (held.tokens and other.tokens) or held.namespace != other.namespace:
+            raise RollCallError(
+                f"the run cannot start: nodes {before} and {node} hold the splits {other.split!r} and "
+                f"{held.split!r} of one corpus, and whether a person is in both cannot be seen: give both "
+                "SuperNodes the same speaker-namespace, or none (and no node more than "
+                f"{MOST_TOKENS:,} speakers), or one split to all nodes"
+            )
+
+
+def _require_tokens_once(answers: Mapping[int, Holding]) -> None:
+    seen: dict[bytes, int] = {}
+    for node, held in sorted(answers.items()):
+        shared = Counter(
+            owner for token in split_tokens(held.tokens) if (owner := seen.setdefault(token, node)) != node
+        )
+        if shared:
+            owner, count = shared.most_common(1)[0]
+            raise RollCallError(
+                f"the run cannot start: {count} speakers are on node {owner} and on node {node} (the same "
+                "ids in one speaker-namespace, or in two splits of one corpus): each would be drawn twice; "
+                "give each person to one node, and each speaker to one split"
+            )
+
+
+def require_nobody_held_out(answers: Mapping[int, Holding], listeners: Listeners) -> None:
+    """Refuse nodes that would train on the people on whom the server measures, without noise.
+
+    Raises
+    ------
+    RollCallError
+        Naming the first of them, and the remedy.
+    """
+    for node, held in sorted(answers.items()):
+        if held.speech == (listeners.dataset, listeners.split):
+            raise RollCallError(
+                f"the run cannot start: node {node} holds the held-out split {listeners.split!r} of the "
+                "server's own corpus: what is measured on these people, un-noised, would be of people who "
+                "are trained. Start its SuperNode with another corpus-split, or name another "
+                "corpus.test-split"
+            )
+        if shared := listeners.tokens.intersection(split_tokens(held.tokens)):
+            raise RollCallError(
+                f"the run cannot start: {len(shared)} speakers of node {node} are held-out speakers of split "
+                f"{listeners.split!r} too (the same ids in one speaker-namespace): give each person to one "
+                "of them, or say corpus.shared-speakers = true, and every table and card will say so"
+            )

@@ -1,0 +1,61 @@
+"""Faults of who is who, and of what one speaker's turn has to do with another's."""
+
+import client.node
+from speech.corpus import Corpus
+from tests.audit.faults.planting import fault
+from tests.audit.stage import WANTED, Stage
+
+
+@fault("two people with one name count twice", "sensitivity")
+def _(patch):
+    speakers = Corpus.speakers
+    patch.setattr(
+        Corpus,
+        "speakers",
+        lambda self, split: tuple(n for name in speakers(self, split) for n in [name] * (1 + (name == "c"))),
+    )
+
+
+# Nothing is planted here: two nodes hold the person. What refuses that is the roll call, not on stage here.
+fault(
+    "one person on two nodes",
+    "sensitivity",
+    recorded=Stage(at=(1, 2)),
+    replayed=Stage(at=(1, 2), kind="ordinary speech"),
+)(None)
+
+
+@fault("seeded by a speaker's position", "moved", recorded=Stage(person=""), replayed=Stage(person="a"))
+def _(patch):
+    utterances = Corpus.utterances
+
+    def by_position(self, split, speaker):
+        said = utterances(self, split, speaker)
+        return said[:: -1 if list(self.speakers(split)).index(speaker) % 2 else 1]
+
+    patch.setattr(Corpus, "utterances", by_position)
+
+
+@fault("one speaker's fault ends the node's round", "answer", replayed=Stage(kind="a decoder that raises"))
+def _(patch):
+    train = client.node.Node.train
+
+    def brittle(self, task, *rest):
+        total, raw = train(self, task, *rest)
+        people = next(one for one in rest if isinstance(one, tuple | list))
+        if "c" in (people[number] for number in task.speakers):
+            raise RuntimeError("the process is gone")
+        return total, raw
+
+    patch.setattr(client.node.Node, "train", brittle)
+
+
+# Without its budget, one visit makes the whole node late or dead.
+for name, kind, key, lifted in (
+    ("speech without end", "400 times the utterances", "local.most-utterances", 2000),
+    ("computing without end", "a decoder that computes for ever", "local.processor-seconds", 60.0),
+    ("memory without end", "a decoder that takes memory", "local.memory-megabytes", 4096),
+):
+    fault(name, "answer", replayed=Stage(kind=kind))(
+        lambda patch, key=key, lifted=lifted: patch.setitem(WANTED, key, lifted)
+    )

@@ -1,0 +1,69 @@
+"""What a node says of its speakers at the roll call, so that a server finds a person who is on two nodes."""
+
+import pytest
+
+from client import node
+from server.errors import RollCallError
+from server.overlaps import require_nobody_twice
+from strategies.holding import Holding
+from strategies.pseudonyms import fingerprint, key_of, split_tokens, tokens_of
+from tests.client.test_app import ask, context
+from tests.corpora import make_corpus
+
+
+def own(manifest, **settings):
+    return {"corpus-kind": "manifest", "corpus-path": str(manifest), **settings}
+
+
+def held(manifest, **settings):
+    return Holding.of(ask(context(manifest, node_config=own(manifest, **settings))))
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    return make_corpus(tmp_path / "one", {"train": 3, "more": 2, "test": 1}, utterances=1)
+
+
+def test_a_namespace_makes_the_same_tokens_on_every_node(manifest, tmp_path):
+    grown = make_corpus(tmp_path / "two", {"train": 4}, utterances=2)
+    one, other = (held(path, **{"speaker-namespace": "a study"}) for path in (manifest, grown))
+    assert one.dataset != other.dataset and one.namespace == other.namespace
+    assert one.tokens == tokens_of(key_of("a study", ""), ["train-00", "train-01", "train-02"])
+    assert set(split_tokens(one.tokens)) < set(split_tokens(other.tokens))
+    with pytest.raises(RollCallError, match="3 speakers are on node 1 and on node 2"):
+        require_nobody_twice({1: one, 2: other})
+
+
+def test_without_one_the_tokens_are_of_the_corpus_and_its_key_stays_on_the_node(manifest, tmp_path):
+    one, other = held(manifest), held(make_corpus(tmp_path / "two", {"train": 3}, utterances=2))
+    assert set(split_tokens(one.tokens)).isdisjoint(split_tokens(other.tokens))
+    for public in (one.dataset, f"corpus:{one.dataset}"):
+        assert one.namespace != fingerprint(key_of("", public))
+    require_nobody_twice({1: one, 2: other})
+
+
+def test_one_person_in_two_splits_of_a_corpus_is_found(manifest):
+    require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
+    manifest.write_text(manifest.read_text().replace('"more-01"', '"train-01"'))
+    node.forget()
+    with pytest.raises(RollCallError, match="1 speakers are on node 1 and on node 2"):
+        require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
+
+
+def test_parts_of_the_runs_corpus_take_its_namespace_and_nodes_with_their_own_do_not(manifest):
+    settings = {"corpus.speaker-namespace": "a study"}
+    part = Holding.of(ask(context(manifest, 1, 3, **settings)))
+    assert part.tokens == tokens_of(key_of("a study", ""), ["train-01"])
+    mine = Holding.of(ask(context(manifest, node_config=own(manifest), **settings)))
+    assert mine.namespace == held(manifest).namespace != part.namespace
+
+
+def test_synthetic_speakers_say_so_and_have_no_tokens(manifest):
+    said = Holding.of(ask(context(manifest, **{"corpus.kind": "embedded", "corpus.path": ""})))
+    assert (said.synthetic, said.tokens, said.speakers) == (True, b"", 96)
+    assert not held(manifest).synthetic
+
+
+def test_too_many_speakers_for_tokens_send_none(manifest, monkeypatch):
+    monkeypatch.setattr(node, "MOST_TOKENS", 2)
+    assert held(manifest).tokens == b""

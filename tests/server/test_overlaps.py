@@ -1,0 +1,88 @@
+"""Nobody is in a population twice, and nobody whom the server measures on is in it."""
+
+import pytest
+
+from cli.composing import default_config
+from recipes import RunConfig
+from server.errors import RollCallError
+from server.evaluation import HeldOut
+from server.overlaps import Listeners, require_nobody_held_out, require_nobody_twice
+from strategies.holding import MOST_TOKENS, Holding
+from strategies.pseudonyms import fingerprint, key_of, tokens_of
+from tests.corpora import make_corpus
+
+KEY, OTHER_KEY = key_of("hospitals", ""), key_of("", "secret of a corpus")
+
+
+def holding(*people, dataset="d", split="train", key=KEY, speakers=None, **said):
+    pseudonyms = {"namespace": fingerprint(key), "tokens": tokens_of(key, people)} if people else {}
+    return Holding(speakers=speakers or len(people), dataset=dataset, split=split, **pseudonyms, **said)
+
+
+def test_one_person_in_two_splits_on_two_nodes_is_refused():
+    nodes = {2: holding("a", "b", key=OTHER_KEY), 5: holding("b", "c", split="more", key=OTHER_KEY)}
+    with pytest.raises(RollCallError, match="1 speakers are on node 2 and on node 5"):
+        require_nobody_twice(nodes)
+
+
+def test_one_id_of_a_namespace_on_two_nodes_is_one_person():
+    nodes = {2: holding("a", "b", "c"), 5: holding("b", "c", dataset="other"), 7: holding("z", dataset="o")}
+    with pytest.raises(RollCallError, match="2 speakers are on node 2 and on node 5"):
+        require_nobody_twice(nodes)
+
+
+def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_people():
+    require_nobody_twice(
+        {
+            2: holding("1", "2", key=key_of("", "one")),
+            5: holding("1", "2", dataset="other", key=key_of("", "two")),
+        }
+    )
+
+
+def test_two_splits_of_one_corpus_without_a_common_person_are_taken():
+    require_nobody_twice(
+        {1: holding("a", part=0), 2: holding("b", split="more"), 3: holding("c", dataset="e")}
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        holding(speakers=3, split="more"),  # no tokens
+        holding("c", split="more", key=OTHER_KEY),
+        holding(speakers=MOST_TOKENS + 1, split="more"),
+    ],
+)
+def test_two_splits_of_one_corpus_that_cannot_be_compared_are_refused(other):
+    with pytest.raises(RollCallError, match="nodes 1 and 2 hold the splits 'train' and 'more' of one corpus"):
+        require_nobody_twice({1: holding("a"), 2: other})
+
+
+def test_synthetic_speakers_of_two_splits_are_not_the_same():
+    nodes = {n: holding(speakers=3, split=split, synthetic=True) for n, split in ((1, "train"), (2, "test"))}
+    require_nobody_twice(nodes)
+
+
+def test_a_node_that_trains_on_the_servers_held_out_split_is_refused():
+    listeners = Listeners(dataset="d", split="test")
+    for held in (holding("a", split="test"), holding(speakers=2, split="test", synthetic=True)):
+        with pytest.raises(RollCallError, match="node 4 holds the held-out split 'test'"):
+            require_nobody_held_out({3: holding("b"), 4: held}, listeners)
+    require_nobody_held_out({3: holding("b"), 4: holding("c", dataset="e", split="test")}, listeners)
+
+
+def test_a_held_out_speaker_of_a_namespace_is_known_again_on_a_node(tmp_path):
+    path = make_corpus(tmp_path, {"train": 2, "test": 2}, utterances=1)
+    settings = {"corpus.kind": "manifest", "corpus.path": str(path), "corpus.speaker-namespace": "hospitals"}
+
+    def listeners(**changes):
+        section = RunConfig.from_flat({**default_config(), **settings, **changes}).corpus
+        return HeldOut.of(section, "tiny").listeners(section)
+
+    node = {6: holding("test-00", "z", dataset="another")}
+    with pytest.raises(RollCallError, match="1 speakers of node 6 are held-out speakers of split 'test' too"):
+        require_nobody_held_out(node, listeners())
+    require_nobody_held_out(node, listeners(**{"corpus.shared-speakers": True}))
+    require_nobody_held_out(node, listeners(**{"corpus.speaker-namespace": ""}))
+    require_nobody_held_out({6: holding("train-00", dataset="another")}, listeners())
