@@ -71,6 +71,7 @@ def query(message: Message, context: Context) -> RecordDict:
     """How many usable speakers this node holds, and of which data set, if it holds the same frozen model."""
     node = node_of(context)
     node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
+    node.require_time()
     if node.simulated:
         _make_ready()
     else:

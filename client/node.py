@@ -14,6 +14,7 @@ Features of a node's own speech are kept on its disk only if it says where: `fea
 from __future__ import annotations
 
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -155,10 +156,27 @@ class Node:
 
     def require_frozen(self, digest: str) -> None:
         """Raise `ConfigError` unless `digest` is that of the parameters which this node does not train."""
-        if digest != self._process.frozen:
+        if digest != self._process.ready.frozen:
             raise ConfigError(
                 "model.trainable: the parameters that are not trained are not those of the server: copy the "
                 "seed model of the server's run here and name it, --node-config 'seed-path=\"...\"'"
+            )
+
+    def require_time(self) -> None:
+        """Raise `ConfigError` if a speaker with as much speech as a visit may use could not be trained within
+        the budget here: all such speakers would count as zero.
+
+        To be asked at the roll call only. A machine that has become slower must not end a node's part in
+        mid-run.
+        """
+        local, needed = self._local, self._process.ready.longest_seconds
+        allowed, seconds = local.processor_seconds, local.most_of_a_speaker["seconds"]
+        if needed > allowed:
+            raise ConfigError(
+                f"local.processor-seconds = {allowed:g}: the training of a speaker with local.most-seconds = "
+                f"{local.most_seconds:g} of speech takes some {needed:.1f} s of a processor here, and such "
+                f"speakers would count as zero; set it to {math.ceil(3 * needed)}, or local.most-seconds to "
+                f"{max(1, int(seconds * allowed / needed / 3))}"
             )
 
     def load(self, task: Task, vector: Tensor) -> None:

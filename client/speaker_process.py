@@ -75,14 +75,20 @@ class Training(Protocol):
     frozen: str  # digest of the parameters that are not trained
 
     def warm_up(self) -> float:
-        """Do once what only the first visit would have to do; returns how much of a processor's time, in
-        seconds, the longest visit that is allowed may take here."""
-
-    def refuse(self, seconds: float) -> None:
-        """Raise what is to be said where such a visit takes more than the budget."""
+        """Do once what only the first visit would have to do; returns how many seconds of a processor the
+        longest visit that is allowed takes here."""
 
     def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
         """Train the speaker of `visit` from `vector` (d,); the update goes to the memory it was made with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """What a process says when it can be asked: the digest of what is not trained, and how many seconds of a
+    processor the longest visit that is allowed takes."""
+
+    frozen: str
+    longest_seconds: float
 
 
 MakeTraining = Callable[[Tensor], Training]
@@ -112,9 +118,8 @@ class SpeakerProcess:
         self._pipe: Connection
         self._data_bytes = 0  # of the process, before its first visit
         self._start_seconds = math.inf
-        self.frozen = ""
         began = time.monotonic()
-        self._start(first=True)
+        self.ready = self._start()
         self._start_seconds = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * (time.monotonic() - began))
 
     def load(self, vector: Tensor) -> None:
@@ -130,7 +135,7 @@ class SpeakerProcess:
         """
         try:
             if self._process is None:
-                self._start(first=False)
+                self._start()
             self._pipe.send((visit, split, correction))
             outcome = self._outcome(self._budget.processor_seconds)
         except (EOFError, OSError):
@@ -150,10 +155,9 @@ class SpeakerProcess:
         """End the process. The next visit would start another."""
         self._end()
 
-    def _start(self, *, first: bool) -> None:
-        """Only the first asks whether there is time enough: that cannot depend on who came before."""
+    def _start(self) -> Ready:
         self._pipe, theirs = _FORK.Pipe()
-        parts = (theirs, self._make, self._vector, self._update, self._budget, first)
+        parts = (theirs, self._make, self._vector, self._update, self._budget)
         self._process = _FORK.Process(target=_serve, args=parts, name="speakers", daemon=True)
         self._process.start()
         theirs.close()
@@ -161,11 +165,11 @@ class SpeakerProcess:
             ready = self._outcome(self._start_seconds)
         except (EOFError, OSError):
             raise RuntimeError(f"the process that trains speakers cannot start: {self._end()}") from None
-        if isinstance(ready, BaseException):
+        if not isinstance(ready, Ready):
             self._end()
-            raise ready
-        self.frozen = str(ready)
+            raise ready if isinstance(ready, BaseException) else RuntimeError(f"no answer: {ready!r}")
         self._data_bytes = _data_bytes(self._process.pid)
+        return ready
 
     def _has_grown(self) -> bool:
         """Whether visits left so much behind that the next one's memory would be another."""
@@ -239,9 +243,7 @@ class _Clock:
 # --- In the process --------------------------------------------------------------------------------
 
 
-def _serve(
-    pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget, first: bool
-) -> None:
+def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget) -> None:
     """Visit whom the parent names, until it goes away."""
     _leave_the_parents_files(pipe.fileno())
     _be_the_first_to_go()
@@ -253,14 +255,12 @@ def _serve(
     torch.set_num_threads(1)
     try:
         training = make(update)
-        longest = training.warm_up()
-        if first and longest > budget.processor_seconds:
-            training.refuse(longest)
+        ready = Ready(frozen=training.frozen, longest_seconds=training.warm_up())
     except Exception as error:
         pipe.send(_as_sent(error))
         return
     most = _data_bytes() + budget.memory_megabytes * _MEGABYTE
-    pipe.send(training.frozen)
+    pipe.send(ready)
     while True:
         try:
             visit, split, correction = pipe.recv()

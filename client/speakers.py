@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from torch import Tensor
 from client.local_training import LocalTrainer
 from client.speaker_process import Trained
 from client.visit import Visit, VisitLimit
-from recipes import ConfigError
 from speech.audio import SAMPLE_RATE_HZ
 from speech.errors import AudioError
 from speech.examples import Example, ExampleStore
@@ -51,17 +49,6 @@ class SpeakerTraining:
         self.trainer.warm_up(example)
         per_second = (time.process_time() - began) / NOISE_SECONDS
         return per_second * self.limit.seconds * max(1, self.trainer.settings.epochs)
-
-    def refuse(self, seconds: float) -> None:
-        """Raise `ConfigError`: `seconds` of a processor for the longest visit are more than its budget."""
-        local = self.trainer.settings
-        allowed = local.processor_seconds
-        raise ConfigError(
-            f"local.processor-seconds = {allowed:g}: the training of a speaker with local.most-seconds = "
-            f"{local.most_seconds:g} of speech takes some {seconds:.1f} s of a processor here, and such "
-            f"speakers would count as zero; set it to {math.ceil(3 * seconds)}, or local.most-seconds to "
-            f"{max(1, int(self.limit.seconds * allowed / seconds / 3))}"
-        )
 
     def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
         """Train the speaker of `visit` on what the limit leaves of the speaker's speech.

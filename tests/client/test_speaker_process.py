@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from client import speaker_process
-from client.speaker_process import SpeakerProcess, Trained, VisitBudget
+from client.speaker_process import Ready, SpeakerProcess, Trained, VisitBudget
 from client.visit import Visit
 
 BUDGET = VisitBudget(processor_seconds=0.5, memory_megabytes=64)
@@ -28,9 +28,6 @@ class Deeds:
     def warm_up(self):
         self.memory[-1] = 0
         return 0.1
-
-    def refuse(self, seconds):
-        raise ValueError(f"{seconds} are too many")
 
     def visit(self, visit, split, vector, correction):
         getattr(self, visit.speaker)()
@@ -101,7 +98,7 @@ def test_a_visit_answers_with_an_update_in_shared_memory(process):
     update, said = process.train(visit("trains"), "train")
     assert update.tolist() == [2.0, 4.0, 6.0, 0.0, 0.0]
     assert said.loss == 1.5 and said.steps != os.getpid()
-    assert process.frozen == "frozen"
+    assert process.ready == Ready(frozen="frozen", longest_seconds=0.1)
 
 
 @pytest.mark.parametrize(
@@ -184,26 +181,10 @@ def test_what_keeps_the_process_from_starting_is_raised():
         SpeakerProcess(dies, size=1, room=1, budget=BUDGET)
 
 
-class Slow(Deeds):
-    def warm_up(self):
-        return 0.1 if self.memory[-1] else 9.0
-
-
-def test_a_budget_that_is_too_small_is_refused_at_the_start_and_never_later():
-    with pytest.raises(ValueError, match=r"9\.0 are too many"):
-        SpeakerProcess(Slow, size=1, room=2, budget=BUDGET)
-
-    quick = SpeakerProcess(Deeds, size=1, room=2, budget=BUDGET)
-    quick._make = Slow  # as where the machine has become slower
-    assert quick.train(visit("exits"), "train") is None
-    assert quick.train(visit("trains"), "train")
-    quick.close()
-
-
 def test_where_no_process_can_be_had_speakers_count_as_zero(monkeypatch):
     process = SpeakerProcess(Deeds, size=1, room=1, budget=BUDGET)
     process.close()
-    monkeypatch.setattr(process, "_start", lambda **_: 1 / 0)
+    monkeypatch.setattr(process, "_start", lambda: 1 / 0)
     assert process.train(visit("trains"), "train") is None
 
 
