@@ -12,10 +12,20 @@ from math import nan
 from pathlib import Path
 from threading import Thread
 
+import numpy as np
 from flwr.serverapp import Grid as FlowerGrid
 from flwr.superlink.grid import InMemoryGrid
 
-from privacy import Ancestor, BudgetExhausted, Lineage, PrivacyPlan, Release, epsilon, rdp_epsilon
+from privacy import (
+    Ancestor,
+    BudgetExhausted,
+    Lineage,
+    PrivacyPlan,
+    Release,
+    SecureGaussian,
+    epsilon,
+    rdp_epsilon,
+)
 from privacy.kernels import load_compiler
 from privacy.lineage import lineage_to_json
 from recipes import RunConfig
@@ -86,6 +96,7 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
 def _load_what_is_needed_later() -> None:
     """Seconds for which the first round would wait; the nodes are awaited anyway."""
     load_compiler()
+    SecureGaussian().add_rounded_(np.zeros(1, dtype=np.int64), 1.0)
     rdp_epsilon([Release(sampling_rate=0.5, noise_multiplier=1.0)], 0.5)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from privacy import PrivacyPlan
 from recipes import ConfigError, RunConfig
+
+if TYPE_CHECKING:
+    from privacy import PrivacyPlan  # which loads torch
 
 OVERHEAD_SECONDS = 10.0  # of a node in a round: its start, the model's way, a process that is replaced
 RARELY = 1e-12  # how probable it may be that in any round a node has more drawn than there is time for

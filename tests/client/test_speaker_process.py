@@ -141,11 +141,23 @@ def test_a_process_in_which_a_visit_went_wrong_is_not_used_again(process):
     assert process.train(visit("trains"), "train")[1].steps != before
 
 
-def test_memory_that_one_leaves_is_not_the_next_ones(process):
+class Full(Deeds):
+    """Without the free memory that this test's process happens to hand on."""
+
+    def warm_up(self):
+        before, self.filler = speaker_process._data_bytes(), []
+        while speaker_process._data_bytes() < before + 4 * 1024**2:
+            self.filler += [bytearray(60_000) for _ in range(20)]
+        return super().warm_up()
+
+
+def test_memory_that_one_leaves_is_not_the_next_ones():
     """80 megabytes in small pieces, where 64 are given, fail whoever was there before."""
+    process = SpeakerProcess(Full, size=3, room=5, budget=BUDGET)
     assert process.train(visit("needs_too_much"), "train") is None
     assert process.train(visit("leaves_much"), "train")
     assert process.train(visit("needs_too_much"), "train") is None
+    process.close()
 
 
 def test_a_crash_writes_no_speech_to_a_disk():

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from cli.composing import config_of_run
 from cli.main import app
 from privacy import PrivacyPlan, Release, SpendingUnknown, epsilon, epsilon_text, read_ledger
+from privacy.filters import least_budget
 from server.ancestry import lineage_of_model
 from server.federation import Federation
 from server.model_card import model_card
@@ -98,7 +99,7 @@ def test_nothing_is_counted_twice_where_the_same_people_go_on(corpus):
 
 
 def test_a_budget_counts_what_the_seeds_runs_spent_elsewhere(corpus):
-    budget = (epsilon([RELEASE] * 3, 1e-6).value + epsilon([RELEASE] * 4, 1e-6).value) / 2
+    budget = (least_budget([RELEASE] * 3, 1e-6) + least_budget([RELEASE] * 4, 1e-6)) / 2
     first = run(corpus, "one")
     elsewhere = run(corpus, "two", first, **{"privacy.epsilon-budget": budget})
     assert len(read_ledger(elsewhere / "ledger.jsonl")) == 1  # two are spent in the other ledger
