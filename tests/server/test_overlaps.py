@@ -59,6 +59,14 @@ def test_two_splits_of_one_corpus_that_cannot_be_compared_are_refused(other):
         require_nobody_twice({1: holding("a"), 2: other})
 
 
+def test_every_node_of_a_corpus_is_compared_with_one_of_another_split():
+    """The first node has the split of the second and the key of the third: neither comparison is enough."""
+    nodes = {1: holding("a"), 2: holding("b", part=1, parts=2, key=OTHER_KEY), 3: holding("c", split="more")}
+    nodes[1] = holding("a", part=0, parts=2)
+    with pytest.raises(RollCallError, match="nodes 2 and 3 hold the splits 'train' and 'more' of one corpus"):
+        require_nobody_twice(nodes)
+
+
 def test_synthetic_speakers_of_two_splits_are_not_the_same():
     nodes = {n: holding(speakers=3, split=split, synthetic=True) for n, split in ((1, "train"), (2, "test"))}
     require_nobody_twice(nodes)
