@@ -1,6 +1,7 @@
 """A run that goes on from an earlier run's model: THE epsilon covers all that was released on the way."""
 
 import itertools
+import json
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ from cli.main import app
 from privacy import PrivacyPlan, Release, SpendingUnknown, epsilon, epsilon_text, read_ledger
 from privacy.filters import least_budget
 from privacy.profile import PrivacyProfile
-from server.ancestry import lineage_of_model
+from server.ancestry import lineage_of_model, promise_of
 from server.federation import Federation
 from server.model_card import model_card
 from server.model_facts import ModelFacts
@@ -221,3 +222,10 @@ def test_an_older_run_whose_seed_has_another_name_now_says_that_it_is_not_known(
         as_before_ids(folder)
     assert [one.run for one in facts_of(third).lineage] == ["unknown"]
     assert [one.run for one in facts_of(second).lineage] == ["unknown", "unknown", third.name]
+
+
+@pytest.mark.parametrize("change", [{"private": "no"}, {"delta": 0.0}, {"delta": 1.0}, {"synthetic": None}])
+def test_a_lineage_that_promises_nothing_that_can_be_told_is_refused(change):
+    ancestor = {"run": "a", "people": "p", "private": True, "delta": 1e-6, "releases": []}
+    with pytest.raises(SpendingUnknown, match="no lineage|Expected"):
+        promise_of(json.dumps([{**ancestor, **change}]))

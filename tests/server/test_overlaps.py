@@ -1,5 +1,7 @@
 """Nobody is in a population twice, and nobody whom the server measures on is in it."""
 
+import unicodedata
+
 import pytest
 
 from cli.composing import default_config
@@ -29,6 +31,15 @@ def test_one_id_of_a_namespace_on_two_nodes_is_one_person():
     nodes = {2: holding("a", "b", "c"), 5: holding("b", "c", dataset="other"), 7: holding("z", dataset="o")}
     with pytest.raises(RollCallError, match="2 speakers are on node 2 and on node 5"):
         require_nobody_twice(nodes)
+
+
+def test_a_name_is_one_name_in_either_form_of_unicode():
+    """One machine writes an umlaut as one character, another as two."""
+    composed, apart = (unicodedata.normalize(form, "Sünje") for form in ("NFC", "NFD"))
+    assert composed != apart and key_of(f"{composed} ", "") == key_of(apart, "")
+    with pytest.raises(RollCallError, match="1 speakers are on node 2 and on node 5"):
+        require_nobody_twice({2: holding(composed), 5: holding(apart, dataset="other")})
+    assert key_of(" ", "secret") == key_of("", "secret")
 
 
 def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_people():

@@ -123,6 +123,9 @@ def test_what_was_released_after_the_last_checkpoint_is_missed_too(corpus):
             federate(recipe(corpus, **rarely, **{"run.resume": str(folder)}))
         with pytest.raises(LedgerCorrupt, match=r"lacks entries that ward.head"):
             federate(recipe(corpus))
+        shown = CliRunner().invoke(app, ["ledger", "show", str(ledger)]).stdout
+        assert "WARNING: every epsilon here is too small" in shown and "ward.head" in shown
+        assert CliRunner().invoke(app, ["ledger", "verify", str(folder)]).exit_code == 1
     for file in ledger.parent.glob("ward.[!j]*"):  # neither its notes nor what it saw last
         file.unlink()
     ledger.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
