@@ -81,7 +81,8 @@ def show(
             raise ConfigError("give a path or --run, not both")
         place = Place.of(run or path)
         chosen = place.delta() if delta is None else delta
-        answer = {**answer_of(read_ledger(place.ledger), chosen, profile), **_beside(place.ledger)}
+        entries = read_ledger(place.ledger)
+        answer = {**answer_of(entries, chosen, profile), **_beside(place.ledger, entries)}
     except (ValueError, LedgerCorrupt) as error:
         typer.echo(f"murmur ledger show: {error}", err=True)
         raise typer.Exit(1 if isinstance(error, LedgerCorrupt) else 2) from None
@@ -130,6 +131,8 @@ def verified(place: Place) -> str:
             f"{place.ledger}: the chain ends with line {len(entries)}, but checkpoint {newest} saw an entry "
             "that is not in it: entries were cut off at the end, or it is another ledger"
         )
+    if place.ledger.parent.name == LEDGERS:
+        require_all_seen(place.ledger.parent.parent, place.ledger, entries)
     return f"{said} and holds all that {newest.name} saw"
 
 
@@ -154,16 +157,29 @@ def answer_of(entries: Sequence[LedgerEntry], delta: float, profile: bool = Fals
     return {"delta": delta, "datasets": datasets, "entries": [_plain(entry) for entry in entries]}
 
 
-def _beside(ledger: Path) -> dict[str, Any]:
-    """The folders of runs by their ids, and the other ledgers of some of the same people, uncounted here."""
+def _beside(ledger: Path, entries: Sequence[LedgerEntry]) -> dict[str, Any]:
+    """The folders of runs by their ids, and what is not counted here: the other ledgers of some of the same
+    people, and entries that the ledger has lost."""
     from server.populations import name_of, people_of, sharing
 
     if ledger.parent.name != LEDGERS:
-        return {"folders": {}, "uncounted": []}
+        return {"folders": {}, "uncounted": [], "lost": ""}
     return {
         "folders": folders_of_runs(ledger.parent.parent),
         "uncounted": [name_of(path) for path in sharing(ledger, people_of(ledger))],
+        "lost": _lost(ledger, entries),
     }
+
+
+def _lost(ledger: Path, entries: Sequence[LedgerEntry]) -> str:
+    """In words, if others saw entries in this ledger that it does not have."""
+    from privacy import LedgerCorrupt
+
+    try:
+        require_all_seen(ledger.parent.parent, ledger, entries)
+    except LedgerCorrupt as error:
+        return str(error)
+    return ""
 
 
 def _total(releases: Iterable[Release], delta: float) -> dict[str, Any]:
@@ -185,6 +201,7 @@ def _text(answer: dict[str, Any]) -> str:
 
     lines = [f"{answer['ledger']}: {len(answer['entries'])} entries, epsilon at delta {answer['delta']:g}"]
     lines += [f"WARNING: {uncounted_text(name)}" for name in answer["uncounted"]]
+    lines += [f"WARNING: every epsilon here is too small: {answer['lost']}"] if answer["lost"] else []
     lines += [ledger_profile.FIXED_PLANS]
     folders = answer["folders"]
     for dataset in answer["datasets"]:

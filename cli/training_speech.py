@@ -63,7 +63,8 @@ def _require_spent(folder: RunFolder) -> None:
         return
     checkpoint = load_checkpoint(newest, tensors=False)
     run, entries = run_of(checkpoint, folder.path), read_ledger(folder.ledger)
-    require_spent(entries, checkpoint.people, run, checkpoint.plan, checkpoint.round_number, folder.path)
+    made = folder.rounds_made(checkpoint.round_number)
+    require_spent(entries, checkpoint.people, run, checkpoint.plan, made, folder.path)
 
 
 def _trained_on(folder: RunFolder, corpus: Corpus, split: str, place: str) -> set[str] | None:

@@ -68,10 +68,11 @@ def filtered_epsilon(releases: Iterable[Release], budget: float, delta: float) -
 
 
 def least_budget(releases: Iterable[Release], delta: float) -> float:
-    """The least budget, to a thousandth, whose filter lets all these releases through; infinite if none does.
+    """A budget whose filter lets all these releases through, close to the least; infinite if none was found.
 
-    Had it, or a larger one, been fixed beforehand, the releases would be (budget, delta)-differentially
-    private whatever made each be chosen.
+    Had it been fixed beforehand, the releases would be (budget, delta)-differentially private whatever made
+    each be chosen. Orders change with the budget, so that here and there a larger one lets fewer through: the
+    search may miss a smaller one, and what it returns lets all through.
     """
     merged = merge(releases)
     if not merged:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 
 from privacy.accounting import Release, merge
 from privacy.ledger import LedgerEntry, ledger_releases
+from privacy.validate import open_probability
 
 UNKNOWN_RUN = "unknown"
 
@@ -35,6 +36,15 @@ class Ancestor:
     delta: float = 0.0
     adjacency: str = ""
     releases: tuple[Release, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.private, bool) and isinstance(self.synthetic, bool)):
+            raise ValueError(
+                f"Expected private and synthetic to be true or false, got {self.private!r} and "
+                f"{self.synthetic!r}."
+            )
+        if self.private:
+            open_probability(delta=self.delta)
 
     @property
     def unprotected(self) -> bool:

@@ -26,11 +26,12 @@ from server.ledgers import require_spent
 from server.run_folder import RunFolder
 from server.run_ids import run_of, short
 from server.summary import unprotected
-from speech.checkpoint import read_metadata
+from speech.checkpoint import load_model, read_metadata
 from speech.errors import CheckpointMismatch
 
 NO_FILE = ("embedded", "random")
 LINEAGE = "lineage"
+_UNKNOWN = Ancestor(run=UNKNOWN_RUN, people=UNKNOWN_RUN, private=False)
 
 
 def lineage_of_seed(seed: str) -> Lineage:
@@ -88,15 +89,29 @@ def lineage_before(folder: RunFolder, checkpoint: Checkpoint) -> Lineage:
     """The runs that made the seed model of the run in `folder`."""
     if checkpoint.lineage is not None:
         return checkpoint.lineage
+    seed = str(_config_of(folder).get("model", {}).get("seed", "embedded"))
+    if seed in NO_FILE:
+        return ()
+    file = seed_model(seed).resolve()
+    if file.parent == folder.path.resolve() or not file.is_file():  # `latest`, or a file that is gone
+        return (_UNKNOWN,)
+    found = lineage_of_model(file)
+    return found if _same_tensors(file, folder.seed) else (_UNKNOWN, *found)
+
+
+def _same_tensors(seed: Path, kept: Path) -> bool:
+    """Whether a model file still is the seed that an older run kept a copy of: it may be a newer model."""
     try:
-        return lineage_of_seed(str(_config_of(folder).get("model", {}).get("seed", "embedded")))
-    except CheckpointMismatch:  # an older run, whose seed's file is gone
-        return (Ancestor(run=UNKNOWN_RUN, people=UNKNOWN_RUN, private=False),)
+        theirs, ours = (load_model(path).model.state_dict() for path in (seed, kept))
+    except CheckpointMismatch:
+        return False
+    return theirs.keys() == ours.keys() and all(theirs[name].equal(ours[name]) for name in theirs)
 
 
 def _as_older_releases_left_it(path: Path, private: bool) -> Lineage:
     """Of a model file without a lineage: its run is the one in whose folder it lies."""
-    folder = RunFolder(path.resolve().parent)
+    path = path.resolve()  # a link may have any name
+    folder = RunFolder(path.parent)
     newest = folder.newest_checkpoint()
     if newest is None:
         if private:
@@ -104,10 +119,10 @@ def _as_older_releases_left_it(path: Path, private: bool) -> Lineage:
                 f"{path} is the model of a private run, written before models carried what was spent: "
                 "name it within its run folder, beside its checkpoints and its ledger"
             )
-        return (Ancestor(run=UNKNOWN_RUN, people=UNKNOWN_RUN, private=False),)
+        return (_UNKNOWN,)
     checkpoint = load_checkpoint(newest, tensors=False)
     before = lineage_before(folder, checkpoint)
-    return before if path.name == folder.seed.name else (*before, _of_folder(folder, checkpoint))
+    return before if path == folder.seed else (*before, _of_folder(folder, checkpoint))
 
 
 def _of_folder(folder: RunFolder, checkpoint: Checkpoint) -> Ancestor:
@@ -116,7 +131,7 @@ def _of_folder(folder: RunFolder, checkpoint: Checkpoint) -> Ancestor:
     if not plan.is_private:
         return Ancestor(run=run, people=people, private=False, synthetic=synthetic)
     entries = read_ledger(folder.ledger)
-    require_spent(entries, people, run, plan, checkpoint.round_number, folder.path)
+    require_spent(entries, people, run, plan, folder.rounds_made(checkpoint.round_number), folder.path)
     return Ancestor(
         run=run,
         people=people,

@@ -39,7 +39,7 @@ def _promised(facts: ModelFacts) -> list[str]:
         ("releases in the ledger", f"{facts.releases}"),
         ("noise multiplier z, on the sum", f"{plan.noise_multiplier:.4g}"),
         ("noise on the mean, z / S", f"{plan.sigma_dp:.4g}"),
-        *PrivacyProfile.of(facts.own, plan.delta, independent=plan.bands == 1, devices=(2,)).rows(),
+        *PrivacyProfile.of(facts.of_model, plan.delta, independent=facts.independent, devices=(2,)).rows(),
     ]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return [

@@ -225,6 +225,7 @@ class Federation:
 
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
+        note_head(self.account.ledger)  # before anything of this round can be seen
         last = round_number == self.config.training.rounds
         if last or round_number % self.config.run.checkpoint_every == 0:
             self._file_model()
@@ -337,7 +338,6 @@ class Federation:
             traffic=self.folder.traffic_of_all_rounds(),
         )
         evaluation = self.held_out.summary(self.last_reading)
-        note_head(self.account.ledger)
         stamps = {"privacy": self.strategy.plan.stamp, "run": self.account.run}
         self.folder.write_evaluation({**stamps, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")

@@ -12,7 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from privacy import Ledger, LedgerEntry, PrivacyPlan, Release, SpendingUnknown, ledger_releases
+from privacy import (
+    Ledger,
+    LedgerCorrupt,
+    LedgerEntry,
+    PrivacyPlan,
+    Release,
+    SpendingUnknown,
+    ledger_releases,
+)
 from privacy.accounting import merge
 from privacy.lineage import Lineage, inherited_releases, not_in_ledger
 
@@ -73,10 +81,26 @@ def count(releases: Iterable[Release]) -> int:
     return sum(release.count for release in releases)
 
 
+def require_own_name(entries: Iterable[LedgerEntry], people: str, ledger: Path) -> None:
+    """Refuse a ledger in which some entries name others than `people`: what they spent would not be counted.
+
+    Raises
+    ------
+    LedgerCorrupt
+        Naming them.
+    """
+    if others := sorted({entry.dataset for entry in entries} - {people}):
+        raise LedgerCorrupt(
+            f"{ledger} is named for {people!r} and its entries are of {', '.join(map(repr, others))}: it was "
+            "renamed, copied or restored under another name, and a run would begin with that uncounted. Give "
+            "the file and those beside it the name back that its entries have, and set privacy.people to it"
+        )
+
+
 def require_spent(
     entries: Sequence[LedgerEntry], people: str, run: str, plan: PrivacyPlan, rounds: int, where: Path
 ) -> None:
-    """Refuse a model of `rounds` private rounds whose releases are not all in the ledger under its run's id.
+    """Refuse a run of `rounds` private rounds whose releases are not all in the ledger under its run's id.
 
     Raises
     ------
@@ -91,7 +115,7 @@ def require_spent(
         return
     runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == people)
     raise SpendingUnknown(
-        f"{where}: its model was trained for {rounds} rounds, which are {due} releases, and the ledger of "
+        f"{where}: this run has made {rounds} rounds, which are {due} releases, and the ledger of "
         f"{people!r} holds {found} such releases of run {run!r}: what it has spent is not known, and no "
         f"epsilon can be told. The runs in that ledger: {', '.join(runs) or 'none'}. If the folder of a run "
         "from before runs had ids was renamed, give it back the name that is in the ledger; else restore the "

@@ -1,7 +1,7 @@
 """Does a ledger still hold all that it held before? What was seen of it earlier says so.
 
 A ledger whose end was cut off, or that was restored from an older copy, is a whole chain. But each checkpoint
-of the run folders beside it saw its head, and so did the end of each run (`<people>.head`).
+of the run folders beside it saw its head, and `<people>.head` has that of the newest round that anyone saw.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _seen(runs: Path, ledger: Path) -> tuple[list[tuple[str, str]], list[str]]:
     """(who, head) of all that saw this ledger, and remarks on checkpoints that cannot be read."""
     seen, remarks = [], []
     if (file := ledger.with_suffix(HEAD)).is_file():
-        seen.append((file.name, file.read_text(encoding="utf-8").strip()))
+        seen.append((file.name, file.read_text(encoding="utf-8", errors="replace").strip()))
     for folder in sorted(path for path in runs.iterdir() if path.is_dir() and not path.is_symlink()):
         newest = RunFolder(folder).newest_checkpoint()
         if newest is None:

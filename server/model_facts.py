@@ -20,6 +20,7 @@ from privacy import (
 )
 from privacy.accounting import merge
 from privacy.lineage import inherited_releases, not_in_ledger
+from privacy.plan import ADJACENCY
 from recipes import ConfigError, RunConfig
 from recipes.sections import CorpusSection
 from server.ancestry import lineage_before
@@ -83,7 +84,7 @@ class ModelFacts:
                 f"{folder.model} is a model of run {loaded.metadata['run']}, and the checkpoint beside it is "
                 f"of run {run}: put back the files of one run"
             )
-        require_spent(entries, people, run, checkpoint.plan, rounds_done, folder.path)
+        require_spent(entries, people, run, checkpoint.plan, folder.rounds_made(rounds_done), folder.path)
         lineage, ledger = lineage_before(folder, checkpoint), folder.ledger.resolve()
         metrics = _lines(folder.metrics)
         return cls(
@@ -128,9 +129,20 @@ class ModelFacts:
         return ", ".join(short(one.run) for one in self.lineage if one.private)
 
     @property
+    def of_model(self) -> tuple[Release, ...]:
+        """What the model was made from: this run's releases and those of its seed's runs."""
+        return merge((*self.own, *inherited_releases(self.lineage)))
+
+    @property
+    def independent(self) -> bool:
+        """Whether no release that the model was made from was of correlated noise, as far as can be told."""
+        plain = all(one.adjacency == ADJACENCY for one in self.lineage if one.private)
+        return plain and self.plan.bands == 1
+
+    @property
     def headline(self) -> Epsilon:
         """The epsilon of the model: of this run and of all that its seed model came from, together."""
-        return epsilon(merge((*self.own, *inherited_releases(self.lineage))), self.plan.delta)
+        return epsilon(self.of_model, self.plan.delta)
 
     @property
     def extrapolated(self) -> PrivacyPlan:

@@ -59,19 +59,30 @@ def _same_part(one: int, its: Holding, other: int, others: Holding) -> str:
 
 
 def _require_comparable_splits(answers: Mapping[int, Holding]) -> None:
-    """Two splits of one corpus may hold the same people: their tokens must be there, and of one key."""
-    first: dict[str, tuple[int, Holding]] = {}
+    """Two splits of one corpus may hold the same people: their tokens must be there, and of one key.
+
+    Comparable is transitive: to compare each node with one of another split compares all.
+    """
+    of_corpus: dict[str, list[tuple[int, Holding]]] = {}
     for node, held in sorted(answers.items()):
-        before, other = first.setdefault(held.dataset, (node, held))
-        if held.split == other.split or (held.synthetic and other.synthetic):
-            continue
-        if not (held.tokens and other.tokens) or held.namespace != other.namespace:
-            raise RollCallError(
-                f"the run cannot start: nodes {before} and {node} hold the splits {other.split!r} and "
-                f"{held.split!r} of one corpus, and whether a person is in both cannot be seen: give both "
-                "SuperNodes the same speaker-namespace, or none (and no node more than "
-                f"{MOST_TOKENS:,} speakers), or one split to all nodes"
-            )
+        of_corpus.setdefault(held.dataset, []).append((node, held))
+    for first, *more in of_corpus.values():
+        other = next((one for one in more if one[1].split != first[1].split), None)
+        for one in more if other else ():
+            _require_comparable(other if one[1].split == first[1].split else first, one)
+
+
+def _require_comparable(*both: tuple[int, Holding]) -> None:
+    (node, held), (other, its) = sorted(both, key=lambda one: one[0])
+    if held.synthetic and its.synthetic:
+        return
+    if not (held.tokens and its.tokens) or held.namespace != its.namespace:
+        raise RollCallError(
+            f"the run cannot start: nodes {node} and {other} hold the splits {held.split!r} and "
+            f"{its.split!r} of one corpus, and whether a person is in both cannot be seen: give both "
+            "SuperNodes the same speaker-namespace, or none (and no node more than "
+            f"{MOST_TOKENS:,} speakers), or one split to all nodes"
+        )
 
 
 def _require_tokens_once(answers: Mapping[int, Holding]) -> None:

@@ -21,7 +21,7 @@ from server.checkpoints import (
     recipe_differences,
 )
 from server.errors import ResumeRefused
-from server.ledgers import Account, link_ledger, require_spent
+from server.ledgers import Account, link_ledger, require_own_name, require_spent
 from server.lost_entries import require_all_seen
 from server.populations import (
     People,
@@ -101,10 +101,11 @@ class Interrupted:
                 "one, what these people's data has spent is unknown."
             )
         kept = self.checkpoint
-        require_spent(ledger.entries, kept.people, self.run, kept.plan, kept.round_number, self.folder.path)
+        made, folder = self.folder.rounds_made(kept.round_number), self.folder.path
+        require_spent(ledger.entries, kept.people, self.run, kept.plan, made, folder)
         if not kept.run and ledger.head != kept.ledger_head and not ledger.releases(kept.people, self.run):
             # A run from before ids that was killed after its first release, and renamed.
-            require_spent(ledger.entries, kept.people, self.run, kept.plan, 1, self.folder.path)
+            require_spent(ledger.entries, kept.people, self.run, kept.plan, 1, folder)
 
     def _refuse(self, differences: list[str]) -> None:
         if differences:
@@ -167,6 +168,7 @@ def open_run(
     except OSError as error:
         raise unwritable(config, f"the ledger {path}", error) from error
     try:
+        require_own_name(ledger.entries, name, path)
         if interrupted is not None:
             interrupted.require_ledger(ledger)
         else:

@@ -176,6 +176,13 @@ class RunFolder:
             rounds = [json.loads(line) for line in file if '"drawn"' in line]
         return sum(one["bytes_down"] for one in rounds), sum(one["bytes_up"] for one in rounds)
 
+    def rounds_made(self, filed: int) -> int:
+        """How many rounds the run has made: the `filed` ones of its checkpoint, or more that it showed."""
+        if not self.metrics.is_file():
+            return filed
+        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]  # what follows was torn by a crash
+        return max([filed, *(int(json.loads(line)["round"]) for line in lines)])
+
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
         _append(self.metrics, metrics)

@@ -10,6 +10,7 @@ server learns neither key: the corpus's is another digest than the one that name
 """
 
 import hmac
+import unicodedata
 from collections.abc import Iterable
 
 TOKEN_BYTES = 16
@@ -18,7 +19,9 @@ _HASH = "sha256"
 
 def key_of(namespace: str, corpus_secret: str) -> bytes:
     """The key of a namespace, or of a corpus (its `speaker_key`) where there is none."""
-    return f"namespace:{namespace}".encode() if namespace else f"corpus:{corpus_secret}".encode()
+    return (
+        _bytes(f"namespace:{namespace.strip()}") if namespace.strip() else _bytes(f"corpus:{corpus_secret}")
+    )
 
 
 def fingerprint(key: bytes) -> str:
@@ -28,7 +31,12 @@ def fingerprint(key: bytes) -> str:
 
 def tokens_of(key: bytes, speakers: Iterable[str]) -> bytes:
     """The tokens of `speakers`, one after the other, `TOKEN_BYTES` bytes each."""
-    return b"".join(hmac.digest(key, b"speaker:" + name.encode(), _HASH)[:TOKEN_BYTES] for name in speakers)
+    return b"".join(hmac.digest(key, b"speaker:" + _bytes(name), _HASH)[:TOKEN_BYTES] for name in speakers)
+
+
+def _bytes(text: str) -> bytes:
+    """One text is one key or id, whichever of Unicode's forms the machine that wrote it prefers."""
+    return unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
 
 
 def split_tokens(tokens: bytes) -> list[bytes]:

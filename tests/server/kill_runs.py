@@ -77,7 +77,7 @@ def random_deaths(seconds, seed=20260101):
 
 def every_death(step=1):
     """Before and after each durable step of a run of five rounds."""
-    points = [("fsync", n) for n in range(1, 40, step)] + [("replace", n) for n in range(1, 16, step)]
+    points = [("fsync", n) for n in range(1, 50, step)] + [("replace", n) for n in range(1, 21, step)]
     return [at_call(name, number, after) for name, number in points for after in (False, True)]
 
 
@@ -206,6 +206,9 @@ class Case:
 
     def _check_the_end(self) -> None:
         entries = self._entries()
+        if not entries:
+            self._violation(f"{len(self.models)} models are visible, nothing is in the ledger")
+            return
         folder = self._folder()
         last = json.loads((folder.path / "metrics.jsonl").read_text().splitlines()[-1])
         spent = epsilon(ledger_releases(entries), DELTA, pld=False).rdp

@@ -1,6 +1,7 @@
 """A run that goes on from an earlier run's model: THE epsilon covers all that was released on the way."""
 
 import itertools
+import json
 import shutil
 
 import pytest
@@ -11,7 +12,8 @@ from cli.composing import config_of_run
 from cli.main import app
 from privacy import PrivacyPlan, Release, SpendingUnknown, epsilon, epsilon_text, read_ledger
 from privacy.filters import least_budget
-from server.ancestry import lineage_of_model
+from privacy.profile import PrivacyProfile
+from server.ancestry import lineage_of_model, promise_of
 from server.federation import Federation
 from server.model_card import model_card
 from server.model_facts import ModelFacts
@@ -99,6 +101,7 @@ def test_nothing_is_counted_twice_where_the_same_people_go_on(corpus):
 
 
 def test_a_budget_counts_what_the_seeds_runs_spent_elsewhere(corpus):
+    """Beside others' releases the budget is a filter."""
     budget = (least_budget([RELEASE] * 3, 1e-6) + least_budget([RELEASE] * 4, 1e-6)) / 2
     first = run(corpus, "one")
     elsewhere = run(corpus, "two", first, **{"privacy.epsilon-budget": budget})
@@ -188,3 +191,41 @@ def test_a_plan_alone_would_have_said_less(corpus):
     second = run(corpus, "two", first)
     plan = PrivacyPlan(population=5, cohort=2.0, rounds=ROUNDS, noise_multiplier=1.0, delta=1e-6)
     assert facts_of(second).headline.value > 1.3 * plan.epsilon().value
+
+
+def test_the_profile_on_the_card_covers_the_lineage_too(corpus):
+    """Epsilon for two devices, of this run alone, could be smaller than that for one of the whole."""
+    first = run(corpus, "one")
+    second = run(corpus, "two", first)
+    whole = PrivacyProfile.of([RELEASE] * 4, 1e-6, independent=True, devices=(2,))
+    card = (second / "card.md").read_text()
+    assert all(f"| {name} | {value} |" in card for name, value in whole.rows())
+    banded = run(corpus, "three", second, **{"privacy.bands": 2, "training.cohort": 1.0})
+    last = facts_of(run(corpus, "four", banded))
+    assert facts_of(second).independent and last.plan.bands == 1 and not last.independent
+
+
+def test_a_link_to_an_older_runs_model_is_that_model_whatever_its_name(corpus, tmp_path):
+    folder = run(corpus, "one")
+    as_before_ids(folder)
+    link = tmp_path / "seed.safetensors"
+    link.symlink_to(folder / "model.safetensors")
+    assert lineage_of_model(link) == lineage_of_model(folder / "model.safetensors") != ()
+
+
+def test_an_older_run_whose_seed_has_another_name_now_says_that_it_is_not_known(corpus):
+    """`latest` was another run when this one began; now it is this one."""
+    first = run(corpus, "one")
+    second = run(corpus, "two", **{"model.seed": "runs/latest/model.safetensors"})
+    third = run(corpus, "three", **{"model.seed": "runs/latest/model.safetensors"})
+    for folder in (first, second, third):
+        as_before_ids(folder)
+    assert [one.run for one in facts_of(third).lineage] == ["unknown"]
+    assert [one.run for one in facts_of(second).lineage] == ["unknown", "unknown", third.name]
+
+
+@pytest.mark.parametrize("change", [{"private": "no"}, {"delta": 0.0}, {"delta": 1.0}, {"synthetic": None}])
+def test_a_lineage_that_promises_nothing_that_can_be_told_is_refused(change):
+    ancestor = {"run": "a", "people": "p", "private": True, "delta": 1e-6, "releases": []}
+    with pytest.raises(SpendingUnknown, match="has Expected"):
+        promise_of(json.dumps([{**ancestor, **change}]))

@@ -1,5 +1,7 @@
 """Nobody is in a population twice, and nobody whom the server measures on is in it."""
 
+import unicodedata
+
 import pytest
 
 from cli.composing import default_config
@@ -31,6 +33,15 @@ def test_one_id_of_a_namespace_on_two_nodes_is_one_person():
         require_nobody_twice(nodes)
 
 
+def test_a_name_is_one_name_in_either_form_of_unicode():
+    """One machine writes an umlaut as one character, another as two."""
+    composed, apart = (unicodedata.normalize(form, "Sünje") for form in ("NFC", "NFD"))
+    assert composed != apart and key_of(f"{composed} ", "") == key_of(apart, "")
+    with pytest.raises(RollCallError, match="1 speakers are on node 2 and on node 5"):
+        require_nobody_twice({2: holding(composed), 5: holding(apart, dataset="other")})
+    assert key_of(" ", "secret") == key_of("", "secret")
+
+
 def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_people():
     require_nobody_twice(
         {
@@ -57,6 +68,14 @@ def test_two_splits_of_one_corpus_without_a_common_person_are_taken():
 def test_two_splits_of_one_corpus_that_cannot_be_compared_are_refused(other):
     with pytest.raises(RollCallError, match="nodes 1 and 2 hold the splits 'train' and 'more' of one corpus"):
         require_nobody_twice({1: holding("a"), 2: other})
+
+
+def test_every_node_of_a_corpus_is_compared_with_one_of_another_split():
+    """The first node has the split of the second and the key of the third: neither comparison is enough."""
+    nodes = {1: holding("a"), 2: holding("b", part=1, parts=2, key=OTHER_KEY), 3: holding("c", split="more")}
+    nodes[1] = holding("a", part=0, parts=2)
+    with pytest.raises(RollCallError, match="nodes 2 and 3 hold the splits 'train' and 'more' of one corpus"):
+        require_nobody_twice(nodes)
 
 
 def test_synthetic_speakers_of_two_splits_are_not_the_same():

@@ -105,6 +105,16 @@ def test_a_grown_corpus_goes_on_in_its_ledger_and_its_budget(corpus):
     assert budget.privacy.people == "ward"
 
 
+def test_a_ledger_that_was_renamed_does_not_begin_anew(corpus):
+    """Its entries are of the name that it had, and under the new one nothing would count them."""
+    ledger = ledger_of(run(corpus, "a"))
+    for file in list(ledger.parent.glob("ward.*")):
+        file.rename(file.with_name(file.name.replace("ward", "clinic")))
+    with pytest.raises(LedgerCorrupt, match=r"clinic.jsonl is named for 'clinic' and its entries are of 'wa"):
+        run(corpus, "a", **{"privacy.people": "clinic"})
+    assert len(read_ledger(ledger.with_name("clinic.jsonl"))) == 2
+
+
 def test_an_old_ledger_that_is_named_by_a_digest_goes_on_under_it(corpus):
     old = of_before_names("ab" * 32)
     with pytest.raises(ConfigError, match=f"set privacy.people = '{old.stem}'"):

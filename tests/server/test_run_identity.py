@@ -10,10 +10,11 @@ from typer.testing import CliRunner
 
 from cli.composing import config_of_run
 from cli.main import app
-from privacy import PrivacyPlan, SpendingUnknown, epsilon_text, read_ledger
+from privacy import LedgerCorrupt, PrivacyPlan, SpendingUnknown, epsilon_text, read_ledger
 from recipes import resolve
 from server.ancestry import lineage_of_model
 from server.checkpoints import load_checkpoint
+from server.errors import ResumeRefused
 from server.federation import Federation
 from server.model_card import model_card
 from server.model_facts import ModelFacts
@@ -98,7 +99,7 @@ def test_a_trained_model_without_its_releases_is_refused_everywhere(corpus):
         done = CliRunner().invoke(app, list(map(str, words)))
         assert (done.exit_code, done.stdout) == (1, ""), words
         said = " ".join(done.stderr.split())
-        assert "trained for 4 rounds, which are 4 releases" in said and "holds 0 such releases" in said
+        assert "has made 4 rounds, which are 4 releases" in said and "holds 0 such releases" in said
         assert "murmur ledger restore" in said
 
 
@@ -108,6 +109,39 @@ def test_a_ledger_with_fewer_releases_than_rounds_is_refused(corpus):
     ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:3]))
     with pytest.raises(SpendingUnknown, match=r"4 releases, .* holds 3 such releases"):
         card_of(folder)
+
+
+def test_what_was_released_after_the_last_checkpoint_is_missed_too(corpus):
+    """A ledger that is cut to what the newest checkpoint saw lacks what was shown since."""
+    rarely = {"run.checkpoint-every": 2}
+    folder = crash_after(corpus, 3, **rarely)
+    ledger = (folder / "ledger.jsonl").resolve()
+    whole = ledger.read_bytes()
+    for left in (whole[: whole.rindex(b"\n", 0, -1) + 1], b""):
+        ledger.write_bytes(left)
+        with pytest.raises((LedgerCorrupt, ResumeRefused, SpendingUnknown)):
+            federate(recipe(corpus, **rarely, **{"run.resume": str(folder)}))
+        with pytest.raises(LedgerCorrupt, match=r"lacks entries that ward.head"):
+            federate(recipe(corpus))
+        shown = CliRunner().invoke(app, ["ledger", "show", str(ledger)]).stdout
+        assert "WARNING: every epsilon here is too small" in shown and "ward.head" in shown
+        assert CliRunner().invoke(app, ["ledger", "verify", str(folder)]).exit_code == 1
+    for file in ledger.parent.glob("ward.[!j]*"):  # neither its notes nor what it saw last
+        file.unlink()
+    ledger.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    with pytest.raises(SpendingUnknown, match="has made 3 rounds, which are 3 releases"):
+        federate(recipe(corpus, **rarely, **{"run.resume": str(folder)}))
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_takes_its_releases_along(corpus, tmp_path):
+    """Its folder alone, in another runs folder, has a checkpoint that saw an empty ledger."""
+    rarely = {"run.checkpoint-every": 4}
+    folder, alone = crash_after(corpus, 3, **rarely), tmp_path / "alone" / "run"
+    shutil.copytree(folder, alone, symlinks=True)
+    with pytest.raises(SpendingUnknown, match="has made 3 rounds, which are 3 releases"):
+        federate(recipe(corpus, **rarely, **{"run.resume": str(alone)}))
+    federate(recipe(corpus, **rarely, **{"run.resume": str(folder)}))
+    assert len(read_ledger(folder / "ledger.jsonl")) == 3 + 4
 
 
 def test_the_model_of_another_run_beside_a_checkpoint_is_refused(corpus):
