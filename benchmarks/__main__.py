@@ -26,7 +26,7 @@ BY_HAND = {
     "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
-    "true_epsilon": "a run whose own epsilon is below 8: some six minutes",
+    "first_run": "what `murmur run` does, three times: a quarter of an hour",
     "smallest_epsilon": "the smallest such run found that gains 3 points of WER: two minutes",
     "real_digits": "a federation on real voices; needs a corpus",
     "central_training": "central training on real voices; needs corpora",
