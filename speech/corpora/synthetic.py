@@ -5,8 +5,8 @@ say). "100000x5@3f9a" are those of another population, numbered in hexadecimal: 
 another. "100000x5@new" is a population that nobody has met; `murmur run` draws its number and writes it there
 (`with_fresh_population`). Nothing is stored and nothing is listed: a million speakers take the memory of one.
 
-Splits: "train", so many of the hard domain of the embedded corpus, and "test", 20 other speakers with sentences
-that nobody in "train" says: in no population, and the same beside every one.
+Splits: "train", so many of the hard domain of the embedded corpus, and "test", 20 other speakers with
+sentences that nobody in "train" says: in no population, and the same beside every one.
 """
 
 import hashlib
