@@ -65,9 +65,9 @@ def warp(wave: Wave, sample_rate_hz: int, factor: float) -> Wave:
     return np.asarray(resample_poly(wave.astype(np.float32), ratio.numerator, ratio.denominator, window=taps))
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=256)
 def _low_pass(rate: int) -> NDArray[np.float32]:
-    """What `resample_poly` designs by itself, kept for a speaker's next utterance."""
+    """What `resample_poly` designs by itself, kept: there are some 140 rates."""
     return firwin(20 * rate + 1, 1 / rate, window=("kaiser", 5.0)).astype(np.float32)
 
 
