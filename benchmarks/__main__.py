@@ -27,7 +27,7 @@ BY_HAND = {
     "many_nodes": "1,000 nodes in a round, beside Flower's own loop, and 5,000: a quarter of an hour",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
-    "true_epsilon": "a run whose own epsilon is below 8: some six minutes",
+    "first_run": "what `murmur run` does, three times: a quarter of an hour",
     "smallest_epsilon": "the smallest such run found that gains 3 points of WER: two minutes",
     "real_digits": "a federation on real voices; needs a corpus",
     "central_training": "central training on real voices; needs corpora",

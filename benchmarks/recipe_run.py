@@ -1,4 +1,4 @@
-"""A whole run of a recipe by `murmur run`, written down: what it said, round by round, and its curve."""
+"""A whole run by `murmur run`, written down: what it said, round by round, and its curve."""
 
 from __future__ import annotations
 
@@ -6,49 +6,91 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchmarks.curve import draw
+from benchmarks.processes import processor_seconds
 from benchmarks.report import conditions, table
-from privacy import epsilon_text
+from cli.composing import config_of_run
+from privacy import Epsilon, epsilon, epsilon_text, ledger_releases, read_ledger
 
 HERE = Path(__file__).resolve().parent
 
 
 def record(name: str, title: str, *, recipe: str, nodes: int, settings: Sequence[str] = ()) -> None:
     """Run recipes/`recipe`.toml and write benchmarks/`name`.md and .png, without paths of this machine."""
+    command = ["--nodes", str(nodes), "--recipe", str(HERE.parent / "recipes" / f"{recipe}.toml")]
     with tempfile.TemporaryDirectory() as place:
-        folder = _run(recipe, nodes, [*settings, f'run.folder="{place}"'], Path(place) / "latest")
-        metrics, traffic = _lines(folder / "metrics.jsonl"), _lines(folder / "traffic.jsonl")
-        summary = (folder / "summary.txt").read_text()
-    lines = summary.splitlines()
-    words = "\n".join(
-        line for line in lines if not line.startswith(("run folder", "try:", "runs on", "ledger of all"))
-    )
-    seconds = {line["round"]: f"{line['seconds']:.1f}" for line in traffic if "seconds" in line}
-    rows = [(*_row(line), seconds.get(line["round"], "")) for line in metrics]
-    text = "\n\n".join(
-        [
-            f"# {title}",
-            f"{conditions()}\n- `murmur run --recipe recipes/{recipe}.toml --nodes {nodes}`",
-            f"![curve]({name}.png)",
-            f"```\n{words.strip()}\n```",
-            table([("round", "loss", "WER %", "CER %", "epsilon (RDP)", "seconds"), *rows]),
-        ]
-    )
-    (HERE / f"{name}.md").write_text(text + "\n", encoding="utf-8")
-    draw(metrics, HERE / f"{name}.png", title)
+        run = Run.of([*command, *(word for each in settings for word in ("--set", each))], Path(place))
+    said = f"{conditions()}\n- `murmur run --recipe recipes/{recipe}.toml --nodes {nodes}`"
+    write(name, title, [said, *run.parts(name)], run)
+
+
+def write(name: str, title: str, parts: Sequence[str], run: Run) -> None:
+    """Write the page of `parts`, and the curve of `run`."""
+    (HERE / f"{name}.md").write_text("\n\n".join([f"# {title}", *parts]) + "\n", encoding="utf-8")
+    draw(run.metrics, HERE / f"{name}.png", title)
     print(f"written: {HERE / name}.md")
 
 
-def _run(recipe: str, nodes: int, settings: Sequence[str], latest: Path) -> Path:
-    """The run folder; the runs folder is fresh, so that the ledger holds this run alone."""
-    command = [Path(sys.executable).with_name("murmur"), "run", "--nodes", str(nodes)]
-    command += ["--recipe", HERE.parent / "recipes" / f"{recipe}.toml"]
-    subprocess.run([*command, *(word for each in settings for word in ("--set", each))], check=True)
-    return latest.resolve()
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run left, and what its command took, from its start to its end."""
+
+    metrics: list[dict[str, Any]]
+    traffic: list[dict[str, Any]]
+    summary: str
+    corpus: str
+    epsilon: Epsilon
+    wall_seconds: float
+    processor_seconds: float
+
+    @classmethod
+    def of(cls, arguments: Sequence[str], place: Path) -> Run:
+        """`murmur run` with `arguments`, in a fresh runs folder `place`: the ledger holds this run alone."""
+        wall_seconds, used = _timed([*arguments, "--set", f'run.folder="{place}"'])
+        folder = (place / "latest").resolve()
+        config = config_of_run(folder)
+        return cls(
+            metrics=_lines(folder / "metrics.jsonl"),
+            traffic=_lines(folder / "traffic.jsonl"),
+            summary=(folder / "summary.txt").read_text(encoding="utf-8"),
+            corpus=config.corpus.path,
+            epsilon=epsilon(ledger_releases(read_ledger(folder / "ledger.jsonl")), config.privacy.delta),
+            wall_seconds=wall_seconds,
+            processor_seconds=used,
+        )
+
+    def parts(self, name: str) -> list[str]:
+        """The curve, the run's own words and its rounds, as parts of a page."""
+        lines = self.summary.splitlines()
+        words = "\n".join(
+            line for line in lines if not line.startswith(("run folder", "try:", "runs on", "ledger of all"))
+        )
+        seconds = {line["round"]: f"{line['seconds']:.1f}" for line in self.traffic if "seconds" in line}
+        rows = [(*_row(line), seconds.get(line["round"], "")) for line in self.metrics]
+        titles = ("round", "loss", "WER %", "CER %", "epsilon (RDP)", "seconds")
+        return [f"![curve]({name}.png)", f"```\n{words.strip()}\n```", table([titles, *rows])]
+
+
+def _timed(arguments: Sequence[str]) -> tuple[float, float]:
+    """Wall-clock seconds of `murmur run`, and the processor's, as they were when it was last looked at."""
+    command, began, used = (
+        [Path(sys.executable).with_name("murmur"), "run", *arguments],
+        time.monotonic(),
+        0.0,
+    )
+    with subprocess.Popen(command) as process:
+        while process.poll() is None:
+            used = max(used, processor_seconds(process.pid))
+            time.sleep(1.0)
+    if process.returncode:
+        raise SystemExit(f"murmur run ended with {process.returncode}")
+    return time.monotonic() - began, used
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -118,6 +118,7 @@ def parties(folder: Path) -> dict[str, tuple[list[str], Path]]:
     settings = {
         "training.rounds": ROUNDS,
         "training.cohort": float(COHORT),
+        "corpus.kind": json.dumps("embedded"),
         "training.evaluate-every": 10 * ROUNDS,
         "run.folder": json.dumps(str(folder / "runs")),
     }

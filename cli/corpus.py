@@ -109,7 +109,7 @@ def _synthesise_command(
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = DEFAULT_SEED,
     workers: Annotated[int, typer.Option(min=1, help="Processes that work side by side.")] = 1,
 ) -> None:
-    """Make the synthetic corpus that Murmuration ships (extra 'synthesis')."""
+    """Make the synthetic corpus that Murmuration ships."""
     try:
         synthesise(out, seed=seed, workers=workers)
     except (ValueError, OSError) as error:

@@ -7,26 +7,46 @@ from tempfile import TemporaryFile
 
 from cli.composing import Flat, default_config, read_recipe
 from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve, seed_model
+from recipes.places import FIRST_RUN
 from server.errors import ResumeRefused
 from server.planning import require_population
 from server.populations import People, ledger_path, require_name
+from speech.corpora.synthetic import FRESH, with_fresh_population, without_population
 from speech.corpus import Corpus, load_corpus
 from speech.errors import CorpusError, SpeechError
 from speech.speakers import require_disjoint, require_one_for_each_node
 
+CORPUS_PATH = "corpus.path"
 FAULTS = (ConfigError, SpeechError, ResumeRefused)
 
 
 def compose(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
     """What the run has other than the defaults: of the run to resume, then the recipe, then `settings`.
 
+    Without a run to resume, a recipe, or settings that name another corpus, the recipe is that of the first
+    run (`recipes/first-run.toml`). A population that is to be drawn is drawn here, before anything is
+    submitted: server, nodes, run folder and ledger have the same one, and a resumed run keeps its own.
+
     Raises
     ------
     ConfigError, ResumeRefused
         If there is no such recipe or run folder.
     """
+    if recipe is None and not resume and "corpus.kind" not in settings:
+        recipe = FIRST_RUN
     given = {**(read_recipe(recipe) if recipe else {}), **settings}
-    return {**(recipe_of_run(resume, given) if resume else {}), **given}
+    before = recipe_of_run(resume, given) if resume else {}
+    return {**before, **given, **_population(before, given)}
+
+
+def _population(before: Flat, given: Flat) -> Flat:
+    """The corpus path with its population, if one is to be drawn or kept."""
+    path, earlier = str(given.get(CORPUS_PATH, "")), str(before.get(CORPUS_PATH, ""))
+    kind = {**default_config(), **before, **given}["corpus.kind"]
+    if kind != "synthetic" or not path.endswith(FRESH):
+        return {}
+    same = "@" in earlier and without_population(path) == without_population(earlier)
+    return {CORPUS_PATH: earlier if same else with_fresh_population(path)}
 
 
 def recipe_of_run(resume: str, settings: Flat) -> Flat:

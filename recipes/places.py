@@ -16,6 +16,8 @@ from pathlib import Path
 import murmuration_data
 
 HOME_VARIABLE = "MURMUR_HOME"
+# What `murmur run` runs where it is told nothing else; it is installed beside this module.
+FIRST_RUN = Path(__file__).with_name("first-run.toml")
 # Kinds of corpora that lie in no folder of the user's.
 WITHOUT_FILES = ("embedded", "synthetic")
 

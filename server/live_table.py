@@ -66,6 +66,7 @@ def heading(
             "share of layers that were clipped",
             f"eps (run): THIS run, as it is: population {plan.population:,}, expected cohort "
             f"{plan.cohort:g}, delta {plan.delta:g}",
+            *_in_the_end(plan),
             f"eps (extrap.): the same noise on the mean, if the population were "
             f"{extrapolated.population:,} and the cohort {extrapolated.cohort:,.0f}; not this run",
             *(f"{name}: {meaning}" for name, meaning in more.items() if meaning),
@@ -74,6 +75,17 @@ def heading(
             "  ".join([titles, *(name for name, meaning in more.items() if meaning)]),
         ]
     )
+
+
+def _in_the_end(plan: PrivacyPlan) -> list[str]:
+    """What the whole run will have spent of its own, known before it begins; nothing without privacy."""
+    if not plan.is_private:
+        return []
+    spent = plan.epsilon_of(plan.releases_in(plan.rounds))
+    return [
+        f"    when all {plan.rounds} rounds are done: epsilon {epsilon_text(spent.value)} by "
+        f"{spent.accountant}, of this run's own population"
+    ]
 
 
 def warning(plan: PrivacyPlan) -> list[str]:

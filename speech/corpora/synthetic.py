@@ -1,13 +1,17 @@
 """Kind "synthetic": any number of speakers, each made from its number alone when it is asked for.
 
 The path says how many: "100000" speakers, or "100000x5" with 5 utterances each (8 where it does not
-say). Nothing is stored and nothing is listed: a million speakers take the memory of one. Splits:
-"train", so many of the hard domain of the embedded corpus, and "test", 20 other speakers with
-sentences that nobody in "train" says. Needs the extra 'synthesis'.
+say). "100000x5@3f9a" are those of another population, numbered in hexadecimal: no speaker of one is in
+another. "100000x5@new" is a population that nobody has met; `murmur run` draws its number and writes it there
+(`with_fresh_population`). Nothing is stored and nothing is listed: a million speakers take the memory of one.
+
+Splits: "train", so many of the hard domain of the embedded corpus, and "test", 20 other speakers with
+sentences that nobody in "train" says: in no population, and the same beside every one.
 """
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -28,7 +32,13 @@ if TYPE_CHECKING:
 UTTERANCES = 8
 TEST = SplitPlan(name="test", domain=HARD, speakers=20, utterances=12, held_out=True)
 # What the same number sounds like; raised whenever that changes, so that no ledger mistakes one for another.
-VERSION = 1
+VERSION = 2
+FRESH = "@new"
+_NUMBERED = 1 << 64  # where the seeds of numbered populations begin, beyond DEFAULT_SEED
+_POPULATION_BYTES = 8
+_PATH = re.compile(
+    r"(?P<speakers>\d{1,9})(?:x(?P<utterances>\d{1,3}))?(?:@(?P<population>[0-9a-fA-F]{1,16}))?"
+)
 
 
 @dataclass(frozen=True)
@@ -134,17 +144,39 @@ def load(path: str, rules: Rules) -> Corpus:
         raise CorpusError(
             f"synthetic speakers speak English, not {rules.language!r}: set corpus.language = 'en'."
         )
-    described = re.fullmatch(r"(\d{1,9})(?:x(\d{1,3}))?", path)
-    speakers = int(described[1]) if described else 0
-    utterances = int(described[2] or UTTERANCES) if described else 0
-    if not (speakers and utterances):
+    if path.endswith(FRESH):
+        raise CorpusError(
+            f"{path!r} is a population that is still to be drawn, which `murmur run` does: elsewhere give "
+            f"its number in hexadecimal, as in '100000x5@{secrets.token_hex(_POPULATION_BYTES)}'."
+        )
+    described = _PATH.fullmatch(path)
+    speakers = int(described["speakers"]) if described else 0
+    utterances = int(described["utterances"] or UTTERANCES) if described else 0
+    if not (described and speakers and utterances):
         raise CorpusError(
             f"a synthetic corpus is described by its number of speakers, not by {path!r}: "
-            "give '100000', or '100000x5' for 5 utterances each, as corpus.path."
+            "give '100000', or '100000x5' for 5 utterances each, or '100000x5@3f9a' for population 3f9a of "
+            "them, as corpus.path."
         )
+    seed = _NUMBERED + int(described["population"], 16) if described["population"] else DEFAULT_SEED
     train = SplitPlan(name="train", domain=HARD, speakers=speakers, utterances=utterances)
-    table = {plan.name: Speakers(plan) for plan in (TEST, train)}
+    table = {TEST.name: Speakers(TEST), train.name: Speakers(train, seed)}
     return SyntheticCorpus(name=f"synthetic {path}", table=table)
+
+
+def with_fresh_population(path: str) -> str:
+    """`path` with the number of a population drawn now where it says "@new"; any other path as it is.
+
+    The number has 64 random bits: that two runs ever draw the same one may be left out of account.
+    """
+    if not path.endswith(FRESH):
+        return path
+    return f"{path.removesuffix(FRESH)}@{secrets.token_hex(_POPULATION_BYTES)}"
+
+
+def without_population(path: str) -> str:
+    """What `path` says of a population but which one it is."""
+    return path.partition("@")[0]
 
 
 # A speaker's texts and sound are asked for one after the other, and made once.

@@ -2,17 +2,22 @@
 
 All functions take and return (n,) float arrays; randomness comes in as a generator. The order is
 that of the world: the voice, its room, the noise there, the microphone's gain.
+
+Spectra are taken in float32, at lengths that are quick to transform: where a speaker is made for each
+visit, this is most of what the visit costs.
 """
 
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve, resample_poly
+from scipy import fft
+from scipy.signal import firwin, resample_poly
 
 from speech.synthesis.voices import VirtualSpeaker
 
-Wave = NDArray[np.float64]
+Wave = NDArray[np.float64] | NDArray[np.float32]
 
 SAMPLE_RATE_HZ = 16_000
 # Opus codes 20 ms frames; whole frames keep offsets short numbers and utterances apart.
@@ -55,16 +60,21 @@ def trim(wave: Wave) -> Wave:
 
 def warp(wave: Wave, sample_rate_hz: int, factor: float) -> Wave:
     """At 16 kHz with formants, pitch and tempo scaled by `factor` (resampling)."""
-    ratio = Fraction(SAMPLE_RATE_HZ / (sample_rate_hz * factor)).limit_denominator(500)
-    return np.asarray(resample_poly(wave, ratio.numerator, ratio.denominator))
+    ratio = Fraction(SAMPLE_RATE_HZ / (sample_rate_hz * factor)).limit_denominator(100)
+    taps = _low_pass(max(ratio.numerator, ratio.denominator))
+    return np.asarray(resample_poly(wave.astype(np.float32), ratio.numerator, ratio.denominator, window=taps))
+
+
+@lru_cache(maxsize=256)
+def _low_pass(rate: int) -> NDArray[np.float32]:
+    """What `resample_poly` designs by itself, kept: there are some 140 rates."""
+    return firwin(20 * rate + 1, 1 / rate, window=("kaiser", 5.0)).astype(np.float32)
 
 
 def tilt(wave: Wave, db_per_octave: float) -> Wave:
     """A straight line in dB over log-frequency, 0 dB at 1 kHz, flat below 100 Hz."""
-    frequencies = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE_HZ)
-    octaves = np.log2(np.maximum(frequencies, 100.0) / 1000.0)
-    gains = 10 ** (db_per_octave * octaves / 20)
-    return np.fft.irfft(np.fft.rfft(wave) * gains, len(wave))
+    octaves = _octaves(_quick(len(wave)), 100.0)
+    return _filtered(wave, np.exp(np.float32(np.log(10) * db_per_octave / 20) * octaves))
 
 
 def reverberate(wave: Wave, room_seconds: float, random: np.random.Generator) -> Wave:
@@ -74,14 +84,16 @@ def reverberate(wave: Wave, room_seconds: float, random: np.random.Generator) ->
     with as much power as the direct sound; it starts 2 ms later, and a room too small for that is
     no room.
     """
-    times = np.arange(round(room_seconds * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    times = np.arange(round(room_seconds * SAMPLE_RATE_HZ), dtype=np.float32) / SAMPLE_RATE_HZ
     if len(times) <= _DIRECT_SAMPLES:
         return wave
-    tail = random.standard_normal(len(times)) * 10 ** (-3 * times / room_seconds)
+    tail = random.standard_normal(len(times)) * np.exp(np.float32(-3 * np.log(10) / room_seconds) * times)
     tail[:_DIRECT_SAMPLES] = 0.0
     response = tail / np.sqrt(np.sum(tail**2))
     response[0] = 1.0
-    return np.asarray(fftconvolve(wave, response / np.sqrt(2))[: len(wave)])
+    size = _quick(len(wave) + len(response) - 1)
+    spectrum = fft.rfft((response / np.sqrt(2)).astype(np.float32), size)
+    return _filtered(wave, spectrum)
 
 
 def coloured_noise(kind: str, length: int, random: np.random.Generator) -> Wave:
@@ -90,16 +102,39 @@ def coloured_noise(kind: str, length: int, random: np.random.Generator) -> Wave:
         return _hum(length, random)
     if kind not in _NOISE_EXPONENTS:
         raise ValueError(f"noise {kind!r} is none of {', '.join(_NOISE_EXPONENTS)}, hum.")
-    spectrum = np.fft.rfft(random.standard_normal(length))
-    frequencies = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE_HZ), 20.0)
-    noise = np.fft.irfft(spectrum * frequencies ** (-_NOISE_EXPONENTS[kind] / 2), length)
+    white = random.standard_normal(length)
+    noise = _filtered(white, _noise_colour(kind, _quick(length))) if _NOISE_EXPONENTS[kind] else white
     return np.asarray(noise / np.sqrt(np.mean(noise**2)))
 
 
 def _hum(length: int, random: np.random.Generator) -> Wave:
-    times = np.arange(length) / SAMPLE_RATE_HZ
+    period = round(SAMPLE_RATE_HZ / _HUM_HZ)
     harmonics = np.arange(1, 13)
     phases = random.uniform(0, 2 * np.pi, len(harmonics))
-    waves = np.sin(2 * np.pi * _HUM_HZ * harmonics[:, None] * times + phases[:, None])
-    hum = (waves / harmonics[:, None]).sum(axis=0) + 0.2 * random.standard_normal(length)
+    waves = np.sin(2 * np.pi / period * harmonics[:, None] * np.arange(period) + phases[:, None])
+    hum = np.resize((waves / harmonics[:, None]).sum(axis=0), length) + 0.2 * random.standard_normal(length)
     return np.asarray(hum / np.sqrt(np.mean(hum**2)))
+
+
+def _quick(length: int) -> int:
+    """The next length with few and small prime factors; few lengths, so that gains are found again."""
+    return 2048 * -(-length // 2048)
+
+
+@lru_cache(maxsize=64)
+def _octaves(size: int, flat_below_hz: float) -> NDArray[np.float32]:
+    """How many octaves each frequency of a spectrum (size // 2 + 1,) lies above 1 kHz, from a limit on."""
+    frequencies = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ), flat_below_hz)
+    return np.log2(frequencies / 1000.0).astype(np.float32)
+
+
+@lru_cache(maxsize=64)
+def _noise_colour(kind: str, size: int) -> NDArray[np.float32]:
+    """The gains (size // 2 + 1,) that make white noise pink or brown."""
+    return np.exp2(np.float32(-_NOISE_EXPONENTS[kind] / 2) * _octaves(size, 20.0))
+
+
+def _filtered(wave: Wave, spectrum: NDArray[np.float32] | NDArray[np.complex64]) -> Wave:
+    """`wave` through a filter with this spectrum, zeros after its end; same length."""
+    size = 2 * (len(spectrum) - 1)
+    return np.asarray(fft.irfft(fft.rfft(wave.astype(np.float32), size) * spectrum, size)[: len(wave)])

@@ -68,7 +68,7 @@ class _Worker:
             if "error" in header:
                 raise SynthesisError(
                     f"speaker {speaker.name} cannot say {text!r}: {header['error']} (espeak-ng comes "
-                    "with the extra 'synthesis': pip install 'murmuration[synthesis]')"
+                    "with murmuration: pip install espeakng-loader)"
                 )
             pcm = np.frombuffer(answers.read(2 * header["samples"]), dtype="<i2")
             yield pcm.astype(np.float64) / 32768.0, int(header["sample_rate_hz"])

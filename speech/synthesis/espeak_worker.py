@@ -1,7 +1,7 @@
 """A speaking process: `python -m speech.synthesis.espeak_worker`, requests in, PCM out.
 
 espeak-ng is GPL software. It is therefore never loaded into Murmuration's own processes: this one
-loads it (from the PyPI package `espeakng-loader`, the extra 'synthesis'), lives as long as its
+loads it (from the PyPI package `espeakng-loader`), lives as long as its
 stdin, and shares nothing with its caller but text and sound.
 
 A request is a line of JSON: {"voice", "rate", "pitch", "texts"}, where voice is espeak's
@@ -52,6 +52,8 @@ class Espeak:
         # Kept on the object: ctypes does not hold on to a callback that C holds.
         self._callback = _CALLBACK(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
+        # espeak-ng looks through 280 voice files when a voice is first named: once here, not in every fork.
+        self._library.espeak_ListVoices(None)
 
     def say(self, *, voice: str, rate: int, pitch: int, text: str) -> bytes:
         """The text as int16 PCM. Raises `ValueError` where espeak-ng refuses."""

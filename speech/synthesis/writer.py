@@ -163,6 +163,5 @@ model learnt from; `train` and `test` are the hard one (seven accents, rooms, no
 federation adapts it to. No speaker is in two splits, and `test` has only sentences that no other
 split has.
 
-To remake it: `pip install 'murmuration[synthesis]'`, then
-`murmur corpus synthesise --out DIR --seed {seed}`.
+To remake it: `murmur corpus synthesise --out DIR --seed {seed}`.
 """

@@ -6,10 +6,14 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from cli.composing import default_config, read_recipe
 from cli.main import app
 from cli.run_settings import check, compose, recipe_of_run
 from recipes import ConfigError
+from recipes.places import FIRST_RUN
 from server.errors import ResumeRefused
+from server.preparation import make_plan
+from speech.corpus import load_corpus
 from speech.errors import CorpusError
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
@@ -49,8 +53,62 @@ def test_no_run_to_resume_is_said(folder):
         recipe_of_run("latest", {"run.folder": "elsewhere"})
 
 
+def test_a_run_without_a_recipe_is_the_first_run():
+    composed = compose(None, None, {})
+    assert composed == {**read_recipe(FIRST_RUN), "corpus.path": composed["corpus.path"]}
+    assert compose(None, None, {"training.rounds": 3})["training.rounds"] == 3
+
+
+def test_its_own_epsilon_is_below_8_by_both_accountants():
+    config = check(compose(None, None, {}), nodes=8)
+    plan = make_plan(config, config.privacy.population)
+    spent = plan.epsilon_of(plan.releases_in(config.training.rounds))
+    assert plan.is_private and max(spent.rdp, spent.pld) < 8 and config.privacy.delta <= 100_000**-1.1
+
+
+def test_each_run_draws_a_population_of_its_own():
+    paths = {compose(None, None, {})["corpus.path"] for _ in range(5)}
+    assert len(paths) == 5 and all(path.startswith("100000x") for path in paths)
+    assert len({load_corpus("synthetic", path).digest for path in paths}) == 5
+    assert compose(None, None, {"corpus.path": "50x2@a"})["corpus.path"] == "50x2@a"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIRST_RUN.parent.glob("*.toml")))
+def test_an_explicit_recipe_or_corpus_wins(name):
+    file = FIRST_RUN.with_name(name)
+    settings = {"corpus.kind": "embedded"}
+    assert compose(None, None, settings) == settings
+    if file != FIRST_RUN:
+        assert compose(file, None, {}) == read_recipe(file)
+
+
+def test_the_former_default_is_a_recipe_with_the_same_settings():
+    embedded = check(compose(FIRST_RUN.with_name("embedded.toml"), None, {}), nodes=8)
+    assert embedded.to_flat() == default_config()
+
+
+def test_a_resumed_run_keeps_its_population_whatever_recipe_is_given(tmp_path):
+    folder = tmp_path / "runs" / "20260101-000000-000001"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[corpus]\nkind = "synthetic"\npath = "100000x5@3f9a"\n')
+    for name in ("checkpoints", "ledger.jsonl"):
+        (folder / name).touch()
+    assert compose(None, str(folder), {})["corpus.path"] == "100000x5@3f9a"
+    new = {"corpus.kind": "synthetic", "corpus.path": "100000x5@new"}
+    assert compose(None, str(folder), new)["corpus.path"] == "100000x5@3f9a"
+    other = compose(None, str(folder), {**new, "corpus.path": "9x5@new"})["corpus.path"]
+    assert other.startswith("9x5@") and other != "9x5@new"  # another run, which `check` refuses
+
+
+def test_only_synthetic_speakers_are_drawn():
+    files = {"corpus.kind": "manifest", "corpus.path": "/data/speech@new"}
+    assert compose(None, None, files) == files
+
+
 def test_more_nodes_than_speakers_are_refused_before_anything_starts():
-    done = CliRunner().invoke(app, ["run", "--nodes", "97"])
+    done = CliRunner().invoke(
+        app, ["run", "--nodes", "97", "--recipe", str(FIRST_RUN.with_name("embedded.toml"))]
+    )
     assert done.exit_code == 2
     assert "--nodes 97: corpus embedded has 96 speakers in split 'train'" in done.stderr
     assert "fewer than the 97 nodes of the federation: use at most 96 nodes" in done.stderr

@@ -49,6 +49,9 @@ def test_the_heading_says_whose_epsilon_is_whose():
     text = heading(PLAN, PLAN.extrapolate(1_000_000, 1024.0), held_out_speakers=20)
     assert "THIS run, as it is: population 96, expected cohort 24, delta 1e-06" in text
     assert "if the population were 1,000,000 and the cohort 1,024; not this run" in text
+    spent = PLAN.epsilon_of(40)
+    in_the_end = f"epsilon {epsilon_text(spent.value)} by {spent.accountant}, of this run's own population"
+    assert f"when all 40 rounds are done: {in_the_end}" in text
     assert "zero-out" in text
     assert "Poisson" in text
     assert "RDP" in text

@@ -153,9 +153,9 @@ def test_warp_moves_pitch_and_tempo_together() -> None:
 
 def test_tilt_is_db_per_octave() -> None:
     impulse = np.zeros(SAMPLE_RATE_HZ)
-    impulse[0] = 1.0
+    impulse[SAMPLE_RATE_HZ // 2] = 1.0
     gains = 20 * np.log10(np.abs(np.fft.rfft(effects.tilt(impulse, 2.0))))
-    np.testing.assert_allclose(gains[[500, 1000, 4000]], [-2.0, 0.0, 4.0], atol=1e-6)
+    np.testing.assert_allclose(gains[[500, 1000, 4000]], [-2.0, 0.0, 4.0], atol=1e-3)
 
 
 def test_a_room_decays_by_60_db_in_its_time() -> None:
@@ -201,10 +201,10 @@ def test_what_espeak_refuses_names_the_speaker() -> None:
         list(say(replace(speaker(), accent="xx-none"), ["yes"]))
 
 
-def test_without_the_extra_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_espeak_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "espeakng_loader.py").write_text("raise ImportError('not installed')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    with pytest.raises(SynthesisError, match=r"not installed.*murmuration\[synthesis\]"):
+    with pytest.raises(SynthesisError, match=r"not installed.*pip install espeakng-loader"):
         list(say(speaker(), ["yes"]))
 
 

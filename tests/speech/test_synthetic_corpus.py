@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from speech.corpora.synthetic import Numbered
+from speech.corpora.synthetic import Numbered, with_fresh_population, without_population
 from speech.corpus import load_corpus
 from speech.errors import CorpusError
 from speech.examples import ExampleStore
@@ -66,7 +66,24 @@ def test_a_stranger_is_refused(name: str) -> None:
         corpus.utterances("train", name)
 
 
-@pytest.mark.parametrize("path", ["", "0", "10x0", "-3", "1e6", "a folder", "10 x 5"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "0",
+        "10x0",
+        "-3",
+        "1e6",
+        "a folder",
+        "10 x 5",
+        "10@",
+        "10@g",
+        "10@+1",
+        "@1",
+        "10@1x5",
+        "10@11112222333344445",
+    ],
+)
 def test_a_path_that_describes_no_corpus(path: str) -> None:
     with pytest.raises(CorpusError, match="'100000x5'"):
         load_corpus("synthetic", path)
@@ -86,3 +103,41 @@ def test_names_are_a_sequence() -> None:
 def test_other_corpora_do_not_pay_for_it() -> None:
     code = "import sys, speech.corpora; sys.exit('scipy.signal' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Populations
+
+
+def texts(corpus, speaker):
+    return [utterance.text for utterance in corpus.utterances("train", speaker)]
+
+
+def test_a_numbered_population_has_other_people_and_another_digest() -> None:
+    paths = ("5x3", "5x3@1", "5x3@2", "5x3@906")  # 0x906 is the seed of those without a number
+    corpora = [load_corpus("synthetic", path) for path in paths]
+    assert len({corpus.digest for corpus in corpora}) == len(paths)
+    assert len({tuple(texts(corpus, "train-0000003")) for corpus in corpora}) == len(paths)
+    assert load_corpus("synthetic", "5x3@00FF").digest == load_corpus("synthetic", "5x3@ff").digest
+
+
+def test_who_is_held_out_is_in_no_population_and_the_same_beside_all() -> None:
+    one, other = load_corpus("synthetic", "5x2@1"), load_corpus("synthetic", "9x4@2")
+    assert one.table["test"] == other.table["test"] == load_corpus("synthetic", "5x2").table["test"]
+    assert len(one.speakers("test")) == 20
+    # What a speaker sounds like follows from seed and name: no two of these share both.
+    seeds = {(plan.plan.name, plan.seed) for corpus in (one, other) for plan in corpus.table.values()}
+    assert len(seeds) == 3
+
+
+def test_a_fresh_population_is_another_each_time() -> None:
+    drawn = {with_fresh_population("7x2@new") for _ in range(20)}
+    assert len(drawn) == 20 and all(load_corpus("synthetic", path).speakers("train") for path in drawn)
+    assert {without_population(path) for path in drawn} == {"7x2"} == {without_population("7x2")}
+    assert with_fresh_population("7x2@3f9a") == "7x2@3f9a"
+
+
+def test_a_population_that_nobody_has_drawn_is_refused() -> None:
+    with pytest.raises(
+        CorpusError, match=r"'7x2@new' is a population that is still to be drawn, which `murmur run`"
+    ):
+        load_corpus("synthetic", "7x2@new")
