@@ -77,10 +77,12 @@ within() {
   echo "   $what: after $((SECONDS - begun)) s"
 }
 door() { inside "$1" python -c "import socket,sys; s=socket.socket(); s.settimeout(1); sys.exit(bool(s.connect_ex(('$2',$3))))" 2> /dev/null; }
-# submit NAME [SETTING...]: a run of 6 rounds in the background, its log in run-NAME.log.
+# submit NAME [SETTING...]: a run of 6 rounds in the background, its log in run-NAME.log. All 32 speakers of a node must
+# have time within the deadline.
 submit() {
   log=$work/run-$1.log
-  compose run --rm -T run --set training.rounds=6 --set training.round-deadline-seconds=120.0 "${@:2}" > "$log" 2>&1 < /dev/null &
+  compose run --rm -T run --set training.rounds=6 --set training.round-deadline-seconds=120.0 \
+    --set local.processor-seconds=3.0 --set local.most-seconds=100.0 "${@:2}" > "$log" 2>&1 < /dev/null &
   run=$!
 }
 shown() { grep -Eq "^ +$1 +[0-9]+ " "$log"; }
