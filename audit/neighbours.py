@@ -23,7 +23,7 @@ class Neighbour:
     """What one person's speech can be, beside the same person who counts as nothing.
 
     `still` says that with this speech too the person must count as nothing at all; `files_go` that the files
-    go away after the roll call.
+    go away after registration.
     """
 
     name: str
@@ -119,7 +119,7 @@ def _cut_off() -> Speech:
     return [Said(text="one two", content=b"RIFF\xff\xff\xff\x00WAVEfmt ", duration=1.0)]
 
 
-@neighbour("files that go after the roll call", still=True, files_go=True)
+@neighbour("files that go after registration", still=True, files_go=True)
 def _gone() -> Speech:
     return _ordinary()
 

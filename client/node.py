@@ -18,7 +18,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ class Node:
         """Raise `ConfigError` if a speaker with as much speech as a visit may use could not be trained within
         the budget here: all such speakers would count as zero.
 
-        To be asked at the roll call only. A machine that has become slower must not end a node's part in
+        To be asked at registration only. A machine that has become slower must not end a node's part in
         mid-run.
         """
         local, needed = self._local, self._process.ready.longest_seconds
@@ -288,7 +288,7 @@ def _process(learner: Learner) -> tuple[LayerLayout, SpeakerProcess]:
         budget = VisitBudget(
             processor_seconds=local.processor_seconds, memory_megabytes=local.memory_megabytes
         )
-        made = SpeakerProcess(partial(learner.training), size=layout.size, room=room, budget=budget)
+        made = SpeakerProcess(learner.training, size=layout.size, room=room, budget=budget)
         _PROCESSES[learner] = layout, made
     _PROCESSES.move_to_end(learner)
     return _PROCESSES[learner]

@@ -24,6 +24,7 @@ import math
 import mmap
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import time
@@ -338,8 +339,6 @@ def _leave_the_parents_files(kept: int) -> None:
 def _as_sent(error: Exception) -> Exception:
     """`error`, or its text where it cannot travel."""
     try:
-        import pickle
-
         return error if type(pickle.loads(pickle.dumps(error))) is type(error) else RuntimeError(str(error))
     except Exception:
         return RuntimeError(f"{type(error).__name__}: {error}")

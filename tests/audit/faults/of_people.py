@@ -16,7 +16,7 @@ def _(patch):
     )
 
 
-# Nothing is planted here: two nodes hold the person. What refuses that is the roll call, not on stage here.
+# Nothing is planted here: two nodes hold the person. What refuses that is registration, not on stage here.
 fault(
     "one person on two nodes",
     "sensitivity",
