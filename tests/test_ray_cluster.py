@@ -23,10 +23,11 @@ def cluster(tmp_path_factory):
 
 
 def settings(corpus):
-    """Every speaker in every round, each long enough at work to be caught at it."""
+    """Every speaker in every round, each long enough at work to be caught at it, on a slow machine too."""
     return (
         f'corpus.kind="manifest" corpus.path="{corpus}" model.seed="random" training.rounds={ROUNDS} '
-        'training.cohort=8.0 local.epochs=10 run.sentences-shown=0 privacy.people="ward"'
+        "training.cohort=8.0 local.epochs=10 local.processor-seconds=60.0 run.sentences-shown=0 "
+        'privacy.people="ward"'
     )
 
 
@@ -50,7 +51,8 @@ def test_a_run_on_a_cluster_outlives_a_worker_and_then_a_whole_ray_node(cluster,
 
     arguments = ("--ray-address", cluster.address, "--nodes", str(NODES), "--set", settings(corpus))
     with server("murmur", "run", *arguments, home=tmp_path, log=log) as run:
-        wait_until(lambda: len(metrics()) >= 2, seconds=150, what="the first round")
+        wait_until(lambda: len(metrics()) >= 2 or run.poll() is not None, seconds=150, what="the first round")
+        assert run.poll() is None, log.read_text()
         first = lose(lambda worker: os.kill(worker, signal.SIGKILL))
         wait_until(lambda: len(metrics()) > first + 1, seconds=90, what="a round after the lost worker")
         second = lose(lambda _: cluster.kill_node(1))
