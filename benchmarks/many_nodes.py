@@ -100,7 +100,8 @@ def measure(home: Path, command: Sequence[str], log: Path) -> Run:
             check=False,
         )
     whole = time.monotonic() - began
-    rounds = [line for line in map(json.loads, log.read_text().splitlines()) if "drawn" in line]
+    lines = log.read_text().splitlines() if log.exists() else []
+    rounds = [line for line in map(json.loads, lines) if "drawn" in line]
     if done.returncode or not rounds or not all(line["nodes_answered"] for line in rounds):
         raise SystemExit(f"the run did not end well:\n{done.stdout[-3000:]}")
     return Run(
