@@ -57,7 +57,7 @@ def make_authority(folder: Path, *, name: str, days: int) -> list[Path]:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA384())
     )
-    return _write_pair(folder, AUTHORITY, ".crt", _pem(certificate), _pkcs8(key))
+    return write_pair(folder, AUTHORITY, ".crt", _pem(certificate), _pkcs8(key))
 
 
 def make_certificate(folder: Path, names: Sequence[str], *, name: str, days: int) -> list[Path]:
@@ -84,7 +84,7 @@ def make_certificate(folder: Path, names: Sequence[str], *, name: str, days: int
         )
         .sign(authority_key, hashes.SHA384())
     )
-    return _write_pair(folder, name, ".crt", _pem(signed), _pkcs8(key))
+    return write_pair(folder, name, ".crt", _pem(signed), _pkcs8(key))
 
 
 def make_node_key(folder: Path, name: str) -> list[Path]:
@@ -100,7 +100,7 @@ def make_node_key(folder: Path, name: str) -> list[Path]:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
     )
-    return _write_pair(folder, name, ".pub", public + f" {name}\n".encode(), private)
+    return write_pair(folder, name, ".pub", public + f" {name}\n".encode(), private)
 
 
 def make_secret(folder: Path) -> list[Path]:
@@ -167,7 +167,14 @@ def write_new(path: Path, content: bytes, *, private: bool) -> Path:
     return path
 
 
-def _write_pair(folder: Path, name: str, ending: str, public: bytes, private: bytes) -> list[Path]:
+def write_pair(folder: Path, name: str, ending: str, public: bytes, private: bytes) -> list[Path]:
+    """Write <name>.key for its owner alone and <name><ending> for everybody: both, or none.
+
+    Raises
+    ------
+    CredentialError
+        If either is there already or cannot be written, or `name` is no file name.
+    """
     if not FILE_NAME.fullmatch(name):
         raise CredentialError(f"{name!r} is no name: use letters, digits, '.', '-' and '_' only")
     secret, open_to_all = folder / f"{name}.key", folder / f"{name}{ending}"

@@ -21,7 +21,8 @@ from typing import Annotated, Any, ParamSpec
 import tomli_w
 import typer
 
-from cli import credentials
+from cli import credentials, releases
+from cli.clientapp import clientapp
 from cli.credentials import CredentialError
 from cli.processes import QUIET, tool
 
@@ -170,6 +171,13 @@ def revoke(
             Path(node).with_suffix(".id").replace(Path(node).with_suffix(REVOKED))
 
 
+app.command("digest")(plainly(releases.show_digest))
+app.command("approve")(plainly(releases.approve_releases))
+app.command("release-key")(plainly(releases.release_key))
+app.command("sign")(plainly(releases.sign_release))
+app.command("clientapp")(plainly(clientapp))
+
+
 @app.command("run")
 @plainly
 def run(
@@ -177,6 +185,9 @@ def run(
     setting: Annotated[
         list[str] | None,
         typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+    ] = None,
+    signature: Annotated[
+        Path | None, typer.Option(help="For nodes that approve a release key: what `sign` made.")
     ] = None,
     superlink: Connection = None,
 ) -> None:
@@ -187,7 +198,8 @@ def run(
     from cli.submit import settings_file
 
     connection = _connection(superlink)
-    with settings_file(recipe, setting or []) as settings, TemporaryDirectory() as folder:
+    signed = [f"run.release-signature='{releases.read_signature(signature)}'"] if signature else []
+    with settings_file(recipe, [*(setting or []), *signed]) as settings, TemporaryDirectory() as folder:
         answer = _flwr("run", str(staged_app(Path(folder))), *connection, *settings)
     raise typer.Exit(follow(str(answer["run-id"]), connection))
 

@@ -23,6 +23,7 @@ from cryptography import x509
 from packaging.specifiers import SpecifierSet
 
 from cli import probes
+from cli.approval import Approvals, NotApproved, digest_of
 from cli.credentials import CredentialError, is_address
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def doctor(
     corpus_language: Annotated[
         str | None, typer.Option(help="As in the run: en (the default), fr, de.")
     ] = None,
+    approved: Annotated[
+        Path | None, typer.Option(help="A node's list of approvals: is the installed release on it?")
+    ] = None,
     disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
     free_gib: Annotated[
         float | None, typer.Option(min=0, help=f"How much room it needs ({FREE_GIB:g}).")
@@ -80,6 +84,8 @@ def doctor(
     findings += [check_health(*given.rpartition("=")[::2]) for given in health or []]
     if superlink:
         findings += check_superlink(superlink, authority, key)
+    if approved:
+        findings.append(check_approved(approved))
     findings += [check_disk(folder, FREE_GIB if free_gib is None else free_gib) for folder in disk or []]
     if speech:
         split, language = corpus_split or "train", corpus_language or "en"
@@ -153,6 +159,29 @@ def check_disk(folder: Path, free_gib: float) -> Finding:
             f"{words}, {free_gib:g} needed: remove old run folders, or give it a larger volume",
         )
     return Finding(f"disk {folder}", True, words)
+
+
+def check_approved(path: Path) -> Finding:
+    """Which releases a node runs, and whether the one that is installed beside it is among them."""
+    # Imported here: the other checks should also work where Flower does not.
+    from cli.releases import own_bundle
+
+    part = f"approved {path}"
+    try:
+        approvals = Approvals.read(path)
+    except NotApproved as error:
+        return Finding(part, False, str(error))
+    installed = digest_of(own_bundle())
+    words = f"this node runs {approvals}"
+    if installed in approvals.digests:
+        return Finding(part, True, f"{words}; the installed release is one of them")
+    if approvals.keys:
+        return Finding(part, True, f"{words}; the installed release (sha256 {installed}) needs a signature")
+    return Finding(
+        part,
+        False,
+        f"{words}, and not the installed release, sha256 {installed}: `murmur deploy approve --list {path}`",
+    )
 
 
 def check_speech(kind: str, path: str, split: str, language: str) -> Finding:

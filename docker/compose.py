@@ -120,8 +120,8 @@ NODE = """\
     <<: *part
     mem_limit: ${{CLIENTAPP_MEMORY:-4g}}
 {gpu}    command: >-
-      flower-superexec --insecure --runtime-api-address supernode-{i}:9094
-      --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
+      murmur deploy clientapp --supernode supernode-{i}:9094 --secret /credentials/superexec.secret
+      --approved /credentials/approved --health 127.0.0.1:8099
     volumes:
       - node-{i}-credentials:/credentials:ro
       - node-{i}-apps:/state

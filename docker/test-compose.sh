@@ -121,6 +121,13 @@ done
 ! inside supernode-1 sh -c 'ls /credentials | grep -qE "ca.key|server.key|node-2"' || fail "a node sees credentials of others"
 [ "$(inside supernode-1 id -u)" = 10001 ] || fail "it runs as root"
 
+say "whoever controls the SuperLink submits an app that takes the speech"
+compose run --rm -T --entrypoint python run - < tests/hostile_app.py > "$work/hostile.log" 2>&1 || true
+within "the answers to it" inside serverapp test -s /state/loot.json
+inside serverapp cat /state/loot.json > "$work/loot"
+[ "$(grep -o 'this node runs only what its owner approved' "$work/loot" | wc -l)" = 3 ] \
+  || { cat "$work/hostile.log" "$work/loot"; fail "a node ran an app that its owner did not approve"; }
+
 # --- A run of 6 rounds, and what it outlives ----------------------------------------------------------
 say "a run of 6 rounds"
 submit first

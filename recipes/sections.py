@@ -217,3 +217,6 @@ class RunSection(Section):
     raw_metrics: bool = Field(
         description="simulations only: un-noised metrics of the nodes, in a file that is not private"
     )
+    release_signature: str = Field(
+        description="the release's signature, for nodes that approve its key; `murmur deploy run` sets it"
+    )

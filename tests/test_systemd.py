@@ -1,5 +1,6 @@
 """The systemd units: commands that Flower takes, doors closed as in the compose file, zombies restarted."""
 
+import argparse
 import configparser
 import os
 import shlex
@@ -17,11 +18,22 @@ from flwr.supernode.cli.flower_supernode import _parse_args_run_supernode as sup
 from tests.health import SERVING, health_server
 
 UNITS = Path(__file__).resolve().parent.parent / "docs" / "systemd"
+
+
+def clientapp():
+    """Our own command, whose options this reads as its parser does."""
+    parser = argparse.ArgumentParser()
+    for name in ("--supernode", "--secret", "--approved"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--health", dest="health_server_address")
+    return parser
+
+
 PARSERS = {
     "superlink": superlink,
     "serverapp": superexec,
     "supernode": supernode,
-    "clientapp": superexec,
+    "clientapp": clientapp,
 }
 
 
@@ -35,7 +47,11 @@ def unit(name):
 
 def arguments(part):
     program, *words = shlex.split(unit(f"murmuration-{part}.service")["Service"]["ExecStart"])
-    assert program.startswith("/opt/murmuration/.venv/bin/flower-")
+    if part == "clientapp":  # only what its owner approved
+        assert (program, *words[:2]) == ("/opt/murmuration/.venv/bin/murmur", "deploy", "clientapp")
+        words = words[2:]
+    else:
+        assert program.startswith("/opt/murmuration/.venv/bin/flower-")
     return PARSERS[part]().parse_args(words)
 
 
@@ -48,7 +64,7 @@ def test_flower_takes_every_command_and_the_doors_are_closed():
     assert (node.isolation, node.host) == ("process", "127.0.0.1")
     assert node.root_certificates and node.auth_supernode_private_key and not node.insecure
     assert given["serverapp"].root_certificates and not given["serverapp"].insecure
-    assert all(one.superexec_auth_secret_file for one in given.values())
+    assert all(given[part].superexec_auth_secret_file for part in ("superlink", "serverapp", "supernode"))
 
 
 @pytest.mark.parametrize("part", PARSERS)
@@ -104,7 +120,7 @@ def test_systemd_finds_nothing_wrong(tmp_path):
     for file in UNITS.glob("murmuration-*"):
         here = file.read_text(encoding="utf-8").replace("/opt/murmuration/.venv/bin/", f"{tmp_path}/")
         (tmp_path / file.name).write_text(here)
-    for command in ("flower-superlink", "flower-supernode", "flower-superexec"):
+    for command in ("flower-superlink", "flower-supernode", "flower-superexec", "murmur"):
         (tmp_path / command).touch(mode=0o755)
     units = sorted(tmp_path.glob("*.service")) + sorted(tmp_path.glob("*.timer"))
     assert len(units) == 6

@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import credentials, doctor, probes
+from cli.approval import approve, digest_of
 from cli.main import app
 from cli.processes import free_port
+from cli.releases import own_bundle
 from tests.corpora import make_corpus
 from tests.health import NOT_SERVING, SERVING, health_server
 
@@ -217,3 +219,14 @@ def test_speech_that_this_user_may_not_read(tmp_path, monkeypatch, kind):
     code, words = consult("--corpus-kind", kind, "--corpus-path", tmp_path)
     assert code == 1 and "FAULT  speech" in words
     assert f"{tmp_path}" in words and "cannot be read (Permission denied)" in words
+
+
+def test_it_says_which_releases_a_node_runs(tmp_path):
+    code, words = consult("--approved", tmp_path / "approved")
+    assert code == 1 and "cannot be read" in words
+    (tmp_path / "approved").write_text(f"sha256 {'0' * 64}  another release\n")
+    code, words = consult("--approved", tmp_path / "approved")
+    assert code == 1 and "and not the installed release" in words
+    approve(tmp_path / "approved", [f"sha256 {digest_of(own_bundle())}\n"])
+    code, words = consult("--approved", tmp_path / "approved")
+    assert code == 0 and "the installed release is one of them" in words
