@@ -62,7 +62,7 @@ def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, obj
                 "--port",
                 free_port(),
             )
-            speech = ("--node-config", f'corpus-kind="manifest" corpus-path="{corpus}"')
+            speech = ("--node-config", f'corpus-kind="manifest" corpus-path="{corpus}" limits="none"')
             stack.enter_context(server(*node, *speech, home=home, log=home / f"supernode{index}.log"))
         stack.callback(every_half_second(watch.look))
         held_out = make_corpus(home / "held-out", {"test": 1}, utterances=1)

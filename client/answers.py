@@ -21,7 +21,8 @@ from client.share import is_simulated
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
-from strategies.protocol import MODEL, Answer, Task, problem, unpack_vector
+from strategies.declared import Declared
+from strategies.protocol import MODEL, VERSION, Answer, Task, problem, unpack_vector
 from strategies.records import read_record
 from strategies.scaffold import CONTROL
 
@@ -77,6 +78,13 @@ def query(message: Message, context: Context) -> RecordDict:
     else:
         roll.keep(context.state, node.dataset, node.speakers)
     return node.holding.to_record()
+
+
+@sanitised
+def declare(message: Message, context: Context) -> RecordDict:
+    """That this node would train for such a plan; it raises otherwise."""
+    node_of(context).policy.require_plan(Declared.in_content(message.content))
+    return RecordDict({"answer": ConfigRecord({"version": VERSION})})
 
 
 @sanitised

@@ -11,6 +11,8 @@ import sys
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
+DECLARE = "declare"  # as `strategies.declared` has it, which is not imported yet
+
 app = ClientApp()
 
 if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it makes its pool of workers
@@ -27,6 +29,14 @@ def query(message: Message, context: Context) -> Message:
     from client import answers
 
     return answers.query(message, context)
+
+
+@app.query(DECLARE)
+def declare(message: Message, context: Context) -> Message:
+    """Whether this node takes part in a run with such a plan."""
+    from client import answers
+
+    return answers.declare(message, context)
 
 
 @app.train()

@@ -28,6 +28,9 @@ from torch import Tensor
 import recipes
 from client.control_variates import ControlVariates
 from client.local_training import LocalTrainer
+from client.node_state import node_state
+from client.policy.limits import NO_LIMITS, NodePolicy
+from client.policy.visits import VisitCount
 from client.share import Share
 from client.speaker_process import KEPT_SHARE, SpeakerProcess, Trained, VisitBudget
 from client.speakers import SpeakerTraining
@@ -70,8 +73,14 @@ class Learner:
     seed: Path | None  # needed where not all is trained
 
     @classmethod
-    def of(cls, config: RunConfig, share: Share, seed: str) -> Learner:
-        """For a run and a node's share. Raises `ConfigError` where the seed model is needed and missing."""
+    def of(cls, config: RunConfig, share: Share, own_seed: str = "") -> Learner:
+        """For a run and a node's share; `own_seed` is the seed model that the node names.
+
+        Raises
+        ------
+        ConfigError
+            Where the seed model is needed and missing.
+        """
         trainable = config.model.trainable
         return cls(
             corpus=share.corpus,
@@ -79,7 +88,7 @@ class Learner:
             preset=config.model.preset,
             local=config.local,
             trainable=trainable,
-            seed=None if trainable == TRAIN_ALL else _seed_here(seed),
+            seed=None if trainable == TRAIN_ALL else _seed_here(own_seed or share.seed(config.model.seed)),
         )
 
     def layout(self) -> LayerLayout:
@@ -113,10 +122,18 @@ class Node:
     """The speakers of one node and the process that trains them."""
 
     def __init__(
-        self, share: Share, corpus: Corpus, layout: LayerLayout, local: LocalSection, process: SpeakerProcess
+        self,
+        share: Share,
+        corpus: Corpus,
+        layout: LayerLayout,
+        local: LocalSection,
+        process: SpeakerProcess,
+        policy: NodePolicy = NO_LIMITS,
+        visits: VisitCount | None = None,
     ) -> None:
         self._share, self._corpus, self._layout = share, corpus, layout
         self._local, self._process = local, process
+        self.policy, self._visits = policy, visits
         require_one_for_each_node(corpus, share.split, share.parts)
         self.speakers = corpus.speakers(share.split)[share.index :: share.parts]
         self.dataset = corpus.digest
@@ -127,10 +144,13 @@ class Node:
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
         """The node for this configuration; what it loaded and started is kept for the life of the process."""
         share = Share.of(config.corpus, node_config)
+        policy = NodePolicy.of(node_config, people=share.of_people)
+        policy.require_recipe(config, share.split)
+        learner = Learner.of(config, share, str(node_config.get("seed-path", "")))
         corpus = _corpus(share.corpus)
-        learner = Learner.of(config, share, str(node_config.get("seed-path", config.model.seed)))
         layout, process = _process(learner)
-        return cls(share, corpus, layout, config.local, process)
+        visits = VisitCount(node_state(node_config)) if share.of_people else None
+        return cls(share, corpus, layout, config.local, process, policy, visits)
 
     @property
     def holding(self) -> Holding:
@@ -185,8 +205,8 @@ class Node:
         Raises
         ------
         ConfigError
-            If un-noised metrics are asked of a node that is no share of a simulation, or what it does not
-            train is not what the server has there.
+            If un-noised metrics are asked of a node that is no share of a simulation, what it does not
+            train is not what the server has there, or plan or bounds are beyond the node's limits.
         ValueError
             If the task is for another model.
         """
@@ -203,19 +223,23 @@ class Node:
         Returns the sum (task.bounds.size,) in grid steps, and un-noised metrics where they are asked for.
 
         Guarantee: the sum is that of the speakers' own parts, each of which follows from the speaker, the
-        round and the run alone and is within the bound of each slice, to the bit. A speaker whose training
-        fails, dies or passes its budget counts as the zero vector, and so does an update with a number that
-        is not finite (its statistics, bounded as anybody's, are still added).
+        round and the run alone and is within the bound of each slice, to the bit. A speaker who was asked for
+        too often (`most-visits`), or whose training fails, dies or passes its budget, counts as the zero
+        vector, and so does an update with a number that is not finite (its statistics, bounded as anybody's,
+        are still added).
 
         Raises
         ------
         ValueError
-            If the task is for speakers that this node does not hold.
+            If the task is for speakers that this node does not hold, or for one of them twice.
         """
         _require_held(task, people)
         raw = RawMetrics() if task.raw_metrics else None
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
+        over = self._over_their_limit(task, people)
         for number in task.speakers:
+            if people[number] in over:
+                continue
             visit = Visit(run=task.run, round_number=task.round_number, speaker=people[number])
             correction = controls.correction(number) if controls else None
             trained = self._process.train(visit, self._share.split, correction)
@@ -226,6 +250,20 @@ class Node:
                 controls.learn(number, self._mean_step(update, said))
             _add_(total, raw, update[: task.bounds.size], said.loss, task)
         return total, raw
+
+    def _over_their_limit(self, task: Task, people: Sequence[str]) -> set[str]:
+        """Who was asked for too often; all others are counted, before they are trained."""
+        if self._visits is None:
+            return set()
+        drawn, most = [people[number] for number in task.speakers], self.policy.most_visits
+        over = self._visits.add(
+            drawn, run=task.run, round_number=task.round_number, most=most, plan=task.plan
+        )
+        if over:
+            log.warning(
+                "%d drawn speakers were asked for %d times before: they count as zero", len(over), most
+            )
+        return over
 
     def _mean_step(self, update: Tensor, said: Trained) -> Tensor:
         """An update over its steps and learning rate (d,): plain SGD's mean gradient."""
@@ -240,6 +278,8 @@ class Node:
         if task.layout != self._layout.digest:
             raise ValueError("the server trains another model: use the same model.preset and release")
         self.require_frozen(task.frozen)
+        self.policy.require_plan(task.plan)
+        self.policy.require_bounds(task.bounds)
         if (task.bounds.model_size, task.bounds.statistics) != (self._layout.size, len(STATISTICS)):
             raise ValueError("the clip bounds do not cover exactly the model and the statistics")
 
@@ -247,6 +287,8 @@ class Node:
 def _require_held(task: Task, people: Sequence[str]) -> None:
     if task.speakers and not 0 <= min(task.speakers) <= max(task.speakers) < len(people):
         raise ValueError(f"a drawn speaker is beyond the {len(people)} of this node")
+    if len(set(task.speakers)) < len(task.speakers):
+        raise ValueError("a speaker is drawn more than once: the sum would hold that update as often")
 
 
 def _add_(total: Tensor, raw: RawMetrics | None, update: Tensor, loss: float, task: Task) -> None:

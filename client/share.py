@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import WITHOUT_FILES, ConfigError
+from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, ConfigError
 from recipes.sections import CorpusSection
 
 OWN_SPEECH = {"corpus-kind", "corpus-path"}
@@ -45,6 +45,7 @@ class Share:
     parts: int
     simulated: bool
     feature_cache: str  # the folder that the node names; `corpus` says whether there is one without a name
+    own: bool = False  # speech that the node names
     namespace: str = ""  # within which ids of speakers mean the same people; empty: within the corpus
 
     @classmethod
@@ -77,8 +78,30 @@ class Share:
             index=index,
             parts=parts,
             simulated=simulated,
+            own=own,
             feature_cache=str(node_config.get("feature-cache", "")),
             namespace=str(
                 node_config.get("speaker-namespace", corpus.speaker_namespace if simulated else "")
             ),
         )
+
+    @property
+    def of_people(self) -> bool:
+        """Whether the node holds people's speech of its own."""
+        return self.own and self.corpus.kind not in WITHOUT_FILES
+
+    def seed(self, of_the_run: str) -> str:
+        """The run's seed model, where this node opens it.
+
+        Raises
+        ------
+        ConfigError
+            If the run names a path, and the node's speech is its own: what the node answers would tell the
+            server what lies there.
+        """
+        if of_the_run not in SEEDS_WITHOUT_FILE and not self.simulated:
+            raise ConfigError(
+                f"model.seed = {of_the_run!r}: a node opens no path that a server names; copy the seed model "
+                "to the node and name it, --node-config 'seed-path=\"...\"'"
+            )
+        return of_the_run

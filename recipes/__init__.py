@@ -1,6 +1,7 @@
 """What a run is: the typed, validated run configuration, ready TOML recipes, and where things lie."""
 
 from recipes.places import (
+    SEEDS_WITHOUT_FILE,
     WITHOUT_FILES,
     checkout,
     corpus_path,
@@ -13,6 +14,7 @@ from recipes.places import (
 from recipes.run_config import ConfigError, RunConfig
 
 __all__ = [
+    "SEEDS_WITHOUT_FILE",
     "WITHOUT_FILES",
     "ConfigError",
     "RunConfig",

@@ -20,6 +20,8 @@ HOME_VARIABLE = "MURMUR_HOME"
 FIRST_RUN = Path(__file__).with_name("first-run.toml")
 # Kinds of corpora that lie in no folder of the user's.
 WITHOUT_FILES = ("embedded", "synthetic")
+# Seed models that are in no file of the user's.
+SEEDS_WITHOUT_FILE = ("embedded", "random")
 
 
 def checkout() -> Path | None:

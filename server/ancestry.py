@@ -20,7 +20,7 @@ from privacy import (
     read_ledger,
 )
 from privacy.lineage import UNKNOWN_RUN, inherited_releases, lineage_from_json
-from recipes import WITHOUT_FILES, seed_model
+from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, seed_model
 from server.checkpoints import Checkpoint, load_checkpoint
 from server.ledgers import require_spent
 from server.run_folder import RunFolder
@@ -29,7 +29,6 @@ from server.summary import unprotected
 from speech.checkpoint import load_model, read_metadata
 from speech.errors import CheckpointMismatch
 
-NO_FILE = ("embedded", "random")
 LINEAGE = "lineage"
 _UNKNOWN = Ancestor(run=UNKNOWN_RUN, people=UNKNOWN_RUN, private=False)
 
@@ -44,7 +43,7 @@ def lineage_of_seed(seed: str) -> Lineage:
     CheckpointMismatch
         If there is no such model file.
     """
-    return () if seed in NO_FILE else lineage_of_model(seed_model(seed))
+    return () if seed in SEEDS_WITHOUT_FILE else lineage_of_model(seed_model(seed))
 
 
 def lineage_of_model(path: Path) -> Lineage:
@@ -90,7 +89,7 @@ def lineage_before(folder: RunFolder, checkpoint: Checkpoint) -> Lineage:
     if checkpoint.lineage is not None:
         return checkpoint.lineage
     seed = str(_config_of(folder).get("model", {}).get("seed", "embedded"))
-    if seed in NO_FILE:
+    if seed in SEEDS_WITHOUT_FILE:
         return ()
     file = seed_model(seed).resolve()
     if file.parent == folder.path.resolve() or not file.is_file():  # `latest`, or a file that is gone

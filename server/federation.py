@@ -56,13 +56,14 @@ from server.preparation import (
     starting_model,
 )
 from server.resumption import Interrupted, open_run
-from server.roll_call import RollCall, call_roll
+from server.roll_call import RollCall, call_roll, declare
 from server.run_folder import RunFolder
 from server.summary import heard_in_training, summarise, unprotected
 from speech.checkpoint import save_model
 from speech.evaluation import Evaluation
 from speech.model import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind, run_rounds
+from strategies.declared import Declared
 from strategies.scaffold import Scaffold
 from strategies.state import load_state, state_of
 from strategies.trainable import freeze, frozen_digest
@@ -88,7 +89,11 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     roll = call_roll(streaming, config.training, frozen_digest(model), held_out.listeners(config.corpus))
     plan = make_plan(config, roll.roster.population)
     config = with_time_for_all(config, plan, roll.roster.counts, simulated=simulated)
-    federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted)
+    declared = None
+    if not simulated:
+        declared = Declared.of(plan)
+        declare(streaming, declared, roll.roster.nodes, config.training.wait_seconds)
+    federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted, declared)
     with federation.strategy.ledger:
         return federation.run(streaming)
 
@@ -133,6 +138,7 @@ class Federation:
         plan: PrivacyPlan,
         run_id: str,
         interrupted: Interrupted | None = None,
+        declared: Declared | None = None,
     ) -> Federation:
         """Make the run folder, or reopen that of the interrupted run, and all that a round needs."""
         layout, vector = bind(model)
@@ -161,6 +167,7 @@ class Federation:
             on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
             noise_shape=config.privacy.noise_shape,
             adaptive=make_adaptive(config.privacy),
+            declared=declared,
         )
         return cls(
             config=config,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
@@ -14,6 +14,8 @@ from recipes.sections import TrainingSection
 from server.errors import RollCallError
 from server.overlaps import Listeners, require_nobody_held_out, require_nobody_twice
 from strategies import Roster
+from strategies.declared import DECLARE, Declared
+from strategies.declared import RECORD as PLAN
 from strategies.holding import Holding
 from strategies.protocol import VERSION, one_line, other_version
 from strategies.pseudonyms import split_tokens
@@ -53,12 +55,10 @@ def call_roll(
         the same people, or one holds held-out speakers (`server.overlaps`).
     """
     nodes = _wait_for_nodes(grid, settings)
-    answers, problems = _ask(grid, nodes, settings.wait_seconds, frozen)
-    silent = sorted(set(nodes) - set(answers) - set(problems))
-    faults = [f"node {node}: {one_line(reason)}" for node, reason in problems.items()]
-    faults += [f"node {node}: no answer in {settings.wait_seconds:g} s" for node in silent]
-    if faults:
-        raise RollCallError(_without_repeats(faults))
+    question = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
+    said, problems = _ask(grid, nodes, question, MessageType.QUERY, settings.wait_seconds)
+    answers = _read(said, problems)
+    _require_all(nodes, answers, problems, settings.wait_seconds)
     require_nobody_twice(answers)
     if listeners is not None:
         require_nobody_held_out(answers, listeners)
@@ -72,6 +72,33 @@ def call_roll(
         synthetic=all(answer.synthetic for answer in answers.values()),
         tokens=frozenset(one.hex() for answer in answers.values() for one in split_tokens(answer.tokens)),
     )
+
+
+def declare(grid: Grid, declared: Declared, nodes: Iterable[int], wait_seconds: float) -> None:
+    """Tell each node what the plan is, and have it agree, before anything is drawn or spent.
+
+    Raises
+    ------
+    RollCallError
+        If the plan is beyond what a node's owner allows, or a node does not answer.
+    """
+    content = RecordDict({PLAN: declared.to_record()})
+    asked = list(nodes)
+    answers, problems = _ask(grid, asked, content, f"{MessageType.QUERY}.{DECLARE}", wait_seconds)
+    _require_all(asked, answers, problems, wait_seconds)
+
+
+def _require_all(
+    nodes: Iterable[int],
+    answers: Container[int],
+    problems: Mapping[int, str],
+    wait_seconds: float,
+) -> None:
+    faults = [f"node {node}: {one_line(reason)}" for node, reason in problems.items()]
+    silent = sorted(node for node in nodes if node not in answers and node not in problems)
+    faults += [f"node {node}: no answer in {wait_seconds:g} s" for node in silent]
+    if faults:
+        raise RollCallError(_without_repeats(faults))
 
 
 def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
@@ -88,14 +115,25 @@ def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
         time.sleep(POLL_SECONDS)
 
 
+def _read(said: Mapping[int, ConfigRecord], problems: dict[int, str]) -> dict[int, Holding]:
+    """What the nodes hold; an answer that cannot be read is a problem."""
+    answers: dict[int, Holding] = {}
+    for node, answer in said.items():
+        try:
+            answers[node] = Holding.of(answer)
+        except ValueError as error:
+            problems[node] = str(error)
+    return answers
+
+
 def _ask(
-    grid: Grid, nodes: list[int], wait_seconds: float, frozen: str
-) -> tuple[dict[int, Holding], dict[int, str]]:
-    question = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
-    messages = [Message(question, node, MessageType.QUERY, ttl=wait_seconds) for node in nodes]
+    grid: Grid, nodes: list[int], content: RecordDict, action: str, wait_seconds: float
+) -> tuple[dict[int, ConfigRecord], dict[int, str]]:
+    """What the nodes answer, and what keeps others from it, by node."""
+    messages = [Message(content, node, action, ttl=wait_seconds) for node in nodes]
     replies = list(grid.send_and_receive(messages, timeout=wait_seconds))
     asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
-    answers: dict[int, Holding] = {}
+    answers: dict[int, ConfigRecord] = {}
     problems: dict[int, str] = {}
     for reply in replies:
         node = asked[reply.metadata.reply_to_message_id]
@@ -108,10 +146,7 @@ def _ask(
         elif "problem" in answer:
             problems[node] = str(answer["problem"])
         else:
-            try:
-                answers[node] = Holding.of(answer)
-            except ValueError as error:
-                problems[node] = str(error)
+            answers[node] = answer
     return answers, problems
 
 

@@ -45,6 +45,7 @@ from privacy.plan import SEEDED
 from privacy.seeded_noise import SeededGaussian
 from privacy.statistics import STATISTICS, read_statistics, unit_in_steps
 from strategies.aggregation import CohortSum
+from strategies.declared import Declared
 from strategies.open_round import OpenRound, RoundReport
 from strategies.optimisers import ServerOptimiser
 from strategies.protocol import Task, pack_vector
@@ -81,6 +82,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         from the plan, here: nobody can hand in noise that its accounting does not fit.
     adaptive : QuantileClip
         How `bounds` follow the updates, if they do; the bounds then carry indicators.
+    declared : Declared
+        What the nodes are told of the plan, whose owners have limits for it.
     """
 
     def __init__(
@@ -104,6 +107,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
         noise_shape: str = "isotropic",
         adaptive: QuantileClip | None = None,
+        declared: Declared | None = None,
     ) -> None:
         if roster.population != plan.population:
             raise ValueError(
@@ -140,6 +144,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self._on_raw_metrics = on_raw_metrics
         self.noise = make_noise(plan, noise_shape)
         self.adaptive = adaptive
+        self.declared = declared
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self.changed: set[int] = set()  # nodes that no longer hold what they held at the roll call
@@ -200,6 +205,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 dataset=self.roster.dataset(node),
                 frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
+                plan=self.declared,
             )
             for node, speakers in self.roster.locate(drawn).items()
         }

@@ -21,11 +21,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from torch import Tensor
 
 from privacy import ClipBounds, Grid, ReplyRejected, pack
+from strategies.declared import RECORD as PLAN
+from strategies.declared import Declared
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import find_record, read_record
 
-VERSION = 5
+VERSION = 6
 MODEL = "model"
 LONGEST_REASON = 400
 
@@ -68,7 +70,8 @@ class Task:
 
     `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
     nobody asked); `frozen` is that of the parameters which are not trained ("" where all are). `run` names
-    the run in what is random about a speaker's training (`client.visit`).
+    the run in what is random about a speaker's training (`client.visit`). `plan` is what the server declares
+    of the run's privacy (None in simulations).
     """
 
     round_number: int
@@ -81,6 +84,7 @@ class Task:
     dataset: str = ""
     frozen: str = ""
     raw_metrics: bool = False
+    plan: Declared | None = None
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
         """The message for `node`; messages of a round share `arrays`."""
@@ -105,6 +109,8 @@ class Task:
             }
         )
         content = RecordDict({MODEL: arrays, "task": config})
+        if self.plan is not None:
+            content[PLAN] = self.plan.to_record()
         return Message(content, node, MessageType.TRAIN, ttl=ttl_seconds)
 
     @classmethod
@@ -136,6 +142,7 @@ class Task:
             ),
             grid=Grid(step=float(config["grid-step"]), bits=int(config["grid-bits"])),
             raw_metrics=bool(config["raw-metrics"]),
+            plan=Declared.in_content(message.content),
         )
         return task, unpack_vector(read_record(message.content, MODEL, ArrayRecord))
 

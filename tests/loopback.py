@@ -49,9 +49,24 @@ class Loopback:
         """A SuperNode beside its speech; its ClientApps run in processes of its own."""
         return server(
             "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.fleet}",
-            "--port", free_port(), "--node-config", f'corpus-kind="manifest" corpus-path="{corpus}"',
+            "--port", free_port(), "--node-config", f'corpus-path="{corpus}" limits="none"',
             home=self.home, log=self.folder / f"{name}.log", variables=variables,
         )  # fmt: skip
+
+    def isolated_supernode(
+        self, name: str, corpus: Path, port: int, secret: Path, policy: str = 'limits="none"'
+    ) -> AbstractContextManager[Popen[bytes]]:
+        """A SuperNode in process isolation: whoever has the secret runs its ClientApps, at `port`."""
+        return server(
+            "flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{self.fleet}",
+            "--isolation", "process", "--superexec-auth-secret-file", secret, "--host", "127.0.0.1",
+            "--port", port, "--node-config", f'corpus-kind="manifest" corpus-path="{corpus}" {policy}',
+            home=self.home, log=self.folder / f"{name}.log",
+        )  # fmt: skip
+
+    def online(self) -> int:
+        """How many SuperNodes are connected."""
+        return self.flwr("supernode", "list", "--format", "json").stdout.count('"online"')
 
     def flwr(self, *words: str | Path) -> CompletedProcess[str]:
         """A `flwr` command to its end."""

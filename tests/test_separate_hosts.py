@@ -152,10 +152,15 @@ def federation(sites):
             corpus = make_corpus(site.folder / "speech", {"train": speakers})
             keys = ("--root-certificates", site.folder / "ca.crt",
                     "--auth-supernode-private-key", site.folder / "node.key")  # fmt: skip
-            config = f'corpus-kind="manifest" corpus-path="{corpus}"'
+            config = f'corpus-kind="manifest" corpus-path="{corpus}" limits="none"'
             stack.enter_context(node(site, superlink, name="node", keys=keys, config=config))
-            secret = ("--insecure", "--superexec-auth-secret-file", site.folder / "superexec.secret")
-            stack.enter_context(executor(site, "clientapp", 9094, *secret))
+            murmur(site, "approve", "--list", site.folder / "approved")
+            stack.enter_context(
+                site.start(
+                    "clientapp", "murmur", "deploy", "clientapp", "--supernode", "127.0.0.1:9094",
+                    "--secret", site.folder / "superexec.secret", "--approved", site.folder / "approved",
+                )
+            )  # fmt: skip
         wait_until(lambda: online(superlink) == 2, seconds=60, what="both nodes online")
         yield superlink
 

@@ -142,7 +142,7 @@ class _Run:
 
     def _context(self, node: int) -> Context:
         manifest = write_people(self.folder / f"node-{node}", self.stage.people(node))
-        speech_here = {"corpus-path": str(manifest)}
+        speech_here = {"corpus-path": str(manifest), "limits": "none"}
         return Context(
             run_id=1, node_id=node, node_config=speech_here, state=RecordDict(), run_config=self.flat
         )

@@ -11,6 +11,7 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from cli.composing import default_config
 from client import node
 from client.app import app
+from client.policy.visits import FILE as VISITS
 from privacy import ClipBounds, Grid
 from privacy.statistics import STATISTICS
 from recipes import seed_model
@@ -88,6 +89,30 @@ def test_the_reply_is_one_sum_within_the_bounds(manifest):
     assert 0 < norm <= 3 * made.bounds.total
 
 
+@pytest.mark.parametrize(("speakers", "words"), [((0, 0), "ValueError"), ((0, 99), "ValueError")])
+def test_a_node_trains_nobody_twice_and_nobody_it_does_not_hold(manifest, speakers, words):
+    message, _ = task(speakers)
+    assert words in app(message, context(manifest)).content["answer"]["problem"]
+
+
+def test_a_speaker_who_was_asked_for_too_often_counts_as_zero_and_the_others_as_ever(manifest):
+    own = {"corpus-path": str(manifest), "limits": "none"}
+
+    def total(*speakers, **limits):
+        torch.manual_seed(0)  # the same model each time
+        message, made = task(speakers)
+        answer = Answer.from_message(app(message, context(manifest, node_config={**own, **limits})))
+        assert answer.count == len(speakers)
+        return integers_of(answer, made.bounds, made.grid)
+
+    alone, other = total(1), total(0)
+    assert total(0, 1, **{"most-visits": 2}).equal(total(0, 1))  # both were asked for once before
+    total(0)
+    assert total(0, 1, **{"most-visits": 4}).equal(alone)
+    assert total(0, **{"most-visits": 4}).count_nonzero() == 0
+    assert not alone.equal(other)
+
+
 def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     message, made = task((0, 2, 4), bound=1e3, adaptive=True)
     answer = Answer.from_message(app(message, context(manifest)))
@@ -121,7 +146,9 @@ def test_a_node_of_a_deployment_refuses_raw_metrics(manifest, own):
     speech = {"corpus-kind": "manifest", "corpus-path": str(manifest), "partition-id": 0, "num-partitions": 1}
     message, _ = task((0,), raw_metrics=True)
     settings = {} if own else {"corpus.kind": "embedded", "corpus.path": ""}
-    reply = app(message, context(manifest, node_config=speech if own else {"name": "ward"}, **settings))
+    reply = app(
+        message, context(manifest, node_config=speech if own else {"corpus-split": "train"}, **settings)
+    )
     assert set(reply.content) == {"answer"}
     assert "run.raw-metrics" in reply.content["answer"]["problem"]
 
@@ -199,7 +226,7 @@ def test_what_is_not_trained_is_the_seed_models_and_stays_out_of_the_sum(manifes
 
 
 def test_a_node_that_holds_another_frozen_model_says_so_at_the_roll_call(manifest, tmp_path):
-    own = {"corpus-path": str(manifest)}
+    own = {"corpus-path": str(manifest), "limits": "none"}
     digest = seed_digest()
     assert ask(context(manifest, node_config=own, **FROZEN), frozen=digest)["speakers"] == SPEAKERS
     save_model(tmp_path / "other.safetensors", build_model("tiny", seed=1), "tiny")
@@ -265,7 +292,7 @@ def test_what_is_wrong_with_a_nodes_own_speech_stays_on_the_node(tmp_path, line,
 
 
 def test_a_node_opens_no_path_that_the_server_names(manifest):
-    problem = ask(context(manifest, node_config={"name": "ward"}))["problem"]
+    problem = ask(context(manifest, node_config={"corpus-split": "train"}))["problem"]
     assert "opens no path that a server names" in problem and "--node-config 'corpus-path=" in problem
 
 
@@ -290,7 +317,7 @@ def kept(folder):
 
 def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
     shares = {"partition-id": 0, "num-partitions": 1}
-    own = {"corpus-path": str(manifest)}
+    own = {"corpus-path": str(manifest), "limits": "none"}
     default = tmp_path / "cache" / "murmuration" / "features"
 
     def train(node_config, **settings):
@@ -301,7 +328,7 @@ def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tm
 
     train(own)
     train(shares, **{"corpus.feature-cache": False})
-    assert not kept(tmp_path)
+    assert [path.name for path in kept(tmp_path)] == [VISITS]
     train({**own, "feature-cache": str(tmp_path / "named")})
     assert len(kept(tmp_path / "named")) == 2 and not kept(default)
     train(shares)

@@ -12,7 +12,7 @@ from tests.corpora import make_corpus
 
 
 def own(manifest, **settings):
-    return {"corpus-kind": "manifest", "corpus-path": str(manifest), **settings}
+    return {"corpus-kind": "manifest", "corpus-path": str(manifest), "limits": "none", **settings}
 
 
 def held(manifest, **settings):

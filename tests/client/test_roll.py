@@ -29,7 +29,7 @@ GRID = Grid.of(BOUNDS)
 def hospital(tmp_path):
     """A node of a deployment with three speakers, and its manifest."""
     manifest = make_corpus(tmp_path, {"train": 3}, utterances=1)
-    own = {"corpus-kind": "manifest", "corpus-path": str(manifest)}
+    own = {"corpus-kind": "manifest", "corpus-path": str(manifest), "limits": "none"}
     context = Context(run_id=1, node_id=2, node_config=own, state=RecordDict(), run_config=default_config())
     yield context, manifest
     forget()

@@ -62,7 +62,7 @@ def config(**settings):
 
 def sum_over(manifest, *speakers, run="r", **settings):
     """The node's sum over the speakers with these names, whatever their numbers are."""
-    here = Node.of(config(**settings), {"corpus-path": str(manifest)})
+    here = Node.of(config(**settings), {"corpus-path": str(manifest), "limits": "none"})
     numbers = tuple(list(here.speakers).index(name) for name in speakers)
     task = Task(
         round_number=3,
@@ -215,7 +215,7 @@ def test_a_budget_that_no_long_visit_could_keep_is_refused_with_what_would_do(ma
     """Else everybody with much speech would count as zero, without a word at the server. Asked at the roll
     call alone: a machine that becomes slower in mid-run must not end its node's part."""
     short = config(**{"local.processor-seconds": 0.01})
-    here = Node.of(short, {"corpus-path": str(manifest)})
+    here = Node.of(short, {"corpus-path": str(manifest), "limits": "none"})
     with pytest.raises(ConfigError, match=r"local.processor-seconds = 0.01: .*set it to \d+, or") as fault:
         here.require_time()
     assert "local.most-seconds = 300 of speech takes some" in str(fault.value)

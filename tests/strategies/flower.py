@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from uuid import uuid4
 
-from flwr.app import Error, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
+from strategies.declared import DECLARE
+from strategies.protocol import VERSION
+
 # Flower makes messages only in a process that knows whose task it runs.
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+
+AGREE = f"{MessageType.QUERY}.{DECLARE}"  # to which every node here says yes
 
 Node = Callable[[Message], RecordDict | Error | None]
 
@@ -27,7 +32,10 @@ class FakeGrid(Grid):
         for message in messages:
             message.metadata.__dict__["_message_id"] = uuid4().hex
             message_id = message.metadata.message_id
-            content = self.nodes[message.metadata.dst_node_id](message)
+            if message.metadata.message_type == AGREE:
+                content = RecordDict({"answer": ConfigRecord({"version": VERSION})})
+            else:
+                content = self.nodes[message.metadata.dst_node_id](message)
             if content is not None:
                 self.waiting[message_id] = Message(content, reply_to=message)
             self.pushed.append(message)
