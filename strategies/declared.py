@@ -56,7 +56,7 @@ class Declared:
             return None
         try:
             numbers = {field.name: record[field.name] for field in fields(cls)}
-            whole = {name: int(numbers.pop(name)) for name in ("population", "rounds")}  # type: ignore[arg-type]
+            whole = {name: int(numbers.pop(name)) for name in ("population", "rounds")}
             return cls(**whole, **{name: float(given) for name, given in numbers.items()})  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise ValueError("the server's plan cannot be read") from None
