@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,20 +58,25 @@ class Approvals:
         Raises
         ------
         NotApproved
-            If it cannot be read, or a line is neither a digest nor a key. Nothing runs then: a line that was
-            meant to withdraw an approval must not be passed over.
+            If it cannot be read, others than its owner may write it, or a line is neither a digest nor a key.
+            Nothing runs then: a line that was meant to withdraw an approval must not be passed over.
         """
         try:
             with path.open(encoding="utf-8") as file:
+                mode = os.fstat(file.fileno()).st_mode
                 text = file.read(MOST_BYTES + 1)
         except OSError as error:
             raise NotApproved(f"{path} cannot be read ({error.strerror}): {REMEDY}") from None
         except UnicodeDecodeError:
             raise NotApproved(f"{path} is no text: {REMEDY}") from None
+        if mode & 0o022:
+            raise NotApproved(
+                f"{path} can be written by others than its owner: chmod 644 it, and look through it"
+            )
         if len(text) > MOST_BYTES:
             raise NotApproved(f"{path} has more than {MOST_BYTES:,} characters: {REMEDY}")
         digests, keys = [], []
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):
             words = line.partition("#")[0].split()
             if not words:
                 continue
@@ -133,7 +139,9 @@ def approve(path: Path, lines: Sequence[str]) -> list[str]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         ends = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
-        with path.open("a", encoding="utf-8") as file:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        os.fchmod(handle, os.fstat(handle).st_mode & ~0o022)
+        with os.fdopen(handle, "a", encoding="utf-8") as file:
             file.write(("" if ends else "\n") + "".join(new))
     except OSError as error:
         raise NotApproved(f"{path} cannot be written ({error.strerror})") from None

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from flwr.cli.install import install_from_fab
 from flwr.common.config import get_project_dir
 from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 from flwr.supernode.runtime import run_clientapp
@@ -42,6 +42,7 @@ class ApprovedTask:
     def __init__(self, approvals: Path) -> None:
         self._approvals = approvals
         self._pull = run_clientapp.pull_task_input
+        self._install = run_clientapp.install_from_fab
         self._run: Any = None
         self._claimed = ""
 
@@ -60,15 +61,23 @@ class ApprovedTask:
             If it is not approved, or the run would be looked for in another folder than that of this bundle.
         """
         signature = str(self._run.override_config.get(SIGNATURE, ""))
-        digest = Approvals.read(self._approvals).require(content, signature)
-        installed: Path = install_from_fab(content, skip_prompt=skip_prompt)
+        digest = self._listed().require(content, signature)
+        installed: Path = self._install(content, skip_prompt=skip_prompt)
         named = get_project_dir(self._run.fab_id, self._run.fab_version, self._claimed)
-        if self._claimed != digest or named.resolve() != installed.resolve():
+        if self._claimed != digest or named != installed:
             raise NotApproved(
                 f"the server's run is of {named.name!r}, sha256 {self._claimed!r}, and the bundle it sent is "
                 f"{installed.name!r}, sha256 {digest}: have the server's owner submit the run again"
             )
         return installed
+
+    def _listed(self) -> Approvals:
+        """The node's list; what is wrong with it stays on the node."""
+        try:
+            return Approvals.read(self._approvals)
+        except NotApproved as error:
+            print(f"murmur deploy clientapp: {error}", file=sys.stderr, flush=True)
+            raise NotApproved("this node's list of approvals cannot be used: its own log says why") from None
 
     def put_in_place(self) -> None:
         """Let Flower's process take these steps for its own."""

@@ -83,7 +83,8 @@ def query(message: Message, context: Context) -> RecordDict:
 @sanitised
 def declare(message: Message, context: Context) -> RecordDict:
     """That this node would train for such a plan; it raises otherwise."""
-    node_of(context).policy.require_plan(Declared.in_content(message.content))
+    node = node_of(context)
+    node.policy.require_plan(Declared.in_content(message.content), node.config)
     return RecordDict({"answer": ConfigRecord({"version": VERSION})})
 
 

@@ -126,19 +126,19 @@ class Node:
         share: Share,
         corpus: Corpus,
         layout: LayerLayout,
-        local: LocalSection,
         process: SpeakerProcess,
+        config: RunConfig,
         policy: NodePolicy = NO_LIMITS,
         visits: VisitCount | None = None,
     ) -> None:
         self._share, self._corpus, self._layout = share, corpus, layout
-        self._local, self._process = local, process
+        self._local, self._process, self.config = config.local, process, config
         self.policy, self._visits = policy, visits
         require_one_for_each_node(corpus, share.split, share.parts)
         self.speakers = corpus.speakers(share.split)[share.index :: share.parts]
         self.dataset = corpus.digest
         self.simulated = share.simulated
-        self.algorithm = local.algorithm
+        self.algorithm = config.local.algorithm
 
     @classmethod
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
@@ -150,7 +150,7 @@ class Node:
         corpus = _corpus(share.corpus)
         layout, process = _process(learner)
         visits = VisitCount(node_state(node_config)) if share.of_people else None
-        return cls(share, corpus, layout, config.local, process, policy, visits)
+        return cls(share, corpus, layout, process, config, policy, visits)
 
     @property
     def holding(self) -> Holding:
@@ -278,8 +278,7 @@ class Node:
         if task.layout != self._layout.digest:
             raise ValueError("the server trains another model: use the same model.preset and release")
         self.require_frozen(task.frozen)
-        self.policy.require_plan(task.plan)
-        self.policy.require_bounds(task.bounds)
+        self.policy.require_task(task, self.config)
         if (task.bounds.model_size, task.bounds.statistics) != (self._layout.size, len(STATISTICS)):
             raise ValueError("the clip bounds do not cover exactly the model and the statistics")
 

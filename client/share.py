@@ -15,6 +15,7 @@ from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, ConfigError
 from recipes.sections import CorpusSection
 
 OWN_SPEECH = {"corpus-kind", "corpus-path"}
+OWN_RULES = {"corpus-max-seconds": float, "corpus-language": str, "corpus-unspelled": str}
 PART_OF_THE_RUNS = {"partition-id", "num-partitions"}
 
 
@@ -33,6 +34,19 @@ def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
             "speakers would have them count twice"
         )
     return index, parts
+
+
+def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Which utterances can be used, where the node says it: else a server could try many rules, and tell from
+    the numbers of speakers what they say and for how long. Raises `ConfigError` for what is no such rule."""
+    rules = {}
+    for name, kind in OWN_RULES.items():
+        if name in node_config:
+            try:
+                rules[name.removeprefix("corpus-").replace("-", "_")] = kind(node_config[name])
+            except ValueError:
+                raise ConfigError(f"--node-config {name}={node_config[name]!r}: expected a number") from None
+    return rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +86,7 @@ class Share:
                     "kind": str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
                     "path": str(node_config.get("corpus-path", "" if own else corpus.path)),
                     "feature_cache": corpus.feature_cache and simulated,
+                    **_own_rules(node_config),
                 }
             ),
             split=str(node_config.get("corpus-split", corpus.train_split)),

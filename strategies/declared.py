@@ -57,6 +57,14 @@ class Declared:
         try:
             numbers = {field.name: record[field.name] for field in fields(cls)}
             whole = {name: int(numbers.pop(name)) for name in ("population", "rounds")}
-            return cls(**whole, **{name: float(given) for name, given in numbers.items()})  # type: ignore[arg-type]
+            declared = cls(**whole, **{name: float(given) for name, given in numbers.items()})  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise ValueError("the server's plan cannot be read") from None
+        if not declared._can_be:
+            raise ValueError(f"the server's plan cannot be: {declared}")
+        return declared
+
+    @property
+    def _can_be(self) -> bool:
+        counts = self.population >= 1 and self.rounds >= 1 and 0 < self.cohort < math.inf
+        return counts and 0 <= self.noise_multiplier < math.inf and self.epsilon >= 0 and 0 <= self.delta < 1

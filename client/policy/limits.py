@@ -12,20 +12,21 @@ lies about them is not found out here. Everything else a node sees for itself.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from client.share import OWN_SPEECH, PART_OF_THE_RUNS
-from privacy import ClipBounds
+from client.share import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS
 from recipes import ConfigError, RunConfig
 from speech.model import PRESETS
 from strategies.declared import Declared
+from strategies.protocol import Task
 
 ANY = "any"
 LIMITS, SAFE, NONE = "limits", "safe", "none"
 OF_THE_PLAN = ("least_noise_multiplier", "most_epsilon", "most_delta", "most_rounds")
-OTHER_SETTINGS = {"corpus-split", "feature-cache", "node-state", "seed-path", "speaker-namespace"}
+OTHER_SETTINGS = {*OWN_RULES, "corpus-split", "feature-cache", "node-state", "seed-path", "speaker-namespace"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,20 +98,23 @@ class NodePolicy:
         _at_most("most-steps", self.most_steps, "local.steps", local.steps)
         _at_most("most-steps", self.most_steps, "local.epochs", local.epochs)
         _at_most("most-seconds", self.most_seconds, "local.most-seconds", local.most_seconds)
+        longest = config.corpus.max_seconds  # of an utterance, one of which is always used
+        _at_most("most-seconds", self.most_seconds, "corpus.max-seconds", longest)
         seconds, most_seconds = local.processor_seconds, self.most_processor_seconds
         _at_most("most-processor-seconds", most_seconds, "local.processor-seconds", seconds)
         megabytes, most_megabytes = local.memory_megabytes, self.most_memory_megabytes
         _at_most("most-memory-megabytes", most_megabytes, "local.memory-megabytes", megabytes)
 
-    def require_plan(self, declared: Declared | None) -> None:
+    def require_plan(self, declared: Declared | None, config: RunConfig) -> None:
         """Raise `ConfigError` if what the server declares of the run's privacy, if anything, is beyond a
-        limit."""
+        limit, or is not what the run's settings say."""
         if declared is None:
             if all(getattr(self, name) == getattr(NO_LIMITS, name) for name in OF_THE_PLAN):
                 return
             raise ConfigError(
                 "the server declares no plan, and this node has limits for it: have the same release on both"
             )
+        _require_agreement(declared, config)
         least, noise = self.least_noise_multiplier, declared.noise_multiplier
         if not noise >= least:  # a number that is none is beyond every limit
             raise _beyond("least-noise-multiplier", least, "privacy.noise-multiplier", noise)
@@ -118,9 +122,15 @@ class NodePolicy:
         _at_most("most-delta", self.most_delta, "privacy.delta", declared.delta)
         _at_most("most-rounds", self.most_rounds, "training.rounds", declared.rounds)
 
-    def require_bounds(self, bounds: ClipBounds) -> None:
-        """Raise `ConfigError` if one speaker's update may be longer than the limit."""
-        _at_most("most-clip-bound", self.most_clip_bound, "the clip bound of an update", bounds.total)
+    def require_task(self, task: Task, config: RunConfig) -> None:
+        """Raise `ConfigError` if the plan that comes with a task is beyond a limit, its round beyond the plan,
+        or one speaker's update may be longer than the limit."""
+        self.require_plan(task.plan, config)
+        if task.plan is not None and not 1 <= task.round_number <= task.plan.rounds:
+            raise ConfigError(
+                f"round {task.round_number} of a plan for {task.plan.rounds}: this node answers none"
+            )
+        _at_most("most-clip-bound", self.most_clip_bound, "the clip bound of an update", task.bounds.total)
 
 
 NO_LIMITS = NodePolicy(
@@ -140,6 +150,26 @@ NO_LIMITS = NodePolicy(
 """Of a node that holds nobody's speech, or a part of the run's own corpus, which the server's people have."""
 
 
+def _require_agreement(declared: Declared, config: RunConfig) -> None:
+    """Raise `ConfigError` where a plan is none of the run's: the settings say how this node trains."""
+    privacy = config.privacy
+    pairs = [
+        ("training.rounds", declared.rounds, config.training.rounds),
+        ("training.cohort", declared.cohort, config.training.cohort),
+        ("privacy.delta", declared.delta, privacy.delta),
+    ]
+    if not privacy.target_epsilon > 0:
+        pairs.append(("privacy.noise-multiplier", declared.noise_multiplier, privacy.noise_multiplier))
+    for name, said, meant in pairs:
+        if said != meant:
+            raise ConfigError(f"{name}: the server declares {said:g}, and its run has {meant:g}")
+    if math.isfinite(declared.epsilon) != (declared.noise_multiplier > 0):
+        raise ConfigError(
+            f"the server declares epsilon {declared.epsilon:g} for a noise multiplier of "
+            f"{declared.noise_multiplier:g}, which cannot be"
+        )
+
+
 def _names(listed: str) -> list[str]:
     return [name.strip() for name in listed.split(",")]
 
@@ -151,7 +181,8 @@ def _of_kind(name: str, value: Any, kind: type) -> Any:
             return value
     elif isinstance(value, int | float | str) and not isinstance(value, bool):
         try:  # Flower's --node-config has infinity as text only
-            number = kind(value)
+            plain = not isinstance(value, str) or re.fullmatch(r"[0-9.e+-]+|inf", value, re.ASCII)
+            number = kind(value) if plain else math.nan
         except (ValueError, OverflowError):
             number = math.nan
         if number >= 0 and (isinstance(value, str) or number == value):

@@ -31,13 +31,15 @@ LAYOUT = (
         speaker TEXT, run TEXT, count INTEGER, last_round INTEGER, PRIMARY KEY (speaker, run)
     )
     """,
-    "CREATE TABLE IF NOT EXISTS declared (run TEXT, plan TEXT, PRIMARY KEY (run, plan))",
+    "CREATE TABLE IF NOT EXISTS declared (run TEXT PRIMARY KEY, plan TEXT)",
 )
 ADD = """
 INSERT INTO visits VALUES (:speaker, :run, 1, :round)
 ON CONFLICT DO UPDATE SET count = count + 1, last_round = :round
 """
 SAID = "INSERT OR IGNORE INTO declared VALUES (?, ?)"
+SAID_BEFORE = "SELECT plan FROM declared WHERE run = ?"
+LONGEST_RUN = 64  # characters of a run's id: what a server names is written to the node's disk
 SUM = "SELECT COALESCE(SUM(count), 0) FROM visits WHERE speaker = ?"
 
 
@@ -52,21 +54,30 @@ class VisitCount:
     ) -> set[str]:
         """Count one visit for each; returns those of them who had `most` before, and are not counted again.
 
-        What the server declares of the run, `plan`, is kept as well.
+        What the server declares of the run, `plan`, is kept as well. What is written grows with the visits that
+        are counted, and with nothing that the server chooses.
 
         Raises
         ------
         ConfigError
-            If the count cannot be read or written: nobody is trained then.
+            If the count cannot be read or written, or the server declares another plan than before for the
+            run: nobody is trained then.
         """
+        if len(run) > LONGEST_RUN:
+            raise ConfigError(f"the run's id has {len(run):,} characters, at most {LONGEST_RUN} are expected")
         over = set()
+        said = json.dumps(asdict(plan) if plan else {})
         with self._opened() as database:
-            database.execute(SAID, (run, json.dumps(asdict(plan) if plan else {})))
+            before = database.execute(SAID_BEFORE, (run,)).fetchone()
+            if before and before[0] != said:
+                raise ConfigError(f"the server declares another plan than before for run {run}: {said}")
             for speaker in speakers:
                 if database.execute(SUM, (speaker,)).fetchone()[0] >= most:
                     over.add(speaker)
                     continue
                 database.execute(ADD, {"speaker": speaker, "run": run, "round": round_number})
+            if len(over) < len(speakers):
+                database.execute(SAID, (run, said))
         return over
 
     def of(self, speaker: str) -> int:
