@@ -217,3 +217,23 @@ def test_speech_that_this_user_may_not_read(tmp_path, monkeypatch, kind):
     code, words = consult("--corpus-kind", kind, "--corpus-path", tmp_path)
     assert code == 1 and "FAULT  speech" in words
     assert f"{tmp_path}" in words and "cannot be read (Permission denied)" in words
+
+
+def test_who_has_left_is_not_among_the_speakers(tmp_path):
+    manifest = make_corpus(tmp_path / "speech", {"train": 3}, utterances=1)
+    state = tmp_path / "state"
+    leave = ["corpus", "leave", "train-01", "--corpus-path", str(manifest), "--node-state", str(state)]
+    assert CliRunner().invoke(app, leave).exit_code == 0
+    code, said = consult("--corpus-path", manifest, "--node-state", state)
+    assert code == 0 and "speech: 2 speakers in split 'train', 1 more have left" in said
+    assert "speech: 3 speakers" in consult("--corpus-path", manifest)[1]
+    (state / "left.jsonl").write_text("nonsense\n")
+    code, said = consult("--corpus-path", manifest, "--node-state", state)
+    assert code == 1 and "left.jsonl:1: is no entry" in said
+
+
+def test_what_a_server_says_reaches_no_terminal_as_it_is(monkeypatch):
+    monkeypatch.setattr(probes, "health", lambda address: "\x1b[2J\nok     superlink: serves\u202e")
+    code, said = consult("--health", "superlink=127.0.0.1:1")
+    assert code == 1 and "\x1b" not in said and "\u202e" not in said
+    assert not any(line.startswith("ok     superlink") for line in said.splitlines())
