@@ -1,4 +1,4 @@
-"""`murmur corpus`: get corpora, write them down as manifests, split them, and say what is in them."""
+"""`murmur corpus`: get corpora, write them down as manifests, split them, say what is in them; who leaves."""
 
 import json
 import time
@@ -11,8 +11,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cli.corpus_download import download_librispeech, download_speechocean762
+from cli.corpus_leave import leave
 from cli.corpus_options import Kind, Language, MaxSeconds, Place, UnspelledChoice, or_exit
 from cli.corpus_prepare import prepare, split
+from recipes.foreign_text import one_line
 from speech.corpus import MAX_SECONDS, Corpus, Unspelled, load_corpus
 from speech.errors import SpeechError
 from speech.speakers import shared_speakers
@@ -21,13 +23,16 @@ from speech.synthesis.plan import DEFAULT_SEED, EMBEDDED_PLAN
 
 SKIPPED_SHOWN = 20
 
-app = typer.Typer(no_args_is_help=True, help="Get, prepare, split and describe corpora.")
+app = typer.Typer(
+    no_args_is_help=True, help="Get, prepare, split and describe corpora; take a speaker out of a node."
+)
 downloads = typer.Typer(no_args_is_help=True, help="Corpora that may be had without a click on a licence.")
 downloads.command("librispeech")(download_librispeech)
 downloads.command("speechocean762")(download_speechocean762)
 app.add_typer(downloads, name="download")
 app.command("prepare")(prepare)
 app.command("split")(split)
+app.command("leave")(leave)
 
 
 def synthesise(
@@ -81,7 +86,8 @@ def describe(
         )
     for what, records in (("mapped", corpus.mapped), ("skipped", corpus.skipped)):
         for record in records[:SKIPPED_SHOWN]:
-            console.print(f"{what} {record.source}: {record.reason}", markup=False, soft_wrap=True)
+            line = one_line(f"{what} {record.source}: {record.reason}")
+            console.print(line, markup=False, soft_wrap=True)
         if len(records) > SKIPPED_SHOWN:
             console.print(f"... and {len(records) - SKIPPED_SHOWN} more {what}")
     return corpus

@@ -25,8 +25,10 @@ from cli import credentials, releases
 from cli.clientapp import clientapp
 from cli.credentials import CredentialError
 from cli.processes import QUIET, tool
+from recipes.foreign_text import one_line
 
 REVOKED = ".revoked"
+LONGEST_LINE = 2000
 DEFAULT = "default"  # in config.toml, the key that names a connection among the tables of connections
 LOCAL = ":local"  # an address that begins so has `flwr` start a SuperLink on this machine
 CONNECTION_NAME = re.compile(r"[A-Za-z0-9_-]+")
@@ -51,7 +53,8 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except CredentialError as error:
-            typer.echo(f"murmur deploy: {error}", err=True)
+            # Some of the words may be a SuperLink's.
+            typer.echo(one_line(f"murmur deploy: {error}", most=LONGEST_LINE), err=True)
             raise typer.Exit(1) from None
 
     return spoken
@@ -148,7 +151,7 @@ def register(
                 "is not noted here (`flwr supernode list` shows all numbers)"
             )
             continue
-        number = str(answer["node-id"])
+        number = one_line(str(answer["node-id"]))
         key.with_suffix(".id").write_text(number + "\n", encoding="utf-8")
         typer.echo(f"{key.stem}: registered as node {number}")
 
@@ -192,7 +195,7 @@ def run(
     superlink: Connection = None,
 ) -> None:
     """Submit a run, follow its log through restarts of the SuperLink, end with the run's own status."""
-    # Imported here: everything else in this module also works without the app's own dependencies.
+    # Imported here: everything else in this module also works without torch.
     from cli.composing import staged_app
     from cli.follow import follow
     from cli.submit import settings_file

@@ -25,6 +25,7 @@ from packaging.specifiers import SpecifierSet
 from cli import probes
 from cli.approval import Approvals, NotApproved, digest_of
 from cli.credentials import CredentialError, is_address
+from recipes.foreign_text import one_line
 
 if TYPE_CHECKING:
     from speech.corpus import Corpus
@@ -35,6 +36,7 @@ TIMEOUT_SECONDS = 8.0
 MOST_HEARD = 20  # speakers of whom a recording is read
 HEARD_HZ = 16_000
 FREE_GIB = 2.0
+LONGEST_LINE = 2000
 HEALTH_MEANINGS = {
     "UNAVAILABLE": "nothing answers there: start it, or give the address of its --health-server-address",
     "DEADLINE_EXCEEDED": "it is alive but does not answer, a zombie: restart it",
@@ -68,6 +70,9 @@ def doctor(
     approved: Annotated[
         Path | None, typer.Option(help="A node's list of approvals: is the installed release on it?")
     ] = None,
+    node_state: Annotated[
+        str | None, typer.Option(help="As in --node-config: the folder of the node's own records.")
+    ] = None,
     disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
     free_gib: Annotated[
         float | None, typer.Option(min=0, help=f"How much room it needs ({FREE_GIB:g}).")
@@ -78,7 +83,13 @@ def doctor(
     _require_partner(superlink, "--superlink", {"--authority": authority, "--key": key})
     _require_partner(disk, "--disk", {"--free-gib": free_gib})
     _require_partner(
-        speech, "--corpus-path", {"--corpus-split": corpus_split, "--corpus-language": corpus_language}
+        speech,
+        "--corpus-path",
+        {
+            "--corpus-split": corpus_split,
+            "--corpus-language": corpus_language,
+            "--node-state": node_state,
+        },
     )
     findings = [check_flower()]
     findings += [check_health(*given.rpartition("=")[::2]) for given in health or []]
@@ -89,9 +100,12 @@ def doctor(
     findings += [check_disk(folder, FREE_GIB if free_gib is None else free_gib) for folder in disk or []]
     if speech:
         split, language = corpus_split or "train", corpus_language or "en"
-        findings.append(check_speech(corpus_kind or "manifest", corpus_path, split, language))
+        findings.append(
+            check_speech(corpus_kind or "manifest", corpus_path, split, language, node_state or "")
+        )
     for finding in findings:
-        typer.echo(f"{'ok   ' if finding.good else 'FAULT'}  {finding.part}: {finding.words}")
+        line = f"{'ok   ' if finding.good else 'FAULT'}  {finding.part}: {finding.words}"
+        typer.echo(one_line(line, most=LONGEST_LINE))  # some words are a server's, or a certificate's
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 
@@ -184,19 +198,25 @@ def check_approved(path: Path) -> Finding:
     )
 
 
-def check_speech(kind: str, path: str, split: str, language: str) -> Finding:
+def check_speech(kind: str, path: str, split: str, language: str, node_state: str = "") -> Finding:
     """Whether a node has speakers it can train on; of some of them a recording is really read."""
     # Imported here: the other checks should also work where torch does not.
+    from client.departures import Departures
+    from client.node_state import KEY, node_state_path
     from recipes import corpus_path
     from speech.corpus import load_corpus
     from speech.errors import SpeechError
 
     try:
         corpus = load_corpus(kind, corpus_path(kind, path), language=language)
-        speakers = corpus.speakers(split)
+        departures = Departures(node_state_path({KEY: node_state}))
+        everybody = corpus.speakers(split)
+        speakers = departures.without(everybody)
     except SpeechError as error:
         return Finding("speech", False, str(error))
     skipped = f", {len(corpus.skipped)} utterances cannot be used" if corpus.skipped else ""
+    if gone := len(everybody) - len(speakers):
+        skipped += f", {gone} more have left ({departures.path})"
     if not speakers:
         return Finding("speech", False, f"{path}: no usable speaker in split {split!r}{skipped}")
     words = f"{len(speakers)} speakers in split {split!r}{skipped}"

@@ -13,10 +13,12 @@ from typing import Any
 import typer
 
 from cli.processes import QUIET, tool
+from recipes.foreign_text import one_line
 
 COMPLETED = "finished:completed"
 PAUSE_SECONDS = 3.0
 PATIENCE_SECONDS = 600.0
+LONGEST_LINE = 10_000
 FLOWERS_OWN = re.compile(r"^(\x1b\[\d+m)?(INFO|WARNING|DEBUG) ")
 
 
@@ -40,7 +42,8 @@ def follow(run_id: str, connection: Sequence[str]) -> int:
             return 1
         time.sleep(PAUSE_SECONDS)
     if status != COMPLETED:
-        typer.echo(f"murmur deploy run: run {run_id} ended as {status}: {details or 'see above'}", err=True)
+        ended = f"murmur deploy run: run {run_id} ended as {status}: {details or 'see above'}"
+        typer.echo(one_line(ended, most=LONGEST_LINE), err=True)
     return int(status != COMPLETED)
 
 
@@ -60,7 +63,7 @@ def _show_log(run_id: str, connection: Sequence[str], shown: int) -> int:
                 continue
             number += 1
             if number > shown:
-                typer.echo(line, nl=False)
+                typer.echo(one_line(line.rstrip("\r\n"), most=LONGEST_LINE))
     finally:
         process.terminate()
         process.wait()

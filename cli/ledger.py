@@ -13,6 +13,7 @@ import typer
 from cli import ledger_profile
 from cli.composing import config_of_run, default_config
 from recipes import ConfigError, resolve
+from recipes.foreign_text import one_line
 from recipes.run_config import RunConfig
 from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show, verify, back up or restore a privacy ledger.")
 
 LATEST = "runs/latest"
+LONGEST_LINE = 2000
 PLACE = "A ledger, or a run folder; by default that of the newest run."
 
 
@@ -84,7 +86,7 @@ def show(
         entries = read_ledger(place.ledger)
         answer = {**answer_of(entries, chosen, profile), **_beside(place.ledger, entries)}
     except (ValueError, LedgerCorrupt) as error:
-        typer.echo(f"murmur ledger show: {error}", err=True)
+        typer.echo(one_line(f"murmur ledger show: {error}", most=LONGEST_LINE), err=True)
         raise typer.Exit(1 if isinstance(error, LedgerCorrupt) else 2) from None
     answer = {"ledger": str(place.ledger), **answer}
     typer.echo(json.dumps(answer, allow_nan=False) if as_json else _text(answer))
@@ -96,9 +98,9 @@ def verify(path: Annotated[Path | None, typer.Argument(help=PLACE)] = None) -> N
     from privacy import LedgerCorrupt
 
     try:
-        typer.echo(verified(Place.of(path)))
+        typer.echo(one_line(verified(Place.of(path)), most=LONGEST_LINE))
     except (ConfigError, LedgerCorrupt, ResumeRefused) as error:
-        typer.echo(f"murmur ledger verify: {error}", err=True)
+        typer.echo(one_line(f"murmur ledger verify: {error}", most=LONGEST_LINE), err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
@@ -209,7 +211,7 @@ def _text(answer: dict[str, Any]) -> str:
         lines += ledger_profile.lines(dataset)
         lines += [f"  run {_named(run['run'], folders)}: {_spent(run)}" for run in dataset["runs"]]
         lines += [_entry(entry) for entry in answer["entries"] if entry["dataset"] == dataset["dataset"]]
-    return "\n".join(lines)
+    return "\n".join(one_line(line, most=LONGEST_LINE) for line in lines)  # names are others' words
 
 
 def _named(run: str, folders: dict[str, str]) -> str:

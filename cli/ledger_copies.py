@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from cli.composing import default_config
-from cli.ledger import Place, app
+from cli.ledger import LONGEST_LINE, Place, app
 from recipes import ConfigError, resolve
+from recipes.foreign_text import one_line
 
 RUNS = "The runs folder; by default that of the default recipe."
 NAME = "The population's name (privacy.people)"
@@ -34,9 +35,9 @@ def backup(
     try:
         named = _ledger(name, runs)
         ledger = named if named.is_file() else Place.of(Path(name)).ledger
-        typer.echo(f"{file}: {back_up(ledger, file)} entries of {ledger}")
+        typer.echo(one_line(f"{file}: {back_up(ledger, file)} entries of {ledger}"))
     except (ConfigError, PrivacyError, OSError) as error:
-        typer.echo(f"murmur ledger backup: {error}", err=True)
+        typer.echo(one_line(f"murmur ledger backup: {error}", most=LONGEST_LINE), err=True)
         raise typer.Exit(1) from None
 
 
@@ -51,7 +52,7 @@ def restore(
     from server.ledger_copies import restore as bring_back
 
     try:
-        typer.echo(bring_back(_ledger(name, runs), file))
+        typer.echo(one_line(bring_back(_ledger(name, runs), file), most=LONGEST_LINE))
     except (PrivacyError, OSError) as error:
-        typer.echo(f"murmur ledger restore: {error}", err=True)
+        typer.echo(one_line(f"murmur ledger restore: {error}", most=LONGEST_LINE), err=True)
         raise typer.Exit(1) from None

@@ -41,7 +41,9 @@ COMMANDS = {
     "doctor": Place(
         "cli.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
     ),
-    "corpus": Place("cli.corpus:app", "Get, prepare, split and describe corpora."),
+    "corpus": Place(
+        "cli.corpus:app", "Get, prepare, split and describe corpora; take a speaker out of a node."
+    ),
     "ledger": Place("cli.ledger_copies:app", "Show, verify, back up or restore a privacy ledger."),
     "deploy": Place(
         "cli.deploy:app", "Make the certificates and keys of a deployment; admit and revoke nodes."

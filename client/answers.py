@@ -8,13 +8,13 @@ kind of error alone, and the details stay in this node's own log. (A simulation 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from threading import Thread
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from client import roll
+from client import roll, roll_notes
 from client.control_variates import ControlVariates
 from client.node import Node
 from client.share import is_simulated
@@ -73,11 +73,22 @@ def query(message: Message, context: Context) -> RecordDict:
     node = node_of(context)
     node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
     node.require_time()
+    holding = node.holding
     if node.simulated:
         _make_ready()
-    else:
+    if node.anybody_left or not node.simulated:
         roll.keep(context.state, node.dataset, node.speakers)
-    return node.holding.to_record()
+        roll_notes.note(context.node_config, context.run_id, context.node_id, node.left)
+    return holding.to_record()
+
+
+def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:
+    """Who the numbers are that a server draws, which had `dataset` for an answer at the roll call."""
+    if node.anybody_left and dataset == node.dataset and not roll.knows(context.state, dataset):
+        left = roll_notes.noted(context.node_config, context.run_id, context.node_id)
+        if left is not None or node.simulated:  # a simulation forgets nothing: nobody had left
+            return node.departures.without(node.everybody, first=left or 0)
+    return roll.called(context.state, dataset, node.dataset, node.speakers, some_left=node.anybody_left)
 
 
 @sanitised
@@ -93,11 +104,13 @@ def train(message: Message, context: Context) -> RecordDict:
     """The sum of the drawn speakers' clipped updates."""
     task, vector = Task.from_message(message)
     node = node_of(context)
-    people = roll.called(context.state, task.dataset or node.dataset, node.dataset, node.speakers)
+    people = _called(context, node, task.dataset or node.dataset)
     controls = None
     if node.algorithm == "scaffold":
         control = unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
         controls = ControlVariates(context.state, control)
+        for number in node.departed(people):
+            controls.forget(number)
     node.load(task, vector)
     del vector, message.content[MODEL]  # Flower keeps the message until it is answered
     total, raw = node.train(task, people, controls)

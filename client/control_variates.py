@@ -32,6 +32,10 @@ class ControlVariates:
             self._state[_key(speaker)] = pack_vector(self._own(speaker) + moved)
             self._change += moved
 
+    def forget(self, speaker: int) -> None:
+        """Drop the c_i of a speaker who has left; the server's c keeps what it holds of it."""
+        self._state.pop(_key(speaker), None)
+
     def to_record(self) -> ArrayRecord:
         """The sum of the changes, for the reply."""
         return pack_vector(self._change)

@@ -9,10 +9,14 @@ one is; for a file it is that of `seed-path="/path"`, or else the path that the 
 (`strategies.pseudonyms`).
 
 Features of a node's own speech are kept on its disk only if it says where: `feature-cache="/path"`.
+
+Speakers who have left (`client.departures`, in the folder that `node-state="/path"` names) are none of its
+speakers: this is asked at every message, and again before every visit.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import OrderedDict
@@ -27,8 +31,9 @@ from torch import Tensor
 
 import recipes
 from client.control_variates import ControlVariates
+from client.departures import Departures
 from client.local_training import LocalTrainer
-from client.node_state import node_state
+from client.node_state import node_state, node_state_path
 from client.policy.limits import NO_LIMITS, NodePolicy
 from client.policy.visits import VisitCount
 from client.share import Share
@@ -41,7 +46,7 @@ from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve,
 from recipes.sections import TRAIN_ALL, CorpusSection, LocalSection
 from speech.corpus import Corpus, load_corpus
 from speech.examples import ExampleStore
-from speech.feature_cache import FeatureCache
+from speech.feature_cache import FeatureCache, remove
 from speech.features import PRESETS as FEATURES
 from speech.model import build_model
 from speech.speakers import require_one_for_each_node
@@ -125,6 +130,8 @@ class Node:
         self,
         share: Share,
         corpus: Corpus,
+        departures: Departures,
+        learner: Learner,
         layout: LayerLayout,
         process: SpeakerProcess,
         config: RunConfig,
@@ -133,9 +140,12 @@ class Node:
     ) -> None:
         self._share, self._corpus, self._layout = share, corpus, layout
         self._local, self._process, self.config = config.local, process, config
+        self.departures, self._learner = departures, learner
         self.policy, self._visits = policy, visits
         require_one_for_each_node(corpus, share.split, share.parts)
-        self.speakers = corpus.speakers(share.split)[share.index :: share.parts]
+        self.everybody = corpus.speakers(share.split)[share.index :: share.parts]
+        self.left = len(departures.entries)  # taken once: the record may grow at any moment
+        self.speakers = departures.without(self.everybody, first=self.left)
         self.dataset = corpus.digest
         self.simulated = share.simulated
         self.algorithm = config.local.algorithm
@@ -146,15 +156,29 @@ class Node:
         share = Share.of(config.corpus, node_config)
         policy = NodePolicy.of(node_config, people=share.of_people)
         policy.require_recipe(config, share.split)
+        departures = Departures(node_state_path(node_config))
         learner = Learner.of(config, share, str(node_config.get("seed-path", "")))
         corpus = _corpus(share.corpus)
+        _forget_departed(departures, corpus, learner)
         layout, process = _process(learner)
         visits = VisitCount(node_state(node_config)) if share.of_people else None
-        return cls(share, corpus, layout, process, config, policy, visits)
+        return cls(share, corpus, departures, learner, layout, process, config, policy, visits)
+
+    @property
+    def anybody_left(self) -> bool:
+        """Whether somebody of its part of the corpus has left."""
+        return len(self.speakers) < len(self.everybody)
+
+    def departed(self, people: Sequence[str]) -> list[int]:
+        """The numbers of those of `people` who have left."""
+        gone = len(people) - len(self.departures.without(people))
+        return [number for number, one in enumerate(people) if self.departures.of(one)] if gone else []
 
     @property
     def holding(self) -> Holding:
-        """What the node says of itself at the roll call."""
+        """What the node says of itself at the roll call. Raises `ConfigError` if all its people have left."""
+        if not self.speakers:
+            raise ConfigError("this node holds nobody who takes part any more: stop its SuperNode")
         return Holding(
             speakers=len(self.speakers),
             dataset=self.dataset,
@@ -226,19 +250,22 @@ class Node:
         round and the run alone and is within the bound of each slice, to the bit. A speaker who was asked for
         too often (`most-visits`), or whose training fails, dies or passes its budget, counts as the zero
         vector, and so does an update with a number that is not finite (its statistics, bounded as anybody's,
-        are still added).
+        are still added). Who has left counts as zero, and nothing of theirs
+        is read.
 
         Raises
         ------
         ValueError
             If the task is for speakers that this node does not hold, or for one of them twice.
+        DepartureError
+            If it cannot be known who has left.
         """
         _require_held(task, people)
         raw = RawMetrics() if task.raw_metrics else None
         total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
         over = self._over_their_limit(task, people)
         for number in task.speakers:
-            if people[number] in over:
+            if people[number] in over or self.departures.of(people[number]) is not None:
                 continue
             visit = Visit(run=task.run, round_number=task.round_number, speaker=people[number])
             correction = controls.correction(number) if controls else None
@@ -249,6 +276,7 @@ class Node:
             if controls:
                 controls.learn(number, self._mean_step(update, said))
             _add_(total, raw, update[: task.bounds.size], said.loss, task)
+        _forget_departed(self.departures, self._corpus, self._learner)
         return total, raw
 
     def _over_their_limit(self, task: Task, people: Sequence[str]) -> set[str]:
@@ -307,14 +335,36 @@ def _corpus(section: CorpusSection) -> Corpus:
 
 def _store(section: CorpusSection, preset: str, feature_cache: str, cache_megabytes: float) -> ExampleStore:
     corpus, features = _corpus(section), FEATURES[preset]
-    disk = None
-    if feature_cache:
-        disk = FeatureCache(resolve(feature_cache), corpus, features)
-    elif section.feature_cache:
-        disk = FeatureCache.if_possible(recipes.feature_cache(), corpus, features)
+    disk, folder = None, _feature_folder(section, feature_cache)
+    if folder is not None:
+        disk = (FeatureCache if feature_cache else FeatureCache.if_possible)(folder, corpus, features)
     return ExampleStore(corpus, features, disk=disk, cache_bytes=int(cache_megabytes * 1024**2))
 
 
+def _feature_folder(section: CorpusSection, feature_cache: str) -> Path | None:
+    """Where the features of a node's speech are kept on disk, if they are."""
+    if feature_cache:
+        return resolve(feature_cache)
+    return recipes.feature_cache() if section.feature_cache else None
+
+
+def _forget_departed(departures: Departures, corpus: Corpus, learner: Learner) -> None:
+    """Drop what this process, and those of the speakers, keep of people who left since it was last asked.
+
+    A visit that was under way as its speaker left may have written features after the command removed them.
+    """
+    folder = _feature_folder(learner.corpus, learner.feature_cache)
+    fresh = [one.speaker for one in departures.entries if (folder, one.speaker) not in _FORGOTTEN]
+    if folder is not None:
+        for speaker, split in itertools.product(fresh, corpus.splits):
+            if corpus.has_speaker(split, speaker):
+                remove(folder, corpus.utterances(split, speaker))
+    for _, process in _PROCESSES.values() if fresh else ():
+        process.close()
+    _FORGOTTEN.update((folder, speaker) for speaker in fresh)
+
+
+_FORGOTTEN: set[tuple[Path | None, str]] = set()
 _PROCESSES: OrderedDict[Learner, tuple[LayerLayout, SpeakerProcess]] = OrderedDict()
 
 
@@ -340,6 +390,7 @@ def forget() -> None:
     while _PROCESSES:
         _PROCESSES.popitem()[1][1].close()
     _corpus.cache_clear()
+    _FORGOTTEN.clear()
 
 
 def _seed_here(seed: str) -> Path:

@@ -25,18 +25,27 @@ def keep(state: RecordDict, dataset: str, speakers: Sequence[str]) -> None:
     state[ROLL] = ConfigRecord({"dataset": dataset, "speakers": list(speakers), "told": dataset})
 
 
-def called(state: RecordDict, dataset: str, now: str, speakers: Sequence[str]) -> Sequence[str]:
+def knows(state: RecordDict, dataset: str) -> bool:
+    """Whether it is remembered who the numbers were when `dataset` answered the roll call."""
+    kept = find_record(state, ROLL, ConfigRecord)
+    return kept is not None and kept["dataset"] == dataset
+
+
+def called(
+    state: RecordDict, dataset: str, now: str, speakers: Sequence[str], *, some_left: bool = False
+) -> Sequence[str]:
     """The speakers by number as they were when `dataset` answered the roll call.
 
-    `now` is the digest of the data set that is there now and `speakers` its speakers. Some of those returned
-    may be gone from it; they cannot be trained and count as zero.
+    `now` is the digest of the data set that is there now and `speakers` its speakers; `some_left` says that
+    people of it have left (`client.departures`), before the roll call or since. Some of those returned may be
+    gone; they are not trained and count as zero.
 
     Raises
     ------
     ConfigError
         If the data set has changed and the node no longer knows who the numbers were.
     """
-    if dataset == now:
+    if dataset == now and not some_left:
         return speakers
     kept = find_record(state, ROLL, ConfigRecord)
     if kept is None or kept["dataset"] != dataset:
@@ -46,7 +55,7 @@ def called(state: RecordDict, dataset: str, now: str, speakers: Sequence[str]) -
             "back, or start a new run, whose plan counts the speakers of now"
         )
     before = [str(name) for name in list(kept["speakers"])]  # type: ignore[arg-type]
-    if kept["told"] != now:
+    if dataset != now and kept["told"] != now:
         kept["told"] = now
         gone, new = set(before) - set(speakers), set(speakers) - set(before)
         log.warning(

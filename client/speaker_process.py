@@ -6,15 +6,18 @@ both share, and takes each update out itself. So whatever a speaker's speech doe
 recording that never ends, memory without end), it does here, during that speaker's visit.
 
 Guarantee: the outcome of a visit is the speaker's update, or nothing where it failed, died or used up the
-`VisitBudget`. A process in which a visit went wrong, or that has grown by more than `KEPT_SHARE` of a visit's
-memory, is replaced by another fork of the same parent, which warms up on noise, so that its first visit is
-hardly dearer than the next. Time is a processor's and that of standing still, not that of waiting for a
-processor, which depends on others.
+`VisitBudget`. The parent takes the update into memory of its own before anybody looks at it, and reads
+answers as frames of numbers (`client.speaker_messages`): a process that a sound file has taken over, and that
+goes on writing, changes nothing that was measured, and sends no object. A process in which a visit went
+wrong, or that has grown by more than `KEPT_SHARE` of a visit's memory, is replaced by another fork of the
+same parent, which warms up on noise, so that its first visit is hardly dearer than the next. Time is a
+processor's and that of standing still, not that of waiting for a processor, which depends on others.
 
-What is not covered. Visits before this one decide about it only where it is at the edge of its budget: within
-`KEPT_SHARE` of its memory, or within what full and empty caches change of its time. And the machine itself: a
-parent that is killed loses its node's sum, and where processors are overloaded a visit within its budget can
-take longer than anybody waits (docs/privacy.md).
+What is not covered. A process that was taken over trains the speakers after it as well, until it is
+replaced, and has the rights of the user that runs it. Visits before this one decide about it only where it is
+at the edge of its budget: within `KEPT_SHARE` of its memory, or within what full and empty caches change of
+its time. And the machine itself: a parent that is killed loses its node's sum, and where processors are
+overloaded a visit within its budget can take longer than anybody waits (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ import math
 import mmap
 import multiprocessing
 import os
-import pickle
 import resource
 import signal
 import time
@@ -38,7 +40,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from client.speaker_messages import FRAME_BYTES, Failed, Ready, Said, Trained, decode, encode
 from client.visit import Visit
+
+__all__ = ["KEPT_SHARE", "MakeTraining", "Ready", "SpeakerProcess", "Trained", "Training", "VisitBudget"]
 
 log = logging.getLogger("murmuration.client")
 
@@ -62,14 +67,6 @@ class VisitBudget:
     memory_megabytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """What a visit says beside the update: the mean loss, and the number of steps."""
-
-    loss: float
-    steps: int
-
-
 class Training(Protocol):
     """What runs in the process."""
 
@@ -81,15 +78,6 @@ class Training(Protocol):
 
     def visit(self, visit: Visit, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
         """Train the speaker of `visit` from `vector` (d,); the update goes to the memory it was made with."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ready:
-    """What a process says when it can be asked: the digest of what is not trained, and how many seconds of a
-    processor the longest visit that is allowed takes."""
-
-    frozen: str
-    longest_seconds: float
 
 
 MakeTraining = Callable[[Tensor], Training]
@@ -109,14 +97,17 @@ class SpeakerProcess:
     Raises
     ------
     Exception
-        What `make` raised in the process, if it can tell; else `RuntimeError`.
+        What `make` raised in the process, where its kind is one of `client.speaker_messages.ERRORS`; else
+        `RuntimeError`.
     """
 
     def __init__(self, make: MakeTraining, *, size: int, room: int, budget: VisitBudget) -> None:
         self._make, self._budget = make, budget
         self._vector, self._update = _shared(size), _shared(room)
+        self._taken = torch.zeros(room)  # the update as it was when its visit ended; no other process has it
         self._process: BaseProcess | None = None
-        self._pipe: Connection
+        self._orders: Connection
+        self._answers: Connection
         self._data_bytes = 0  # of the process, before its first visit
         self._start_seconds = math.inf
         began = time.monotonic()
@@ -132,12 +123,14 @@ class SpeakerProcess:
     ) -> tuple[Tensor, Trained] | None:
         """Train one speaker; None if the speaker counts as zero, for which the log has the reason.
 
-        The update (room,) is overwritten by the next visit.
+        The update (room,) is memory of this process alone, overwritten by the next visit.
         """
         try:
+            if self._process is not None and self._answers.poll():
+                self._end()  # it died since, or answers what it was not asked
             if self._process is None:
                 self._start()
-            self._pipe.send((visit, split, correction))
+            self._orders.send((visit, split, correction))
             outcome = self._outcome(self._budget.processor_seconds)
         except (EOFError, OSError):
             log.error("a speaker counts as zero: %s", self._end())
@@ -148,27 +141,30 @@ class SpeakerProcess:
         if not isinstance(outcome, Trained):
             self._end()
             return None
+        self._taken.copy_(self._update)
         if self._has_grown():
             self._end()
-        return self._update, outcome
+        return self._taken, outcome
 
     def close(self) -> None:
         """End the process. The next visit would start another."""
         self._end()
 
     def _start(self) -> Ready:
-        self._pipe, theirs = _FORK.Pipe()
-        parts = (theirs, self._make, self._vector, self._update, self._budget)
+        taken, self._orders = _FORK.Pipe(duplex=False)
+        self._answers, given = _FORK.Pipe(duplex=False)
+        parts = (taken, given, self._make, self._vector, self._update, self._budget)
         self._process = _FORK.Process(target=_serve, args=parts, name="speakers", daemon=True)
         self._process.start()
-        theirs.close()
+        taken.close()
+        given.close()
         try:
             ready = self._outcome(self._start_seconds)
         except (EOFError, OSError):
             raise RuntimeError(f"the process that trains speakers cannot start: {self._end()}") from None
         if not isinstance(ready, Ready):
             self._end()
-            raise ready if isinstance(ready, BaseException) else RuntimeError(f"no answer: {ready!r}")
+            raise ready.error if isinstance(ready, Failed) else RuntimeError(f"no answer: {ready!r}")
         self._data_bytes = _data_bytes(self._process.pid)
         return ready
 
@@ -177,21 +173,35 @@ class SpeakerProcess:
         allowed = KEPT_SHARE * self._budget.memory_megabytes * _MEGABYTE
         return self._process is not None and _data_bytes(self._process.pid) > self._data_bytes + allowed
 
-    def _outcome(self, seconds: float = math.inf) -> object:
+    def _outcome(self, seconds: float = math.inf) -> Said:
         """What the process says next. One that takes longer is ended, and `EOFError` says so: it stands
-        still, for the kernel ends one that computes as long."""
-        process, began = self._process, _Clock.of(self._process)
-        while not self._pipe.poll(LOOK_SECONDS):
-            if process is not None and began.seconds_to(_Clock.of(process)) > seconds + LOOK_SECONDS:
-                _end_with(process, _STANDSTILL)
-        return self._pipe.recv()
+        still, for the kernel ends one that computes as long. So is one that says what is no answer."""
+        process, began, frame, warned = self._process, _Clock.of(self._process), b"", False
+        while len(frame) < FRAME_BYTES:
+            if self._answers.poll(LOOK_SECONDS):
+                piece = os.read(self._answers.fileno(), FRAME_BYTES - len(frame))
+                if not piece:
+                    raise EOFError
+                frame += piece
+            if len(frame) == FRAME_BYTES or process is None:
+                continue
+            if began.seconds_to(_Clock.of(process)) > seconds + LOOK_SECONDS:
+                # A process may ignore every signal but the last.
+                _end_with(process, signal.SIGKILL if warned else _STANDSTILL)
+                warned = True
+        try:
+            return decode(frame)
+        except ValueError as error:
+            log.error("the process of the speakers sends what is no answer: %s", error)
+            raise EOFError from None
 
     def _end(self) -> str:
         """End the process; returns how it ended, in words."""
         process, self._process = self._process, None
         if process is None:
             return "it was ended"
-        self._pipe.close()
+        self._orders.close()
+        self._answers.close()
         process.join(_END_SECONDS)
         if process.exitcode is None:
             process.kill()
@@ -206,7 +216,9 @@ class SpeakerProcess:
                 "local.processor-seconds gives a speaker in a round"
             )
         if code < 0:
-            return f"the process died of signal {signal.Signals(-code).name} (memory, a decoder, or a kill)"
+            known = -code in {one.value for one in signal.Signals}
+            name = signal.Signals(-code).name if known else str(-code)
+            return f"the process died of signal {name} (memory, a decoder, or a kill)"
         return f"the process ended with code {code}"
 
 
@@ -244,9 +256,16 @@ class _Clock:
 # --- In the process --------------------------------------------------------------------------------
 
 
-def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor, budget: VisitBudget) -> None:
+def _serve(
+    orders: Connection,
+    answers: Connection,
+    make: MakeTraining,
+    vector: Tensor,
+    update: Tensor,
+    budget: VisitBudget,
+) -> None:
     """Visit whom the parent names, until it goes away."""
-    _leave_the_parents_files(pipe.fileno())
+    _leave_the_parents_files(orders.fileno(), answers.fileno())
     _be_the_first_to_go()
     _leave_no_core()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends, and then this
@@ -258,20 +277,24 @@ def _serve(pipe: Connection, make: MakeTraining, vector: Tensor, update: Tensor,
         training = make(update)
         ready = Ready(frozen=training.frozen, longest_seconds=training.warm_up())
     except Exception as error:
-        pipe.send(_as_sent(error))
+        _say(answers, Failed(error=error))
         return
     most = _data_bytes() + budget.memory_megabytes * _MEGABYTE
-    pipe.send(ready)
+    _say(answers, ready)
     while True:
         try:
-            visit, split, correction = pipe.recv()
+            visit, split, correction = orders.recv()
         except EOFError:
             return
         _bound_memory(most)
         trained = _visit(training, visit, split, vector, correction, budget)
-        pipe.send(trained)
+        _say(answers, trained)
         if trained is None:
             return  # whatever the visit left behind goes with this process
+
+
+def _say(answers: Connection, said: Said) -> None:
+    os.write(answers.fileno(), encode(said))  # a frame is written in one piece
 
 
 def _visit(
@@ -322,23 +345,15 @@ def _leave_no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _leave_the_parents_files(kept: int) -> None:
+def _leave_the_parents_files(*kept: int) -> None:
     """Let go of the parent's connections and locks, which would seem alive as long as this process is.
 
     Their numbers stay taken, for objects copied from the parent still close them.
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in [int(name) for name in os.listdir("/dev/fd")]:
-        if number > 2 and number not in (kept, nothing):
+        if number > 2 and number not in (*kept, nothing):
             try:
                 os.dup2(nothing, number, inheritable=False)
             except OSError:  # the listing's own
                 continue
-
-
-def _as_sent(error: Exception) -> Exception:
-    """`error`, or its text where it cannot travel."""
-    try:
-        return error if type(pickle.loads(pickle.dumps(error))) is type(error) else RuntimeError(str(error))
-    except Exception:
-        return RuntimeError(f"{type(error).__name__}: {error}")

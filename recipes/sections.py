@@ -210,7 +210,9 @@ class RunSection(Section):
 
     folder: str = Field(min_length=1, description="run folders are made here")
     resume: str = Field(description="a run folder to go on with, or 'latest'; empty: a fresh run")
-    checkpoint_every: Count = Field(description="rounds between checkpoints")
+    checkpoint_every: WholeNumber = Field(
+        description="rounds between checkpoints; 0: 1, or up to 20 where a run would write over 200 GB"
+    )
     sentences_shown: Annotated[int, Field(ge=0)] = Field(
         description="held-out sentences read side by side at the end"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from privacy import Epsilon, PrivacyPlan, epsilon, epsilon_text
 from privacy.filters import least_budget
 from privacy.profile import PrivacyProfile
+from recipes.foreign_text import in_markdown
 from server.live_table import warning
 from server.model_facts import ModelFacts
 from server.summary import UNNOISED_READING, unprotected
@@ -47,7 +48,7 @@ def _promised(facts: ModelFacts) -> list[str]:
         "computed from its ledger. The server is trusted with the nodes' sums (central DP). The seed model "
         "and the held-out speech count as public: nothing is promised about them.",
         f"| | this run |\n|---|---|\n{table}",
-        *(f"**{note[0].upper()}{note[1:]}.**" for note in (*facts.uncounted, *unprotected(facts.lineage))),
+        *(f"**{in_markdown(_capital(note))}.**" for note in (*facts.uncounted, *unprotected(facts.lineage))),
         *_weak(spent),
         *_imagined(facts),
         *_other_runs(facts),
@@ -62,7 +63,7 @@ def _chained(facts: ModelFacts) -> list[tuple[str, str]]:
         return []
     own = facts.spent
     return [
-        ("it covers", f"this run and those that its seed model came from: {facts.ancestors}"),
+        ("it covers", f"this run and those that its seed model came from: {in_markdown(facts.ancestors)}"),
         ("for", "a person who is in all their populations; an upper bound for everybody else"),
         ("this run alone", f"{epsilon_text(own.value)} (RDP {_rdp(own)}, PLD {_pld(own)})"),
     ]
@@ -111,7 +112,11 @@ def _read_aloud(facts: ModelFacts) -> list[str]:
     known = (facts.evaluation or {}).get("heard_in_training", 0)
     if not (known or facts.config.corpus.shared_speakers):
         return []
-    return [f"{UNNOISED_READING[0].upper()}{UNNOISED_READING[1:]}."]
+    return [f"{_capital(UNNOISED_READING)}."]
+
+
+def _capital(sentence: str) -> str:
+    return sentence[:1].upper() + sentence[1:]
 
 
 def _rdp(found: Epsilon) -> str:

@@ -29,6 +29,7 @@ from privacy import (
 from privacy.kernels import load_compiler
 from privacy.lineage import lineage_to_json
 from recipes import RunConfig
+from recipes.foreign_text import one_line
 from server import live_table
 from server.ancestry import LINEAGE
 from server.attendance import (
@@ -38,6 +39,7 @@ from server.attendance import (
     require_answers,
     require_none_refused,
 )
+from server.checkpoint_interval import rounds_between
 from server.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.evaluation import HeldOut, readings
 from server.ledgers import Account
@@ -68,6 +70,7 @@ from strategies.scaffold import Scaffold
 from strategies.state import load_state, state_of
 from strategies.trainable import freeze, frozen_digest
 
+LONGEST_REMARK = 2000
 MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages lie in this process's memory
 
 
@@ -234,11 +237,11 @@ class Federation:
         self.rounds_done = round_number
         note_head(self.account.ledger)  # before anything of this round can be seen
         last = round_number == self.config.training.rounds
-        if last or round_number % self.config.run.checkpoint_every == 0:
+        if last or round_number % self._checkpoint_every() == 0:
             self._file_model()
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
         for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
-            print(f"       {remark}", flush=True)
+            print(f"       {one_line(remark)}", flush=True)
         if (report := self.strategy.last_report) is not None:
             self.folder.append_traffic(report, time.monotonic() - self.round_started)
             if grid.simulated:
@@ -246,6 +249,11 @@ class Federation:
             if not last:
                 require_answers(report, self.config.training.min_answers)
         self.round_started = time.monotonic()
+
+    def _checkpoint_every(self) -> int:
+        model = sum(value.nbytes for value in self.model.parameters())
+        written = model + sum(value.nbytes for value in state_of(self.strategy).values())
+        return rounds_between(self.config.run.checkpoint_every, written, self.config.training.rounds)
 
     def _file_model(self) -> None:
         self._save_checkpoint()
@@ -300,7 +308,7 @@ class Federation:
         )
         held_out = len(self.held_out.speakers)
         for remark in self.attendance.remarks:
-            print(f"WARNING: {remark}", flush=True)
+            print(f"WARNING: {one_line(remark, most=LONGEST_REMARK)}", flush=True)
         if self.held_out.heard_in_training:
             print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
         heading = live_table.heading(

@@ -17,7 +17,7 @@ from pathlib import Path
 from privacy import Ledger, LedgerCorrupt, LedgerEntry
 from privacy.durable_file import replace_durably
 from privacy.ledger import contains_head, entries_in, head_of
-from server.populations import SPEAKERS, SPEECH, add_notes
+from server.populations import SPEAKERS, SPEECH, add_notes, notes_in
 
 LEDGER = ".jsonl"
 _MODES = {LEDGER: 0o644, SPEECH: 0o644, SPEAKERS: 0o600}
@@ -59,6 +59,7 @@ def restore(ledger: Path, copy: Path) -> str:
     """
     files = _read(copy)
     entries = entries_in(files[LEDGER], copy)
+    notes = {suffix: notes_in(files.get(suffix, b""), copy) for suffix in (SPEECH, SPEAKERS)}
     put_aside = _put_damaged_aside(ledger, entries, copy)
     with Ledger.open(ledger) as there:
         before = len(there.entries)
@@ -74,8 +75,8 @@ def restore(ledger: Path, copy: Path) -> str:
                 "spent: keep both, under two names, and let privacy.uncounted name the one that is left"
             )
         there.extend(entries[before:])
-    for suffix in (SPEECH, SPEAKERS):
-        add_notes(ledger, suffix, set(files.get(suffix, b"").decode().split()), _MODES[suffix])
+    for suffix, known in notes.items():
+        add_notes(ledger, suffix, known, _MODES[suffix])
     return f"{ledger}: {len(entries) - before} entries added, {len(entries)} in all{put_aside}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from privacy import PrivacyPlan, epsilon_text
+from recipes.foreign_text import one_line
 from strategies import RoundReport
 
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 13)
@@ -116,7 +117,7 @@ def line(row: Row) -> str:
             text += "  " + epsilon_text(value).rjust(len(title))
     dropped = report.dropped if report else ()
     for drop in dropped[:MOST_NAMED]:
-        text += f"\n       node {drop.node} left out: {drop.reason}"
+        text += f"\n       node {drop.node} left out: {one_line(drop.reason)}"
     if len(dropped) > MOST_NAMED:
         text += f"\n       and {len(dropped) - MOST_NAMED} more nodes left out: traffic.jsonl names them all"
     return text

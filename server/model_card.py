@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from recipes import RunConfig, release
+from recipes.foreign_text import in_code, in_markdown, one_line
 from server.card_evaluation import evaluation_section
 from server.card_privacy import WEAK, privacy_section
 from server.live_table import share_trained
@@ -45,20 +46,20 @@ def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None)
     facts = ModelFacts.of(folder, config)
     parts = [
         _header(facts, licence),
-        f"# {_title(facts)}",
+        f"# {in_markdown(_title(facts))}",
         _model(facts),
         _data(facts),
         privacy_section(facts),
         evaluation_section(facts),
         _USE,
-        f"## Licence\n\n{licence or LICENCE_MISSING}.",
+        f"## Licence\n\n{in_markdown(licence or LICENCE_MISSING)}.",
         f"*Computed by Murmuration {release()} from the run folder and its ledger.*",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _title(facts: ModelFacts) -> str:
-    return f"Murmuration {facts.loaded.preset}, run {short(facts.run)}"
+    return one_line(f"Murmuration {facts.loaded.preset}, run {short(facts.run)}")
 
 
 def _header(facts: ModelFacts, licence: str | None) -> str:
@@ -104,9 +105,10 @@ def _model(facts: ModelFacts) -> str:
         "random": "random parameters",
     }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
     alphabet = alphabet_of(model.config.language)
+    preset, share = in_code(facts.loaded.preset), share_trained(model, trained)
     return (
-        f"CTC transformer, preset `{facts.loaded.preset}`, {share_trained(model, trained)}, for language "
-        f"`{alphabet.language}` in {len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
+        f"CTC transformer, preset `{preset}`, {share}, for language `{alphabet.language}` in "
+        f"{len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
         "planned rounds."
     )
@@ -122,7 +124,8 @@ def _data(facts: ModelFacts) -> str:
     lines = [
         f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, nodes do not report "
         "them.",
-        f"- Held out: {facts.data_name}, split `{facts.config.corpus.test_split}`{_held_out(facts)}.",
+        f"- Held out: {in_markdown(facts.data_name)}, split `{in_code(facts.config.corpus.test_split)}`"
+        f"{_held_out(facts)}.",
     ]
     return "## Data\n\n" + "\n".join(lines)
 

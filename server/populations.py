@@ -6,7 +6,8 @@ digests of all corpora that its releases were made from, and `<people>.speakers`
 a private run on people needs a name for them (`privacy.people`), which stays while the corpus grows.
 
 Guarantee: where a run's corpora or pseudonyms show that another ledger holds releases of some of its people,
-the run does not start (`ConfigError`), unless it goes on in that ledger or `privacy.uncounted` names it.
+the run does not start (`ConfigError`), unless it goes on in that ledger or `privacy.uncounted` names it; nor
+does it where these notes are damaged (`LedgerCorrupt`).
 What nothing here can see: the same people under another name, in a corpus with another digest, on nodes
 without a common `speaker-namespace`; and the ledgers of another runs folder.
 """
@@ -202,7 +203,28 @@ def _speech_of(ledger: Path) -> set[str]:
 
 def _noted(ledger: Path, suffix: str) -> set[str]:
     file = ledger.with_suffix(suffix)
-    return set(file.read_text(encoding="utf-8").split()) if file.exists() else set()
+    return notes_in(file.read_bytes(), file) if file.exists() else set()
+
+
+def notes_in(content: bytes, name: Path) -> set[str]:
+    """The notes that a file of this content holds.
+
+    Raises
+    ------
+    LedgerCorrupt
+        If it is no text: to leave out what cannot be read could let people's spending begin anew.
+    """
+    try:
+        return set(content.decode().split())
+    except UnicodeDecodeError as error:
+        from privacy import LedgerCorrupt  # here: the package takes torch along
+
+        line = content[: error.start].count(b"\n") + 1
+        raise LedgerCorrupt(
+            f"{name}:{line} is damaged: it says whose releases the ledger beside it has. Move the file away "
+            "and bring it back with the ledger's copy (`murmur ledger restore`); without a copy, remove what "
+            "is no text from that line"
+        ) from None
 
 
 def add_notes(ledger: Path, suffix: str, notes: Set[str], mode: int) -> None:

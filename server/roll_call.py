@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from recipes.foreign_text import one_line
 from recipes.sections import TrainingSection
 from server.errors import RollCallError
 from server.overlaps import Listeners, require_nobody_held_out, require_nobody_twice
@@ -17,7 +18,7 @@ from strategies import Roster
 from strategies.declared import DECLARE, Declared
 from strategies.declared import RECORD as PLAN
 from strategies.holding import Holding
-from strategies.protocol import VERSION, one_line, other_version
+from strategies.protocol import VERSION, other_version
 from strategies.pseudonyms import split_tokens
 from strategies.records import find_record
 

@@ -12,6 +12,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from recipes.foreign_text import one_line
 from server.checkpoints import Checkpoint, load_checkpoint
 from server.errors import ResumeRefused
 from server.run_folder import RunFolder
@@ -40,5 +41,8 @@ def folders_of_runs(runs: Path) -> dict[str, str]:
 
 
 def short(run: str) -> str:
-    """An id as people are shown it: its beginning; the name of an older run's folder as it is."""
-    return run[:_SHOWN] if re.fullmatch("[0-9a-f]{32}", run) else run
+    """An id as people are shown it, on one line: its beginning; the name of an older run's folder whole.
+
+    It may come from a file that others made (a seed model's lineage, a ledger).
+    """
+    return run[:_SHOWN] if re.fullmatch("[0-9a-f]{32}", run) else one_line(run)

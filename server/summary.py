@@ -6,12 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from privacy import Epsilon, Lineage, PrivacyPlan, epsilon, epsilon_text
+from recipes.foreign_text import one_line
 from server.evaluation import Reading
 from server.ledgers import Account
 from server.live_table import MOST_NAMED, warning
 from server.run_ids import short
 from speech.evaluation import Evaluation
 
+LONGEST_NOTE = 2000
 UNNOISED_READING = (
     "loss, WER and CER on speakers who are in the population too are un-noised functions of their speech, "
     "which no epsilon covers"
@@ -179,7 +181,7 @@ def _caveats(
         notes.append(f"{skipped_held_out} held-out utterances could not be read and were skipped")
     if known_voices:
         notes.append(heard_in_training(known_voices))
-    return "\n".join(f"note: {note}" for note in notes)
+    return "\n".join(f"note: {one_line(note, most=LONGEST_NOTE)}" for note in notes)
 
 
 def heard_in_training(known_voices: Collection[str]) -> str:

@@ -6,17 +6,19 @@ digest of what its content follows from: the feature configuration, and of every
 (path, size, time of change) and segment. A file that is damaged, by its checksum, is computed again.
 
 Guarantee: nothing leaves this disk, and only the user that runs the process can read it (mode 0700). But
-features are speech: who deletes recordings must delete this folder too.
+features are speech: who deletes recordings must delete this folder too, or have `remove_all_but` and `remove`
+delete what is one person's.
 """
 
 import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -35,6 +37,8 @@ log = logging.getLogger("murmuration.speech")
 VERSION = 1
 BOUND_BYTES = 64 * 1024**3
 _SUFFIX = ".safetensors"
+_FOLDER = re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
+_FILE = re.compile(r"[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.safetensors\.\d+\.\d+")  # whole, or under way
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -90,7 +94,7 @@ class FeatureCache:
 
     def place(self, utterances: Sequence[Utterance]) -> Path:
         """Where what is heard in these utterances is kept; ask before their audio is read."""
-        return self._own / f"{_digest([utterance.identity() for utterance in utterances])[:32]}{_SUFFIX}"
+        return self._own / _name(utterances)
 
     def load(self, place: Path) -> list[Heard] | None:
         """What `save` was given for this place, mapped into memory; None if it is not there."""
@@ -153,6 +157,37 @@ class FeatureCache:
             path.unlink(missing_ok=True)
             used -= size
         return bound - used
+
+
+def remove(folder: Path, utterances: Sequence[Utterance]) -> int:
+    """Remove the features of exactly these utterances of a speaker, as their audio files are now, in any
+    configuration; returns how many files that were."""
+    name = _name(utterances)
+    return _removed(own / name for own in folder.glob("*"))
+
+
+def remove_all_but(folder: Path, kept: Iterable[Sequence[Utterance]]) -> int:
+    """Remove all features but those of these speakers, as their audio files are now; returns how many files.
+
+    To forget one speaker for certain, everybody else is kept: the features of an earlier state of a recording
+    have names that nobody can compute again. What is removed in vain is only computed anew.
+    """
+    names = {_name(utterances) for utterances in kept}
+    return _removed(path for path in folder.glob("*/*") if path.name not in names)
+
+
+def _removed(paths: Iterable[Path]) -> int:
+    count = 0
+    for path in list(paths):
+        # A folder that was named by mistake may hold models, which have this suffix too.
+        if _FOLDER.fullmatch(path.parent.name) and _FILE.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+            count += 1
+    return count
+
+
+def _name(utterances: Sequence[Utterance]) -> str:
+    return f"{_digest([utterance.identity() for utterance in utterances])[:32]}{_SUFFIX}"
 
 
 def _digest(content: object) -> str:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from flwr.app import Message, Metadata
 
 from privacy import ReplyRejected
+from recipes.foreign_text import one_line
 from strategies.aggregation import CohortSum, Dropped
-from strategies.protocol import Answer, NodeFailed, Task, one_line
+from strategies.protocol import Answer, NodeFailed, Task
 from strategies.raw_metrics import RawMetrics
 from strategies.streaming import NOT_SENT
 from strategies.traffic import Traffic, array_bytes

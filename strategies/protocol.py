@@ -29,7 +29,6 @@ from strategies.records import find_record, read_record
 
 VERSION = 6
 MODEL = "model"
-LONGEST_REASON = 400
 
 
 class NodeFailed(ReplyRejected):
@@ -237,12 +236,6 @@ class Answer:
 def other_version(they: str, theirs: object, we: str) -> str:
     """What is wrong where two releases meet, and what to do."""
     return f"{they} speaks protocol {theirs}, {we} {VERSION}: install the same release of murmuration on both"
-
-
-def one_line(words: str) -> str:
-    """What a node made us say, fit for a log: no control characters, no second line, no end of it."""
-    shown = "".join(one if one.isprintable() else " " for one in words[: LONGEST_REASON + 1])
-    return shown if len(words) <= LONGEST_REASON else shown[:LONGEST_REASON] + " ..."
 
 
 def problem(reason: str) -> RecordDict:

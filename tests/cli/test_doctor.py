@@ -230,3 +230,23 @@ def test_it_says_which_releases_a_node_runs(tmp_path):
     approve(tmp_path / "approved", [f"sha256 {digest_of(own_bundle())}\n"])
     code, words = consult("--approved", tmp_path / "approved")
     assert code == 0 and "the installed release is one of them" in words
+
+
+def test_who_has_left_is_not_among_the_speakers(tmp_path):
+    manifest = make_corpus(tmp_path / "speech", {"train": 3}, utterances=1)
+    state = tmp_path / "state"
+    leave = ["corpus", "leave", "train-01", "--corpus-path", str(manifest), "--node-state", str(state)]
+    assert CliRunner().invoke(app, leave).exit_code == 0
+    code, said = consult("--corpus-path", manifest, "--node-state", state)
+    assert code == 0 and "speech: 2 speakers in split 'train', 1 more have left" in said
+    assert "speech: 3 speakers" in consult("--corpus-path", manifest)[1]
+    (state / "left.jsonl").write_text("nonsense\n")
+    code, said = consult("--corpus-path", manifest, "--node-state", state)
+    assert code == 1 and "left.jsonl:1: is no entry" in said
+
+
+def test_what_a_server_says_reaches_no_terminal_as_it_is(monkeypatch):
+    monkeypatch.setattr(probes, "health", lambda address: "\x1b[2J\nok     superlink: serves\u202e")
+    code, said = consult("--health", "superlink=127.0.0.1:1")
+    assert code == 1 and "\x1b" not in said and "\u202e" not in said
+    assert not any(line.startswith("ok     superlink") for line in said.splitlines())

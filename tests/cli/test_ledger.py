@@ -151,3 +151,17 @@ def test_a_ledger_that_is_not_there_is_not_verified():
 def test_a_delta_out_of_range_is_refused(path):
     done = murmur("show", path, "--delta", 2)
     assert (done.exit_code, "delta=2" in done.stderr) == (2, True)
+
+
+def test_names_in_a_ledger_move_no_terminal_and_add_no_line(tmp_path):
+    path = tmp_path / "people.jsonl"
+    with Ledger.open(path) as ledger:
+        hostile = "ward\x1b[2J\ndata set ward: 0 releases, epsilon 0\u202e"
+        ledger.spend(RELEASE, run=f"run {hostile}", dataset=hostile, round=1)
+    done = murmur("show", path, "--delta", 1e-5)
+    assert done.exit_code == 0
+    assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())
+    assert not any(line.startswith("data set ward: 0") for line in done.stdout.splitlines())
+    assert all(line.isprintable() for line in murmur("verify", path).output.splitlines())
+    assert json.loads(murmur("show", path, "--json").stdout)["datasets"][0]["dataset"] == hostile

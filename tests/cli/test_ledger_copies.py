@@ -116,3 +116,32 @@ def test_a_copy_overwrites_nothing_and_an_archive_of_something_else_is_refused(l
     assert done.exit_code == 1 and "holds no ledger" in done.stderr
     missing = murmur("backup", "nobody", tmp_path / "x", "--runs", ledger.parent.parent)
     assert missing.exit_code == 1 and "there is no ledger" in missing.stderr
+
+
+@pytest.mark.parametrize("suffix", [".speech", ".speakers"])
+def test_damaged_notes_are_named_with_what_helps_and_that_helps(ledger, copy, suffix):
+    notes = ledger.with_suffix(suffix)
+    notes.write_bytes(notes.read_bytes() + b"\n\xff\xfe")
+    with pytest.raises(LedgerCorrupt, match=rf"ward\{suffix}:4 is damaged.*murmur ledger restore"):
+        people_of(ledger)
+    for done in (bring_back(ledger, copy), murmur("show", ledger)):
+        assert done.exit_code == 1 and "is damaged" in done.output and "Traceback" not in done.output
+    notes.rename(notes.with_name("aside"))
+    assert bring_back(ledger, copy).exit_code == 0
+    assert people_of(ledger) == People(
+        digests=frozenset({"ward", "d1", "d2"}), tokens=frozenset({"aa", "bb"})
+    )
+
+
+def test_a_copy_with_damaged_notes_is_refused_before_anything_is_added(ledger, copy):
+    with tarfile.open(copy, "w") as archive:
+        for name in (ledger, ledger.with_suffix(".speech")):
+            archive.add(name, name.name)
+        bad = ledger.with_name("bad")
+        bad.write_bytes(b"\xff")
+        archive.add(bad, "ward.speakers")
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole.splitlines(keepends=True)[0])
+    done = bring_back(ledger, copy)
+    assert done.exit_code == 1 and "is damaged" in done.output
+    assert len(read_ledger(ledger)) == 1

@@ -52,14 +52,14 @@ def call_roll(context):
     return app(message, context).content["answer"]["dataset"]
 
 
-def train(context, dataset, speaker):
-    """The reply to a task for one speaker, by number."""
+def train(context, dataset, *speakers):
+    """The reply to a task for speakers, by number."""
     task = Task(
         round_number=1,
         nonce="n",
         layout=LAYOUT.digest,
         dataset=dataset,
-        speakers=(speaker,),
+        speakers=speakers,
         bounds=BOUNDS,
         grid=GRID,
     )

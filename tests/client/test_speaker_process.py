@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import pickle
 import resource
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 import torch
 
 from client import speaker_process
+from client.speaker_messages import FRAME_BYTES, encode
 from client.speaker_process import Ready, SpeakerProcess, Trained, VisitBudget
 from client.visit import Visit
 
@@ -80,6 +83,57 @@ class Deeds:
 
     def waits(self):
         time.sleep(3600)
+
+    def goes_on_writing(self):
+        """Answers, and leaves somebody behind who changes the update for some seconds."""
+        if os.fork() == 0:
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                self.memory += 1
+            os._exit(0)
+
+    def is_replaced_by(self, code):
+        """What a decoder that was taken over may do with the pipe: `answers` is the parent's."""
+        answers = max(number for number in map(int, os.listdir("/proc/self/fd")) if _is_an_open_pipe(number))
+        exec(code, {"os": os, "answers": answers, "time": time, "signal": signal})
+
+    def sends_a_pickle(self):
+        self.is_replaced_by(f"os.write(answers, {pickle.dumps(Bomb()).ljust(FRAME_BYTES, b'0')!r})")
+
+    def sends_half_an_answer(self):
+        self.is_replaced_by("os.write(answers, b'1234'); time.sleep(3600)")
+
+    def trickles(self):
+        self.is_replaced_by("while True: os.write(answers, b'1'); time.sleep(0.02)")
+
+    def ignores_every_signal(self):
+        self.is_replaced_by(
+            "[signal.signal(n, signal.SIG_IGN) for n in (signal.SIGPROF, signal.SIGALRM)]; time.sleep(3600)"
+        )
+
+    def dies_of_an_odd_signal(self):
+        self.is_replaced_by("os.kill(os.getpid(), 41); time.sleep(3600)")
+
+    def answers_twice(self):
+        self.is_replaced_by(f"os.write(answers, {encode(Trained(loss=0.5, steps=1))!r})")
+
+
+def _is_an_open_pipe(number):
+    try:
+        place, mode = os.readlink(f"/proc/self/fd/{number}"), Path(f"/proc/self/fdinfo/{number}").read_text()
+    except OSError:
+        return False
+    return number > 2 and place.startswith("pipe:") and int(mode.split("flags:")[1].split()[0], 8) & 1
+
+
+class Bomb:
+    """Unpickled, it says so in a file."""
+
+    def __reduce__(self):
+        return Path.touch, (BOMB,)
+
+
+BOMB = Path(tempfile.gettempdir()) / f"bomb-{os.getpid()}"
 
 
 def visit(what):
@@ -170,6 +224,50 @@ def test_a_crash_writes_no_speech_to_a_disk():
     process = SpeakerProcess(Looks, size=1, room=2, budget=BUDGET)
     assert process.train(visit("trains"), "train")[0][-1] == 0
     process.close()
+
+
+def test_a_process_that_goes_on_writing_changes_nothing_that_was_taken():
+    """Or what was measured at the clip would not be what is added."""
+    process = SpeakerProcess(Deeds, size=3, room=5, budget=BUDGET)
+    update, _ = process.train(visit("goes_on_writing"), "train")
+    shared, kept = process._update.clone(), update.clone()
+    deadline = time.monotonic() + 20
+    while torch.equal(process._update, shared):
+        assert time.monotonic() < deadline, "it does not go on"
+        time.sleep(0.01)
+    assert torch.equal(update, kept)
+    process.close()
+
+
+@pytest.mark.parametrize(
+    "deed",
+    [
+        *("sends_a_pickle", "sends_half_an_answer", "trickles", "ignores_every_signal"),
+        "dies_of_an_odd_signal",
+    ],
+)
+def test_a_process_that_was_taken_over_is_ended_and_nothing_it_sends_is_run(process, monkeypatch, deed):
+    monkeypatch.setattr(speaker_process, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(speaker_process, "_END_SECONDS", 0.5)
+    expected = process.train(visit("trains"), "train")[0].clone()
+    began = time.monotonic()
+    assert process.train(visit(deed), "train") is None
+    assert time.monotonic() - began < 10
+    assert not BOMB.exists()
+    assert torch.equal(process.train(visit("trains"), "train")[0], expected)
+
+
+def test_an_answer_to_nothing_is_nobodys(process):
+    """The process that sent it is replaced before the next speaker's turn."""
+    process.train(visit("answers_twice"), "train")
+    assert process.train(visit("trains"), "train")[1].loss == 1.5
+
+
+def test_who_comes_after_a_process_that_died_in_between_is_trained(process):
+    before = process.train(visit("trains"), "train")[1].steps
+    os.kill(before, signal.SIGKILL)
+    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
+    assert process.train(visit("trains"), "train")[1].steps != before
 
 
 def test_waiting_for_a_processor_is_nobodys_time():

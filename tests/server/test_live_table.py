@@ -91,3 +91,10 @@ def test_other_runs_on_the_same_people_add_a_column():
 
 def test_the_row_of_a_resumed_run_names_its_round():
     assert line(row(report=None, round_number=7)).split()[:2] == ["7", "-"]
+
+
+def test_what_a_node_says_is_one_printable_line():
+    found = row()
+    said = replace(found.report, dropped=(Dropped(5, "x\x1b[2J\n    8   0.0"),))
+    lines = line(replace(found, report=said)).split("\n")
+    assert len(lines) == 2 and lines[1].isprintable()

@@ -153,3 +153,21 @@ def test_speech_that_stayed_on_its_nodes_is_not_called_synthetic(corpus, own_spe
     assert ("on these people add up" in summary) == own_speech
     assert ("on these synthetic speakers add up" in summary) == (not own_speech)
     assert card == again(folder)
+
+
+def test_names_that_others_chose_are_text_on_the_card(corpus):
+    """A run folder that came from elsewhere names its corpus, its split and its licence as it likes."""
+    folder = run(corpus)
+    config = config_of_run(folder.path)
+    named = {
+        "kind": "manifest",
+        "path": "/data/![x](http://e.org)<b>/m.jsonl",
+        "test_split": "`t` [y](z)\n# q",
+    }
+    hostile = config.model_copy(update={"corpus": config.corpus.model_copy(update=named)})
+    card = model_card(folder, hostile, licence="[free](http://e.org)\n\n# epsilon 0.1")
+    text = card.split("---\n")[2]
+    assert "![x]" not in text and "\\<b\\>" in text
+    assert "[y](z) # q`" in text and "`t`" not in text
+    assert "\n# epsilon" not in text and "\\[free\\]" in text
+    assert header(card)["license"] == "[free](http://e.org)\n\n# epsilon 0.1"

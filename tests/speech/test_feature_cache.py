@@ -249,3 +249,33 @@ def test_the_features_are_mapped_and_not_read_into_memory_of_ones_own(tmp_path: 
         maps = Path("/proc/self/maps").read_text()
         assert held and all(str(path) in maps for path in files(tmp_path / "cache"))
         del held
+
+
+def test_one_speakers_features_are_removed_and_nobody_elses(tmp_path: Path, corpus) -> None:
+    folder = tmp_path / "cache"
+    cached(folder, corpus).split_examples("seed")
+    before = files(folder)
+    gone, stays = corpus.speakers("seed")
+    assert feature_cache.remove(folder, corpus.utterances("seed", gone)) == 1
+    assert feature_cache.remove(folder, corpus.utterances("seed", gone)) == 0
+    (left,) = files(folder)
+    assert left in before
+    assert feature_cache.remove_all_but(folder, [corpus.utterances("seed", stays)]) == 0
+    assert feature_cache.remove_all_but(folder, []) == 1 and files(folder) == []
+
+
+def test_what_is_no_file_of_features_is_never_removed(tmp_path: Path, corpus) -> None:
+    """Were the folder that of runs, its models would have the same suffix."""
+    folder = tmp_path / "cache"
+    cached(folder, corpus).split_examples("seed")
+    (own,) = {path.parent for path in files(folder)}
+    others = [
+        folder / "run" / "model.safetensors",
+        own / "model.safetensors",
+        folder / "sub" / f"{'a' * 32}.txt",
+    ]
+    for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert feature_cache.remove_all_but(folder, []) == 2
+    assert files(folder) == sorted(others)

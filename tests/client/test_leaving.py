@@ -1,0 +1,247 @@
+"""A speaker who has left is trained, counted and named no more, whatever the node and the server remember."""
+
+import torch
+from flwr.app import Context, RecordDict
+
+from cli.composing import default_config
+from client import node as node_module
+from client.departures import Departure, record
+from client.node_state import node_state
+from strategies.holding import Holding
+from strategies.protocol import Answer, pack_vector
+from strategies.pseudonyms import key_of, split_tokens, tokens_of
+from tests.client.test_app import ask, context, task
+from tests.client.test_roll import BOUNDS, GRID, call_roll, change, forget, hospital, sum_of, train
+from tests.corpora import make_corpus
+from tests.strategies.federation import integers_of
+
+__all__ = ["hospital"]  # a fixture
+
+
+def leave(*speakers, node_config=None):
+    record(node_state(node_config or {}), [Departure.now(speaker, "") for speaker in speakers])
+
+
+def held(context):
+    return Holding.of(ask(context))
+
+
+def test_in_mid_run_who_leaves_counts_as_zero_and_the_others_keep_their_numbers(hospital):
+    """In one process, which has the corpus, the speakers and their features in memory."""
+    here, _ = hospital
+    dataset = call_roll(here)
+    before = [sum_of(here, dataset, number)[0] for number in range(3)]
+    assert all(one.any() for one in before)
+    leave("train-01")
+    after = [sum_of(here, dataset, number) for number in range(3)]
+    assert not after[1][0].any()
+    assert torch.equal(after[0][0], before[0]) and torch.equal(after[2][0], before[2])
+    assert all(now == dataset for _, now in after)  # nothing tells the server that somebody left
+
+
+def test_who_leaves_while_a_message_is_answered_is_not_visited_any_more(hospital, monkeypatch):
+    here, _ = hospital
+    dataset = call_roll(here)
+    alone = [sum_of(here, dataset, number)[0] for number in (0, 2)]
+    visited = []
+
+    class Watched:
+        def __init__(self, process):
+            self.process = process
+
+        def __getattr__(self, name):
+            return getattr(self.process, name)
+
+        def train(self, visit, *others):
+            if not visited:
+                leave("train-01")
+            visited.append(visit.speaker)
+            return self.process.train(visit, *others)
+
+    made = node_module._process
+    monkeypatch.setattr(
+        node_module, "_process", lambda learner: (made(learner)[0], Watched(made(learner)[1]))
+    )
+    answer = Answer.from_message(train(here, dataset, 0, 1, 2))
+    assert visited == ["train-00", "train-02"] and answer.count == 3
+    assert torch.equal(integers_of(answer, BOUNDS, GRID), sum(alone))
+
+
+def test_a_new_run_does_not_count_them_and_their_numbers_are_the_others(hospital):
+    here, _ = hospital
+    dataset = call_roll(here)
+    before = [sum_of(here, dataset, number)[0] for number in range(3)]
+    leave("train-00")
+    forget()
+    here.state = RecordDict()
+    assert held(here).speakers == 2
+    assert torch.equal(sum_of(here, dataset, 0)[0], before[1])
+    assert torch.equal(sum_of(here, dataset, 1)[0], before[2])
+    assert "problem" in train(here, dataset, 2).content["answer"]
+
+
+def test_after_a_restart_in_mid_run_the_numbers_are_those_of_the_roll_call(hospital):
+    """One had left before it, one leaves after it; then the SuperNode forgets whom it answered for."""
+    here, _ = hospital
+    dataset = call_roll(here)
+    before = [sum_of(here, dataset, number)[0] for number in range(3)]
+    leave("train-00")
+    assert call_roll(here) == dataset
+    leave("train-01")
+    here.state = RecordDict()
+    forget()
+    assert not sum_of(here, dataset, 0)[0].any()
+    assert torch.equal(sum_of(here, dataset, 1)[0], before[2])
+
+
+def test_after_a_restart_without_a_note_nobody_is_trained(hospital, monkeypatch):
+    here, _ = hospital
+    leave("train-00")
+    monkeypatch.setattr("client.roll_notes.replace_durably", refuse)
+    dataset = call_roll(here)
+    here.state = RecordDict()
+    assert "no longer knows whom it answered for" in train(here, dataset, 0).content["answer"]["problem"]
+
+
+def refuse(*arguments):
+    raise PermissionError(13, "Permission denied")
+
+
+def test_speech_that_changes_as_well_leaves_them_out(hospital):
+    here, manifest = hospital
+    dataset = call_roll(here)
+    before = sum_of(here, dataset, 2)[0]
+    leave("train-01")
+    change(manifest, lambda speaker: speaker != "train-00")
+    assert not sum_of(here, dataset, 0)[0].any() and not sum_of(here, dataset, 1)[0].any()
+    assert torch.equal(sum_of(here, dataset, 2)[0], before)
+
+
+def test_their_pseudonym_is_not_sent_any_more(hospital):
+    here, _ = hospital
+    everybody = held(here)
+    leave("train-01")
+    now = held(here)
+    assert len(split_tokens(everybody.tokens)) == 3 and len(split_tokens(now.tokens)) == 2
+    assert set(split_tokens(now.tokens)) < set(split_tokens(everybody.tokens))
+    named = Context(
+        run_id=1,
+        node_id=2,
+        node_config={**here.node_config, "speaker-namespace": "a study"},
+        state=RecordDict(),
+        run_config=default_config(),
+    )
+    assert held(named).tokens == tokens_of(key_of("a study", ""), ["train-00", "train-02"])
+
+
+def test_parts_of_one_corpus_are_cut_as_before_and_lose_only_who_left(tmp_path):
+    """Or, where the nodes' records differ, one person would be in two parts."""
+    manifest = make_corpus(tmp_path, {"train": 5, "test": 1}, utterances=1)
+    settings = {"corpus.speaker-namespace": "a study"}
+    parts = [context(manifest, part, 2, **settings) for part in range(2)]
+    leave("train-02")
+    found = [held(one) for one in parts]
+    assert [one.speakers for one in found] == [2, 2]
+    key = key_of("a study", "")
+    assert found[0].tokens == tokens_of(key, ["train-00", "train-04"])
+    assert found[1].tokens == tokens_of(key, ["train-01", "train-03"])
+    message, made = task((0, 1))
+    total = integers_of(Answer.from_message(app_of(parts[0], message)), made.bounds, made.grid)
+    assert total.any()
+
+
+def test_a_part_of_a_simulation_that_somebody_leaves_in_mid_run_keeps_its_numbers(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 3, "test": 1}, utterances=1)
+    here = context(manifest)
+    held(here)
+    before = [part_sum(here, number) for number in range(3)]
+    leave("train-00")
+    after = [part_sum(here, number) for number in range(3)]
+    assert not after[0].any()
+    assert torch.equal(after[1], before[1]) and torch.equal(after[2], before[2])
+
+
+def app_of(context, message):
+    from client.app import app
+
+    return app(message, context)
+
+
+def part_sum(context, number):
+    torch.manual_seed(0)  # the same model each time
+    message, made = task((number,))
+    return integers_of(Answer.from_message(app_of(context, message)), made.bounds, made.grid)
+
+
+def test_a_node_whose_speakers_have_all_left_says_so(hospital):
+    here, _ = hospital
+    leave("train-00", "train-01", "train-02")
+    assert "holds nobody who takes part" in ask(here)["problem"]
+
+
+def test_a_record_that_cannot_be_read_trains_nobody_and_names_nobody_to_the_server(hospital, caplog):
+    here, _ = hospital
+    dataset = call_roll(here)
+    leave("train-01")
+    path = node_state({}) / "left.jsonl"
+    path.write_text(path.read_text() + "damaged\n")
+    problem = train(here, dataset, 0).content["answer"]["problem"]
+    assert "DepartureError" in problem and "left.jsonl" not in problem and "train-01" not in problem
+    assert "left.jsonl:2: is no entry" in caplog.text
+
+
+def test_each_node_of_a_machine_may_have_a_record_of_its_own(hospital, tmp_path):
+    here, _ = hospital
+    leave("train-01")
+    other = Context(
+        run_id=1,
+        node_id=3,
+        node_config={**here.node_config, "node-state": str(tmp_path / "other")},
+        state=RecordDict(),
+        run_config=default_config(),
+    )
+    assert (held(here).speakers, held(other).speakers) == (2, 3)
+
+
+def test_features_that_a_visit_under_way_wrote_go_with_the_next_message(hospital, tmp_path):
+    here, _ = hospital
+    here.node_config = {**here.node_config, "feature-cache": str(tmp_path / "features")}
+    dataset = call_roll(here)
+    for number in range(3):
+        sum_of(here, dataset, number)
+    files = set((tmp_path / "features").rglob("*.safetensors"))
+    assert len(files) == 3
+    leave("train-01")
+    sum_of(here, dataset, 0)
+    left = set((tmp_path / "features").rglob("*.safetensors"))
+    assert left < files and len(left) == 2
+    sum_of(here, dataset, 1)
+    assert set((tmp_path / "features").rglob("*.safetensors")) == left
+
+
+def test_the_process_that_had_their_speech_in_memory_is_ended(hospital):
+    here, _ = hospital
+    dataset = call_roll(here)
+    sum_of(here, dataset, 1)
+    (process,) = [made for _, made in node_module._PROCESSES.values()]
+    before = process._process.pid
+    leave("train-01")
+    sum_of(here, dataset, 0)
+    after = process._process.pid
+    assert after != before
+    sum_of(here, dataset, 0)
+    assert process._process.pid == after  # once
+
+
+def test_a_control_variate_of_theirs_is_dropped(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 1}, utterances=1)
+    here = context(manifest, **{"local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0})
+    message, made = task((0, 1))
+    message.content["control"] = pack_vector(torch.zeros(made.bounds.model_size))
+    app_of(here, message)
+    assert {"control-0", "control-1"} <= set(here.state)
+    leave("train-00")
+    message, _ = task((0, 1))
+    message.content["control"] = pack_vector(torch.zeros(made.bounds.model_size))
+    app_of(here, message)
+    assert "control-0" not in here.state and "control-1" in here.state
