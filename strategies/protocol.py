@@ -21,6 +21,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from torch import Tensor
 
 from privacy import ClipBounds, Grid, ReplyRejected, pack
+from strategies.inflation import REFUSED
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import find_record, read_record
@@ -204,6 +205,8 @@ class Answer:
         ReplyRejected
             With the reason, if the reply is not of this protocol.
         """
+        if message.has_error() and message.error.code == REFUSED:
+            raise ReplyRejected(message.error.reason)
         if message.has_error():
             raise NodeFailed(f"Flower error {message.error.code}: {message.error.reason}")
         try:
