@@ -83,23 +83,23 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         deadline = time.monotonic() + min(_left_of(queue), float("inf") if timeout is None else timeout)
         pending: dict[str, _Asked] = {}
         last_arrival = time.monotonic()
-        over = False
-        while (queue or pending) and not over:
-            over = time.monotonic() >= deadline  # then this is the last look
+        while (queue or pending) and time.monotonic() < deadline:
             began = time.thread_time()
-            if not over:
-                yield from self._push(queue, pending, window)
+            yield from self._push(queue, pending, window)
             arrived = False
-            for message in self._pull(pending):
+            for message in self._pull(pending, list(pending), deadline):
                 arrived = True
                 yield message
                 del message  # or it would be there beside the next
                 last_arrival = time.monotonic()
-            if pending and not arrived and not over:
+            if pending and not arrived:
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
                 pause = pause_seconds(waited=waited, looked=looked)
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
-        self._mail.withdraw(pending)
+        if pending:
+            came = self._mail.last_look({one: asked.allowance for one, asked in pending.items()})
+            yield from self._pull(pending, came)
+        self._mail.withdraw(list(pending))
 
     def _push(self, queue: deque[Message], pending: dict[str, _Asked], window: int) -> Iterable[Message]:
         """Send what the window has room for; returns an error for each message that was not taken."""
@@ -127,10 +127,14 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 time.sleep(LONGEST_PAUSE_SECONDS)
         return self._grid.push_messages(batch)  # type: ignore[no-any-return]
 
-    def _pull(self, pending: dict[str, _Asked]) -> Iterator[Message]:
-        """One message id a call, so that one reply at a time is held."""
-        for message_id, asked in list(pending.items()):
-            for reply in self._replies_to(message_id, asked):
+    def _pull(
+        self, pending: dict[str, _Asked], message_ids: Iterable[str], deadline: float = float("inf")
+    ) -> Iterator[Message]:
+        """One message id a call, so that one reply at a time is held; none is begun after `deadline`."""
+        for message_id in message_ids:
+            if time.monotonic() >= deadline:
+                return
+            for reply in self._replies_to(message_id, pending[message_id]):
                 if pending.pop(message_id, None) is not None:
                     yield reply
                 del reply

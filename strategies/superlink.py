@@ -14,13 +14,16 @@ is behind it, the client of the SuperLink's Runtime API, with the same calls:
 Guarantee: of a reply no more is taken than its allowance (`strategies.inflation`). What is answered, refused
 or withdrawn leaves no object in the SuperLink's store. A reply that comes after its message was withdrawn is
 refused by the SuperLink if the message's time (ttl) is over by then, and else dropped at the next withdrawal.
-(One that comes between the last look and the end of that time, a fraction of a second, stays in the store
-until the end of the run. So does one whose announcement is longer than any reply's can be.)
+
+What stays in the store until the end of the run: a reply that comes between the last look and the end of its
+message's time, a fraction of a second unless another reply is being pulled just then; and one whose
+announcement is longer than any reply's can be, of which the SuperLink tells only once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +43,9 @@ from strategies.inflation import (
     pull_within,
 )
 
+AT_ONCE = 50  # messages that are asked after in one call, where their replies are not waited for
+NOTHING = Allowance(array_bytes=0)
+
 
 class Mail:
     """Replies as a grid gives them: of nodes in this process, whose messages are no bytes."""
@@ -53,16 +59,32 @@ class Mail:
         """What came in reply to a message, if anything did."""
         return list(self._grid.pull_messages([message_id]))
 
+    def last_look(self, asked: Mapping[str, Allowance | None]) -> list[str]:
+        """To which of these messages replies have come, to be pulled; later ones are too late."""
+        return list(asked)
+
     def withdraw(self, message_ids: Iterable[str]) -> None:
         """Wait no longer for replies to these messages."""
 
 
 @dataclass
 class _Announced:
-    """A reply of which the SuperLink has told: its id, and those of its objects, first what is missed."""
+    """A reply of which the SuperLink has told: its id, and those of its objects, first what is missed.
+
+    Or why it is refused.
+    """
 
     reply_id: str
     object_ids: list[str]
+    refusal: InflationRefused | None = None
+
+    @classmethod
+    def of(cls, told: Any, tree: Any, allowance: Allowance) -> _Announced:
+        reply_id = told.metadata.message_id
+        try:
+            return cls(reply_id, object_ids(tree, allowance))
+        except InflationRefused as refusal:
+            return cls(reply_id, [], refusal)
 
 
 class _NotThere(Exception):
@@ -95,8 +117,9 @@ class SuperLinkMail(Mail):
         """
         if allowance is None:
             raise ValueError("replies that come through a SuperLink need an allowance")
-        announced = self._announced.get(message_id) or self._ask(message_id, allowance)
-        if announced is None:
+        if message_id not in self._announced:
+            self._announce({message_id: allowance})
+        if (announced := self._announced.get(message_id)) is None:
             return []
         try:
             contents = self._contents(announced, allowance)
@@ -110,40 +133,51 @@ class SuperLinkMail(Mail):
         reply.metadata.__dict__["_message_id"] = announced.reply_id
         return [reply]
 
+    def last_look(self, asked: Mapping[str, Allowance | None]) -> list[str]:
+        """To which of these messages replies have come, to be pulled; later ones are too late.
+
+        It has to be quick, so many are asked for at once: what one node announces can be too long for all of
+        them, and those that came in the moments since the look before this are lost then.
+        """
+        unknown = {one: most for one, most in asked.items() if most and one not in self._announced}
+        for batch in _batches(list(unknown)):
+            with suppress(InflationRefused):
+                self._announce({one: unknown[one] for one in batch})
+        return [one for one in asked if one in self._announced]
+
     def withdraw(self, message_ids: Iterable[str]) -> None:
-        """Take these messages and what came in reply to them out of the SuperLink's store."""
-        withdrawn = {*message_ids, *self._open}
-        self._open = set()
-        for message_id in withdrawn:
-            if message_id not in self._announced:
-                self._look(message_id)
-            if message_id not in self._announced:
-                self._open.add(message_id)
+        """Take these messages, and what came in reply to them, out of the SuperLink's store."""
+        still_open = {*message_ids} - set(self._announced)
+        for message_id in message_ids:
             self._forget(message_id)
+        before, self._open = self._open, set()
+        for batch in _batches(sorted(before)):
+            with suppress(InflationRefused):
+                self._announce(dict.fromkeys(batch, NOTHING))
+            self._open |= {one for one in batch if one not in self._announced}
+            for message_id in batch:
+                self._forget(message_id)
+        self._open |= still_open
 
-    def _look(self, message_id: str) -> None:
-        try:
-            self._ask(message_id, Allowance(array_bytes=0))
-        except InflationRefused:
-            self._announced.setdefault(message_id, _Announced("", []))
+    def _announce(self, asked: Mapping[str, Allowance]) -> None:
+        """Ask what came in reply to these messages: answers of nodes, or errors of the SuperLink's own.
 
-    def _ask(self, message_id: str, allowance: Allowance) -> _Announced | None:
-        """What came in reply to a message: an answer of a node, or an error of the SuperLink's own."""
-        self._limits.announcement = allowance.announcement_bytes
-        told = self._client().PullMessages(PullAppMessagesRequest(message_ids=[message_id]))
-        if not told.messages_list:
-            return None
-        announced = _Announced(told.messages_list[0].metadata.message_id, [])
-        self._announced[message_id] = announced
-        try:
-            announced.object_ids = object_ids(told.message_object_trees[0], allowance)
-        except InflationRefused:
-            self._forget(message_id)
-            raise
-        return announced
+        Raises
+        ------
+        InflationRefused
+            If the SuperLink tells of more than they all may have; it has forgotten it then.
+        """
+        self._limits.announcement = sum(allowance.announcement_bytes for allowance in asked.values())
+        told = self._client().PullMessages(PullAppMessagesRequest(message_ids=list(asked)))
+        for message, tree in zip(told.messages_list, told.message_object_trees, strict=True):
+            message_id = message.metadata.reply_to_message_id
+            if message_id in asked:
+                self._announced[message_id] = _Announced.of(message, tree, asked[message_id])
 
     def _contents(self, announced: _Announced, allowance: Allowance) -> dict[str, bytes]:
         """All objects of a reply: the one that is missed, or comes last, then two at a time, as Flower's."""
+        if announced.refusal:
+            raise announced.refusal
         self._limits.meter = meter = Meter(allowance)
         client, grid = self._client(), self._grid
 
@@ -180,6 +214,11 @@ class SuperLinkMail(Mail):
             self._limits.install(client._client)
             self._limited = client
         return client
+
+
+def _batches(message_ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for begin in range(0, len(message_ids), AT_ONCE):
+        yield message_ids[begin : begin + AT_ONCE]
 
 
 def mail_of(grid: Grid) -> Mail:

@@ -12,7 +12,11 @@ from flwr.app import Error, Message, RecordDict
 from flwr.client.grpc_rere_client.connection import grpc_request_response
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    inflate_object_from_contents,
+    pull_objects,
+)
 from flwr.supercore.retry import make_simple_grpc_retry_invoker
 
 from tests.forged import Forged
@@ -30,14 +34,20 @@ class NodeEnd:
     confirm: Callable[[int, str], Any]
 
     def fetch(self) -> Message | None:
-        """The next message with its content, as a SuperNode and its ClientApp get it."""
+        """The next message with its content, as a SuperNode and its ClientApp get it.
+
+        None if there is none, or it was withdrawn before all of it was here.
+        """
         received = self.receive()
         if received is None:
             return None
         envelope, tree = received
         run_id, message_id = envelope.metadata.run_id, envelope.metadata.message_id
         names = [one.object_id for one in iterate_object_tree(tree)]
-        contents = pull_objects(names, partial(self.pull_object, run_id))  # patient, as a SuperNode
+        try:
+            contents = pull_objects(names, partial(self.pull_object, run_id), initial_backoff=0.02)
+        except ObjectPullError:
+            return None
         self.confirm(run_id, message_id)
         message = inflate_object_from_contents(message_id, contents)
         message.metadata.__dict__["_message_id"] = message_id

@@ -1,6 +1,7 @@
 """Replies and silence through a SuperLink's real state and object store, on SQLite."""
 
 import time
+from contextlib import suppress
 from functools import partial
 from shutil import copytree
 
@@ -13,6 +14,7 @@ from privacy import packed_bytes
 from strategies import StreamingGrid
 from strategies.allowances import ROLL_CALL, reply_allowance
 from strategies.holding import MOST_TOKENS, Holding
+from strategies.inflation import InflationRefused
 from strategies.protocol import Task, pack_vector
 from strategies.superlink import SuperLinkMail
 from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with_array
@@ -135,23 +137,44 @@ def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path):
     assert questions <= 1
 
 
-def test_a_reply_that_is_there_at_the_last_look_is_not_kept(superlink):
-    """The message's time is not over when the grid stops waiting: a reply can still reach the SuperLink."""
-    node = superlink.node()
-    mail = SuperLinkMail(superlink.grid)
+def asked(superlink, node):
+    """A message to `node`, which has fetched it; its id."""
     (message_id,) = superlink.grid.push_messages([task_message(node.node_id)])
-    question = node.fetch()
-    node.answer(question, honest_reply(question))
-    mail.withdraw([message_id])
-    assert superlink.leftovers() == (0, 0, 0)
+    return message_id, node.fetch()
 
-    (message_id,) = superlink.grid.push_messages([task_message(node.node_id)])
-    question = node.fetch()
-    mail.withdraw([message_id])
+
+def test_a_reply_that_is_there_at_the_last_look_is_taken_and_a_later_one_is_not_kept(superlink):
+    """The message's time is not over when the grid stops waiting: a reply can still reach the SuperLink."""
+    one, other = superlink.node(), superlink.node()
+    mail = SuperLinkMail(superlink.grid)
+    (first, question), (second, unanswered) = asked(superlink, one), asked(superlink, other)
+    one.answer(question, honest_reply(question))
+    allowances = dict.fromkeys((first, second), reply_allowance(question))
+    assert mail.last_look(allowances) == [first]
+    assert mail.pull(first, allowances[first])
+    mail.withdraw([second])
     assert superlink.leftovers() == (0, 1, 0)
-    assert node.answer(question, honest_reply(question))  # late, and the SuperLink takes it
+    assert other.answer(unanswered, honest_reply(unanswered))  # late, and the SuperLink takes it
     assert superlink.leftovers()[0] > 0
     mail.withdraw([])
+    assert superlink.leftovers() == (0, 0, 0)
+
+
+def test_many_are_looked_at_for_the_last_time_in_few_calls(superlink, monkeypatch):
+    monkeypatch.setattr("strategies.superlink.AT_ONCE", 3)
+    nodes = [superlink.node() for _ in range(7)]
+    mail = SuperLinkMail(superlink.grid)
+    questions = dict(asked(superlink, node) for node in nodes)
+    for node, question in zip(nodes, questions.values(), strict=True):
+        node.answer(question, bomb(question, chunk_bytes=10, repeats=10_000) if node is nodes[4] else
+                    honest_reply(question))  # fmt: skip
+    allowances = {one: reply_allowance(question) for one, question in questions.items()}
+    assert mail.last_look(allowances) == list(questions)
+    taken = []
+    for one in questions:
+        with suppress(InflationRefused):
+            taken += mail.pull(one, allowances[one])
+    assert len(taken) == 6
     assert superlink.leftovers() == (0, 0, 0)
 
 
