@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_utils import (
     ObjectPullError,
+    ObjectPushError,
     inflate_object_from_contents,
     pull_objects,
 )
@@ -65,7 +66,8 @@ class NodeEnd:
         wanted, session = self.send(envelope, forged.tree(), 0.0)
         for object_id, content in forged.contents().items():
             if object_id in wanted and object_id not in without:
-                self.push_object(question.metadata.run_id, session, object_id, content)
+                with suppress(ObjectPushError):  # it was withdrawn meanwhile
+                    self.push_object(question.metadata.run_id, session, object_id, content)
         return bool(wanted)
 
 
