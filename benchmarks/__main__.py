@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 LIMIT_SECONDS = 400.0
 SCRIPTS = (
     *("server_step", "aggregation", "noise", "memory", "population", "growth"),
-    *("traffic", "feature_cache", "local_training"),
+    *("traffic", "object_store", "feature_cache", "local_training"),
 )
 BY_HAND = {
     "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",

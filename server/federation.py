@@ -89,7 +89,13 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     simulated = isinstance(grid, InMemoryGrid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_load_what_is_needed_later, daemon=True).start()
-    roll = call_roll(streaming, config.training, frozen_digest(model), held_out.listeners(config.corpus))
+    roll = call_roll(
+        streaming,
+        config.training,
+        frozen_digest(model),
+        held_out.listeners(config.corpus),
+        planned=config.privacy.population,
+    )
     plan = make_plan(config, roll.roster.population)
     config = with_time_for_all(config, plan, roll.roster.counts, simulated=simulated)
     declared = None

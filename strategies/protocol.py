@@ -23,6 +23,7 @@ from torch import Tensor
 from privacy import ClipBounds, Grid, ReplyRejected, pack
 from strategies.declared import RECORD as PLAN
 from strategies.declared import Declared
+from strategies.inflation import REFUSED
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
 from strategies.records import find_record, read_record
@@ -210,6 +211,8 @@ class Answer:
         ReplyRejected
             With the reason, if the reply is not of this protocol.
         """
+        if message.has_error() and message.error.code == REFUSED:
+            raise ReplyRejected(message.error.reason)
         if message.has_error():
             raise NodeFailed(f"Flower error {message.error.code}: {message.error.reason}")
         try:

@@ -4,8 +4,10 @@ Flower's own `send_and_receive` collects every reply of a round in a list, so th
 grows with the cohort. This one is a generator over the same public calls (`push_messages`,
 `pull_messages`); `Strategy.start` runs on it unchanged.
 
-A node's bytes become objects within `pull_messages`. What they raise there would end the run, so it comes
-out as that node's failed reply instead; faults of the connection to the SuperLink remain exceptions.
+A node's bytes become objects when they are pulled: no more of them than the reply may have
+(`strategies.inflation`), and what they raise there would end the run, so it comes out as that node's failed
+or refused reply instead; faults of the connection to the SuperLink remain exceptions. Messages that are not
+answered in time are withdrawn (`strategies.superlink`).
 
 A SuperLink that is started anew has forgotten what was half handed over, and says so: it gets it once more.
 """
@@ -14,7 +16,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import httpx
 from flwr.app import Error, Message, Metadata, RecordDict
@@ -22,12 +25,26 @@ from flwr.app.message import make_message
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
+from strategies.allowances import reply_allowance
+from strategies.inflation import REFUSED, Allowance, InflationRefused
+from strategies.superlink import mail_of
+
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
 WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
 LOOK_SHARE = 0.02  # looking takes at most this share of a processor
 PUSHES = 5  # of one message, while the SuperLink forgets it half-way
 UNREADABLE, NOT_SENT = 3, 5  # Flower's ErrorCode.MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE
+LAST_LOOK_SECONDS = 0.2  # before the SuperLink forgets a message, to withdraw it with what came
+LAST_LOOK_SHARE = 0.05  # of a message's time at most
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A message that is under way, and what its reply may take, where that is minded."""
+
+    metadata: Metadata
+    allowance: Allowance | None
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
@@ -35,45 +52,66 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
 
     A window keeps small what lies in this process, where the nodes are simulated in it. Nodes elsewhere that
     say nothing would fill it, and keep the others from being asked. `simulated` only says that they are.
+    `allowance` says of a message what the reply to it may take.
     """
 
-    def __init__(self, grid: Grid, *, window: int = 0, simulated: bool = False) -> None:
+    def __init__(
+        self,
+        grid: Grid,
+        *,
+        window: int = 0,
+        simulated: bool = False,
+        allowance: Callable[[Message], Allowance] = reply_allowance,
+    ) -> None:
         self._grid = grid
         self._window = window
         self.simulated = simulated
+        self._allowance = allowance
+        self._mail = mail_of(grid)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Yield each reply once, until all have come or `timeout` seconds have passed.
+        """Yield each reply once, until all have come, or `timeout` seconds or the messages' own time is over.
 
-        For a message that could not be sent, the reply is an error (`NOT_SENT`).
+        For a message that could not be sent, the reply is an error (`NOT_SENT`); for one whose reply is
+        larger than it may be, or none, `REFUSED`. Messages without a reply are withdrawn at the end.
         """
         queue = deque(messages)
         del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
-        deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        pending: dict[str, Metadata] = {}
+        deadline = time.monotonic() + min(_left_of(queue), float("inf") if timeout is None else timeout)
+        pending: dict[str, _Asked] = {}
         last_arrival = time.monotonic()
         while (queue or pending) and time.monotonic() < deadline:
             began = time.thread_time()
             yield from self._push(queue, pending, window)
             arrived = False
-            for message in self._pull(pending):
+            for message in self._pull(pending, list(pending), deadline):
                 arrived = True
                 yield message
                 del message  # or it would be there beside the next
                 last_arrival = time.monotonic()
             if pending and not arrived:
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
-                time.sleep(pause_seconds(waited=waited, looked=looked))
+                pause = pause_seconds(waited=waited, looked=looked)
+                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+        if pending:
+            came = self._mail.last_look({one: asked.allowance for one, asked in pending.items()})
+            yield from self._pull(pending, came)
+        self._mail.withdraw(list(pending))
 
-    def _push(self, queue: deque[Message], pending: dict[str, Metadata], window: int) -> Iterable[Message]:
+    def _push(self, queue: deque[Message], pending: dict[str, _Asked], window: int) -> Iterable[Message]:
         """Send what the window has room for; returns an error for each message that was not taken."""
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
+        allowed = [self._allowance(message) if self._mail.bounded else None for message in batch]
         taken = set(self._pushed(batch)) if batch else set()
         envelopes = [message.metadata for message in batch]
-        pending.update((one.message_id, one) for one in envelopes if one.message_id in taken)
+        pending.update(
+            (one.message_id, _Asked(one, most))
+            for one, most in zip(envelopes, allowed, strict=True)
+            if one.message_id in taken
+        )
         return [
             _failed(one, "the SuperLink took no message for it: is it still registered?", NOT_SENT)
             for one in envelopes
@@ -89,24 +127,32 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 time.sleep(LONGEST_PAUSE_SECONDS)
         return self._grid.push_messages(batch)  # type: ignore[no-any-return]
 
-    def _pull(self, pending: dict[str, Metadata]) -> Iterator[Message]:
-        """One message id a call, so that one reply at a time is held."""
-        for message_id, asked in list(pending.items()):
-            for reply in self._replies_to(message_id, asked):
+    def _pull(
+        self, pending: dict[str, _Asked], message_ids: Iterable[str], deadline: float = float("inf")
+    ) -> Iterator[Message]:
+        """One message id a call, so that one reply at a time is held; none is begun after `deadline`."""
+        for message_id in message_ids:
+            if time.monotonic() >= deadline:
+                return
+            for reply in self._replies_to(message_id, pending[message_id]):
                 if pending.pop(message_id, None) is not None:
                     yield reply
                 del reply
 
-    def _replies_to(self, message_id: str, asked: Metadata) -> Iterable[Message]:
+    def _replies_to(self, message_id: str, asked: _Asked) -> Iterable[Message]:
         """What came for one message; bytes that are no reply to it come out as an error of its node's."""
         try:
-            replies = list(self._grid.pull_messages([message_id]))
+            replies = self._mail.pull(message_id, asked.allowance)
         except (httpx.HTTPError, ConnectionError):
             raise
+        except InflationRefused as refusal:
+            return [_failed(asked.metadata, f"the reply is refused: {refusal}", REFUSED)]
         except Exception as error:
-            return [_failed(asked, f"the reply cannot be read ({type(error).__name__})")]
+            return [_failed(asked.metadata, f"the reply cannot be read ({type(error).__name__})")]
         strays = [reply for reply in replies if reply.metadata.reply_to_message_id != message_id]
-        return [_failed(asked, "the reply says that it answers another message")] if strays else replies
+        if strays:
+            return [_failed(asked.metadata, "the reply says that it answers another message")]
+        return replies
 
     # Everything else is the wrapped grid's.
 
@@ -145,6 +191,13 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See `flwr.serverapp.Grid`."""
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
+
+
+def _left_of(messages: Iterable[Message]) -> float:
+    """For how many seconds yet to wait for replies to these messages, which all have a time (ttl)."""
+    now = time.time()
+    times = ((one.metadata.created_at + one.metadata.ttl - now, one.metadata.ttl) for one in messages)
+    return min((left - min(LAST_LOOK_SECONDS, LAST_LOOK_SHARE * ttl) for left, ttl in times), default=0.0)
 
 
 def _failed(asked: Metadata, reason: str, code: int = UNREADABLE) -> Message:

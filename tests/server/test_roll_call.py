@@ -1,14 +1,17 @@
 import pytest
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, Error, RecordDict
 
 from cli.composing import default_config
 from recipes import RunConfig
 from server.errors import RollCallError
 from server.overlaps import Listeners
-from server.roll_call import call_roll
+from server.roll_call import MOST_UNPLANNED, call_roll
 from strategies import StreamingGrid
 from strategies.holding import Holding
+from strategies.inflation import REFUSED
 from strategies.protocol import VERSION, problem
+from tests.corpora import make_corpus
+from tests.server.in_process import federate, recipe
 from tests.strategies.federation import failing, silent
 from tests.strategies.flower import FakeGrid
 
@@ -28,8 +31,8 @@ def holds(speakers, dataset="d", version=VERSION, skipped=0, split="train", part
     return answer
 
 
-def call(nodes, **changes):
-    return call_roll(StreamingGrid(FakeGrid(nodes)), settings(**changes))
+def call(nodes, planned=0, **changes):
+    return call_roll(StreamingGrid(FakeGrid(nodes)), settings(**changes), planned=planned)
 
 
 def test_the_population_is_what_the_nodes_hold():
@@ -90,6 +93,32 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
 def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason):
     with pytest.raises(RollCallError, match=f"node 2: .*{reason}"):
         call({1: holds(3), 2: node})
+
+
+def test_a_node_that_claims_more_speakers_than_are_planned_is_named_with_number_and_setting():
+    nodes = {1: holds(3), 2: holds(10**8)}
+    with pytest.raises(RollCallError, match=r"^node 2 says that it holds 100,000,000 speakers, .*= 96 plans"):
+        call(nodes, planned=96)
+    with pytest.raises(RollCallError, match=r"together 100,000,003; privacy.population = 0 takes at most"):
+        call(nodes)
+    half = MOST_UNPLANNED // 2
+    with pytest.raises(RollCallError, match=r"^node 5 says that it holds 500,001 speakers, all nodes"):
+        call({4: holds(half), 5: holds(half + 1)})
+    assert call({4: holds(half), 5: holds(half)}).roster.population == MOST_UNPLANNED
+    assert call({1: holds(3), 2: holds(10**6)}, planned=10**6 + 3).roster.population == 10**6 + 3
+
+
+def test_the_plan_bounds_what_is_claimed_in_a_whole_run_before_anybody_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("strategies.dp_fed_opt.draw_cohort", lambda *_: pytest.fail("a cohort was drawn"))
+    corpus = make_corpus(tmp_path / "corpus", {"test": 1})
+    with pytest.raises(RollCallError, match=r"node 2 says .* 100,000,000 speakers, privacy.population = 5"):
+        federate(recipe(corpus, **{"privacy.population": 5}), speakers=(3, 10**8))
+
+
+def test_a_reply_to_the_roll_call_that_is_refused_stops_the_start_and_is_named():
+    refused = Error(REFUSED, "the reply is refused: its arrays would take 9 bytes")
+    with pytest.raises(RollCallError, match=r"node 2: the reply is refused: its arrays"):
+        call({1: holds(3), 2: lambda message: refused})
 
 
 @pytest.mark.parametrize(

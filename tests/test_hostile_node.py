@@ -1,0 +1,126 @@
+"""Registered nodes that send bombs, among two honest SuperNodes on a real SuperLink."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+from flwr.app import Error, Message, MessageType
+
+from cli.composing import staged_app
+from strategies.holding import Holding
+from tests.corpora import make_corpus
+from tests.fleet import NodeEnd, fleet_node
+from tests.forged import Forged, array, bomb, chunk, honest, with_array
+from tests.loopback import loopback, nodes, serverapp_of
+
+pytestmark = pytest.mark.federation
+
+MOST_BYTES = 1_500_000_000  # of a ServerApp with all its libraries
+
+
+@dataclass(frozen=True)
+class Bomb:
+    """A reply, the reason for an error that comes with its announcement, and what becomes of it."""
+
+    make: Callable[[Message], Forged]
+    said: str
+    reason: str = ""
+
+
+BOMBS = (
+    Bomb(
+        lambda question: bomb(question, chunk_bytes=300_000, repeats=20_000),
+        "its arrays would take 6,000,000,000 bytes",
+    ),
+    Bomb(
+        lambda question: with_array(question, array([chunk(bytes(40_000_000))])),
+        "an object of it comes in 40,000,0",
+    ),
+    Bomb(
+        lambda question: honest(Message(Error(2, "no"), reply_to=question)),
+        "it is announced in 5,000,",
+        reason="x" * 5_000_000,
+    ),
+)
+
+
+@dataclass
+class Hostile:
+    """Says at the roll call that it holds two speakers, and answers with its bomb."""
+
+    end: NodeEnd
+    bomb: Bomb
+    part: int
+    sent: list[Forged] = field(default_factory=list)
+
+    def turn(self) -> None:
+        question = self.end.fetch()
+        if question is None:
+            return
+        if question.metadata.message_type == MessageType.QUERY:
+            held = Holding(speakers=2, dataset="elsewhere", split="train", part=self.part, parts=len(BOMBS))
+            self.end.answer(question, honest(Message(held.to_record(), reply_to=question)))
+        else:
+            self.sent.append(self.bomb.make(question))
+            self.end.answer(question, self.sent[-1], reason=self.bomb.reason)
+
+
+class Peak:
+    """The most memory that a ServerApp of this home has held."""
+
+    def __init__(self, home: Path) -> None:
+        self.bytes, self._home = 0, home
+
+    def turn(self) -> None:
+        self.bytes = max([self.bytes, *map(peak_bytes, serverapp_of(self._home))])
+
+
+def peak_bytes(process: int) -> int:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+
+
+@contextmanager
+def at_work(workers: Sequence[Hostile | Peak]) -> Iterator[None]:
+    over = Event()
+
+    def work() -> None:
+        while not over.wait(0.2):
+            for one in workers:
+                one.turn()
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_nodes_with_bombs_are_left_out_by_name_and_the_run_completes(tmp_path):
+    made = loopback(tmp_path)
+    held_out = make_corpus(tmp_path / "held-out", {"test": 2})
+    config = (
+        f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=5 '
+        'training.rounds=1 training.cohort=11.0 training.round-deadline-seconds=60.0 privacy.people="ward"'
+    )
+    with made.superlink("superlink"), nodes(made, 2, 3), ExitStack() as stack:
+        ends = [stack.enter_context(fleet_node(f"127.0.0.1:{made.fleet}")) for _ in BOMBS]
+        hostile = [Hostile(end, bomb, part) for part, (end, bomb) in enumerate(zip(ends, BOMBS, strict=True))]
+        peak = Peak(made.home)
+        stack.enter_context(at_work([*hostile, peak]))
+        done = made.flwr("run", staged_app(tmp_path / "app"), "--run-config", config, "--stream")
+        assert made.answered() == [(5, 2)], done.stdout
+        for one in hostile:
+            assert len(one.sent) == 1
+            said = f"node {one.end.node_id} left out: the reply is refused: {one.bomb.said}"
+            assert said in done.stdout, done.stdout
+        assert "finished:completed" in made.flwr("ls", "--format", "json").stdout
+        assert 0 < peak.bytes < MOST_BYTES
