@@ -71,7 +71,7 @@ class Approvals:
             raise NotApproved(f"{path} is no text: {REMEDY}") from None
         if mode & 0o022:
             raise NotApproved(
-                f"{path} can be written by others than its owner: chmod 644 it, and look through it"
+                f"{path} can be written by others than its owner: chmod 644, and look through it"
             )
         if len(text) > MOST_BYTES:
             raise NotApproved(f"{path} has more than {MOST_BYTES:,} characters: {REMEDY}")

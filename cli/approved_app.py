@@ -25,7 +25,8 @@ from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
 from flwr.supernode.runtime import run_clientapp
 
 from cli.approval import Approvals, NotApproved
-from cli.clientapp import APPROVALS, FOLDER
+from cli.bounded_messages import bound_messages, inflation
+from cli.clientapp import APPROVALS, FOLDER, PARAMETERS
 
 SIGNATURE = "run.release-signature"
 
@@ -96,6 +97,7 @@ def main() -> None:
     folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=tasks)
     os.environ["FLWR_HOME"] = folder
     ApprovedTask(Path(os.environ[APPROVALS])).put_in_place()
+    bound_messages(inflation().Allowance.of_model(int(os.environ[PARAMETERS])))
     try:
         flwr_clientapp()
     finally:

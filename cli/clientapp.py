@@ -12,6 +12,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,9 @@ from cli.approval import Approvals, NotApproved
 from cli.processes import QUIET
 
 APPROVALS = "MURMUR_APPROVED"  # what the commands are told: the node's list
+PARAMETERS = "MURMUR_MOST_PARAMETERS"  # of the largest model that may come
 FOLDER = "MURMUR_TASKS"  # and where the folders of tasks are made
+MOST_PARAMETERS = 260_000_000  # the paper's model has 255.8 million
 ALLOWED = "flwr-clientapp"
 
 SECRET_HELP = "The secret that the SuperNode was started with."
@@ -32,6 +35,9 @@ def clientapp(
     supernode: Annotated[str, typer.Option(help="The SuperNode's own address for it, host:9094.")],
     approved: Annotated[Path, typer.Option(help=APPROVED_HELP)],
     secret: Annotated[Path, typer.Option(help=SECRET_HELP)],
+    most_parameters: Annotated[
+        int, typer.Option(min=1, help="Of a model that the server may send; bounds what its messages take.")
+    ] = MOST_PARAMETERS,
     health: Annotated[str, typer.Option(help="host:port to answer grpcio's health protocol on.")] = "",
 ) -> None:
     """Run what the SuperNode is asked for, if the node's owner approved it."""
@@ -43,18 +49,19 @@ def clientapp(
     typer.echo(f"this node runs {approvals}")
     folder = Path(tempfile.mkdtemp(prefix="murmur-clientapp-"))
     try:
-        _superexec(folder, supernode, approved.resolve(), secret, health)
+        told = {APPROVALS: str(approved.resolve()), PARAMETERS: str(most_parameters)}
+        _superexec(folder, told, supernode, secret, health)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _superexec(folder: Path, supernode: str, approved: Path, secret: Path, health: str) -> None:
+def _superexec(folder: Path, told: Mapping[str, str], supernode: str, secret: Path, health: str) -> None:
     from flwr.supercore.cli import flower_superexec
 
     (folder / "tasks").mkdir()
     commands = make_commands(folder / "commands")
     os.environ.update(QUIET)
-    os.environ.update({APPROVALS: str(approved), FOLDER: str(folder / "tasks")})
+    os.environ.update({**told, FOLDER: str(folder / "tasks")})
     os.environ["PATH"] = os.pathsep.join([str(commands), os.environ.get("PATH", os.defpath)])
     given = ["--insecure", "--runtime-api-address", supernode, "--superexec-auth-secret-file", str(secret)]
     sys.argv = ["flower-superexec", *given, *(["--health-server-address", health] if health else [])]

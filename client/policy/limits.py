@@ -123,12 +123,12 @@ class NodePolicy:
         _at_most("most-rounds", self.most_rounds, "training.rounds", declared.rounds)
 
     def require_task(self, task: Task, config: RunConfig) -> None:
-        """Raise `ConfigError` if the plan that comes with a task is beyond a limit, its round beyond the plan,
-        or one speaker's update may be longer than the limit."""
+        """Raise `ConfigError` if the plan that comes with a task is beyond a limit, its round is beyond the
+        plan, or one speaker's update may be longer than the limit."""
         self.require_plan(task.plan, config)
         if task.plan is not None and not 1 <= task.round_number <= task.plan.rounds:
             raise ConfigError(
-                f"round {task.round_number} of a plan for {task.plan.rounds}: this node answers none"
+                f"round {task.round_number} is none of the {task.plan.rounds} that were declared"
             )
         _at_most("most-clip-bound", self.most_clip_bound, "the clip bound of an update", task.bounds.total)
 

@@ -54,8 +54,8 @@ class VisitCount:
     ) -> set[str]:
         """Count one visit for each; returns those of them who had `most` before, and are not counted again.
 
-        What the server declares of the run, `plan`, is kept as well. What is written grows with the visits that
-        are counted, and with nothing that the server chooses.
+        What the server declares of the run, `plan`, is kept as well. What is written grows with the visits
+        that are counted, and with nothing else that the server chooses.
 
         Raises
         ------

@@ -83,6 +83,18 @@ def test_a_list_that_cannot_be_read_approves_nothing(tmp_path, content):
         Approvals.read(tmp_path / "list")
 
 
+def test_a_comment_stays_a_comment_whatever_ends_a_line_elsewhere(tmp_path):
+    (tmp_path / "list").write_text(f"# old:\u2028sha256 {DIGEST}\n", encoding="utf-8")
+    assert not Approvals.read(tmp_path / "list").digests
+
+
+def test_a_list_that_others_may_write_approves_nothing(tmp_path):
+    (tmp_path / "list").write_text(f"sha256 {DIGEST}\n")
+    (tmp_path / "list").chmod(0o664)
+    with pytest.raises(NotApproved, match="can be written by others"):
+        Approvals.read(tmp_path / "list")
+
+
 def test_approving_adds_a_line_once_and_keeps_what_is_there(tmp_path):
     path = tmp_path / "etc" / "list"
     line = f"sha256 {DIGEST}  one\n"

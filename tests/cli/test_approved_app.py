@@ -105,7 +105,12 @@ def test_each_task_has_a_folder_of_its_own_and_leaves_none(tmp_path):
     tasks = tmp_path / "tasks"
     dead = tasks / "999999999-killed"
     dead.mkdir(parents=True)
-    environment = {**os.environ, "MURMUR_APPROVED": str(tmp_path / "none"), "MURMUR_TASKS": str(tasks)}
+    environment = {
+        **os.environ,
+        "MURMUR_APPROVED": str(tmp_path / "none"),
+        "MURMUR_TASKS": str(tasks),
+        "MURMUR_MOST_PARAMETERS": "9",
+    }
     words = (
         "import cli.approved_app as here, os; "
         "here.flwr_clientapp = lambda: print(os.environ['FLWR_HOME']); here.main()"

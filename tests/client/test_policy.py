@@ -6,15 +6,22 @@ import stat
 from dataclasses import replace
 
 import pytest
+from flwr.app import RecordDict
 
 from cli.composing import default_config
 from client.policy.limits import NO_LIMITS, NodePolicy
 from client.policy.visits import FILE, VisitCount
 from client.share import Share
-from privacy import PrivacyPlan
+from privacy import ClipBounds, Grid, PrivacyPlan
+from privacy.statistics import STATISTICS
 from recipes import ConfigError, RunConfig
-from strategies.declared import Declared
+from speech.model import build_model
+from strategies import bind
+from strategies.declared import RECORD, Declared
+from strategies.protocol import Task
+from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 
+LAYOUT, _ = bind(build_model("tiny"))
 DECLARED = Declared(population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, epsilon=5.0, delta=1e-6)
 
 
@@ -27,14 +34,80 @@ def config(**settings):
     return RunConfig.from_flat({**default_config(), **given})
 
 
+def settings_of(declared, **changes):
+    """A run whose settings are those that the server declares, but for the changes."""
+    given = {
+        "training__rounds": declared.rounds,
+        "training__cohort": declared.cohort,
+        "privacy__delta": declared.delta,
+        "privacy__noise_multiplier": declared.noise_multiplier,
+    }
+    return config(**{**given, **changes})
+
+
 def test_an_ordinary_recipe_passes_the_limits_of_a_node_that_names_none():
     policy().require_recipe(config(), "train")
-    policy().require_plan(DECLARED)
+    policy().require_plan(DECLARED, settings_of(DECLARED))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"privacy__noise_multiplier": 0.0}, "privacy.noise-multiplier"),
+        ({"privacy__noise_multiplier": 0.0, "local__algorithm": "scaffold"}, "privacy.noise-multiplier"),
+        ({"training__rounds": 500}, "training.rounds"),
+        ({"training__cohort": 1.0}, "training.cohort"),
+        ({"privacy__delta": 1e-9}, "privacy.delta"),
+    ],
+)
+def test_a_plan_that_is_not_the_runs_is_refused(change, name):
+    """SCAFFOLD sends un-noised gradients; a server that declares noise must not get them."""
+    with pytest.raises(ConfigError, match=f"{name}: the server declares"):
+        policy().require_plan(DECLARED, settings_of(DECLARED, **change))
+
+
+def test_noise_without_an_epsilon_or_an_epsilon_without_noise_cannot_be():
+    for change in ({"noise_multiplier": 0.0}, {"epsilon": math.inf}):
+        wrong = replace(DECLARED, **change)
+        with pytest.raises(ConfigError, match="which cannot be"):
+            policy(limits="none", most_rounds=60).require_plan(wrong, settings_of(wrong))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"rounds": -7},
+        {"population": 0},
+        {"cohort": math.nan},
+        {"noise_multiplier": math.inf},
+        {"noise_multiplier": math.nan},
+        {"epsilon": -3.0},
+        {"epsilon": math.nan},
+        {"delta": -1.0},
+        {"delta": 1.0},
+    ],
+)
+def test_a_plan_of_impossible_numbers_cannot_be_read(change):
+    content = RecordDict({RECORD: replace(DECLARED, **change).to_record()})
+    with pytest.raises(ValueError, match="the server's plan cannot be"):
+        Declared.in_content(content)
+
+
+@pytest.mark.parametrize("number", [0, 51, 10**6])
+def test_a_round_beyond_the_plan_is_refused(number):
+    bounds = ClipBounds.of("uniform", 0.5, LAYOUT, statistics=len(STATISTICS))
+    last = Task(
+        round_number=50, nonce="", layout="", speakers=(), bounds=bounds, grid=Grid.of(bounds), plan=DECLARED
+    )
+    policy().require_task(last, settings_of(DECLARED))
+    with pytest.raises(ConfigError, match="none of the 50"):
+        policy().require_task(replace(last, round_number=number), settings_of(DECLARED))
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
+        ({"corpus__max_seconds": 1e6}, ("corpus.max-seconds", "most-seconds")),
         ({"local__steps": 10**12, "local__epochs": 0}, ("local.steps = 1000000000000", "most-steps = 1000")),
         ({"local__epochs": 5000}, ("local.epochs = 5000", "most-steps = 1000")),
         ({"local__most_seconds": 1e9}, ("local.most-seconds", "most-seconds")),
@@ -60,24 +133,23 @@ def test_a_server_does_not_choose_another_split_of_a_node():
 @pytest.mark.parametrize(
     ("change", "name"),
     [
-        ({"noise_multiplier": 0.0}, "least-noise-multiplier"),
-        ({"noise_multiplier": math.nan}, "least-noise-multiplier"),
-        ({"epsilon": math.inf}, "most-epsilon"),
-        ({"epsilon": math.nan}, "most-epsilon"),
+        ({"noise_multiplier": 0.0, "epsilon": math.inf}, "least-noise-multiplier"),
+        ({"noise_multiplier": 0.29}, "least-noise-multiplier"),
         ({"epsilon": 10.1}, "most-epsilon"),
-        ({"delta": 0.1}, "most-delta"),
+        ({"delta": 1e-4}, "most-delta"),
         ({"rounds": 10**6}, "most-rounds"),
     ],
 )
 def test_a_plan_beyond_a_limit_is_refused(change, name):
     with pytest.raises(ConfigError, match=name):
-        policy().require_plan(replace(DECLARED, **change))
+        beyond = replace(DECLARED, **change)
+        policy().require_plan(beyond, settings_of(beyond))
 
 
 def test_a_server_that_declares_nothing_gets_nothing():
     with pytest.raises(ConfigError, match="declares no plan"):
-        policy().require_plan(None)
-    NO_LIMITS.require_plan(None)
+        policy().require_plan(None, config())
+    NO_LIMITS.require_plan(None, config())
 
 
 def test_what_is_declared_is_what_the_plan_promises():
@@ -145,6 +217,21 @@ def test_the_count_outlives_the_process_and_is_the_owners_alone(tmp_path):
         (run, plan), *_ = database.execute("SELECT * FROM declared").fetchall()
     assert run == "a"
     assert '"epsilon": 5.0' in plan
+
+
+def test_what_a_server_names_does_not_fill_the_disk(tmp_path):
+    count = VisitCount(tmp_path / "state")
+    with pytest.raises(ConfigError, match="65 characters, at most 64"):
+        count.add(["ann"], 9, run="x" * 65, round_number=1)
+    count.add(["ann"], 1, run="a", round_number=1, plan=DECLARED)
+    for number in range(20):
+        assert count.add(["ann"], 1, run=f"run-{number}", round_number=1, plan=DECLARED) == {"ann"}
+        count.add([], 1, run=f"empty-{number}", round_number=1)
+    with sqlite3.connect(tmp_path / "state" / FILE) as database:
+        assert database.execute("SELECT COUNT(*) FROM declared").fetchone() == (1,)
+    with pytest.raises(ConfigError, match="another plan than before for run a"):
+        count.add(["bob"], 1, run="a", round_number=2, plan=replace(DECLARED, epsilon=6.0))
+    assert count.of("bob") == 0
 
 
 def test_a_count_that_cannot_be_kept_trains_nobody(tmp_path):
