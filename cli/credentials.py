@@ -1,7 +1,7 @@
 """Certificates, node keys and the SuperExec secret, in the formats that Flower 1.39 reads.
 
-Guarantee: a private file has mode 0600 from its first byte; no file is ever overwritten, and of a pair
-either both files are made or none.
+Guarantee: a private file has mode 0600 from its first byte; no file is ever overwritten (renewal keeps
+the old pair under another name), and of a pair either both files are made or none.
 """
 
 from __future__ import annotations
@@ -35,8 +35,10 @@ class CredentialError(RuntimeError):
     """A credential that cannot be made, read or registered; the message says which, and what to do."""
 
 
-def make_authority(folder: Path, *, name: str, days: int) -> list[Path]:
+def make_authority(folder: Path, *, name: str, days: int, passphrase: bytes | None = None) -> list[Path]:
     """Write ca.key and ca.crt: an authority that may sign servers and nothing below them.
+
+    With a passphrase, ca.key is encrypted by it.
 
     Raises
     ------
@@ -57,10 +59,12 @@ def make_authority(folder: Path, *, name: str, days: int) -> list[Path]:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA384())
     )
-    return write_pair(folder, AUTHORITY, ".crt", _pem(certificate), _pkcs8(key))
+    return write_pair(folder, AUTHORITY, ".crt", _pem(certificate), _pkcs8(key, passphrase))
 
 
-def make_certificate(folder: Path, names: Sequence[str], *, name: str, days: int) -> list[Path]:
+def make_certificate(
+    folder: Path, names: Sequence[str], *, name: str, days: int, passphrase: bytes | None = None
+) -> list[Path]:
     """Write <name>.key and <name>.crt, a server certificate for `names`, signed by ca.key.
 
     Raises
@@ -70,7 +74,7 @@ def make_certificate(folder: Path, names: Sequence[str], *, name: str, days: int
         the certificate is there already.
     """
     alternatives = [_alternative(given) for given in names]
-    authority, authority_key = _authority(folder)
+    authority, authority_key = _authority(folder, passphrase)
     key = ec.generate_private_key(ec.SECP384R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0][:64])])
     signed = (
@@ -85,6 +89,41 @@ def make_certificate(folder: Path, names: Sequence[str], *, name: str, days: int
         .sign(authority_key, hashes.SHA384())
     )
     return write_pair(folder, name, ".crt", _pem(signed), _pkcs8(key))
+
+
+def renew_certificate(folder: Path, *, name: str, days: int, passphrase: bytes | None = None) -> list[Path]:
+    """A new key and certificate for the names in <name>.crt; the old pair is kept as <name>-until-DATE.
+
+    Guarantee: the old pair lies whole under its other name before one of its files is replaced.
+
+    Raises
+    ------
+    CredentialError
+        As `make_certificate`, or if the present pair cannot be read, or was renewed for the same date before.
+    """
+    present = folder / f"{name}.crt"
+    try:
+        certificate = x509.load_pem_x509_certificate(present.read_bytes())
+        subject = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except OSError as error:
+        raise CredentialError(f"{present}: {error.strerror}; `murmur deploy server-cert` makes one") from None
+    except (ValueError, x509.ExtensionNotFound):
+        raise CredentialError(
+            f"{present} is no server's certificate: `murmur deploy server-cert` makes one"
+        ) from None
+    names = [
+        *subject.get_values_for_type(x509.DNSName),
+        *map(str, subject.get_values_for_type(x509.IPAddress)),
+    ]
+    kept = f"{name}-until-{certificate.not_valid_after_utc:%Y-%m-%d}"
+    if any((folder / f"{kept}{ending}").exists() for ending in (".crt", ".key")):
+        raise CredentialError(f"{kept} is there already and is not overwritten: move it away")
+    made = make_certificate(folder, names, name=f"{name}-new", days=days, passphrase=passphrase)
+    for ending in (".key", ".crt"):
+        os.link(folder / f"{name}{ending}", folder / f"{kept}{ending}")
+    for ending in (".key", ".crt"):
+        (folder / f"{name}-new{ending}").replace(folder / f"{name}{ending}")
+    return [file.with_name(f"{name}{file.suffix}") for file in made]
 
 
 def make_node_key(folder: Path, name: str) -> list[Path]:
@@ -190,15 +229,22 @@ def write_pair(folder: Path, name: str, ending: str, public: bytes, private: byt
         raise
 
 
-def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _authority(folder: Path, passphrase: bytes | None) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     try:
         certificate = x509.load_pem_x509_certificate((folder / f"{AUTHORITY}.crt").read_bytes())
-        key = serialization.load_pem_private_key((folder / f"{AUTHORITY}.key").read_bytes(), None)
+        key = serialization.load_pem_private_key((folder / f"{AUTHORITY}.key").read_bytes(), passphrase)
     except OSError as error:
         raise CredentialError(
             f"{error.filename}: {error.strerror}; `murmur deploy ca --folder {folder}` makes an authority"
         ) from None
-    except (ValueError, TypeError):
+    except TypeError:  # a passphrase too few, or too many
+        needed = "is" if passphrase is None else "is not"
+        raise CredentialError(f"ca.key in {folder} {needed} encrypted: see --passphrase-file") from None
+    except ValueError:
+        if passphrase is not None:
+            raise CredentialError(
+                f"the passphrase does not open ca.key in {folder}, or it is damaged"
+            ) from None
         raise CredentialError(f"ca.crt or ca.key in {folder} is damaged: bring back your copy") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise CredentialError(f"ca.key in {folder} is not the key of ca.crt beside it")
@@ -261,10 +307,9 @@ def _pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
 
 
-def _pkcs8(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+def _pkcs8(key: ec.EllipticCurvePrivateKey, passphrase: bytes | None = None) -> bytes:
+    locked = serialization.BestAvailableEncryption(passphrase) if passphrase else serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
 
 
 def _now() -> datetime.datetime:

@@ -40,6 +40,9 @@ app = typer.Typer(
 P = ParamSpec("P")
 Folder = Annotated[Path, typer.Option("--folder", "-d", help="Where the deployment's credentials lie.")]
 Days = Annotated[int, typer.Option(min=1, max=credentials.MOST_DAYS, help="Valid for so many days.")]
+Passphrase = Annotated[
+    Path | None, typer.Option("--passphrase-file", help="Its first line opens ca.key, which it encrypts.")
+]
 Connection = Annotated[
     str | None, typer.Option("--superlink", help="A connection of Flower's config.toml; else its default.")
 ]
@@ -66,9 +69,10 @@ def authority(
     folder: Folder = Path("."),
     name: Annotated[str, typer.Option(help="The authority's common name.")] = "Murmuration federation",
     days: Days = 3650,
+    passphrase_file: Passphrase = None,
 ) -> None:
     """Make the certificate authority: ca.crt goes to every node, ca.key stays in a safe place."""
-    _said(credentials.make_authority(folder, name=name, days=days))
+    _said(credentials.make_authority(folder, name=name, days=days, passphrase=_first_line(passphrase_file)))
 
 
 @app.command("server-cert")
@@ -80,9 +84,29 @@ def server_certificate(
     folder: Folder = Path("."),
     out: Annotated[str, typer.Option(help="Files are called <out>.crt and <out>.key.")] = "server",
     days: Days = 365,
+    passphrase_file: Passphrase = None,
 ) -> None:
     """Make the SuperLink's certificate, signed by the authority in the same folder."""
-    _said(credentials.make_certificate(folder, names, name=out, days=days))
+    _said(
+        credentials.make_certificate(
+            folder, names, name=out, days=days, passphrase=_first_line(passphrase_file)
+        )
+    )
+
+
+@app.command("renew")
+@plainly
+def renew(
+    folder: Folder = Path("."),
+    name: Annotated[str, typer.Option("--name", help="Its files are <name>.crt and <name>.key.")] = "server",
+    days: Days = 365,
+    passphrase_file: Passphrase = None,
+) -> None:
+    """Make the SuperLink's certificate anew, with a new key, for the same names; the old pair is kept."""
+    _said(
+        credentials.renew_certificate(folder, name=name, days=days, passphrase=_first_line(passphrase_file))
+    )
+    typer.echo("put both in place, then: systemctl restart murmuration-superlink murmuration-proxy")
 
 
 @app.command("node-key")
@@ -205,6 +229,18 @@ def run(
     with settings_file(recipe, [*(setting or []), *signed]) as settings, TemporaryDirectory() as folder:
         answer = _flwr("run", str(staged_app(Path(folder))), *connection, *settings)
     raise typer.Exit(follow(str(answer["run-id"]), connection))
+
+
+def _first_line(file: Path | None) -> bytes | None:
+    if file is None:
+        return None
+    try:
+        line = file.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
+    except OSError as error:
+        raise CredentialError(f"{file} cannot be read: {error.strerror}") from None
+    if not line:
+        raise CredentialError(f"{file} has no passphrase in its first line")
+    return line
 
 
 def _number_of(node: str) -> str:

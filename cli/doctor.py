@@ -2,12 +2,12 @@
 
 It asks what a person on the host can ask: grpcio's health protocol, a TLS handshake, the SuperLink's own
 answer to a node's key, the disk, the installed releases, the speech. It changes nothing, and shows no
-secret. Each check stands alone; the exit status is 1 if any of them found a fault.
+secret. Each check stands alone; the exit status is 1 if any of them found a fault. A certificate
+is a warning from 30 days before its end, and a fault from 7.
 """
 
 from __future__ import annotations
 
-import datetime
 import shutil
 import socket
 import ssl
@@ -25,13 +25,13 @@ from packaging.specifiers import SpecifierSet
 from cli import probes
 from cli.approval import Approvals, NotApproved, digest_of
 from cli.credentials import CredentialError, is_address
+from cli.expiry import Term, left, term
 from recipes.foreign_text import one_line
 
 if TYPE_CHECKING:
     from speech.corpus import Corpus
 
 FLOWER = SpecifierSet(">=1.39,<1.40")
-EXPIRY_WARNING = datetime.timedelta(days=30)
 TIMEOUT_SECONDS = 8.0
 MOST_HEARD = 20  # speakers of whom a recording is read
 HEARD_HZ = 16_000
@@ -47,17 +47,21 @@ HEALTH_MEANINGS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One part, whether it is in order, and in words what is wrong and what to do."""
+    """One part, whether it is in order (a warning: still), and in words what is wrong and what to do."""
 
     part: str
     good: bool
     words: str
+    warning: bool = False
 
 
 def doctor(
     superlink: Annotated[str, typer.Option(help="The SuperLink's gRPC address, host:9092.")] = "",
     authority: Annotated[Path | None, typer.Option(help="ca.crt, to check its certificate with.")] = None,
     key: Annotated[Path | None, typer.Option(help="This node's private key: is it admitted?")] = None,
+    certificate: Annotated[
+        list[Path] | None, typer.Option(help="A certificate on this disk: how long is it good? Repeatable.")
+    ] = None,
     health: Annotated[
         list[str] | None, typer.Option(help="NAME=host:port of a --health-server-address; repeatable.")
     ] = None,
@@ -93,6 +97,7 @@ def doctor(
     )
     findings = [check_flower()]
     findings += [check_health(*given.rpartition("=")[::2]) for given in health or []]
+    findings += [check_certificate(file) for file in certificate or []]
     if superlink:
         findings += check_superlink(superlink, authority, key)
     if approved:
@@ -104,7 +109,8 @@ def doctor(
             check_speech(corpus_kind or "manifest", corpus_path, split, language, node_state or "")
         )
     for finding in findings:
-        line = f"{'ok   ' if finding.good else 'FAULT'}  {finding.part}: {finding.words}"
+        verdict = "FAULT" if not finding.good else "WARN " if finding.warning else "ok   "
+        line = f"{verdict}  {finding.part}: {finding.words}"
         typer.echo(one_line(line, most=LONGEST_LINE))  # some words are a server's, or a certificate's
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
@@ -269,16 +275,36 @@ def _handshake(host: str, port: int, authority: Path) -> Finding:
             f"unreachable ({error.strerror or 'no answer'}): is it started, does the firewall pass {port}?"
         )
         return Finding(part, False, words)
-    end = x509.load_der_x509_certificate(certificate).not_valid_after_utc
-    left = end - datetime.datetime.now(datetime.UTC)
-    soon = f"; EXPIRES IN {left.days} DAYS, make a new one" if left < EXPIRY_WARNING else ""
-    return Finding(part, True, f"certificate good until {end:%Y-%m-%d}{soon}")
+    return _lasting(part, x509.load_der_x509_certificate(certificate))
+
+
+def check_certificate(file: Path) -> Finding:
+    """How long a certificate on this disk is good."""
+    part = f"certificate {file}"
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    except OSError as error:
+        return Finding(part, False, f"cannot be read ({error.strerror})")
+    except ValueError:
+        return Finding(part, False, "holds no certificate: bring back your copy, or make a new one")
+    return _lasting(part, certificate)
+
+
+def _lasting(part: str, certificate: x509.Certificate) -> Finding:
+    words = f"certificate good until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    due = term(certificate)
+    if due is Term.GOOD:
+        return Finding(part, True, words)
+    days = left(certificate).days
+    words += f"; EXPIRES IN {days} DAYS" if days >= 0 else "; EXPIRED"
+    words += ": `murmur deploy renew`, put it in place, restart SuperLink and proxy"
+    return Finding(part, due is Term.SOON, words, warning=True)
 
 
 def _remedy(error: ssl.SSLCertVerificationError) -> str:
     words = error.verify_message
     if "expired" in words:
-        return "Make a new one: `murmur deploy server-cert`, and restart the SuperLink"
+        return "Make a new one: `murmur deploy renew`, and restart SuperLink and proxy"
     if "match" in words or "mismatch" in words:
         return "Make one with this name: `murmur deploy server-cert NAME ...`, or use a name that it has"
     return "Another authority made it: get the right ca.crt from the SuperLink's owner"

@@ -26,6 +26,7 @@ x-part: &part
   security_opt: ["no-new-privileges:true"]
   mem_limit: ${{PART_MEMORY:-1g}}
   cpus: ${{PART_CPUS:-2.0}}
+  logging: {{driver: json-file, options: {{max-size: 10m, max-file: "5"}}}}
   healthcheck: &health
     # grpcio's health protocol; a part that stays silent is ended, and started again by its restart policy
     test: ["CMD", "python", "-m", "cli.probes", "127.0.0.1:8099", "--end-after", "4"]
@@ -54,25 +55,51 @@ services:
     cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]
     network_mode: none
     healthcheck: {{disable: true}}
-    entrypoint: ["/app/docker/setup.sh", "{nodes}", superlink, "${{BACKEND:-172.30.91}}.10"]
+    # To renew certificate and authority before their time: docker compose run --rm -e RENEW=1 setup
+    entrypoint: ["/app/docker/setup.sh", "{nodes}", superlink, localhost, "${{BACKEND:-172.30.91}}.10"]
     volumes:
-      - authority:/credentials/authority
-      - server-credentials:/credentials/server
+      - superlink-credentials:/credentials/superlink
+      - proxy-credentials:/credentials/proxy
+      - serverapp-credentials:/credentials/serverapp
+      - operator-credentials:/credentials/operator
 {setup_volumes}
   superlink:
     <<: *part
     command: >-
       flower-superlink --isolation process --database /state/superlink.db
-      --host ${{BACKEND:-172.30.91}}.10 --port 8000 --fleet-api-address 0.0.0.0:9092
+      --host ${{BACKEND:-172.30.91}}.10 --port 8000
+      --fleet-api-address ${{BACKEND:-172.30.91}}.138:9093
       --enable-supernode-auth --superexec-auth-secret-file /credentials/superexec.secret
       --ssl-ca-certfile /credentials/ca.crt --ssl-certfile /credentials/server.crt
       --ssl-keyfile /credentials/server.key --health-server-address 127.0.0.1:8099
-    volumes: ["server-credentials:/credentials:ro", "superlink-state:/state"]
+    environment: {{FLWR_LOG_LEVEL: WARNING}}  # or it writes a line for each poll, 0.1 GB a day
+    volumes: ["superlink-credentials:/credentials:ro", "superlink-state:/state"]
     depends_on: {{setup: {{condition: service_completed_successfully}}}}
     networks:
       backend: {{ipv4_address: "${{BACKEND:-172.30.91}}.10"}}
+      door: {{ipv4_address: "${{BACKEND:-172.30.91}}.138", aliases: [fleet-api]}}
+    # Never publish 8000.
+
+  # --- What nodes reach as superlink:9092: it refuses what is too large before the SuperLink takes it ---
+  proxy:
+    <<: *part
+    image: ${{MURMURATION_PROXY_IMAGE:-murmuration-proxy:latest}}
+    build:
+      context: .
+      dockerfile: docker/proxy.Dockerfile
+      args: {{PROXY_IMAGE: "${{PROXY_IMAGE:-nginx:1.28}}"}}
+    healthcheck:
+      test: ["CMD", "bash", "-c", "exec 3<> /dev/tcp/127.0.0.1/9092"]
+      interval: 15s
+      timeout: 5s
+      retries: 3
+      start_period: 10s
+    volumes: ["proxy-credentials:/etc/murmuration/proxy:ro"]
+    depends_on: {{superlink: {{condition: service_healthy}}}}
+    networks:
+      door: {{}}
       fleet: {{aliases: [superlink]}}
-    # For nodes on other machines: ports: ["9092:9092"]. Never publish 8000.
+    # For nodes on other machines: ports: ["9092:9092"].
 
   serverapp:
     <<: *part
@@ -81,7 +108,7 @@ services:
       flower-superexec --runtime-api-address ${{BACKEND:-172.30.91}}.10:8000
       --root-certificates /credentials/ca.crt
       --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
-    volumes: ["server-credentials:/credentials:ro", "runs:/state"]
+    volumes: ["serverapp-credentials:/credentials:ro", "runs:/state"]
     depends_on: {{superlink: {{condition: service_healthy}}}}
     networks: [backend]
 
@@ -91,9 +118,23 @@ services:
     restart: "no"
     healthcheck: {{disable: true}}
     entrypoint: ["/app/docker/register.sh", "${{BACKEND:-172.30.91}}.10:8000"]
-    volumes: ["server-credentials:/credentials", "operator:/state"]
-    depends_on: {{superlink: {{condition: service_healthy}}}}
+    volumes: ["operator-credentials:/credentials", "operator:/state"]
+    depends_on: {{superlink: {{condition: service_healthy}}, proxy: {{condition: service_healthy}}}}
     networks: [backend]
+
+  # --- Every 5 minutes: unhealthy (docker compose ps) from 7 days before the certificate's end ---
+  doctor:
+    <<: *part
+    entrypoint: [sleep, infinity]
+    healthcheck:
+      test: [CMD, murmur, doctor, --superlink, "superlink:9092", --authority, /credentials/ca.crt]
+      interval: 5m
+      timeout: 60s
+      retries: 2
+      start_period: 60s
+    volumes: ["operator-credentials:/credentials:ro"]
+    depends_on: {{proxy: {{condition: service_healthy}}}}
+    networks: [fleet]
 
   # --- docker compose run --rm run [--recipe FILE] [--set key=value ...] ---
   run:
@@ -123,7 +164,7 @@ NODE = """\
       murmur deploy clientapp --supernode supernode-{i}:9094 --secret /credentials/superexec.secret
       --approved /credentials/approved --health 127.0.0.1:8099
     volumes:
-      - node-{i}-credentials:/credentials:ro
+      - node-{i}-clientapp-credentials:/credentials:ro
       - node-{i}-apps:/state
       - ${{NODE_{i}_DATA:-node-{i}-data}}:/data:ro
     # Not "healthy": a SuperNode made anew is refused for up to a minute, and tries again until it is let in
@@ -142,17 +183,26 @@ GPU = """\
 def compose(nodes: int, gpu: str = "") -> str:
     """The compose file for so many nodes; `gpu` are the lines that give a part the host's GPUs."""
     numbers = range(1, nodes + 1)
-    setup = "".join(f"      - node-{i}-credentials:/credentials/node-{i}\n" for i in numbers)
+    setup = "".join(
+        f"      - node-{i}-credentials:/credentials/node-{i}\n"
+        f"      - node-{i}-clientapp-credentials:/credentials/clientapp-{i}\n"
+        for i in numbers
+    )
     text = HEAD.format(nodes=nodes, setup_volumes=setup, gpu=gpu)
     text += "".join(NODE.format(i=i, part=i - 1, nodes=nodes, gpu=gpu) for i in numbers)
     text += "networks:\n  # Runtime and Control API: only the server's own parts\n"
     text += "  backend:\n    internal: true\n"
-    text += '    ipam: {config: [{subnet: "${BACKEND:-172.30.91}.0/24"}]}\n'
-    text += "  # gRPC between nodes and SuperLink\n  fleet: {}\n"
+    text += '    ipam: {config: [{subnet: "${BACKEND:-172.30.91}.0/25"}]}\n'
+    text += "  # From the proxy to the SuperLink, and nobody else\n"
+    text += "  door:\n    internal: true\n"
+    text += '    ipam: {config: [{subnet: "${BACKEND:-172.30.91}.128/25"}]}\n'
+    text += "  # gRPC between nodes and proxy\n  fleet: {}\n"
     text += "  # A node's SuperNode and its ClientApp, which has no way out\n"
     text += "".join(f"  node-{i}: {{internal: true}}\n" for i in numbers)
-    shared = ("authority", "server-credentials", "superlink-state", "runs", "operator")
-    own = tuple(f"node-{i}-{kind}" for i in numbers for kind in ("credentials", "state", "apps", "data"))
+    parts = ("superlink", "proxy", "serverapp", "operator")
+    shared = (*(f"{part}-credentials" for part in parts), "superlink-state", "runs", "operator")
+    kinds = ("credentials", "clientapp-credentials", "state", "apps", "data")
+    own = tuple(f"node-{i}-{kind}" for i in numbers for kind in kinds)
     return text + "\nvolumes:\n" + "".join(f"  {name}: {{}}\n" for name in shared + own)
 
 

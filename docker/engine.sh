@@ -2,7 +2,7 @@
 # test-compose.sh. What is missing is installed where that may be (root, Debian's apt); where it may not be, or
 # cannot, `skip` says so and ends the test. An engine that was started here is stopped by `stop_engine`.
 #
-# Reads $work, a folder for logs; sets $compose_command and $BASE_IMAGE.
+# Reads $work, a folder for logs; sets $compose_command, $BASE_IMAGE and $PROXY_IMAGE.
 
 own_engine=""
 
@@ -53,19 +53,27 @@ stop_engine() {
   wait "$own_engine" || true
 }
 
-# An image with Python 3.11: given, here already, pulled, or Debian's own packages; the last is kept for next time.
+# Images with Python 3.11 and with nginx: given, here already, pulled, or one image of Debian's own packages; the last
+# is kept for next time.
 need_base_image() {
   BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim-bookworm}
   ! docker image inspect "$BASE_IMAGE" > /dev/null 2>&1 || return 0
   ! timeout 120 docker pull --quiet "$BASE_IMAGE" > "$work/pull.log" 2>&1 || return 0
-  BASE_IMAGE=murmuration-base:bookworm
+  BASE_IMAGE=murmuration-base:bookworm-nginx
   ! docker image inspect "$BASE_IMAGE" > /dev/null 2>&1 || return 0
   install debootstrap debootstrap
   say "no base image can be pulled: making one by debootstrap"
-  timeout 300 debootstrap --variant=minbase --include=python3,python3-venv bookworm "$work/root" "$(debian_mirror)" \
+  timeout 300 debootstrap --variant=minbase --include=python3,python3-venv,nginx-light bookworm "$work/root" "$(debian_mirror)" \
     > "$work/debootstrap.log" 2>&1 || skip "no base image can be pulled, and debootstrap makes none" "$work/debootstrap.log"
   tar -C "$work/root" -c . | docker import - "$BASE_IMAGE" > /dev/null
   rm -rf "$work/root"
+}
+
+need_proxy_image() {
+  [ "$BASE_IMAGE" != murmuration-base:bookworm-nginx ] || PROXY_IMAGE=$BASE_IMAGE
+  PROXY_IMAGE=${PROXY_IMAGE:-nginx:1.28}
+  docker image inspect "$PROXY_IMAGE" > /dev/null 2>&1 || timeout 120 docker pull --quiet "$PROXY_IMAGE" > "$work/pull.log" 2>&1 \
+    || skip "no image with nginx can be pulled" "$work/pull.log"
 }
 
 # The archive that this machine's own apt uses, if it has bookworm's.

@@ -1,26 +1,37 @@
 #!/bin/sh
-# One shot, before anything else: the authority, certificate, secrets and node keys that are missing. And each node
-# approves the release of this image: who starts it here with another image approves that as well.
-# Each part gets a volume with its own credentials; the authority's key and the others' keys stay out of it.
-#   setup.sh NODES NAME-OR-ADDRESS...
+# One shot, before anything else: the certificate, secrets and node keys that are missing.
+# Each part gets a volume with what it needs of them, and nothing else. And each node approves the release of this
+# image: who starts it here with another image approves that as well.
+#   [RENEW=1] setup.sh NODES NAME-OR-ADDRESS...
+#
+# The authority signs once and its key is thrown away, so there is none to steal. Where the certificate has 30
+# days left, or with RENEW=1 (a stolen key), a new authority signs a new one and all parts are given it.
 set -eu
+umask 077
 nodes=$1
 shift
 cd /credentials
-[ -f authority/ca.key ] || python -m cli.deploy ca --folder authority
-cp authority/ca.crt server/
-if [ ! -f server/server.key ]; then
-  python -m cli.deploy server-cert "$@" --folder authority
-  mv authority/server.crt authority/server.key server/
+parts=$(seq -f node-%g "$nodes")
+if [ -n "${RENEW:-}" ] || ! python -m cli.expiry superlink/server.crt --days 30; then
+  rm -rf /tmp/authority
+  python -m cli.deploy ca --days 400 --folder /tmp/authority
+  python -m cli.deploy server-cert "$@" --folder /tmp/authority
+  rm /tmp/authority/ca.key
+  cp /tmp/authority/ca.crt operator/ca.crt
+  for part in superlink proxy; do cp /tmp/authority/server.crt /tmp/authority/server.key "$part/"; done
+  rm -r /tmp/authority
+  echo "made a certificate: parts that run already take it by \`docker compose restart\`"
 fi
-[ -f server/superexec.secret ] || python -m cli.deploy secret --folder server
-mkdir -p server/nodes
+[ -f superlink/superexec.secret ] || python -m cli.deploy secret --folder superlink
+cp superlink/superexec.secret serverapp/
+mkdir -p operator/nodes
 for i in $(seq "$nodes"); do
   [ -f "node-$i/node-$i.key" ] || python -m cli.deploy node-key "node-$i" --folder "node-$i"
   [ -f "node-$i/superexec.secret" ] || python -m cli.deploy secret --folder "node-$i"
-  cp authority/ca.crt "node-$i/"
-  [ "$i" -gt 1 ] || python -m cli.deploy digest
-  python -m cli.deploy approve --list "node-$i/approved" > /dev/null
-  cp "node-$i/node-$i.pub" server/nodes/
+  cp "node-$i/superexec.secret" "clientapp-$i/"
+  cp "node-$i/node-$i.pub" operator/nodes/
+  python -m cli.deploy approve --list "clientapp-$i/approved" > /dev/null
+  parts="$parts clientapp-$i"
 done
-chown -R murmur:murmur server node-*
+for part in superlink proxy serverapp $(seq -f node-%g "$nodes"); do cp operator/ca.crt "$part/"; done
+chown -R murmur:murmur superlink proxy serverapp operator $parts

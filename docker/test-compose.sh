@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 
 project=murmuration-test-$$
 file=docker-compose.yml
-export MURMURATION_IMAGE=murmuration:test-$$ BACKEND=${BACKEND:-172.30.93}
+export MURMURATION_IMAGE=murmuration:test-$$ MURMURATION_PROXY_IMAGE=murmuration-proxy:test-$$ BACKEND=${BACKEND:-172.30.93}
 PYTHON=${PYTHON:-python3}
 work=$(mktemp -d)
 there=" $(ls docker/wheels | tr '\n' ' ')"
@@ -44,7 +44,7 @@ finish() {
 }
 tear_down() {
   compose --profile run down --volumes --remove-orphans --timeout 10
-  docker image rm "$MURMURATION_IMAGE"
+  docker image rm "$MURMURATION_IMAGE" "$MURMURATION_PROXY_IMAGE"
   ended=1
 }
 trap finish EXIT
@@ -98,6 +98,7 @@ say "fetching wheels"
   --requirement "$work/requirements.txt" --dest docker/wheels > "$work/pip.log" 2>&1 &
 building=$!
 need_base_image
+need_proxy_image
 wait "$building" || { tail "$work/pip.log"; fail "pip cannot fetch the wheels"; }
 say "building from $BASE_IMAGE"
 docker build --network none --file docker/Dockerfile --tag "$MURMURATION_IMAGE" --build-arg BASE_IMAGE="$BASE_IMAGE" \
@@ -105,11 +106,13 @@ docker build --network none --file docker/Dockerfile --tag "$MURMURATION_IMAGE" 
 building=$!
 wait "$building" || { tail -n 30 "$work/build.log"; fail "the image does not build"; }
 building=""
+docker build --network none --file docker/proxy.Dockerfile --tag "$MURMURATION_PROXY_IMAGE" --build-arg PROXY_IMAGE="$PROXY_IMAGE" . \
+  > "$work/build.log" 2>&1 || { tail -n 30 "$work/build.log"; fail "the proxy's image does not build"; }
 docker image inspect --format 'image: {{.Size}} bytes' "$MURMURATION_IMAGE" "$BASE_IMAGE"
 
 say "up"
 compose up --detach > "$work/up.log" 2>&1 || { tail -n 20 "$work/up.log"; fail "compose up"; }
-for part in superlink serverapp supernode-{1,2,3} clientapp-{1,2,3}; do within "$part healthy" healthy "$part"; done
+for part in superlink proxy serverapp supernode-{1,2,3} clientapp-{1,2,3}; do within "$part healthy" healthy "$part"; done
 
 say "doors: a node's containers reach the gRPC port and nothing else of the server"
 door supernode-1 superlink 9092 || fail "the gRPC port cannot be reached"
@@ -119,6 +122,8 @@ for from in supernode-1 clientapp-1; do
 done
 ! door clientapp-1 superlink 9092 || fail "a ClientApp has a way out"
 ! inside supernode-1 sh -c 'ls /credentials | grep -qE "ca.key|server.key|node-2"' || fail "a node sees credentials of others"
+[ "$(inside clientapp-1 ls /credentials)" = superexec.secret ] || fail "a ClientApp sees more than the secret"
+! door supernode-1 fleet-api 9093 || fail "a node reaches the SuperLink past the proxy"
 [ "$(inside supernode-1 id -u)" = 10001 ] || fail "it runs as root"
 
 say "whoever controls the SuperLink submits an app that takes the speech"
@@ -173,6 +178,7 @@ for part in superlink supernode-{1,2,3}; do inside "$part" sh -c 'for file in /c
 compose logs > "$work/logs"
 ! grep -qFf "$work/secrets" "$work/logs" || fail "a log holds a secret"
 
+within "doctor content" healthy doctor
 say "one node more, by one command"
 file=$work/docker-compose.yml
 { python3 docker/compose.py 4 > "$file" && compose up --detach; } > "$work/up.log" 2>&1 || { tail -n 20 "$work/up.log"; fail "compose up for 4 nodes"; }

@@ -141,6 +141,7 @@ class RunFolder:
     def append_raw_metrics(self, round_number: int, node: int, raw: RawMetrics) -> None:
         """Add a line to not_private.jsonl, whose first line says what it is."""
         if not self.not_private.exists():
+            self.not_private.touch(0o600)
             _append(self.not_private, {"not_private": NOT_PRIVATE})
         _append(self.not_private, raw.as_line(round_number, node))
 
@@ -150,8 +151,9 @@ class RunFolder:
         return self.path / "traffic.jsonl"
 
     def append_traffic(self, report: RoundReport, seconds: float) -> None:
-        """Add a round that took so long to traffic.jsonl, whose first line says who may see it."""
+        """Add a round that took so long to traffic.jsonl, which its owner alone can read."""
         if not self.traffic.exists():
+            self.traffic.touch(0o600)
             _append(self.traffic, {"keep_secret": WHO_WAS_DRAWN})
         _append(
             self.traffic,

@@ -39,6 +39,35 @@ def test_a_node_shares_nothing_with_another(nodes):
         assert f"partition-id={number - 1} num-partitions={nodes}" in node["command"]
 
 
+def test_nodes_reach_the_proxy_and_only_the_proxy_the_superlink():
+    file = yaml.safe_load(written(2))
+    services = file["services"]
+    assert services["proxy"]["networks"] == {"door": {}, "fleet": {"aliases": ["superlink"]}}
+    assert {name for name, service in services.items() if "door" in service.get("networks", ())} == {
+        "superlink",
+        "proxy",
+    }
+    assert "fleet" not in services["superlink"]["networks"]
+    assert file["networks"]["door"]["internal"] is True
+    dockerfile = (ROOT / "docker" / "proxy.Dockerfile").read_text(encoding="utf-8")
+    (alias,) = services["superlink"]["networks"]["door"]["aliases"]
+    port = re.search(r"--fleet-api-address \S+:(\d+)", services["superlink"]["command"])[1]
+    assert f"s/127\\.0\\.0\\.1:9093/{alias}:{port}/" in dockerfile
+
+
+def test_credentials_are_shared_by_no_two_parts():
+    """The operator's one-shot and the doctor's, with no private key in it, excepted."""
+    services = yaml.safe_load(written(2))["services"]
+    users = {}
+    for name, service in services.items():
+        for volume in service.get("volumes", []):
+            if "credentials:" in volume and name != "setup":
+                users.setdefault(volume.split(":")[0], []).append(name)
+    assert sorted(users.pop("operator-credentials")) == ["doctor", "register", "run"]
+    assert len(users) == 3 + 2 * 2 and all(len(names) == 1 for names in users.values()), users
+    assert not any("ca.key" in str(service) for service in services.values())
+
+
 def test_everything_is_authenticated_and_nothing_is_published():
     services = yaml.safe_load(written(3))["services"]
     superlink = services["superlink"]["command"]
@@ -54,7 +83,7 @@ def test_everything_is_authenticated_and_nothing_is_published():
         assert "ports" not in service, name
         assert service["read_only"] and service["cap_drop"] == ["ALL"], name
         assert service["mem_limit"] and service["cpus"], name
-        long_lived = name.startswith(("superlink", "supernode", "serverapp", "clientapp"))
+        long_lived = name.startswith(("superlink", "proxy", "doctor", "supernode", "serverapp", "clientapp"))
         assert (service["restart"] == "unless-stopped") == long_lived, name
         assert ("test" in service["healthcheck"]) == long_lived, name
 

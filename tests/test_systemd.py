@@ -3,6 +3,7 @@
 import argparse
 import configparser
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -59,7 +60,7 @@ def test_flower_takes_every_command_and_the_doors_are_closed():
     given = {part: arguments(part) for part in PARSERS}
     link, node = given["superlink"], given["supernode"]
     assert (link.isolation, link.enable_supernode_auth, link.insecure) == ("process", True, False)
-    assert (link.host, link.fleet_api_address) == ("127.0.0.1", "0.0.0.0:9092")
+    assert (link.host, link.fleet_api_address) == ("127.0.0.1", "127.0.0.1:9093")
     assert link.ssl_certfile and link.ssl_keyfile and link.ssl_ca_certfile and link.database
     assert (node.isolation, node.host) == ("process", "127.0.0.1")
     assert node.root_certificates and node.auth_supernode_private_key and not node.insecure
@@ -68,9 +69,28 @@ def test_flower_takes_every_command_and_the_doors_are_closed():
 
 
 @pytest.mark.parametrize("part", PARSERS)
+def test_a_part_names_no_file_of_another_and_makes_none_that_others_read(part):
+    text = (UNITS / f"murmuration-{part}.service").read_text(encoding="utf-8")
+    files = set(re.findall(r"/(?:etc|var/lib)/murmuration/([\w.-]+)", text))
+    assert files <= {part, "environment", "empty"}
+    assert unit(f"murmuration-{part}.service")["Service"]["UMask"] == "0077"
+
+
+def test_the_proxy_stands_between_the_nodes_and_the_superlink():
+    text = (UNITS / "proxy.conf").read_text(encoding="utf-8")
+    assert f"server {arguments('superlink').fleet_api_address};" in text
+    assert "listen 9092 ssl http2;" in text and "grpc_ssl_verify on;" in text
+    assert unit("murmuration-proxy.service")["Service"]["User"] == "murmur-proxy"
+
+
+@pytest.mark.parametrize("part", PARSERS)
 def test_a_service_comes_back_without_root_and_sees_no_homes(part):
     service = unit(f"murmuration-{part}.service")["Service"]
-    assert (service["User"], service["Restart"], service["NoNewPrivileges"]) == ("murmur", "always", "true")
+    assert (service["User"], service["Restart"], service["NoNewPrivileges"]) == (
+        f"murmur-{part}",
+        "always",
+        "true",
+    )
     assert (service["ProtectSystem"], service["ProtectHome"]) == ("strict", "true")
     if part == "clientapp":
         assert (service["IPAddressDeny"], service["IPAddressAllow"]) == ("any", "localhost")
@@ -119,11 +139,13 @@ def test_only_what_is_active_and_silent_is_restarted(tmp_path):
 def test_systemd_finds_nothing_wrong(tmp_path):
     for file in UNITS.glob("murmuration-*"):
         here = file.read_text(encoding="utf-8").replace("/opt/murmuration/.venv/bin/", f"{tmp_path}/")
+        here = here.replace("/usr/sbin/nginx", f"{tmp_path}/nginx")
         (tmp_path / file.name).write_text(here)
-    for command in ("flower-superlink", "flower-supernode", "flower-superexec", "murmur"):
+    commands = ("flower-superlink", "flower-supernode", "flower-superexec", "murmur", "nginx")
+    for command in commands:
         (tmp_path / command).touch(mode=0o755)
     units = sorted(tmp_path.glob("*.service")) + sorted(tmp_path.glob("*.timer"))
-    assert len(units) == 6
+    assert len(units) == 9
     done = subprocess.run(
         ["systemd-analyze", "verify", *units],
         capture_output=True,

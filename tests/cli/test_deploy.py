@@ -144,6 +144,37 @@ def test_an_authority_has_a_name_that_fits(tmp_path, name):
     assert done.exit_code == 1 and f"1 to 64 characters, and this one {len(name)}" in done.output
 
 
+def test_a_renewed_certificate_has_the_same_names_and_the_old_pair_is_kept(folder):
+    before = {name: (folder / name).read_bytes() for name in ("server.crt", "server.key")}
+    old = x509.load_pem_x509_certificate(before["server.crt"])
+    assert murmur("renew", "--folder", folder).exit_code == 0
+    new = x509.load_pem_x509_certificate((folder / "server.crt").read_bytes())
+    names = x509.SubjectAlternativeName
+    assert new.extensions.get_extension_for_class(names) == old.extensions.get_extension_for_class(names)
+    assert new.public_key() != old.public_key() and new.issuer == old.issuer
+    for file, content in before.items():
+        stem, ending = file.split(".")
+        kept = folder / f"{stem}-until-{old.not_valid_after_utc:%Y-%m-%d}.{ending}"
+        assert kept.read_bytes() == content
+    assert stat.S_IMODE((folder / "server.key").stat().st_mode) == 0o600
+    again = murmur("renew", "--folder", folder, "--name", "absent")
+    assert again.exit_code == 1 and "server-cert" in again.output
+    handshake(folder, "127.0.0.1", folder / "ca.crt")
+
+
+def test_the_authoritys_key_opens_by_its_passphrase_alone(tmp_path):
+    for name, words in (("right", "four words of sense\n"), ("wrong", "another\n"), ("empty", "\n")):
+        (tmp_path / name).write_text(words)
+    assert murmur("ca", "--folder", tmp_path, "--passphrase-file", tmp_path / "right").exit_code == 0
+    assert b"ENCRYPTED" in (tmp_path / "ca.key").read_bytes()
+    for given in ([], ["--passphrase-file", tmp_path / "wrong"], ["--passphrase-file", tmp_path / "empty"]):
+        done = murmur("server-cert", "localhost", "--folder", tmp_path, *given)
+        assert done.exit_code == 1 and "passphrase" in done.output, done.output
+    right = ("--passphrase-file", tmp_path / "right")
+    assert murmur("server-cert", "localhost", "--folder", tmp_path, *right).exit_code == 0
+    assert murmur("renew", "--folder", tmp_path, *right).exit_code == 0
+
+
 def test_a_missing_or_foreign_authority_is_named(folder, tmp_path):
     done = murmur("server-cert", "a.example", "--folder", tmp_path / "nowhere")
     assert done.exit_code == 1

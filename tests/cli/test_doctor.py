@@ -117,10 +117,25 @@ def test_a_good_certificate(folder):
     assert code == 0 and "certificate good until" in words and "EXPIRES" not in words
 
 
-def test_a_certificate_that_ends_soon_is_announced(folder):
-    with listener(tls(folder, "127.0.0.1", days=3)) as address:
-        code, words = consult("--superlink", address, "--authority", folder / "ca.crt")
-    assert code == 0 and "EXPIRES IN 2 DAYS" in words
+@pytest.mark.parametrize(
+    ("days", "code", "verdict"),
+    [(31, 0, "ok   "), (29, 0, "WARN "), (8, 0, "WARN "), (7, 1, "FAULT"), (3, 1, "FAULT")],
+)
+def test_a_certificate_warns_for_30_days_and_is_a_fault_for_7(folder, days, code, verdict):
+    with listener(tls(folder, "127.0.0.1", days=days)) as address:
+        done = consult("--superlink", address, "--authority", folder / "ca.crt")
+    from_disk = consult("--certificate", folder / "server.crt")
+    for answer, words in (done, from_disk):
+        assert answer == code and f"{verdict}  " in words, words
+        assert (f"EXPIRES IN {days - 1} DAYS" in words) == (days < 30), words
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_certificate_that_cannot_be_read_is_a_fault(tmp_path, content):
+    if content:
+        (tmp_path / "server.crt").write_text(content)
+    code, words = consult("--certificate", tmp_path / "server.crt")
+    assert code == 1 and "FAULT  certificate" in words
 
 
 def test_a_certificate_that_has_ended(tmp_path, monkeypatch):
@@ -130,7 +145,7 @@ def test_a_certificate_that_has_ended(tmp_path, monkeypatch):
     with listener(tls(tmp_path, "127.0.0.1", days=365)) as address:
         code, words = consult("--superlink", address, "--authority", tmp_path / "ca.crt")
     assert code == 1 and "expired" in words
-    assert "`murmur deploy server-cert`, and restart the SuperLink" in words
+    assert "`murmur deploy renew`, and restart SuperLink and proxy" in words
 
 
 def test_a_certificate_for_another_name(folder):

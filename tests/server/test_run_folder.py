@@ -76,6 +76,7 @@ def test_traffic_by_node_has_a_file_of_its_own_that_says_who_may_see_it(tmp_path
     folder = RunFolder.create(CONFIG, "1")
     folder.append_traffic(report_of(3), 1.5)
     first, whole, line = map(json.loads, folder.traffic.read_text().splitlines())
+    assert folder.traffic.stat().st_mode & 0o077 == 0
     assert "log with the server" in first["keep_secret"]
     assert (whole["round"], whole["drawn"], whole["bytes_up"], whole["seconds"]) == (3, 2, 130, 1.5)
     assert line == {"round": 3, "node": 7, "bytes_down": 400, "bytes_up": 130}
