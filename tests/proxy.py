@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,9 +47,19 @@ def _run(folder: Path, *words: str) -> int:
 
 @contextmanager
 def proxy(
-    program: str, folder: Path, credentials: Path, *, port: int, superlink: int, address: str = "127.0.0.1"
+    program: str,
+    folder: Path,
+    credentials: Path,
+    *,
+    port: int,
+    superlink: int,
+    address: str = "127.0.0.1",
+    host: Sequence[str] = (),
 ) -> Iterator[Path]:
-    """The proxy on `port`, before a SuperLink on loopback's port `superlink`; yields its log."""
+    """The proxy on `port`, before a SuperLink on loopback's port `superlink`; yields its log.
+
+    `host` are the words before a command that run it on another host.
+    """
     text = CONFIG.read_text(encoding="utf-8")
     for shipped, here in {
         "listen 9092 ": f"listen {address}:{port} ",
@@ -61,7 +71,7 @@ def proxy(
         text = text.replace(shipped, here)
     (folder / "proxy.conf").write_text(text, encoding="utf-8")
     log = folder / "proxy.log"
-    command = (program, "-e", "stderr", "-c", folder / "proxy.conf", "-g", "daemon off;")
+    command = (*host, program, "-e", "stderr", "-c", folder / "proxy.conf", "-g", "daemon off;")
     with server(*command, home=folder, log=log) as process:
         wait_until(
             lambda: process.poll() is not None or (folder / "proxy.pid").exists(),

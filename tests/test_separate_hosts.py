@@ -1,7 +1,8 @@
 """Three hosts and a stranger: a private run over gRPC with TLS and node keys, and every door tried.
 
 The hosts are network namespaces: a SuperLink with its ServerApp, two SuperNodes beside their speech with
-their ClientApps, all in process isolation, and a fourth host that has no business here.
+their ClientApps, all in process isolation, the proxy before the SuperLink, and a fourth host that has no
+business here.
 """
 
 import json
@@ -21,10 +22,11 @@ from tests.corpora import make_corpus
 from tests.hosts import Host, hosts, slow_uplink, why_no_hosts
 from tests.loopback import rounds_answered
 from tests.processes import run_command, server, wait_until
+from tests.proxy import find_nginx, proxy
 
 pytestmark = pytest.mark.federation
 
-FLEET = 9092
+FLEET, BEHIND = 9092, 9093  # the proxy, and the SuperLink behind it on its loopback
 SCAN = """
 import socket, sys
 for port in range(1, 65536):
@@ -120,23 +122,37 @@ def federation(sites):
     """SuperLink up, two nodes admitted and connected, their ClientApps waiting; no ServerApp yet."""
     superlink, north, south, _ = sites
     own = superlink.folder
-    credentials.make_authority(own, name="Test", days=1)
-    credentials.make_certificate(own, [superlink.host.address, "127.0.0.1"], name="server", days=1)
+    credentials.make_authority(own, name="Test", days=60)
+    names = [superlink.host.address, "localhost", "127.0.0.1"]
+    credentials.make_certificate(own, names, name="server", days=60)
+    nginx, _ = find_nginx(own / "nginx")
+    fleet = f"127.0.0.1:{BEHIND}" if nginx else f"0.0.0.0:{FLEET}"
     credentials.make_secret(own)
     murmur(superlink, "connection", "127.0.0.1:8000", "--folder", own)
     with ExitStack() as stack:
         stack.enter_context(
             superlink.start(
                 "superlink", "flower-superlink", "--isolation", "process",
-                "--host", "127.0.0.1", "--port", "8000", "--fleet-api-address", f"0.0.0.0:{FLEET}",
+                "--host", "127.0.0.1", "--port", "8000", "--fleet-api-address", fleet,
                 "--enable-supernode-auth", "--superexec-auth-secret-file", own / "superexec.secret",
                 "--ssl-ca-certfile", own / "ca.crt", "--ssl-certfile", own / "server.crt",
                 "--ssl-keyfile", own / "server.key", "--database", own / "state.db",
             )
         )  # fmt: skip
+        if nginx:  # else test_proxy.py says that there is none
+            door = proxy(
+                nginx,
+                own,
+                own,
+                port=FLEET,
+                superlink=BEHIND,
+                address="0.0.0.0",
+                host=superlink.host.command(),
+            )
+            stack.enter_context(door)
         listening = superlink.host.command("ss", "-ltnH")
         wait_until(
-            lambda: f":{FLEET}" in run_command(*listening, home=own, cwd=own).stdout,
+            lambda: fleet[fleet.index(":") :] in run_command(*listening, home=own, cwd=own).stdout,
             seconds=60,
             what="the SuperLink's gRPC port",
         )
