@@ -42,7 +42,7 @@ from strategies import bind, bind_gradients
 from strategies.holding import Holding
 from strategies.protocol import Task, pack_vector
 from tests.corpora import make_corpus
-from tests.strategies.flower import FakeGrid
+from tests.strategies.flower import FakeGrid, answer_of
 
 NODES, COHORTS, SPEAKERS = 8, (16, 128, 1024), (1, 8)
 PRESET = "quarter"  # of the paper's size
@@ -104,7 +104,7 @@ class ThinGrid(FakeGrid):
         for message_id in message_ids:
             if message_id in self.waiting:
                 asked = self.waiting.pop(message_id)
-                yield Message(self.nodes[asked.metadata.dst_node_id](asked), reply_to=asked)
+                yield Message(answer_of(self.nodes, asked), reply_to=asked)
 
 
 def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:

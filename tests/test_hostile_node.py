@@ -7,14 +7,16 @@ from pathlib import Path
 from threading import Event, Thread
 
 import pytest
-from flwr.app import Error, Message, MessageType
+from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 
 from cli.composing import staged_app
 from strategies.holding import Holding
+from strategies.protocol import VERSION
 from tests.corpora import make_corpus
 from tests.fleet import NodeEnd, fleet_node
 from tests.forged import Forged, array, bomb, chunk, honest, with_array
 from tests.loopback import loopback, nodes, serverapp_of
+from tests.strategies.flower import AGREE
 
 pytestmark = pytest.mark.federation
 
@@ -60,7 +62,10 @@ class Hostile:
         question = self.end.fetch()
         if question is None:
             return
-        if question.metadata.message_type == MessageType.QUERY:
+        if question.metadata.message_type == AGREE:
+            agreed = RecordDict({"answer": ConfigRecord({"version": VERSION})})
+            self.end.answer(question, honest(Message(agreed, reply_to=question)))
+        elif question.metadata.message_type == MessageType.QUERY:
             held = Holding(speakers=2, dataset="elsewhere", split="train", part=self.part, parts=len(BOMBS))
             self.end.answer(question, honest(Message(held.to_record(), reply_to=question)))
         else:

@@ -13,9 +13,16 @@ from strategies.protocol import VERSION
 # Flower makes messages only in a process that knows whose task it runs.
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
-AGREE = f"{MessageType.QUERY}.{DECLARE}"  # to which every node here says yes
+AGREE = f"{MessageType.QUERY}.{DECLARE}"
 
 Node = Callable[[Message], RecordDict | Error | None]
+
+
+def answer_of(nodes: dict[int, Node], message: Message) -> RecordDict | Error | None:
+    """What its node says to a message; to the plan, all say yes."""
+    if message.metadata.message_type == AGREE:
+        return RecordDict({"answer": ConfigRecord({"version": VERSION})})
+    return nodes[message.metadata.dst_node_id](message)
 
 
 class FakeGrid(Grid):
@@ -32,10 +39,7 @@ class FakeGrid(Grid):
         for message in messages:
             message.metadata.__dict__["_message_id"] = uuid4().hex
             message_id = message.metadata.message_id
-            if message.metadata.message_type == AGREE:
-                content = RecordDict({"answer": ConfigRecord({"version": VERSION})})
-            else:
-                content = self.nodes[message.metadata.dst_node_id](message)
+            content = answer_of(self.nodes, message)
             if content is not None:
                 self.waiting[message_id] = Message(content, reply_to=message)
             self.pushed.append(message)
