@@ -129,7 +129,7 @@ def _as_declared(section: str, name: str, value: Any) -> Any:
     try:
         return float(value)
     except OverflowError:
-        return math.inf  # which every key refuses, or takes for what it is: larger than all
+        return math.inf  # which every key refuses
 
 
 def _explain(fault: ErrorDetails) -> str:

@@ -1,7 +1,7 @@
 """How many mutated inputs are tried, from which seed, and what became of them.
 
-The suite tries a few hundred, the same ones each time. `python -m tests.fuzz` tries them all, from a seed that
-it prints; it tells the tests so by two environment variables.
+The suite tries a few hundred, the same ones each time. `python -m tests.fuzz` tries them all, from a seed
+that it prints; it tells the tests so by two environment variables.
 """
 
 import os

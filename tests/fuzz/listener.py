@@ -38,7 +38,11 @@ class Listener:
         if self._process is None:
             command = [sys.executable, "-m", "tests.fuzz.listener"]
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                cwd=Path(__file__).parents[2],
             )
             self._answer(HANGS_SECONDS)
         assert self._process.stdin is not None
@@ -122,7 +126,9 @@ def hear_corpus(path: Path, kind: str) -> dict[str, int]:
     heard = [example for split in corpus.splits for example in store.split_examples(split)]
     utterances = sum(1 for _ in corpus.all_utterances())
     assert len(heard) + len(store.skipped) == utterances  # nobody is lost without a word
-    assert all(skipped.reason and "Traceback" not in skipped.reason for skipped in (*corpus.skipped, *store.skipped))
+    assert all(
+        skipped.reason and "Traceback" not in skipped.reason for skipped in (*corpus.skipped, *store.skipped)
+    )
     bytes.fromhex(corpus.digest)
     return {"loaded": 1, "heard": len(heard), "skipped": len(corpus.skipped) + len(store.skipped)}
 

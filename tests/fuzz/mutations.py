@@ -27,7 +27,9 @@ def texts(most: int = 60) -> st.SearchStrategy[str]:
     return st.one_of(
         st.text(max_size=most),
         st.text(alphabet=CONTROLS + "ab ", max_size=most),
-        st.sampled_from(["", " ", "../../etc/passwd", "/etc/passwd", "nan", "1e400", "a" * 5000, "\x1b[2J" * 200]),
+        st.sampled_from(
+            ["", " ", "../../etc/passwd", "/etc/passwd", "nan", "1e400", "a" * 5000, "\x1b[2J" * 200]
+        ),
         st.text(alphabet=st.characters(categories=["Cs"]), min_size=1, max_size=3),  # half a character
     )
 
@@ -48,7 +50,9 @@ def lists_of_one_kind() -> st.SearchStrategy[list[Any]]:
 
 json_values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), integers.filter(lambda x: abs(x) < 10**4000), floats, texts()),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -67,7 +71,9 @@ def byte_mutations(draw: st.DrawFn, content: bytes, most: int = 3) -> bytes:
 @st.composite
 def _once(draw: st.DrawFn, content: bytes) -> bytes:
     at = draw(_places(len(content)))
-    kind = draw(st.sampled_from(["bit", "byte", "cut", "extend", "remove", "insert", "double", "zero", "word"]))
+    kind = draw(
+        st.sampled_from(["bit", "byte", "cut", "extend", "remove", "insert", "double", "zero", "word"])
+    )
     if kind == "bit" and content:
         at = min(at, len(content) - 1)
         return content[:at] + bytes([content[at] ^ 1 << draw(st.integers(0, 7))]) + content[at + 1 :]

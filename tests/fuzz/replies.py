@@ -146,7 +146,7 @@ def of_fields() -> st.SearchStrategy[Mutation]:
     """A field of the answer is missing, another kind of thing, or new."""
     names, whole = st.sampled_from(FIELDS), st.sampled_from(["version", "round", "count"])
     anything = st.one_of(mutations.scalars, mutations.lists_of_one_kind())
-    as_text = st.one_of(mutations.integers, mutations.floats).map(_written)
+    as_text = st.one_of(mutations.integers, mutations.floats).map(written)
     return st.one_of(
         st.builds(_without, names),
         st.builds(_with, names, anything),
@@ -163,10 +163,10 @@ def _without(name: str) -> Mutation:
 
 
 def _with(name: str, value: Any) -> Mutation:
-    return Mutation(f"field {name!r} {_written(value):.60}", lambda draft: draft.config.update({name: value}))
+    return Mutation(f"field {name!r} {written(value):.60}", lambda draft: draft.config.update({name: value}))
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
     """A value as text, however many digits it has."""
     return repr(value) if not isinstance(value, int) or abs(value) < 10**4000 else hex(value)
 
@@ -174,7 +174,10 @@ def _written(value: Any) -> str:
 @st.composite
 def of_bytes(draw: st.DrawFn) -> Mutation:
     """The packed sum is damaged, cut, longer or another's."""
-    seed, kind = draw(st.integers(0, 2**32)), draw(st.sampled_from(["bits", "few", "cut", "longer", "noise", "ends"]))
+    seed, kind = (
+        draw(st.integers(0, 2**32)),
+        draw(st.sampled_from(["bits", "few", "cut", "longer", "noise", "ends"])),
+    )
     count = draw(st.integers(1, 8))
 
     def apply(draft: Draft) -> None:
@@ -188,7 +191,9 @@ def of_bytes(draw: st.DrawFn) -> Mutation:
             packed = random.integers(0, 256, len(packed), dtype=np.uint8)
         elif len(packed):
             span = min(len(packed), 4 if kind == "few" else len(packed))
-            places = random.integers(0, span, count) if kind != "ends" else -1 - random.integers(0, span, count)
+            places = (
+                random.integers(0, span, count) if kind != "ends" else -1 - random.integers(0, span, count)
+            )
             packed[places] ^= (1 << random.integers(0, 8, count)).astype(np.uint8)
         draft.packed = packed.tobytes()
 
@@ -214,7 +219,9 @@ def of_array(draw: st.DrawFn) -> Mutation:
     kind = draw(st.sampled_from(["dtype", "shape", "stype", "head", "descr", "shape in head", "damaged"]))
     word = draw(mutations.texts(20).filter(lambda text: text.isascii() or kind == "descr"))
     shape = draw(st.lists(st.sampled_from([0, 1, -1, 3, 2**31, 10**15, 2**63]), max_size=4).map(tuple))
-    descr = draw(st.sampled_from(["|u1", "<i4", "|O", "<f8", "|S0", "<U9", "|V1", "|b1", [("a", "|u1")], "", 7, None]))
+    descr = draw(
+        st.sampled_from(["|u1", "<i4", "|O", "<f8", "|S0", "<U9", "|V1", "|b1", [("a", "|u1")], "", 7, None])
+    )
     rest = draw(st.binary(max_size=8))
     damage = draw(st.randoms(use_true_random=False))
 
@@ -257,7 +264,11 @@ def of_records(draw: st.DrawFn) -> Mutation:
         }
         draft.records["not-private" if kind == "raw" else name] = made[kind]()
 
-    return Mutation(f"record {name!r} {kind}" + (f" {[_written(one)[:40] for one in metrics.values()]}" if kind == "raw" else ""), apply)
+    return Mutation(
+        f"record {name!r} {kind}"
+        + (f" {[written(one)[:40] for one in metrics.values()]}" if kind == "raw" else ""),
+        apply,
+    )
 
 
 @st.composite
@@ -280,7 +291,9 @@ def of_messages(draw: st.DrawFn) -> Mutation:
     return Mutation(f"message {kind} {code} {text!r:.60} {node} {times}", apply)
 
 
-changes = st.one_of(of_fields(), of_bytes(), of_low_bits(), of_low_bits(), of_array(), of_records(), of_messages())
+changes = st.one_of(
+    of_fields(), of_bytes(), of_low_bits(), of_low_bits(), of_array(), of_records(), of_messages()
+)
 
 mutants = st.builds(
     Mutant,

@@ -84,7 +84,9 @@ class Federation:
         """The model (d,) that a round with this exact sum must leave, from zeros: minus the noised mean."""
         noise, mean = make_noise(self.plan, "isotropic"), torch.zeros(self.bounds.size)
         z, step = self.plan.noise_multiplier, self.grid.step
-        for begin, end, block in noise.noised_blocks(total, self.bounds, self.grid, z, self._source(self.round)):
+        for begin, end, block in noise.noised_blocks(
+            total, self.bounds, self.grid, z, self._source(self.round)
+        ):
             scale_into_(mean[begin:end].numpy(), block, step / self.plan.cohort)
         return -mean[: self.layout.size]
 
@@ -188,7 +190,7 @@ def check(federation: Federation, played: Played) -> None:
 
 
 def _held_exactly(federation: Federation, task: Task, reply: Message) -> torch.Tensor:
-    """The sum (size,) int64 of a reply that was taken, each slice of which is within count times its bound."""
+    """The sum (size,) int64 of a reply that was taken, every slice within count times its bound."""
     answer = Answer.from_message(reply)
     bounds, grid, count = federation.bounds, federation.grid, len(task.speakers)
     assert (answer.round_number, answer.nonce, answer.layout) == (task.round_number, task.nonce, task.layout)
@@ -204,5 +206,3 @@ def _as_summed(federation: Federation, total: torch.Tensor) -> torch.Tensor:
     """In the type in which the round sums."""
     drawn = federation.plan.population
     return total.to(torch.int32 if drawn * 2**federation.grid.bits < 2**31 else torch.int64)
-
-

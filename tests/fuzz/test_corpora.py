@@ -73,7 +73,7 @@ def table(draw: st.DrawFn, content: bytes, name: str) -> bytes:
         return draw(mutations.byte_mutations(content))
     at = draw(st.integers(0, len(lines) - 1))
     if kind == "lines":
-        return b"\n".join(draw(st.permutations(lines + [lines[at]])))
+        return b"\n".join(draw(st.permutations([*lines, lines[at]])))
     if kind == "deep":
         lines[at] = b'{"a":' * draw(st.integers(1, 50_000))
     elif kind == "long":
@@ -100,7 +100,11 @@ def test_mutated_corpora_are_loaded_or_refused_and_nobody_is_lost_without_a_word
     with Listener() as listener:
 
         @fuzz(short=100, long=1000)
-        @given(st.sampled_from(sorted(made)).flatmap(lambda kind: st.tuples(st.just(kind), changes(made[kind][1]))))
+        @given(
+            st.sampled_from(sorted(made)).flatmap(
+                lambda kind: st.tuples(st.just(kind), changes(made[kind][1]))
+            )
+        )
         def one_corpus(chosen):
             kind, changed = chosen
             copy = tmp_path / "changed"

@@ -1,4 +1,4 @@
-"""Mutated replies in real rounds: left out whole and by name, or a sum that honest speakers could have made."""
+"""Mutated replies in real rounds: left out whole and by name, or a sum that speakers could have made."""
 
 from pathlib import Path
 
