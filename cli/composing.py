@@ -71,7 +71,7 @@ def read_recipe(path: Path) -> Flat:
         return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and deep nesting
         raise ConfigError(f"recipe {path} is no TOML: {error}") from error
 
 
@@ -108,7 +108,7 @@ def _read_setting(setting: str) -> Flat:
             )
         try:
             flat.update(flatten(tomllib.loads(f"{found['key']} = {found['value']}")))
-        except tomllib.TOMLDecodeError:
+        except (ValueError, RecursionError):
             raise ConfigError(
                 f"setting {setting!r}: {found['value']} is no value of {found['key']}; give a number, "
                 "true or false, or words in quotes of their own: 'model.preset=\"tiny\"'"

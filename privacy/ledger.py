@@ -254,6 +254,8 @@ def _holds_an_object(tail: bytes) -> bool:
         json.JSONDecoder().raw_decode(tail.decode("latin-1"))
     except ValueError:
         return False
+    except RecursionError:  # no write of ours was ever so
+        return True
     return True
 
 
@@ -265,7 +267,7 @@ def _replay(path: Path, content: bytes) -> tuple[tuple[LedgerEntry, ...], int]:
         is_tail = intact + len(line) == len(content)  # nothing, or a line whose newline is missing
         try:
             entry = LedgerEntry.parse(line)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             if is_tail and not _holds_an_object(line):  # a write that was never acknowledged
                 break
             raise _corrupt(path, number, f"is no entry ({error})") from error

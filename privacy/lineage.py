@@ -43,6 +43,9 @@ class Ancestor:
                 f"Expected private and synthetic to be true or false, got {self.private!r} and "
                 f"{self.synthetic!r}."
             )
+        for name in ("run", "people", "adjacency"):
+            if not isinstance(getattr(self, name), str):
+                raise ValueError(f"Expected {name} to be a string, got {getattr(self, name)!r}.")
         if self.private:
             open_probability(delta=self.delta)
 
@@ -75,7 +78,7 @@ def lineage_from_json(text: str) -> Lineage:
             )
             for one in json.loads(text)
         )
-    except (TypeError, KeyError, AttributeError) as error:
+    except (TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"no lineage of a model ({error})") from error
 
 

@@ -124,7 +124,12 @@ def _as_declared(section: str, name: str, value: Any) -> Any:
     if not (isinstance(model, type) and issubclass(model, BaseModel)) or type(value) is not int:
         return value
     declared = model.model_fields.get(name.replace("-", "_"))
-    return float(value) if declared is not None and declared.annotation is float else value
+    if declared is None or declared.annotation is not float:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf  # which every key refuses
 
 
 def _explain(fault: ErrorDetails) -> str:

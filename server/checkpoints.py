@@ -24,6 +24,7 @@ from torch import Tensor
 
 from privacy import Lineage, PrivacyPlan
 from privacy.lineage import lineage_from_json, lineage_to_json
+from privacy.validate import whole
 from recipes import RunConfig
 from server.errors import ResumeRefused
 
@@ -142,15 +143,33 @@ def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
             f"checkpoint {path} is of format {metadata.get('format')!r}, this release reads {FORMAT!r}: "
             "resume with the release that wrote it, or start a fresh run"
         )
-    return Checkpoint(
-        round_number=int(metadata["round"]),
-        identity=Identity(**json.loads(metadata["identity"])),
-        ledger_head=metadata["ledger_head"],
-        tensors=values,
-        privacy=metadata["privacy"],
-        run=metadata.get("run", ""),
-        lineage=lineage_from_json(metadata["lineage"]) if "lineage" in metadata else None,
-    )
+    try:
+        return Checkpoint(
+            round_number=whole(round=int(metadata["round"])),
+            identity=_identity(metadata["identity"]),
+            ledger_head=metadata["ledger_head"],
+            tensors=values,
+            privacy=metadata["privacy"],
+            run=metadata.get("run", ""),
+            lineage=lineage_from_json(metadata["lineage"]) if "lineage" in metadata else None,
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise ResumeRefused(
+            f"checkpoint {path} does not say what it belongs to ({type(error).__name__}: {error}); delete it "
+            "to resume from the one before it (the rounds in between stay spent)"
+        ) from None
+
+
+def _identity(text: str) -> Identity:
+    """Raises `ValueError` or `TypeError` for what is none."""
+    identity = Identity(**json.loads(text))
+    for name in ("preset", "layout", "dataset", "frozen"):
+        if not isinstance(getattr(identity, name), str):
+            raise ValueError(f"its {name} is {getattr(identity, name)!r}")
+    if not isinstance(identity.recipe, dict):
+        raise ValueError(f"its recipe is {type(identity.recipe).__name__}")
+    _ = PrivacyPlan(**identity.plan)
+    return identity
 
 
 def fixed_settings(config: RunConfig) -> dict[str, Any]:

@@ -176,12 +176,15 @@ def _ask(
             problems[node] = f"{told}{reply.error.reason}"
             continue
         answer = find_record(reply.content, "answer", ConfigRecord) or ConfigRecord()
-        if answer.get("version") != VERSION:
-            problems[node] = other_version("it", answer.get("version"), "this server")
-        elif "problem" in answer:
-            problems[node] = str(answer["problem"])
-        else:
-            answers[node] = answer
+        try:
+            if answer.get("version") != VERSION:
+                problems[node] = other_version("it", answer.get("version"), "this server")
+            elif "problem" in answer:
+                problems[node] = str(answer["problem"])
+            else:
+                answers[node] = answer
+        except ValueError as error:  # also a number of more digits than Python writes
+            problems[node] = str(error)
     return answers, problems
 
 

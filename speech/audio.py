@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SAMPLE_RATE_HZ = 16_000
 # Below this, speech is not intelligible, and a header that says so is a broken header.
 MINIMUM_SAMPLE_RATE_HZ = 4_000
+# No recorder writes more; what resampling from it takes grows with it.
+MAXIMUM_SAMPLE_RATE_HZ = 768_000
 # How far a manifest's rounded duration may reach past the end of its file.
 END_TOLERANCE_SECONDS = 0.25
 # A recording longer than this is not kept decoded, if there is another way.
@@ -168,7 +170,9 @@ def resample(wave: Tensor, from_hz: int, to_hz: int) -> Tensor:
         return wave
     from speech.torchaudio_loader import torchaudio
 
-    ratio = Fraction(from_hz, to_hz).limit_denominator(_LARGEST_RATIO_TERM)
+    # Both terms are held down: the kernel has as many values as their product.
+    largest = max(1, _LARGEST_RATIO_TERM * min(from_hz, to_hz) // from_hz)
+    ratio = Fraction(from_hz, to_hz).limit_denominator(largest)
     resampled: Tensor = torchaudio.functional.resample(wave, ratio.numerator, ratio.denominator)
     return resampled
 
@@ -274,11 +278,11 @@ def _opened(path: Path) -> soundfile.SoundFile:
             f"{path}: its header does not say how long it is, as of FLAC written into a pipe; mend it by "
             f"`ffmpeg -i {path.name} mended.flac`."
         )
-    if file.samplerate < MINIMUM_SAMPLE_RATE_HZ:
+    if not MINIMUM_SAMPLE_RATE_HZ <= file.samplerate <= MAXIMUM_SAMPLE_RATE_HZ:
         file.close()
         raise AudioError(
             f"{path}: its sample rate is {file.samplerate} Hz; "
-            f"at least {MINIMUM_SAMPLE_RATE_HZ} Hz is needed."
+            f"at least {MINIMUM_SAMPLE_RATE_HZ} Hz is needed, and at most {MAXIMUM_SAMPLE_RATE_HZ}."
         )
     return file
 

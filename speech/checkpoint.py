@@ -103,8 +103,10 @@ def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None
             f"{path}: this model writes {language!r}, and {wanted_language!r} is spoken here; "
             "change the language of the corpus, or give another model."
         )
-    shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+    shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
     _compare(str(path), shapes, preset, language)
+    _require_floats(path, {name: one.get_dtype() for name, one in slices.items()})
     with torch.device("meta"):
         model = build_model(preset, language)
     model.load_state_dict({name: file.get_tensor(name).clone() for name in shapes}, assign=True)
@@ -114,6 +116,15 @@ def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None
         features=_known_features(preset)[metadata["features"]],
         metadata=metadata,
     )
+
+
+def _require_floats(path: Path, dtypes: Mapping[str, str]) -> None:
+    """Refuse numbers of another type than float32, which no model here computes with."""
+    for name, dtype in dtypes.items():
+        if dtype != "F32":
+            raise CheckpointMismatch(
+                f"{path}: {name!r} holds numbers of type {dtype} and not F32; give a model that murmur saved."
+            )
 
 
 def _language(metadata: Mapping[str, str]) -> str:

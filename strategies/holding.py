@@ -8,6 +8,7 @@ from flwr.app import ConfigRecord, RecordDict
 
 from strategies.protocol import VERSION
 from strategies.pseudonyms import TOKEN_BYTES, split_tokens
+from strategies.records import whole_number
 
 MOST_SPEAKERS = 100_000_000  # of one node; drawing a cohort takes time with the population
 MOST_TOKENS = 100_000  # of one node: 1.6 MB
@@ -34,20 +35,23 @@ class Holding:
     tokens: bytes = b""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.speakers, int) or not 1 <= self.speakers <= MOST_SPEAKERS:
+        for what in ("speakers", "part", "parts", "skipped"):
+            _require_short(what, getattr(self, what))
+        if type(self.speakers) is not int or not 1 <= self.speakers <= MOST_SPEAKERS:
             raise ValueError(
                 f"it says that it holds {self.speakers!r} speakers, expected is 1 to {MOST_SPEAKERS:,}: "
                 "`murmur doctor` there tells more"
             )
         names = {"data set": self.dataset, "split": self.split, "namespace": self.namespace}
         for what, name in names.items():
-            if not isinstance(name, str) or len(name) > MOST_CHARACTERS:
+            if not isinstance(name, str) or len(name) > MOST_CHARACTERS or not name.isprintable():
                 raise ValueError(
-                    f"it names its {what} {name!r}, expected are at most {MOST_CHARACTERS} characters"
+                    f"it names its {what} {name!r}, expected are at most {MOST_CHARACTERS} characters that "
+                    "can be printed"
                 )
-        if not isinstance(self.skipped, int) or self.skipped < 0:
+        if type(self.skipped) is not int or self.skipped < 0:
             raise ValueError(f"it says that it skipped {self.skipped!r} utterances")
-        if not (isinstance(self.part, int) and isinstance(self.parts, int) and 0 <= self.part < self.parts):
+        if not (type(self.part) is type(self.parts) is int and 0 <= self.part < self.parts):
             raise ValueError(f"it says that it holds part {self.part!r} of {self.parts!r} (counted from 0)")
         if not isinstance(self.synthetic, bool):
             raise ValueError(f"it says that its speakers are synthetic: {self.synthetic!r}")
@@ -80,3 +84,12 @@ class Holding:
     def speech(self) -> tuple[str, str]:
         """What is shared by the nodes that hold parts of one whole."""
         return self.dataset, self.split
+
+
+def _require_short(what: str, value: object) -> None:
+    """Refuse whole numbers beyond 64 bits, before they are compared or written anywhere."""
+    if isinstance(value, int):
+        try:
+            whole_number(int(value))
+        except ValueError as error:
+            raise ValueError(f"it says of its {what} what {error}") from None

@@ -26,7 +26,7 @@ from strategies.declared import Declared
 from strategies.inflation import REFUSED
 from strategies.raw_metrics import RECORD as RAW
 from strategies.raw_metrics import RawMetrics
-from strategies.records import find_record, read_record
+from strategies.records import find_record, read_record, whole_number
 
 VERSION = 6
 MODEL = "model"
@@ -222,11 +222,11 @@ class Answer:
             if config["version"] != VERSION:
                 raise ReplyRejected(other_version("the node", config["version"], "this server"))
             return cls(
-                round_number=int(config["round"]),
+                round_number=whole_number(config["round"]),
                 nonce=str(config["nonce"]),
                 layout=str(config["layout"]),
                 dataset=str(config["dataset"]),
-                count=int(config["count"]),
+                count=whole_number(config["count"]),
                 packed=array_view(read_record(message.content, "sum", ArrayRecord)["packed"]),
                 raw=RawMetrics.from_content(message.content),
             )

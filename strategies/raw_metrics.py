@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from flwr.app import ConfigRecord, RecordDict
 
-from strategies.records import find_record
+from strategies.records import find_record, whole_number
 
 RECORD = "not-private"
 
@@ -44,7 +44,7 @@ class RawMetrics:
         if record is None:
             return None
         return cls(
-            trained=int(record["trained"]),
+            trained=whole_number(record["trained"]),
             train_loss=float(record["train-loss"]),
             clipped_share=float(record["clipped-share"]),
         )

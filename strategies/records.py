@@ -20,6 +20,16 @@ def find_record(content: RecordDict, name: str, kind: type[Record]) -> Record | 
     return record if isinstance(record, kind) else None
 
 
+def whole_number(value: object) -> int:
+    """A whole number of 64 bits, as the wire has them; `ValueError` for anything else.
+
+    Larger ones come only within a process: Python neither prints them nor makes them floats.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise ValueError(f"{type(value).__name__} is no whole number of 64 bits")
+    return value
+
+
 def read_record(content: RecordDict, name: str, kind: type[Record]) -> Record:
     """The record of this name and kind; `KeyError` if there is none."""
     record = find_record(content, name, kind)

@@ -142,7 +142,8 @@ class _Run:
 
     def _context(self, node: int) -> Context:
         manifest = write_people(self.folder / f"node-{node}", self.stage.people(node))
-        speech_here = {"corpus-path": str(manifest), "limits": "none"}
+        state = str(self.folder / f"state-{node}")
+        speech_here = {"corpus-path": str(manifest), "limits": "none", "node-state": state}
         return Context(
             run_id=1, node_id=node, node_config=speech_here, state=RecordDict(), run_config=self.flat
         )
