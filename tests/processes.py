@@ -110,6 +110,12 @@ def title(number: int) -> str:
     return _read(number, "cmdline").decode(errors="replace").rstrip("\0 ")
 
 
+def parent(number: int) -> int:
+    """The number of the process that made this one; 0 if it has ended."""
+    fields = _read(number, "stat").rpartition(b")")[2].split()
+    return int(fields[1]) if fields else 0
+
+
 def _read(number: int, file: str) -> bytes:
     try:
         return Path(f"/proc/{number}/{file}").read_bytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli.processes import free_port
-from tests.processes import all_processes, server, title, wait_until
+from tests.processes import all_processes, parent, server, title, wait_until
 
 NODE = ("--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats", "--block")
 WORKER = "ray::WorkerActor"
@@ -23,8 +23,15 @@ class RayCluster:
     groups: tuple[int, ...]
 
     def busy(self, node: int) -> list[int]:
-        """Process numbers of a node's simulated workers that are at a task."""
-        return [pid for pid in all_processes() if title(pid) == f"{WORKER}.run" and self._on(pid, node)]
+        """Process numbers of a node's simulated workers that are at a task.
+
+        Their processes of speakers, made while they were at one, bear that title for ever.
+        """
+        return [
+            pid
+            for pid in all_processes()
+            if title(pid) == f"{WORKER}.run" and self._on(pid, node) and WORKER not in title(parent(pid))
+        ]
 
     def stop_a_busy_worker(self, node: int) -> list[int]:
         """Its process number, or none; it will not finish what it is at."""
