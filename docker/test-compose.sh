@@ -122,7 +122,7 @@ for from in supernode-1 clientapp-1; do
 done
 ! door clientapp-1 superlink 9092 || fail "a ClientApp has a way out"
 ! inside supernode-1 sh -c 'ls /credentials | grep -qE "ca.key|server.key|node-2"' || fail "a node sees credentials of others"
-[ "$(inside clientapp-1 ls /credentials)" = superexec.secret ] || fail "a ClientApp sees more than the secret"
+[ "$(inside clientapp-1 ls /credentials | xargs)" = "approved superexec.secret" ] || fail "a ClientApp sees more than the secret"
 ! door supernode-1 fleet-api 9093 || fail "a node reaches the SuperLink past the proxy"
 [ "$(inside supernode-1 id -u)" = 10001 ] || fail "it runs as root"
 
