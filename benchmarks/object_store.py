@@ -1,12 +1,14 @@
 """What rounds leave in a SuperLink's database: `python -m benchmarks.object_store`.
 
 A real SuperLink on SQLite, over HTTP and gRPC. This script is the ServerApp and three nodes: one answers, one
-is connected and never fetches anything, one fetches and answers at the end of its time or too late. The goal:
-the database after 200 rounds is that after 20. Beside it is what Flower's own calls leave in fewer rounds.
+is connected and never fetches anything, one fetches and answers from a second before to a second after the
+end of its message's time. The goal: the database after 100 rounds is that after 20. Beside it is what
+Flower's own calls leave in fewer rounds.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,9 +36,10 @@ from tests.forged import honest
 from tests.loopback import Loopback, loopback
 
 PARAMETERS = 250_000
-ROUNDS, CONTROL_ROUNDS, LOOKS = 200, 20, (20, 50, 100, 200)
-DEADLINE_SECONDS = 0.8
-LATENESS_SECONDS = (0.2, -0.5, 0.3)  # in turn, from the end of their time
+ROUNDS, CONTROL_ROUNDS, LOOKS = 100, 10, (10, 20, 50, 100)
+DEADLINE_SECONDS = 2.0
+LATENESS_SECONDS = 1.0  # at most, before and after the end of a message's time
+GOLDEN = 0.618034  # its multiples' fractions are spread evenly
 TURN_SECONDS = 0.02
 
 
@@ -54,11 +57,12 @@ class Prompt:
 
 @dataclass
 class Late:
-    """A node that answers when its message's time is over, or nearly so: now before, now after."""
+    """A node that answers around the end of its message's time: now before, now after, evenly."""
 
     end: NodeEnd
     sent: int = 0
     taken: int = 0
+    before_the_end: int = 0
 
     def turn(self) -> None:
         """What it has to do now."""
@@ -66,8 +70,9 @@ class Late:
             return
         reply = honest(reply_to(question))
         left = question.metadata.created_at + question.metadata.ttl - time.time()
-        time.sleep(max(0.0, left + LATENESS_SECONDS[self.sent % len(LATENESS_SECONDS)]))
+        time.sleep(max(0.0, left + LATENESS_SECONDS * (2 * (GOLDEN * self.sent % 1) - 1)))
         self.sent += 1
+        self.before_the_end += time.time() < question.metadata.created_at + question.metadata.ttl
         self.taken += self.end.answer(question, reply)
 
 
@@ -130,14 +135,25 @@ def database_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("superlink.db*"))
 
 
+def models_in(folder: Path) -> int:
+    """How many models, or updates as large, the object store holds."""
+    database = sqlite3.connect(f"file:{folder / 'superlink.db'}?mode=ro", uri=True)
+    try:
+        query = "SELECT count(*) FROM objects WHERE length(content) >= ?"
+        (count,) = database.execute(query, (4 * PARAMETERS,)).fetchone()
+        return int(count)
+    finally:
+        database.close()
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """Bytes of the database by round, how many replies were taken in all, and what came late."""
+    """Bytes and models of the database by round, how many replies were used in all, and what came late."""
 
     bytes_after: dict[int, int]
-    answered: int
-    late: int
-    late_taken: int
+    models_after: dict[int, int]
+    answered: dict[int, int]  # by node: which answers at once, late and never
+    late: Late
 
 
 def measure(rounds: int, *, withdrawn: bool) -> Outcome:
@@ -155,14 +171,17 @@ def measure(rounds: int, *, withdrawn: bool) -> Outcome:
         streaming = StreamingGrid(grid)
         if not withdrawn:
             streaming._mail = Mail(grid)
-        sizes, answered = {}, 0
+        sizes, models, answered = {}, {}, dict.fromkeys(range(3), 0)
+        places = {end.node_id: place for place, end in enumerate(ends)}
         for number in range(1, rounds + 1):
             model = vector()
             asked = [Message(model, end.node_id, MessageType.TRAIN, ttl=DEADLINE_SECONDS) for end in ends]
             replies = streaming.send_and_receive(asked, timeout=DEADLINE_SECONDS)
-            answered += sum(reply.has_content() for reply in replies)
-            sizes[number] = database_bytes(folder)
-        return Outcome(sizes, answered, late.sent, late.taken)
+            for reply in replies:
+                if reply.has_content():
+                    answered[places[reply.metadata.src_node_id]] += 1
+            sizes[number], models[number] = database_bytes(folder), models_in(folder)
+        return Outcome(sizes, models, answered, late)
 
 
 def main() -> None:
@@ -176,9 +195,11 @@ def main() -> None:
     for label, outcome in (("withdrawn", kept), ("Flower's calls alone", flower)):
         sizes = (outcome.bytes_after.get(number) for number in sorted({CONTROL_ROUNDS, *LOOKS}))
         rows.append((label, *("" if size is None else f"{size / 1e6:.2f}" for size in sizes)))
+        counts = (outcome.models_after.get(number) for number in sorted({CONTROL_ROUNDS, *LOOKS}))
+        rows.append((f"{label}: models in it", *("" if count is None else str(count) for count in counts)))
     ratios = [
         Ratio(
-            name="database after 200 rounds over after 20",
+            name=f"database after {ROUNDS} rounds over after 20",
             value=kept.bytes_after[ROUNDS] / kept.bytes_after[20],
             at_most=1.1,
         ),
@@ -188,21 +209,25 @@ def main() -> None:
         f"{one.name}: {one.value:.3g}" + (f" ({one.goal}: {one.verdict})" if one.goal else "")
         for one in ratios
     )
-    late = (
-        f"In {ROUNDS} rounds {kept.answered} replies were in time; {kept.late} were sent around the end of "
-        f"their time or after it, of which the SuperLink took {kept.late_taken}."
+    late = kept.late
+    told = (
+        f"In {ROUNDS} rounds the first node's reply was used {kept.answered[0]} times. The late node sent "
+        f"{late.sent} replies, {late.before_the_end} of them before the end of their messages' time; the "
+        f"SuperLink took {late.taken}, and {kept.answered[1]} were used. {kept.models_after[ROUNDS]} models "
+        f"or updates were in the store after the last round."
     )
-    parts = ["# What rounds leave in the SuperLink", conditions(), table(rows), f"{NOTES} {late}", verdicts]
+    parts = ["# What rounds leave in the SuperLink", conditions(), table(rows), f"{NOTES} {told}", verdicts]
     text = "\n\n".join(parts) + "."
     write(Path(__file__).with_suffix(".md"), text, ratios)
 
 
 NOTES = f"""A real SuperLink with its database on disk (file, write-ahead log and index), {PARAMETERS:,}
-parameters ({4 * PARAMETERS / 1e6:g} MB), three nodes in rounds of {DEADLINE_SECONDS:g} s: one answers, one is
-connected and never fetches its message, one answers well before the end of its message's time or after it.
-"Withdrawn" is `StreamingGrid` as it is; "Flower's calls alone" is the same without `strategies.superlink`:
-the absent node's message stays, and with it the model. What is left: a reply that comes between the last look
-and the end of its time (0.2 s) stays until the end of the run."""
+parameters ({4 * PARAMETERS / 1e6:g} MB), three nodes in rounds of {DEADLINE_SECONDS:g} s: one answers at
+once, one is connected and never fetches its message, one answers from {LATENESS_SECONDS:g} s before to
+{LATENESS_SECONDS:g} s after the end of its message's time, evenly spread. "Withdrawn" is `StreamingGrid` as
+it is; "Flower's calls alone" is the same without `strategies.superlink`. A reply that the SuperLink takes
+between the last look that it answers in time and the end of the message's time stays until the end of the
+run, as no call names it any more (`strategies/superlink.py`)."""
 
 if __name__ == "__main__":
     main()

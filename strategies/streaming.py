@@ -14,9 +14,10 @@ A SuperLink that is started anew has forgotten what was half handed over, and sa
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import httpx
@@ -27,7 +28,7 @@ from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
 from strategies.allowances import reply_allowance
 from strategies.inflation import REFUSED, Allowance, InflationRefused
-from strategies.superlink import mail_of
+from strategies.superlink import AT_ONCE, mail_of
 
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
@@ -35,8 +36,10 @@ WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too 
 LOOK_SHARE = 0.02  # looking takes at most this share of a processor
 PUSHES = 5  # of one message, while the SuperLink forgets it half-way
 UNREADABLE, NOT_SENT = 3, 5  # Flower's ErrorCode.MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE
-LAST_LOOK_SECONDS = 0.2  # before the SuperLink forgets a message, to withdraw it with what came
-LAST_LOOK_SHARE = 0.05  # of a message's time at most
+LAST_LOOK_SECONDS = (
+    0.2  # for every `AT_ONCE` messages: before the SuperLink forgets them, to see what comes yet
+)
+LAST_LOOK_SHARE = 0.25  # of a message's time at most
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,26 @@ class _Asked:
 
     metadata: Metadata
     allowance: Allowance | None
+
+
+@dataclass(frozen=True)
+class _Times:
+    """In how many seconds the first and the last of some messages' own time (ttl) is over.
+
+    And how many of them before that are for last looks.
+    """
+
+    first: float
+    last: float
+    looks: float
+
+    @classmethod
+    def of(cls, messages: Collection[Message]) -> _Times:
+        now = time.time()
+        left = [one.metadata.created_at + one.metadata.ttl - now for one in messages] or [0.0]
+        shortest = min((one.metadata.ttl for one in messages), default=0.0)
+        looks = LAST_LOOK_SECONDS * math.ceil(len(messages) / AT_ONCE)
+        return cls(min(left), max(left), min(looks, LAST_LOOK_SHARE * shortest))
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
@@ -80,7 +103,10 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         queue = deque(messages)
         del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
-        deadline = time.monotonic() + min(_left_of(queue), float("inf") if timeout is None else timeout)
+        began_at, times = time.monotonic(), _Times.of(queue)
+        looks_from = began_at + times.first - times.looks
+        given_up = began_at + (math.inf if timeout is None else timeout)
+        deadline = min(looks_from, given_up)
         pending: dict[str, _Asked] = {}
         last_arrival = time.monotonic()
         while (queue or pending) and time.monotonic() < deadline:
@@ -97,7 +123,8 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 pause = pause_seconds(waited=waited, looked=looked)
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         if pending:
-            came = self._mail.last_look({one: asked.allowance for one, asked in pending.items()})
+            asked = {one: known.allowance for one, known in pending.items()}
+            came = self._mail.last_look(asked, min(began_at + times.last, given_up))
             yield from self._pull(pending, came)
         self._mail.withdraw(list(pending))
 
@@ -191,13 +218,6 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """See `flwr.serverapp.Grid`."""
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
-
-
-def _left_of(messages: Iterable[Message]) -> float:
-    """For how many seconds yet to wait for replies to these messages, which all have a time (ttl)."""
-    now = time.time()
-    times = ((one.metadata.created_at + one.metadata.ttl - now, one.metadata.ttl) for one in messages)
-    return min((left - min(LAST_LOOK_SECONDS, LAST_LOOK_SHARE * ttl) for left, ttl in times), default=0.0)
 
 
 def _failed(asked: Metadata, reason: str, code: int = UNREADABLE) -> Message:

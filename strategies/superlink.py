@@ -15,13 +15,17 @@ Guarantee: of a reply no more is taken than its allowance (`strategies.inflation
 or withdrawn leaves no object in the SuperLink's store. A reply that comes after its message was withdrawn is
 refused by the SuperLink if the message's time (ttl) is over by then, and else dropped at the next withdrawal.
 
-What stays in the store until the end of the run: a reply that comes between the last look and the end of its
-message's time, a fraction of a second unless another reply is being pulled just then; and one whose
-announcement is longer than any reply's can be, of which the SuperLink tells only once.
+What stays in the store until the end of the run, as no call names it any more: a reply that comes between the
+last look that the SuperLink answers before the end of its message's time, and that end; and one whose
+announcement is longer than any reply's can be, of which the SuperLink tells only once. To keep the former
+rare, looks follow one another until the time is over, by the clock of this host: where the SuperLink's is
+ahead, what comes in so many seconds is missed; and where the wait ends long before that time, so is what
+comes after the last withdrawal before it.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -44,6 +48,8 @@ from strategies.inflation import (
 )
 
 AT_ONCE = 50  # messages that are asked after in one call, where their replies are not waited for
+BETWEEN_LOOKS_SECONDS = 0.01
+FORGOTTEN = 3  # Flower's ErrorCode.MESSAGE_UNAVAILABLE: the message's time is over
 NOTHING = Allowance(array_bytes=0)
 
 
@@ -59,8 +65,11 @@ class Mail:
         """What came in reply to a message, if anything did."""
         return list(self._grid.pull_messages([message_id]))
 
-    def last_look(self, asked: Mapping[str, Allowance | None]) -> list[str]:
-        """To which of these messages replies have come, to be pulled; later ones are too late."""
+    def last_look(self, asked: Mapping[str, Allowance | None], until: float = 0.0) -> list[str]:
+        """To which of these messages replies have come, to be pulled; later ones are too late.
+
+        Looks again until all have, or it is `until` (of `time.monotonic`), where looking costs no reply.
+        """
         return list(asked)
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
@@ -77,12 +86,13 @@ class _Announced:
     reply_id: str
     object_ids: list[str]
     refusal: InflationRefused | None = None
+    forgotten: bool = False  # no reply: it says that there can be none any more
 
     @classmethod
     def of(cls, told: Any, tree: Any, allowance: Allowance) -> _Announced:
         reply_id = told.metadata.message_id
         try:
-            return cls(reply_id, object_ids(tree, allowance))
+            return cls(reply_id, object_ids(tree, allowance), forgotten=told.error.code == FORGOTTEN)
         except InflationRefused as refusal:
             return cls(reply_id, [], refusal)
 
@@ -133,17 +143,25 @@ class SuperLinkMail(Mail):
         reply.metadata.__dict__["_message_id"] = announced.reply_id
         return [reply]
 
-    def last_look(self, asked: Mapping[str, Allowance | None]) -> list[str]:
+    def last_look(self, asked: Mapping[str, Allowance | None], until: float = 0.0) -> list[str]:
         """To which of these messages replies have come, to be pulled; later ones are too late.
 
         It has to be quick, so many are asked for at once: what one node announces can be too long for all of
-        them, and those that came in the moments since the look before this are lost then.
+        them, and those that came in the moments since the look before this are lost then. Where `until` is
+        the end of the messages' time, the last of the looks is after it: the SuperLink forgets them then.
         """
-        unknown = {one: most for one, most in asked.items() if most and one not in self._announced}
-        for batch in _batches(list(unknown)):
-            with suppress(InflationRefused):
-                self._announce({one: unknown[one] for one in batch})
-        return [one for one in asked if one in self._announced]
+        over = False
+        while unknown := {one: most for one, most in asked.items() if most and one not in self._announced}:
+            began = time.monotonic()
+            for batch in _batches(list(unknown)):
+                with suppress(InflationRefused):
+                    self._announce({one: unknown[one] for one in batch})
+            if over or began >= until:
+                break
+            left = until - time.monotonic()
+            over = left <= BETWEEN_LOOKS_SECONDS
+            time.sleep(max(0.0, min(left, BETWEEN_LOOKS_SECONDS)))
+        return [one for one in asked if one in self._announced and not self._announced[one].forgotten]
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
         """Take these messages, and what came in reply to them, out of the SuperLink's store."""

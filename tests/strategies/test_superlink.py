@@ -16,6 +16,7 @@ from strategies.allowances import ROLL_CALL, reply_allowance
 from strategies.holding import MOST_TOKENS, Holding
 from strategies.inflation import InflationRefused
 from strategies.protocol import Task, pack_vector
+from strategies.streaming import _Times
 from strategies.superlink import SuperLinkMail
 from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with_array
 from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to, make_strategy
@@ -100,7 +101,7 @@ def test_a_bomb_is_left_out_by_name_and_the_round_goes_on(superlink, tmp_path, n
 def test_a_node_that_never_fetches_its_message_leaves_nothing_behind(superlink, tmp_path):
     present, absent = superlink.node(), superlink.node()
     superlink.turns.append(answering(present))
-    strategy = federate(superlink, tmp_path, {present.node_id: 1, absent.node_id: 1}, rounds=3, deadline=1.0)
+    strategy = federate(superlink, tmp_path, {present.node_id: 1, absent.node_id: 1}, rounds=2, deadline=2.0)
     (drop,) = strategy.last_report.dropped
     assert (drop.node, drop.reason) == (absent.node_id, "no reply before the deadline")
     objects, questions, replies = superlink.leftovers()
@@ -130,16 +131,16 @@ def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path):
                 wanted.append(late.answer(kept[-2], honest_reply(kept[-2])))
 
     superlink.turns += [answering(present), turn]
-    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=4, deadline=1.0)
-    assert wanted == [False] * 3
+    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=3, deadline=2.0)
+    assert wanted == [False] * 2
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
     assert questions <= 1
 
 
-def asked(superlink, node):
+def asked(superlink, node, ttl=60.0):
     """A message to `node`, which has fetched it; its id."""
-    (message_id,) = superlink.grid.push_messages([task_message(node.node_id)])
+    (message_id,) = superlink.grid.push_messages([task_message(node.node_id, ttl)])
     return message_id, node.fetch()
 
 
@@ -158,6 +159,39 @@ def test_a_reply_that_is_there_at_the_last_look_is_taken_and_a_later_one_is_not_
     assert superlink.leftovers()[0] > 0
     mail.withdraw([])
     assert superlink.leftovers() == (0, 0, 0)
+
+
+def test_a_reply_that_comes_after_the_first_of_the_last_looks_is_taken(superlink):
+    """Looks follow one another until the message's time is over, and the last finds the other's forgotten."""
+    late, silent = superlink.node(), superlink.node()
+    mail = SuperLinkMail(superlink.grid)
+    (second, _), (first, question) = asked(superlink, silent, ttl=1.5), asked(superlink, late, ttl=1.5)
+    answer = honest_reply(question)
+    allowances = dict.fromkeys((first, second), reply_allowance(question))
+    begin = time.monotonic()
+    end = begin + question.metadata.created_at + 1.5 - time.time()
+    left = []
+
+    def turn():
+        if not left and time.monotonic() > begin + 0.6 * (end - begin):
+            left.append(end - time.monotonic())
+            late.answer(question, answer)
+
+    superlink.turns.append(turn)
+    assert mail.last_look(allowances, end) == [first]  # and not the other, whose time is over
+    assert left[0] > 0
+    assert mail.pull(first, allowances[first])
+    mail.withdraw([second])
+    assert superlink.leftovers() == (0, 0, 0)  # not even a question to be asked about again
+
+
+def test_last_looks_begin_sooner_where_they_take_longer():
+    few, many = ([task_message(1)] * count for count in (50, 120))
+    assert _Times.of(few).looks == pytest.approx(0.2)
+    assert _Times.of(many).looks == pytest.approx(0.6)
+    assert _Times.of([task_message(1, ttl=0.4)]).looks == pytest.approx(0.1)
+    times = _Times.of([task_message(1, ttl=20.0), task_message(1, ttl=40.0)])
+    assert 15 < times.first < 20 < 35 < times.last < 40
 
 
 def test_many_are_looked_at_for_the_last_time_in_few_calls(superlink, monkeypatch):
@@ -184,7 +218,7 @@ def test_a_reply_that_is_never_completed_holds_nobody_up(superlink, tmp_path):
     unlike = partial(honest_reply, update=1e-3)  # or the other's push would complete it: the store is shared
     superlink.turns += [answering(slow, unlike, without=chunks_of), answering(present)]
     began = time.monotonic()
-    strategy = federate(superlink, tmp_path, {slow.node_id: 1, present.node_id: 1}, deadline=1.0)
+    strategy = federate(superlink, tmp_path, {slow.node_id: 1, present.node_id: 1}, deadline=2.0)
     assert time.monotonic() - began < 5
     (drop,) = strategy.last_report.dropped
     assert (drop.node, drop.reason) == (slow.node_id, "no reply before the deadline")
