@@ -3,12 +3,16 @@
 import base64
 import hashlib
 import stat
+import sys
+from pathlib import Path
 
 import pytest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResultStatus
 from typer.testing import CliRunner
 
 from cli.approval import Approvals, NotApproved, approve, make_release_key, sign
-from cli.clientapp import make_commands
+from cli.approved_executor import ApprovedExecutor
 from cli.deploy import app
 from cli.releases import own_bundle
 
@@ -141,10 +145,39 @@ def test_what_cannot_be_approved_is_said(tmp_path, name, content, words):
     assert not (tmp_path / "list").exists()
 
 
-def test_every_command_of_flowers_but_the_clientapp_refuses(tmp_path):
-    from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
+@pytest.fixture
+def started(monkeypatch):
+    """The words of the processes that the executor starts."""
+    words = []
+    monkeypatch.setattr("subprocess.Popen", words.append)
+    return words
 
-    made = make_commands(tmp_path / "commands")
-    assert {path.name for path in made.iterdir()} == set(TASK_TYPE_TO_COMMAND.values())
-    allowed = [path.name for path in made.iterdir() if "cli.approved_app" in path.read_text()]
-    assert allowed == ["flwr-clientapp"]
+
+def spec_of(kind):
+    return ExecutionSpec(
+        task_type=kind,
+        runtime_api_address="127.0.0.1:9094",
+        token="t",
+        insecure=True,
+        root_certificates_path=None,
+        runtime_dependency_install=True,
+        parent_pid=1,
+        suppress_output=False,
+        task_id=1,
+        fab_hash=None,
+    )
+
+
+def test_every_kind_of_task_but_the_clientapp_is_refused(started):
+    results = {kind: ApprovedExecutor().launch(spec_of(kind)).status for kind in TaskType}
+    refused = {kind for kind, status in results.items() if status == LaunchResultStatus.FAILED}
+    assert refused == set(TaskType) - {TaskType.CLIENT_APP}
+    (words,) = started
+    assert words[:4] == [sys.executable, "-P", "-m", "cli.approved_app"]
+    assert not any("dependency" in word for word in words)
+
+
+def test_it_starts_nothing_that_is_looked_for_on_the_path(started):
+    """A folder that may hold no programs (/tmp in a container) must not let Flower's own command run."""
+    ApprovedExecutor().launch(spec_of(TaskType.CLIENT_APP))
+    assert Path(started[0][0]).is_absolute()
