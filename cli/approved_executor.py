@@ -1,4 +1,4 @@
-"""What a node's SuperExec starts for a task: `cli.approved_app` for a ClientApp, nothing for anything else."""
+"""What a node's SuperExec starts for a task: `cli.approved_app` for a ClientApp, nothing for other kinds."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """`murmur deploy clientapp`: Flower's SuperExec for a node, which runs approved bundles and nothing else.
 
 Flower's SuperExec starts a command by the kind of task that the server asks for (`flwr-clientapp`, but
-`flwr-agentapp` and others as well), which it finds on the path. Here it is given an executor of our own, which
-starts `cli.approved_app` for a ClientApp and refuses every other kind.
+`flwr-agentapp` and others as well), which it finds on the path. Here it is given an executor of our own,
+which starts `cli.approved_app` for a ClientApp and refuses every other kind.
 
-Guarantee: what cannot be started so is not started at all. (Commands put first on the path would do only where
-their folder may hold programs; else the system goes on to Flower's own.)
+Guarantee: what cannot be started so is not started at all. (Commands put first on the path would do only
+where their folder may hold programs; else the system goes on to Flower's own.)
 """
 
 from __future__ import annotations
