@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Event, Thread
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MessageType, RecordDict
@@ -31,7 +30,7 @@ from flwr.superlink.grid import HttpGrid
 from benchmarks.report import Ratio, conditions, table, write
 from strategies import StreamingGrid
 from strategies.superlink import Mail
-from tests.fleet import NodeEnd, fleet_node
+from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import honest
 from tests.loopback import Loopback, loopback
 
@@ -85,24 +84,6 @@ def vector() -> RecordDict:
 def reply_to(question: Message) -> Message:
     """An update as large as the model."""
     return Message(vector(), reply_to=question)
-
-
-@contextmanager
-def at_work(node: Prompt | Late) -> Iterator[None]:
-    """The node has its turn again and again, in a thread of its own."""
-    over = Event()
-
-    def work() -> None:
-        while not over.wait(TURN_SECONDS):
-            node.turn()
-
-    thread = Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextmanager
@@ -166,8 +147,8 @@ def measure(rounds: int, *, withdrawn: bool) -> Outcome:
         ends = [stack.enter_context(fleet_node(f"127.0.0.1:{made.fleet}")) for _ in range(3)]
         grid = stack.enter_context(server_app(made))
         late = Late(ends[1])
-        stack.enter_context(at_work(Prompt(ends[0])))
-        stack.enter_context(at_work(late))
+        stack.enter_context(at_work(Prompt(ends[0]), pause_seconds=TURN_SECONDS))
+        stack.enter_context(at_work(late, pause_seconds=TURN_SECONDS))
         streaming = StreamingGrid(grid)
         if not withdrawn:
             streaming._mail = Mail(grid)

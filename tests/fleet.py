@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from threading import Event, Thread
+from typing import Any, Protocol
 
 from flwr.app import Error, Message, RecordDict
 from flwr.client.grpc_rere_client.connection import grpc_request_response
@@ -87,3 +88,29 @@ def fleet_node(address: str) -> Iterator[NodeEnd]:
         )
     finally:
         connection.__exit__(None, None, None)  # it would log what the test raises, and swallow it
+
+
+class Worker(Protocol):
+    """Something that has work to do now and then."""
+
+    def turn(self) -> None:
+        """Do what there is to do now."""
+
+
+@contextmanager
+def at_work(*workers: Worker, pause_seconds: float) -> Iterator[None]:
+    """They have their turns again and again, in a thread of their own."""
+    over = Event()
+
+    def work() -> None:
+        while not over.wait(pause_seconds):
+            for one in workers:
+                one.turn()
+
+    thread = Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

@@ -1,10 +1,9 @@
 """Registered nodes that send bombs, among two honest SuperNodes on a real SuperLink."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event, Thread
 
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
@@ -13,7 +12,7 @@ from cli.composing import staged_app
 from strategies.holding import Holding
 from strategies.protocol import VERSION
 from tests.corpora import make_corpus
-from tests.fleet import NodeEnd, fleet_node
+from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import Forged, array, bomb, chunk, honest, with_array
 from tests.loopback import loopback, nodes, serverapp_of
 from tests.strategies.flower import AGREE
@@ -91,24 +90,6 @@ def peak_bytes(process: int) -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
-@contextmanager
-def at_work(workers: Sequence[Hostile | Peak]) -> Iterator[None]:
-    over = Event()
-
-    def work() -> None:
-        while not over.wait(0.2):
-            for one in workers:
-                one.turn()
-
-    thread = Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-
-
 def test_nodes_with_bombs_are_left_out_by_name_and_the_run_completes(tmp_path):
     made = loopback(tmp_path)
     held_out = make_corpus(tmp_path / "held-out", {"test": 2})
@@ -120,7 +101,7 @@ def test_nodes_with_bombs_are_left_out_by_name_and_the_run_completes(tmp_path):
         ends = [stack.enter_context(fleet_node(f"127.0.0.1:{made.fleet}")) for _ in BOMBS]
         hostile = [Hostile(end, bomb, part) for part, (end, bomb) in enumerate(zip(ends, BOMBS, strict=True))]
         peak = Peak(made.home)
-        stack.enter_context(at_work([*hostile, peak]))
+        stack.enter_context(at_work(*hostile, peak, pause_seconds=0.2))
         done = made.flwr("run", staged_app(tmp_path / "app"), "--run-config", config, "--stream")
         assert made.answered() == [(5, 2)], done.stdout
         for one in hostile:
