@@ -38,6 +38,11 @@ class ApprovedTask:
     ----------
     approvals
         The node's list, which is read anew for every task.
+
+    Raises
+    ------
+    AttributeError
+        If this Flower has not the two steps: then no task may be taken.
     """
 
     def __init__(self, approvals: Path) -> None:
@@ -82,10 +87,6 @@ class ApprovedTask:
 
     def put_in_place(self) -> None:
         """Let Flower's process take these steps for its own."""
-        for name in ("pull_task_input", "install_from_fab"):
-            getattr(
-                run_clientapp, name
-            )  # of another Flower these may have moved: fail before a task is taken
         run_clientapp.pull_task_input = self.pull
         run_clientapp.install_from_fab = self.install
 

@@ -22,7 +22,7 @@ import typer
 from cli.approval import Approvals, NotApproved
 from cli.processes import QUIET
 
-APPROVALS = "MURMUR_APPROVED"  # what the commands are told: the node's list
+APPROVALS = "MURMUR_APPROVED"  # what a task's process is told: the node's list
 PARAMETERS = "MURMUR_MOST_PARAMETERS"  # of the largest model that may come
 FOLDER = "MURMUR_TASKS"  # and where the folders of tasks are made
 MOST_PARAMETERS = 260_000_000  # the paper's model has 255.8 million
