@@ -17,7 +17,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from client import roll, roll_notes
 from client.control_variates import ControlVariates
 from client.node import Node
-from client.share import is_simulated
+from client.policy.limits import NodePolicy
+from client.share import Share, is_simulated
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
@@ -93,9 +94,10 @@ def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:
 
 @sanitised
 def declare(message: Message, context: Context) -> RecordDict:
-    """That this node would train for such a plan; it raises otherwise."""
-    node = node_of(context)
-    node.policy.require_plan(Declared.in_content(message.content), node.config)
+    """That this node would train for such a plan; it raises otherwise. No speech is read, nothing started."""
+    config, node_config = RunConfig.from_flat(context.run_config), dict(context.node_config)
+    policy = NodePolicy.for_run(config, Share.of(config.corpus, node_config), node_config)
+    policy.require_plan(Declared.in_content(message.content), config)
     return RecordDict({"answer": ConfigRecord({"version": VERSION})})
 
 

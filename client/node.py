@@ -154,8 +154,7 @@ class Node:
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
         """The node for this configuration; what it loaded and started is kept for the life of the process."""
         share = Share.of(config.corpus, node_config)
-        policy = NodePolicy.of(node_config, people=share.of_people)
-        policy.require_recipe(config, share.split)
+        policy = NodePolicy.for_run(config, share, node_config)
         departures = Departures(node_state_path(node_config))
         learner = Learner.of(config, share, str(node_config.get("seed-path", "")))
         corpus = _corpus(share.corpus)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from client.share import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS
+from client.share import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, Share
 from recipes import ConfigError, RunConfig
 from speech.model import PRESETS
 from strategies.declared import Declared
@@ -84,6 +84,13 @@ class NodePolicy:
                 f"--node-config models: {', '.join(sorted(strange))} is no model; there are "
                 f'{", ".join(PRESETS)}, or models="{ANY}"'
             )
+        return policy
+
+    @classmethod
+    def for_run(cls, config: RunConfig, share: Share, node_config: Mapping[str, Any]) -> NodePolicy:
+        """The node's limits, within which the run's settings are. Raises `ConfigError` if they are not."""
+        policy = cls.of(node_config, people=share.of_people)
+        policy.require_recipe(config, share.split)
         return policy
 
     def require_recipe(self, config: RunConfig, split: str) -> None:
