@@ -106,7 +106,7 @@ def _noised(events: Events, plan: PrivacyPlan) -> Complaints:
     for query in only(Queried, events):
         if not query.secure:
             yield "source", "the noise does not come from SecureGaussian"
-        least, covered = query.grid.noise_std_steps(plan.noise_multiplier), 0
+        least, covered = query.quantiser.noise_std_steps(plan.noise_multiplier), 0
         for block in only(Noised, events):
             if not block.whole or block.begin != covered:
                 yield "noise", f"values {block.begin} to {block.end}: some left without it"
@@ -121,8 +121,8 @@ def _divided(events: Events, plan: PrivacyPlan) -> Complaints:
     """The optimiser is given the release in units of the update, over the expected cohort."""
     for query in only(Queried, events):
         for step in only(Stepped, events):
-            if not math.isclose(step.unit * plan.cohort, query.grid.step, rel_tol=1e-6):
-                yield "divisor", f"{query.grid.step / step.unit:.6g}, the plan's cohort is {plan.cohort:g}"
+            if not math.isclose(step.unit * plan.cohort, query.quantiser.step, rel_tol=1e-6):
+                yield "divisor", f"{query.quantiser.step / step.unit:.6g}, the plan's cohort is {plan.cohort:g}"
 
 
 def _answers(events: Events, plan: PrivacyPlan) -> Complaints:

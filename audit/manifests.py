@@ -44,7 +44,7 @@ class Said:
 
 
 Speech = Sequence[Said]
-People = Mapping[str, Speech]
+PopulationIdentity = Mapping[str, Speech]
 """A node's speakers by name."""
 
 
@@ -68,7 +68,7 @@ def ordinary_speech(seed: int, utterances: int = 3) -> list[Said]:
     ]
 
 
-def write_people(folder: Path, people: People) -> Path:
+def write_people(folder: Path, people: PopulationIdentity) -> Path:
     """Write a node's speech; returns its manifest's path."""
     folder.mkdir(parents=True)
     lines = []

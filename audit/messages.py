@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from flwr.app import Message
 
 from audit.trace import Told
-from privacy import ClipBounds, Grid
-from privacy.packing import packed_bytes
-from strategies.protocol import MODEL
-from strategies.traffic import array_bytes
+from privacy import ClipBounds, Quantiser
+from privacy.sums.packing import packed_bytes
+from wire.messages import MODEL
+from wire.traffic import array_bytes
 
 NAMES = ("nonce", "dataset")
 REPLY = frozenset({"sum", "answer", "packed", "version", "round", "layout", "count", *NAMES})
@@ -33,7 +33,7 @@ def asked(messages: Iterable[Message]) -> dict[int, tuple[object, ...]]:
     }
 
 
-def told(reply: Message, bounds: ClipBounds, grid: Grid) -> Told:
+def told(reply: Message, bounds: ClipBounds, quantiser: Quantiser) -> Told:
     """What a reply shows; the length of its sum beside the one that its count alone decides."""
     if reply.has_error():
         return Told(outcome=f"error {reply.error.code}: {reply.error.reason}")
@@ -47,7 +47,7 @@ def told(reply: Message, bounds: ClipBounds, grid: Grid) -> Told:
         fields=tuple(_fields(answer)),
         extra=frozenset({*reply.content, *answer, *reply.content["sum"]} - REPLY),
         size=array_bytes(reply.content),
-        declared_size=header + packed_bytes(int(answer["count"]), bounds, grid),
+        declared_size=header + packed_bytes(int(answer["count"]), bounds, quantiser),
     )
 
 

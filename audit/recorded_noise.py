@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from audit.trace import Event, Noised, Queried, Query, Steps, Trace
-from privacy import ClipBounds, Grid, SecureGaussian
-from privacy.noise import Integers, NoiseSource
-from privacy.round_noise import NoisedBlock, RoundNoise
+from privacy import ClipBounds, Quantiser, SecureGaussian
+from privacy.noise.independent import NoisedBlock, RoundNoise
+from privacy.noise.secure import Integers, NoiseSource
 
 
 class ReplayDiverged(Exception):
@@ -40,17 +40,17 @@ class RecordedNoise:
         self._inner, self._notes, self._on_disk = inner, notes, on_disk
 
     def noised_blocks(
-        self, sums: Tensor, bounds: ClipBounds, grid: Grid, noise_multiplier: float, source: NoiseSource
+        self, sums: Tensor, bounds: ClipBounds, quantiser: Quantiser, noise_multiplier: float, source: NoiseSource
     ) -> Iterator[NoisedBlock]:
         """See `RoundNoise`."""
         number = self._notes.round_number
-        query = _query(number, sums, bounds, grid)
+        query = _query(number, sums, bounds, quantiser)
         self._notes.trace.queries.append(query)
         self._notes.note(
             Queried(
                 round_number=number,
                 bounds=bounds,
-                grid=grid,
+                quantiser=quantiser,
                 noise_multiplier=noise_multiplier,
                 size=len(query.steps),
                 secure=isinstance(source, SecureGaussian),
@@ -58,7 +58,7 @@ class RecordedNoise:
             )
         )
         watched = _Source(source, self._frozen(number))
-        for begin, end, block in self._inner.noised_blocks(sums, bounds, grid, noise_multiplier, watched):
+        for begin, end, block in self._inner.noised_blocks(sums, bounds, quantiser, noise_multiplier, watched):
             drawn, stds = watched.taken()
             query.released[begin:end] = block
             whole = drawn.size == end - begin and np.array_equal(block, query.steps[begin:end] + drawn)
@@ -76,13 +76,13 @@ class RecordedNoise:
         return query.released
 
 
-def _query(number: int, sums: Tensor, bounds: ClipBounds, grid: Grid) -> Query:
+def _query(number: int, sums: Tensor, bounds: ClipBounds, quantiser: Quantiser) -> Query:
     steps = sums.long().numpy().copy()
     return Query(
         round_number=number,
         steps=steps,
         bounds=bounds,
-        grid=grid,
+        quantiser=quantiser,
         released=steps.copy(),
         noise=np.zeros_like(steps),
     )

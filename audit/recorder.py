@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-import privacy.cohort
+import privacy.sampling
 import strategies.dp_fed_opt
 from audit.recorded_noise import RecordedNoise
 from audit.trace import Drawn, Event, Logged, Spent, Stepped, Trace
@@ -72,7 +72,7 @@ class Recorder:
             return draw_cohort
 
         with (
-            _wrapped(privacy.cohort, "poisson_sample", counted),
+            _wrapped(privacy.sampling, "poisson_sample", counted),
             _wrapped(strategies.dp_fed_opt, "draw_cohort", frozen),
         ):
             yield

@@ -9,7 +9,7 @@ from itertools import zip_longest
 from audit.findings import Finding
 from audit.neighbours import Adjacency
 from audit.trace import Query, Steps, Trace
-from privacy.grid import limited_ranges
+from privacy.clipping.quantisation import limited_ranges
 
 
 def compare(
@@ -17,15 +17,13 @@ def compare(
 ) -> list[Finding]:
     """What differs and must not.
 
-    Parameters
-    ----------
-    still
-        Rounds in which the person that differs was not drawn, or counts as zero in both: their sums must be
-        the same, to the bit.
-
-    Guarantee: an empty list means the same primitives in the same order, with the same metadata (but N and
-    the draw, where N differs by one), and sums that differ by at most the bound of each group of slices,
-    and so by C in all.
+    Args:
+        still: Rounds in which the person that differs was not drawn, or counts as zero in both: their sums
+            must be the same, to the bit.
+        Guarantee: an empty list means the same primitives in the same order, with the same metadata (but N
+            and:
+        the draw, where N differs by one), and sums that differ by at most the bound of each group of slices,:
+        and so by C in all.:
     """
     return [
         *_sequence(recorded, replayed),
@@ -64,8 +62,8 @@ def _sums(recorded: Trace, replayed: Trace, still: frozenset[int]) -> Iterator[F
 
 def _moved(before: Query, now: Query, still: bool) -> Iterator[Finding]:
     """Sums that one person moves further than declared: in a group of slices, or as a whole."""
-    change, full = before.steps - now.steps, 4**before.grid.bits
-    groups = limited_ranges(before.bounds, before.grid)
+    change, full = before.steps - now.steps, 4**before.quantiser.bits
+    groups = limited_ranges(before.bounds, before.quantiser)
     parts = [(f"slices from {first}", begin, end, limit) for first, begin, end, limit in groups]
     for name, begin, end, limit in [*parts, ("the whole", 0, change.size, full)]:
         allowed = 0 if still else limit

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from privacy import ClipBounds, Grid
+from privacy import ClipBounds, Quantiser
 
 Steps = npt.NDArray[np.int64]
 """Values in whole grid steps."""
@@ -116,7 +116,7 @@ class Queried(Event):
     """Noise was asked for a sum (`Query` has it), when the ledger had `on_disk` entries in its file."""
 
     bounds: ClipBounds
-    grid: Grid
+    quantiser: Quantiser
     noise_multiplier: float
     size: int
     secure: bool
@@ -185,7 +185,7 @@ class Query:
     round_number: int
     steps: Steps
     bounds: ClipBounds
-    grid: Grid
+    quantiser: Quantiser
     released: Steps
     noise: Steps
 

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.pfl_environment import NoPfl, last_line, pfl_python
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
-from privacy import ClipBounds, Grid, LayerLayout, add_checked_, add_clipped_, add_packed_, pack
+from privacy import ClipBounds, Quantiser, LayerLayout, add_checked_, add_clipped_, add_packed_, pack
 
 LAYERS, SHAPE = 42, (768, 768)
 NAMES = [f"layer{index}" for index in range(LAYERS)]
@@ -33,12 +33,12 @@ def ours() -> dict[str, Callable[[], object]]:
     """A plain add, and our steps, over one model."""
     layout = LayerLayout.of(dict.fromkeys(NAMES, SHAPE))
     bounds = ClipBounds.of("uniform", 1.0, layout)
-    grid = Grid.of(bounds)
+    quantiser = Quantiser.of(bounds)
     update = torch.randn(layout.size, generator=torch.Generator().manual_seed(0)) * 1e-3
     floats, total = torch.zeros(layout.size), torch.zeros(layout.size, dtype=torch.int32)
     reply = torch.zeros_like(total)
-    add_clipped_(reply, update, bounds, grid)
-    packed = pack(reply, 1, bounds, grid)
+    add_clipped_(reply, update, bounds, quantiser)
+    packed = pack(reply, 1, bounds, quantiser)
 
     def in_floats() -> None:
         floats.add_(update, alpha=min(1.0, 1.0 / float(update.norm())))
@@ -46,9 +46,9 @@ def ours() -> dict[str, Callable[[], object]]:
     return {
         "plain": lambda: floats.add_(update),
         "floats": in_floats,
-        "clip": lambda: add_clipped_(total, update, bounds, grid),
-        "check": lambda: add_checked_(total, reply, 1, bounds, grid),
-        "packed": lambda: add_packed_(total, packed, 1, bounds, grid),
+        "clip": lambda: add_clipped_(total, update, bounds, quantiser),
+        "check": lambda: add_checked_(total, reply, 1, bounds, quantiser),
+        "packed": lambda: add_packed_(total, packed, 1, bounds, quantiser),
     }
 
 

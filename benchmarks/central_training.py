@@ -18,16 +18,17 @@ from pathlib import Path
 import torch
 from report import conditions, one_thread, table, write
 
-from cli.pretrain_recipe import read_recipe
-from speech.batching import BatchLimit
-from speech.corpus import Corpus, load_corpus
-from speech.evaluation import evaluate
-from speech.examples import ExampleStore
-from speech.features import PRESETS
+from cli.pretrain.recipe import read_recipe
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
+from speech.data.batching import BatchLimit
+from speech.data.examples import ExampleStore
+from speech.evaluation.evaluation import evaluate
+from speech.features.log_mel import PRESETS
 from speech.pretraining import Epoch, PretrainConfig, Pretrained, Snapshots, pretrain
 
 HERE = Path(__file__).resolve().parent
-RECIPE = HERE.parent / "recipes" / "digits.toml"
+RECIPE = HERE.parent / "recipes" / "pretrain" / "digits.toml"
 HOP_SECONDS = PRESETS["tiny"].hop_seconds
 
 
@@ -47,7 +48,7 @@ def main() -> None:
         HERE / "central_training.md",
         f"# Central training\n\n`python benchmarks/central_training.py SPEECH`\n\n{conditions()}\n"
         "- CPU seconds are those of the steps, the evaluations left out; other work shared the machine\n\n"
-        f"## Digit strings, real voices (recipes/digits.toml)\n\n{digits_page}\n\n"
+        f"## Digit strings, real voices (recipes/pretrain/digits.toml)\n\n{digits_page}\n\n"
         "The study this project began with: 46.1 / 22.2 / 11.0 % WER after 2 / 4 / 6 epochs, in 25 / 53 / 80 "
         "CPU seconds.\n\n"
         f"## Read sentences of 32 people, the same recipe\n\n{sentences_page}\n\n"

@@ -24,16 +24,17 @@ from report import conditions, one_thread, table, write
 from torch import Tensor
 
 import murmuration_data
-from speech.checkpoint import load_model
-from speech.corpus import Corpus, Utterance, load_corpus
+from speech.corpora.corpus import Corpus, Utterance
+from speech.corpora.loading import load_corpus
+from speech.data.examples import ExampleStore
 from speech.decoding import BeamConfig, BeamSearch, Unit, align_words, greedy, train_ngram
-from speech.examples import ExampleStore
-from speech.features import PRESETS
-from speech.metrics import character_error_rate, word_error_rate
-from speech.model import CTCTransformer
+from speech.evaluation.error_rates import character_error_rate, word_error_rate
+from speech.features.log_mel import PRESETS
+from speech.model.checkpoint import load_model
+from speech.model.ctc_transformer import CTCTransformer
 from speech.pretraining import PretrainConfig, pretrain
 from speech.text import ENGLISH
-from speech.transcription import Decoder
+from speech.transcription.transcriber import Decoder
 
 HERE = Path(__file__).resolve().parent
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.75, 1.0, 1.5)
@@ -42,7 +43,7 @@ ORDERS: dict[Unit, int] = {"character": 6, "word": 3}
 
 
 @dataclass(frozen=True)
-class Heard:
+class UtteranceResult:
     """Log-probabilities (T', outputs) of utterances, and what was said."""
 
     log_probs: list[Tensor]
@@ -95,7 +96,7 @@ def digits(manifest: Path) -> str:
     )
 
 
-def compared(dev: Heard, tuning_text: Sequence[str], test: Heard, text: Sequence[str]) -> str:
+def compared(dev: UtteranceResult, tuning_text: Sequence[str], test: UtteranceResult, text: Sequence[str]) -> str:
     """A table: each decoder with its weights of dev, on test."""
     rates = "dev WER %", "test WER %", "test CER %"
     rows = [("decoder", "LM weight", "word bonus", *rates, "utterances/CPU s")]
@@ -117,7 +118,7 @@ def compared(dev: Heard, tuning_text: Sequence[str], test: Heard, text: Sequence
     )
 
 
-def measured(test: Heard, decoder: Decoder) -> tuple[str, ...]:
+def measured(test: UtteranceResult, decoder: Decoder) -> tuple[str, ...]:
     """WER, CER, and speed of decoding on one core, without the model's own work."""
     began = time.process_time()
     texts = test.decoded(decoder)
@@ -126,7 +127,7 @@ def measured(test: Heard, decoder: Decoder) -> tuple[str, ...]:
     return *(f"{100 * rate:.1f}" for rate in rates), f"{speed:,.0f}"
 
 
-def trust(test: Heard) -> str:
+def trust(test: UtteranceResult) -> str:
     """Whether greedy words that are sure are right: a word counts as right that the sentence has."""
     right: dict[bool, list[float]] = {True: [], False: []}
     for log_probs, said in zip(test.log_probs, test.texts, strict=True):
@@ -143,7 +144,7 @@ def trust(test: Heard) -> str:
     )
 
 
-def tuned(dev: Heard, model: Path) -> tuple[BeamConfig, float]:
+def tuned(dev: UtteranceResult, model: Path) -> tuple[BeamConfig, float]:
     """The weights of the grid with the lowest WER on dev, and that WER."""
     grid = [BeamConfig(lm_weight=w, word_bonus=b) for w, b in itertools.product(LM_WEIGHTS, WORD_BONUSES)]
     rates = [word_error_rate(dev.texts, dev.decoded(BeamSearch(ENGLISH, c, model))) for c in grid]
@@ -164,12 +165,12 @@ def utterances(corpus: Corpus, split: str) -> list[Utterance]:
 
 
 @torch.inference_mode()
-def listen(model: CTCTransformer, said: Sequence[Utterance]) -> Heard:
+def listen(model: CTCTransformer, said: Sequence[Utterance]) -> UtteranceResult:
     """The model's log-probabilities of every utterance."""
     store = ExampleStore(Corpus.of("heard", (replace(u, split="heard") for u in said)), PRESETS["tiny"])
     examples = store.split_examples("heard")
     log_probs = [model(e.features[None], torch.tensor([len(e.features)]))[0][0] for e in examples]
-    return Heard(log_probs, [example.text for example in examples])
+    return UtteranceResult(log_probs, [example.text for example in examples])
 
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from benchmarks.report import best_seconds, conditions, one_thread, table, write
 from cli.composing import default_config
-from client.local_training import LocalTrainer
-from client.visit import Visit
+from client.training.local_training import LocalTrainer
+from client.training.speaker_round import SpeakerRound
 from recipes import RunConfig
-from speech.corpus import load_corpus
-from speech.examples import ExampleStore
-from speech.feature_cache import FeatureCache
-from speech.features import PRESETS
-from speech.model import build_model
+from speech.corpora.loading import load_corpus
+from speech.data.examples import ExampleStore
+from speech.data.feature_cache import FeatureCache
+from speech.features.log_mel import PRESETS
+from speech.model.ctc_transformer import build_model
 from strategies import bind
 
 SPLIT = "train"
@@ -47,7 +47,7 @@ def works(folder: Path) -> dict[str, Callable[[], object]]:
 
     def train() -> None:
         for speaker in speakers:
-            visit = Visit(run="", round_number=1, speaker=speaker)
+            visit = SpeakerRound(run="", round_number=1, speaker=speaker)
             trainer.update(vector, warm.examples(SPLIT, speaker), visit)
 
     return {

@@ -24,12 +24,12 @@ from benchmarks.memory import ThinGrid, layout_of, made_node, recipe, register
 from benchmarks.report import Ratio, conditions, one_thread, table, write
 from cli.composing import default_config
 from client.node import Node
+from optim import make_optimiser
 from privacy import Ledger, PrivacyPlan
 from recipes import RunConfig
-from server.preparation import make_bounds, starting_model
-from strategies import DPFedOpt, Roster, StreamingGrid, bind, run_rounds
-from strategies.optimisers import make_optimiser
-from strategies.protocol import Task
+from server.factory import make_bounds, starting_model
+from strategies import DPFedOpt, PopulationIndex, StreamingGrid, bind, run_rounds
+from wire.messages import Task
 
 WIDTHS = {"1x": 36, "10x": 120, "100x": 384}  # of the paper's model
 NODES, COHORTS, SPEAKERS = (1, 2, 4, 8), (16, 64, 256, 1024), (4, 16, 64)
@@ -42,7 +42,7 @@ def server_seconds(preset: str, nodes: int, cohort: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         config = RunConfig.from_flat(recipe(Path(folder), preset, cohort))
         layout = layout_of(preset)
-        bounds, grid = make_bounds(config.privacy, layout)
+        bounds, quantiser = make_bounds(config.privacy, layout)
         with Ledger.open(Path(folder, "ledger.jsonl")) as ledger:
             strategy = DPFedOpt(
                 vector=torch.zeros(layout.size),
@@ -51,8 +51,8 @@ def server_seconds(preset: str, nodes: int, cohort: int) -> float:
                     population=cohort, cohort=cohort, rounds=ROUNDS, noise_multiplier=1.0, delta=1e-6
                 ),
                 bounds=bounds,
-                grid=grid,
-                roster=Roster.of(dict.fromkeys(range(1, nodes + 1), cohort // nodes)),
+                quantiser=quantiser,
+                population_index=PopulationIndex.of(dict.fromkeys(range(1, nodes + 1), cohort // nodes)),
                 optimiser=make_optimiser("lamb", layout),
                 ledger=ledger,
                 learning_rate=1e-3,
@@ -63,7 +63,7 @@ def server_seconds(preset: str, nodes: int, cohort: int) -> float:
             ends = [time.process_time()]
             run_rounds(
                 strategy,
-                StreamingGrid(ThinGrid(dict.fromkeys(strategy.roster.nodes, node))),
+                StreamingGrid(ThinGrid(dict.fromkeys(strategy.population_index.nodes, node))),
                 first=1,
                 last=ROUNDS,
                 timeout_seconds=600.0,
@@ -76,7 +76,7 @@ def node_seconds() -> Times:
     """Seconds of a node that trains so many speakers of the embedded corpus."""
     config = RunConfig.from_flat({**default_config(), "corpus.feature-cache": False})
     layout, vector = bind(starting_model(config.model, config.corpus.language))
-    bounds, grid = make_bounds(config.privacy, layout)
+    bounds, quantiser = make_bounds(config.privacy, layout)
     node = Node.of(config, {"partition-id": 0, "num-partitions": 1})
     seconds = {}
     for count in (max(SPEAKERS), *SPEAKERS):  # the first time computes their features
@@ -86,7 +86,7 @@ def node_seconds() -> Times:
             layout=layout.digest,
             speakers=tuple(range(count)),
             bounds=bounds,
-            grid=grid,
+            quantiser=quantiser,
         )
         began = time.monotonic()  # its speakers are trained in a process of their own
         node.load(task, vector)

@@ -18,14 +18,14 @@ from torch import Tensor
 
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
 from benchmarks.simulation_speakers import PRESET, config, first_vector, speakers, trainer
-from client.visit import Visit
-from speech.augment import make_augment
-from speech.batching import collate
-from speech.corpus import load_corpus
-from speech.examples import Example, ExampleStore
-from speech.features import PRESETS
-from speech.loss import ctc_loss
-from speech.model import CTCTransformer, build_model
+from client.training.speaker_round import SpeakerRound
+from speech.corpora.loading import load_corpus
+from speech.data.batching import collate
+from speech.data.examples import Example, ExampleStore
+from speech.features.log_mel import PRESETS
+from speech.features.spec_augment import make_augment
+from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.model.loss import ctc_loss
 
 SPEAKERS, REPEATS = 16, 6
 PLAIN = "plain, features at each visit"
@@ -62,7 +62,7 @@ def works() -> dict[str, Callable[[], object]]:
 
     def train() -> None:
         for number, examples in enumerate(chosen):
-            ours.update(vector, examples, Visit(run="", round_number=1, speaker=str(number)))
+            ours.update(vector, examples, SpeakerRound(run="", round_number=1, speaker=str(number)))
 
     def plain() -> None:
         for examples in chosen:

@@ -29,7 +29,7 @@ COHORT = 1_000
 ROUNDS = 2  # of ours: the first round also loads and compiles, and the second is timed
 FLOWERS_ROUNDS = 1  # it takes many minutes, beside which what it loads is little
 LIMIT_SECONDS = 3600.0
-SERVERS = ("cli.simulation_process", "benchmarks.many_nodes_flower")
+SERVERS = ("cli.run.simulation_process", "benchmarks.many_nodes_flower")
 WORKER = "ray::"
 
 

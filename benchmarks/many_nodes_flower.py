@@ -21,7 +21,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, 
 from flwr.simulation import run_simulation
 
 from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer, visit
-from speech.model import build_model
+from speech.model.ctc_transformer import build_model
 from strategies import bind
 
 SMALL = 1e-3  # more than float32 loses beside a parameter

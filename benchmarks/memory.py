@@ -29,20 +29,20 @@ from client.app import app
 from client.node import forget
 from privacy import LayerLayout, add_clipped_, pack
 from recipes import RunConfig
+from server.factory import make_bounds
 from server.federation import run_federation
-from server.preparation import make_bounds
-from speech.augment import PRESETS as AUGMENTATIONS
-from speech.batching import collate
-from speech.corpus import load_corpus
-from speech.examples import ExampleStore
-from speech.features import PRESETS as FEATURES
-from speech.loss import ctc_loss
-from speech.model import PRESETS, build_model
+from speech.corpora.loading import load_corpus
+from speech.data.batching import collate
+from speech.data.examples import ExampleStore
+from speech.features.log_mel import PRESETS as FEATURES
+from speech.features.spec_augment import PRESETS as AUGMENTATIONS
+from speech.model.ctc_transformer import PRESETS, build_model
+from speech.model.loss import ctc_loss
 from strategies import bind, bind_gradients
-from strategies.holding import Holding
-from strategies.protocol import Task, pack_vector
 from tests.corpora import make_corpus
 from tests.strategies.flower import FakeGrid, answer_of
+from wire.messages import Task, pack_vector
+from wire.node_info import NodeInfo
 
 NODES, COHORTS, SPEAKERS = 8, (16, 128, 1024), (1, 8)
 PRESET = "quarter"  # of the paper's size
@@ -109,15 +109,15 @@ class ThinGrid(FakeGrid):
 
 def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:
     """A node whose `count` speakers all have the same random update; each reply has bytes of its own."""
-    bounds, grid = make_bounds(config.privacy, layout_of(config.model.preset))
+    bounds, quantiser = make_bounds(config.privacy, layout_of(config.model.preset))
     total = torch.zeros(bounds.size, dtype=torch.int32)
-    add_clipped_(total, torch.randn(bounds.size, generator=torch.Generator().manual_seed(0)), bounds, grid)
-    packed = Array(pack(total.mul_(count), count, bounds, grid))
+    add_clipped_(total, torch.randn(bounds.size, generator=torch.Generator().manual_seed(0)), bounds, quantiser)
+    packed = Array(pack(total.mul_(count), count, bounds, quantiser))
 
     def node(message: Message) -> RecordDict:
         if message.metadata.message_type == MessageType.QUERY:
             part = message.metadata.dst_node_id
-            held = Holding(speakers=count, dataset="people", split="train", part=part, parts=NODES + 1)
+            held = NodeInfo(speakers=count, dataset="people", split="train", part=part, parts=NODES + 1)
             return held.to_record()
         task = message.content["task"]
         names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}
@@ -140,14 +140,14 @@ def client(folder: Path, preset: str, speakers: int) -> Callable[[], object]:
     """A task of `speakers` speakers through the ClientApp: train, clip, add and pack."""
     flat = recipe(folder, preset, speakers)
     layout = layout_of(preset)
-    bounds, grid = make_bounds(RunConfig.from_flat(flat).privacy, layout)
+    bounds, quantiser = make_bounds(RunConfig.from_flat(flat).privacy, layout)
     task = Task(
         round_number=1,
         nonce="",
         layout=layout.digest,
         speakers=tuple(range(speakers)),
         bounds=bounds,
-        grid=grid,
+        quantiser=quantiser,
     )
     node_config = {"partition-id": 0, "num-partitions": 1}
     context = Context(run_id=1, node_id=1, node_config=node_config, state=RecordDict(), run_config=flat)

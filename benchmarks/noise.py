@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
 from privacy import SecureGaussian
-from privacy.round_noise import BLOCK
+from privacy.noise.independent import BLOCK
 
 VALUES = 255_000_000
 REPEATS = 3

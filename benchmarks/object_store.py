@@ -29,7 +29,7 @@ from flwr.superlink.grid import HttpGrid
 
 from benchmarks.report import Ratio, conditions, table, write
 from strategies import StreamingGrid
-from strategies.superlink import Mail
+from strategies.superlink_replies import ReplyChannel
 from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import honest
 from tests.loopback import Loopback, loopback
@@ -151,7 +151,7 @@ def measure(rounds: int, *, withdrawn: bool) -> Outcome:
         stack.enter_context(at_work(late, pause_seconds=TURN_SECONDS))
         streaming = StreamingGrid(grid)
         if not withdrawn:
-            streaming._mail = Mail(grid)
+            streaming._mail = ReplyChannel(grid)
         sizes, models, answered = {}, {}, dict.fromkeys(range(3), 0)
         places = {end.node_id: place for place, end in enumerate(ends)}
         for number in range(1, rounds + 1):
@@ -206,9 +206,9 @@ NOTES = f"""A real SuperLink with its database on disk (file, write-ahead log an
 parameters ({4 * PARAMETERS / 1e6:g} MB), three nodes in rounds of {DEADLINE_SECONDS:g} s: one answers at
 once, one is connected and never fetches its message, one answers from {LATENESS_SECONDS:g} s before to
 {LATENESS_SECONDS:g} s after the end of its message's time, evenly spread. "Withdrawn" is `StreamingGrid` as
-it is; "Flower's calls alone" is the same without `strategies.superlink`. A reply that the SuperLink takes
-between the last look that it answers in time and the end of the message's time stays until the end of the
-run, as no call names it any more (`strategies/superlink.py`)."""
+it is; "Flower's calls alone" is the same without `strategies.superlink_replies`. A reply that the SuperLink
+takes between the last look that it answers in time and the end of the message's time stays until the end of
+the run, as no call names it any more (`strategies/superlink_replies.py`)."""
 
 if __name__ == "__main__":
     main()

@@ -21,11 +21,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.report import conditions, table, write
-from speech.batching import Batch, collate
-from speech.examples import Example
-from speech.loss import ctc_loss
-from speech.model import PRESETS, CTCTransformer, build_model
-from speech.precision import Compute
+from speech.data.batching import Batch, collate
+from speech.data.examples import Example
+from speech.model.compute import Compute
+from speech.model.ctc_transformer import PRESETS, CTCTransformer, build_model
+from speech.model.loss import ctc_loss
 from strategies import bind, bind_gradients
 
 UTTERANCES, SECONDS = 10, 12.0

@@ -18,10 +18,8 @@ class NoPfl(RuntimeError):
 def pfl_python(folder: Path) -> Path:
     """Make the environment in `folder` and return its interpreter; torch and the like are this one's.
 
-    Raises
-    ------
-    NoPfl
-        If pip could not install it.
+    Raises:
+        NoPfl: If pip could not install it.
     """
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"

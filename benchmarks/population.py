@@ -18,12 +18,12 @@ from pathlib import Path
 from benchmarks.report import Ratio, conditions, one_thread, table, write
 from benchmarks.watch import Watch, every_half_second
 from privacy import PrivacyPlan, draw_cohort
-from strategies import Roster
+from strategies import PopulationIndex
 from tests.processes import run_command
 
 POPULATIONS, COHORT, DRAWS = (1_000, 100_000, 1_000_000), 1_000, 20
 RUNS, NODES, RUN_COHORT = (1_000, 1_000_000), 8, 16
-SERVER, WORKER = "cli.simulation_process", "ray::"
+SERVER, WORKER = "cli.run.simulation_process", "ray::"
 SETTINGS = (
     f"training.rounds=1 training.cohort={float(RUN_COHORT)} privacy.noise-multiplier=1.0 "
     'run.sentences-shown=0 corpus.feature-cache=false corpus.kind="synthetic" corpus.path="{speakers}x5"'
@@ -36,11 +36,11 @@ def drawing(population: int) -> tuple[float, float]:
         population=population, cohort=min(COHORT, population), rounds=1, noise_multiplier=1.0, delta=1e-7
     )
     before = _peak_bytes()
-    roster = Roster.of(dict.fromkeys(range(5), population // 5))
+    population_index = PopulationIndex.of(dict.fromkeys(range(5), population // 5))
     seconds = []
     for _ in range(DRAWS):
         began = time.process_time()
-        roster.locate(draw_cohort(plan, 0))
+        population_index.locate(draw_cohort(plan, 0))
         seconds.append(time.process_time() - began)
     return max(seconds), (_peak_bytes() - before) / population
 

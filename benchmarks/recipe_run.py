@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 def record(name: str, title: str, *, recipe: str, nodes: int, settings: Sequence[str] = ()) -> None:
     """Run recipes/`recipe`.toml and write benchmarks/`name`.md and .png, without paths of this machine."""
-    command = ["--nodes", str(nodes), "--recipe", str(HERE.parent / "recipes" / f"{recipe}.toml")]
+    command = ["--nodes", str(nodes), "--recipe", str(HERE.parent / "recipes" / "run" / f"{recipe}.toml")]
     with tempfile.TemporaryDirectory() as place:
         run = Run.of([*command, *(word for each in settings for word in ("--set", each))], Path(place))
     said = f"{conditions()}\n- `murmur run --recipe recipes/{recipe}.toml --nodes {nodes}`"

@@ -20,10 +20,10 @@ from benchmarks.aggregation import CLIENTS, flower
 from benchmarks.memory import PRESET as QUARTER
 from benchmarks.memory import layout_of
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
-from privacy import ClipBounds, Grid, SecureGaussian, add_checked_, add_clipped_, add_packed_, pack
+from optim import make_optimiser
+from privacy import ClipBounds, Quantiser, SecureGaussian, add_checked_, add_clipped_, add_packed_, pack
 from privacy.kernels import scale_into_
-from privacy.round_noise import IndependentNoise
-from strategies.optimisers import make_optimiser
+from privacy.noise.independent import IndependentNoise
 
 REPEATS = 3
 REPLIES = 8  # of as many nodes; theirs are the bytes of a round, beside one release and one step
@@ -48,21 +48,21 @@ def ours(preset: str) -> tuple[int, dict[str, Callable[[], object]]]:
     """The number of values, and our steps over vectors of that size."""
     layout = layout_of(preset)
     bounds = ClipBounds.of("dim", 1.0, layout)
-    grid, noise, source = Grid.of(bounds), IndependentNoise(), SecureGaussian()
+    quantiser, noise, source = Quantiser.of(bounds), IndependentNoise(), SecureGaussian()
     generator = torch.Generator().manual_seed(0)
     vector, mean = (
         torch.randn(layout.size, generator=generator),
         torch.randn(layout.size, generator=generator),
     )
     total, reply = torch.zeros(2, layout.size, dtype=torch.int32)
-    add_clipped_(reply, mean, bounds, grid)
-    packed = pack(reply, 1, bounds, grid)
+    add_clipped_(reply, mean, bounds, quantiser)
+    packed = pack(reply, 1, bounds, quantiser)
     optimiser = make_optimiser("lamb", layout, trust_ratio_cap=10.0)
     released, some = torch.empty(layout.size), torch.empty(1 << 22)
 
     def release() -> None:
-        for begin, end, block in noise.noised_blocks(total, bounds, grid, 1.0, source):
-            scale_into_(released[begin:end].numpy(), block, grid.step / REPLIES)
+        for begin, end, block in noise.noised_blocks(total, bounds, quantiser, 1.0, source):
+            scale_into_(released[begin:end].numpy(), block, quantiser.step / REPLIES)
 
     def normal() -> None:
         for begin in range(0, layout.size, len(some)):
@@ -70,8 +70,8 @@ def ours(preset: str) -> tuple[int, dict[str, Callable[[], object]]]:
 
     return layout.size, {
         "plain": lambda: vector.add_(mean, alpha=1e-9),
-        "check": lambda: add_checked_(total, reply, 1, bounds, grid),
-        "packed": lambda: add_packed_(total, packed, 1, bounds, grid),
+        "check": lambda: add_checked_(total, reply, 1, bounds, quantiser),
+        "packed": lambda: add_packed_(total, packed, 1, bounds, quantiser),
         "noise": release,
         "lamb": lambda: optimiser.step_(vector, mean, 1e-3),
         "normal": normal,

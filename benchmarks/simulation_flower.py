@@ -30,9 +30,9 @@ from benchmarks.simulation_speakers import (
     trainer,
     visit,
 )
-from speech.examples import ExampleStore
-from speech.features import PRESETS
-from speech.model import CTCTransformer, build_model
+from speech.data.examples import ExampleStore
+from speech.features.log_mel import PRESETS
+from speech.model.ctc_transformer import CTCTransformer, build_model
 from strategies import bind
 
 server, client = ServerApp(), ClientApp()

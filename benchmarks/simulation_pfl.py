@@ -31,11 +31,11 @@ from pfl.privacy.gaussian_mechanism import GaussianMechanism  # noqa: E402
 from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism  # noqa: E402
 
 from benchmarks.simulation_speakers import COHORT, PRESET, RoundLog, config, first_vector, speakers  # noqa: E402
-from speech.augment import make_augment  # noqa: E402
-from speech.batching import Batch, bucketed_batches, collate  # noqa: E402
-from speech.examples import Example  # noqa: E402
-from speech.loss import ctc_loss  # noqa: E402
-from speech.model import build_model  # noqa: E402
+from speech.data.batching import Batch, bucketed_batches, collate  # noqa: E402
+from speech.data.examples import Example  # noqa: E402
+from speech.features.spec_augment import make_augment  # noqa: E402
+from speech.model.ctc_transformer import build_model  # noqa: E402
+from speech.model.loss import ctc_loss  # noqa: E402
 from strategies import bind  # noqa: E402
 
 LOCAL = config().local

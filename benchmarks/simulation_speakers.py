@@ -12,14 +12,15 @@ import torch
 
 import recipes
 from cli.composing import default_config
-from client.local_training import LocalTrainer
-from client.visit import Visit
+from client.training.local_training import LocalTrainer
+from client.training.speaker_round import SpeakerRound
 from recipes import RunConfig
-from speech.corpus import Corpus, load_corpus
-from speech.examples import Example, ExampleStore
-from speech.feature_cache import FeatureCache
-from speech.features import PRESETS
-from speech.model import build_model
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
+from speech.data.examples import Example, ExampleStore
+from speech.data.feature_cache import FeatureCache
+from speech.features.log_mel import PRESETS
+from speech.model.ctc_transformer import build_model
 from strategies import bind
 
 COHORT = 64
@@ -59,9 +60,9 @@ def trainer() -> LocalTrainer:
     return LocalTrainer(PRESET, config().local)
 
 
-def visit(round_number: int, speaker: int) -> Visit:
+def visit(round_number: int, speaker: int) -> SpeakerRound:
     """What is random about the training of a speaker (its number) in a round."""
-    return Visit(run="", round_number=round_number, speaker=str(speaker))
+    return SpeakerRound(run="", round_number=round_number, speaker=str(speaker))
 
 
 def first_vector() -> torch.Tensor:

@@ -1,6 +1,6 @@
 """The smallest run found whose own epsilon is below 8: `python -m benchmarks.smallest_epsilon`, two minutes.
 
-It runs recipes/smallest-epsilon.toml; NOTES.md has the search that led to it.
+It runs recipes/run/smallest-epsilon.toml; NOTES.md has the search that led to it.
 """
 
 from benchmarks.recipe_run import record

@@ -23,12 +23,12 @@ import torch
 from benchmarks.report import best_seconds, conditions, one_thread, table, write
 from cli.composing import default_config
 from client.node import Node
-from privacy import ClipBounds, Grid, LayerLayout, pack, packed_bytes, unpack
+from privacy import ClipBounds, Quantiser, LayerLayout, pack, packed_bytes, unpack
 from recipes import RunConfig
-from server.preparation import make_bounds, starting_model
-from speech.model import build_model
+from server.factory import make_bounds, starting_model
+from speech.model.ctc_transformer import build_model
 from strategies import bind
-from strategies.protocol import Task
+from wire.messages import Task
 
 VALUES, BLOCK = 25_000_000, 1 << 15
 Compress = tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]
@@ -60,31 +60,31 @@ def joined(parts: list[bytes], size: int) -> np.ndarray:
     return ((folded >> 1) ^ -(folded & 1)).view(np.int32)
 
 
-def real_sums() -> dict[str, tuple[torch.Tensor, int, ClipBounds, Grid]]:
+def real_sums() -> dict[str, tuple[torch.Tensor, int, ClipBounds, Quantiser]]:
     """Sums over speakers of the embedded corpus in their first round."""
     config = RunConfig.from_flat(default_config())
     layout, vector = bind(starting_model(config.model, config.corpus.language))
-    bounds, grid = make_bounds(config.privacy, layout)
+    bounds, quantiser = make_bounds(config.privacy, layout)
     node = Node.of(config, {"partition-id": 0, "num-partitions": 8})
     sums = {}
     for count in (1, 6, len(node.speakers)):
         speakers = tuple(range(count))
         task = Task(
-            round_number=1, nonce="", layout=layout.digest, speakers=speakers, bounds=bounds, grid=grid
+            round_number=1, nonce="", layout=layout.digest, speakers=speakers, bounds=bounds, quantiser=quantiser
         )
         node.load(task, vector)
         total, _ = node.train(task, node.speakers)
-        sums[f"`tiny`, {count} real speaker(s)"] = (total, count, bounds, grid)
+        sums[f"`tiny`, {count} real speaker(s)"] = (total, count, bounds, quantiser)
     return sums
 
 
-def gaussian_sum(count: int) -> tuple[torch.Tensor, int, ClipBounds, Grid]:
+def gaussian_sum(count: int) -> tuple[torch.Tensor, int, ClipBounds, Quantiser]:
     """A sum of independent updates at their bounds."""
     bounds = ClipBounds.of("dim", 1.0, LayerLayout.of({f"l{i}": (VALUES // 50,) for i in range(50)}))
-    grid = Grid.of(bounds)
-    std = math.sqrt(count) * 2**grid.bits / math.sqrt(bounds.size)
+    quantiser = Quantiser.of(bounds)
+    std = math.sqrt(count) * 2**quantiser.bits / math.sqrt(bounds.size)
     values = torch.randn(bounds.size, generator=torch.Generator().manual_seed(0)).mul_(0.999 * std)
-    return values.round_().to(torch.int32), count, bounds, grid
+    return values.round_().to(torch.int32), count, bounds, quantiser
 
 
 def entropy(values: np.ndarray) -> float:
@@ -98,16 +98,16 @@ def sums_table(others: dict[str, Compress]) -> str:
     """One row for each sum and code."""
     rows = [("sum", "code", "bits a value", "of int32", "there, of a plain add", "back", "length is public")]
     gaussians = {f"25 M Gaussian, {count} update(s)": gaussian_sum(count) for count in (1, 8)}
-    for name, (total, count, bounds, grid) in {**real_sums(), **gaussians}.items():
+    for name, (total, count, bounds, quantiser) in {**real_sums(), **gaussians}.items():
         numbers, size = total.numpy(), total.numel()
         blocks = np.split(numbers, range(BLOCK, size, BLOCK))
-        packed = pack(total, count, bounds, grid)
+        packed = pack(total, count, bounds, quantiser)
         into = torch.zeros_like(total)
         codes: dict[str, tuple[int, Callable[[], object], Callable[[], object]]] = {
             "ours": (
-                packed_bytes(count, bounds, grid),
-                lambda t=total, c=count, b=bounds, g=grid: pack(t, c, b, g),
-                lambda p=packed, c=count, b=bounds, g=grid: unpack(p, c, b, g),
+                packed_bytes(count, bounds, quantiser),
+                lambda t=total, c=count, b=bounds, g=quantiser: pack(t, c, b, g),
+                lambda p=packed, c=count, b=bounds, g=quantiser: unpack(p, c, b, g),
             )
         }
         for code, (there, back) in {"byte planes alone": (bytes, bytes), **others}.items():

@@ -12,8 +12,8 @@ from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError
 from server.errors import ResumeRefused
-from server.model_card import model_card
-from server.run_folder import RunFolder
+from server.report.model_card import model_card
+from server.storage.run_folder import RunFolder
 from speech.errors import SpeechError
 
 LATEST = Path("runs/latest")

@@ -19,10 +19,8 @@ SETTING = re.compile(r"""(?P<key>[^\s=]+)\s*=\s*(?P<value>'[^']*'|"[^"]*"|[^\s#]
 def app_folder() -> Path:
     """The Flower app: the checkout.
 
-    Raises
-    ------
-    ConfigError
-        If murmuration was installed without its checkout, which Flower runs apps from.
+    Raises:
+        ConfigError: If murmuration was installed without its checkout, which Flower runs apps from.
     """
     folder = checkout()
     if folder is None:
@@ -62,10 +60,8 @@ def _flower_app() -> dict[str, Any]:
 def read_recipe(path: Path) -> Flat:
     """The flat settings of a TOML recipe.
 
-    Raises
-    ------
-    ConfigError
-        If the file is missing or is no TOML.
+    Raises:
+        ConfigError: If the file is missing or is no TOML.
     """
     try:
         return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
@@ -78,10 +74,8 @@ def read_recipe(path: Path) -> Flat:
 def config_of_run(folder: Path) -> RunConfig:
     """The configuration of a run folder; keys that its release did not have yet take today's defaults.
 
-    Raises
-    ------
-    ConfigError
-        If there is none, or it is not valid.
+    Raises:
+        ConfigError: If there is none, or it is not valid.
     """
     return RunConfig.from_flat({**default_config(), **read_recipe(folder / "config.toml")})
 
@@ -91,10 +85,8 @@ def read_settings(settings: Sequence[str]) -> Flat:
 
     `flwr run --run-config` reads them alike, but drops what it cannot read without a word.
 
-    Raises
-    ------
-    ConfigError
-        If anything in a string is not of that form.
+    Raises:
+        ConfigError: If anything in a string is not of that form.
     """
     return {key: value for setting in settings for key, value in _read_setting(setting).items()}
 

@@ -13,8 +13,8 @@ from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError
 from server.errors import ResumeRefused
-from speech.checkpoint import load_model
 from speech.errors import SpeechError
+from speech.model.checkpoint import load_model
 
 NOT_FEDERATED = "none: not a model of a federation"
 ELSEWHERE = "a private run's model of before lineages, without its run folder: epsilon is in the ledger there"
@@ -58,7 +58,7 @@ def export(
 
 def _of_file(metadata: Mapping[str, str]) -> str:
     """What a model file says by itself; raises `SpendingUnknown` where it must and does not."""
-    from server.ancestry import LINEAGE, promise_of
+    from server.storage.ancestry import LINEAGE, promise_of
 
     stamp = metadata.get("privacy")
     if stamp is None:
@@ -72,9 +72,9 @@ def _told(run: Path | None, metadata: Mapping[str, str], licence: str | None) ->
     """What the files say of privacy, and the card of a run."""
     if run is None:
         return _of_file(metadata), None
-    from server.model_card import model_card
-    from server.model_facts import ModelFacts
-    from server.run_folder import RunFolder
+    from server.report.model_card import model_card
+    from server.report.model_facts import ModelFacts
+    from server.storage.run_folder import RunFolder
 
     folder = RunFolder(model_path(run, None).parent)
     config = config_of_run(folder.path)

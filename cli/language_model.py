@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from cli.outputs import is_among, require_folder
-from speech.corpus import load_corpus
+from speech.corpora.loading import load_corpus
 from speech.decoding import MAX_ORDER, MIN_ORDER, Unit, train_ngram
 from speech.errors import LanguageModelError
 from speech.text import Alphabet, alphabet_of

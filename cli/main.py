@@ -15,14 +15,16 @@ import typer
 from cli.lazy_commands import Place, lazy_group
 
 COMMANDS = {
-    "run": Place("cli.run:run", "Run a federation on this machine or a Ray cluster (Flower's simulation)."),
-    "plan": Place("cli.plan:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
+    "run": Place(
+        "cli.run.command:run", "Run a federation on this machine or a Ray cluster (Flower's simulation)."
+    ),
+    "plan": Place("cli.plan.command:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
     "transcribe": Place(
         "cli.transcribe:transcribe",
         "Write what was said in each file, and when; a file that cannot be read costs no other.",
     ),
     "evaluate": Place(
-        "cli.evaluate:evaluate",
+        "cli.evaluate.command:evaluate",
         "Error rates with their intervals, by speaker, and the worst utterances word by word.",
     ),
     "export": Place(
@@ -34,19 +36,21 @@ COMMANDS = {
         "cli.language_model:language_model",
         "Make a language model (ARPA) from text. Transcripts in it are covered by no epsilon.",
     ),
-    "pretrain": Place("cli.pretrain:pretrain", "Train a model centrally, to start a federation from."),
+    "pretrain": Place(
+        "cli.pretrain.command:pretrain", "Train a model centrally, to start a federation from."
+    ),
     "recipe": Place(
         "cli.recipe:recipe", "List every key of the run configuration with its default and meaning."
     ),
     "doctor": Place(
-        "cli.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
+        "cli.deploy.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
     ),
     "corpus": Place(
-        "cli.corpus:app", "Get, prepare, split and describe corpora; take a speaker out of a node."
+        "cli.corpus.command:app", "Get, prepare, split and describe corpora; take a speaker out of a node."
     ),
-    "ledger": Place("cli.ledger_copies:app", "Show, verify, back up or restore a privacy ledger."),
+    "ledger": Place("cli.ledger.copies:app", "Show, verify, back up or restore a privacy ledger."),
     "deploy": Place(
-        "cli.deploy:app", "Make the certificates and keys of a deployment; admit and revoke nodes."
+        "cli.deploy.command:app", "Make the certificates and keys of a deployment; admit and revoke nodes."
     ),
 }
 
@@ -62,7 +66,7 @@ app = typer.Typer(
 
 def _say_version(wanted: bool) -> None:
     if wanted:
-        from recipes import release
+        from base.release import release
 
         typer.echo(f"murmuration {release()}")
         raise typer.Exit

@@ -9,12 +9,12 @@ import typer
 
 from cli.outputs import is_among, require_folder
 from recipes import resolve
-from speech.checkpoint import load_model
 from speech.decoding import BeamConfig, BeamSearch
 from speech.errors import AudioError, CheckpointMismatch
+from speech.model.checkpoint import load_model
 from speech.text import alphabet_of
-from speech.transcription import Transcriber
-from speech.transcripts import FORMATS, SUFFIXES, Transcript, ctm_name
+from speech.transcription.output_formats import FORMATS, SUFFIXES, Transcript, ctm_name
+from speech.transcription.transcriber import Transcriber
 
 FINAL_MODEL = "model.safetensors"
 SOUND_SUFFIXES = {

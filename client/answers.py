@@ -14,18 +14,17 @@ from threading import Thread
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 
-from client import roll, roll_notes
-from client.control_variates import ControlVariates
 from client.node import Node
+from client.node_speech import NodeSpeech, is_simulated
 from client.policy.limits import NodePolicy
-from client.share import Share, is_simulated
+from client.state import departure_counts, registered_speakers
+from client.training.control_variates import ControlVariates
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
-from strategies.declared import Declared
-from strategies.protocol import MODEL, VERSION, Answer, Task, problem, unpack_vector
-from strategies.records import read_record
-from strategies.scaffold import CONTROL
+from wire.declared_plan import DeclaredPlan
+from wire.messages import CONTROL, MODEL, VERSION, Answer, Task, problem, unpack_vector
+from wire.records import read_record
 
 log = logging.getLogger("murmuration.client")
 
@@ -74,30 +73,36 @@ def query(message: Message, context: Context) -> RecordDict:
     node = node_of(context)
     node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
     node.require_time()
-    holding = node.holding
+    node_info = node.node_info
     if node.simulated:
         _make_ready()
     if node.anybody_left or not node.simulated:
-        roll.keep(context.state, node.dataset, node.speakers)
-        roll_notes.note(context.node_config, context.run_id, context.node_id, node.left)
-    return holding.to_record()
+        registered_speakers.keep(context.state, node.dataset, node.speakers)
+        departure_counts.note(context.node_config, context.run_id, context.node_id, node.left)
+    return node_info.to_record()
 
 
 def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:
     """Who the numbers are that a server draws, which had `dataset` for an answer at the roll call."""
-    if node.anybody_left and dataset == node.dataset and not roll.knows(context.state, dataset):
-        left = roll_notes.noted(context.node_config, context.run_id, context.node_id)
+    if (
+        node.anybody_left
+        and dataset == node.dataset
+        and not registered_speakers.knows(context.state, dataset)
+    ):
+        left = departure_counts.noted(context.node_config, context.run_id, context.node_id)
         if left is not None or node.simulated:  # a simulation forgets nothing: nobody had left
             return node.departures.without(node.everybody, first=left or 0)
-    return roll.called(context.state, dataset, node.dataset, node.speakers, some_left=node.anybody_left)
+    return registered_speakers.called(
+        context.state, dataset, node.dataset, node.speakers, some_left=node.anybody_left
+    )
 
 
 @sanitised
 def declare(message: Message, context: Context) -> RecordDict:
     """That this node would train for such a plan; it raises otherwise. No speech is read, nothing started."""
     config, node_config = RunConfig.from_flat(context.run_config), dict(context.node_config)
-    policy = NodePolicy.for_run(config, Share.of(config.corpus, node_config), node_config)
-    policy.require_plan(Declared.in_content(message.content), config)
+    policy = NodePolicy.for_run(config, NodeSpeech.of(config.corpus, node_config), node_config)
+    policy.require_plan(DeclaredPlan.in_content(message.content), config)
     return RecordDict({"answer": ConfigRecord({"version": VERSION})})
 
 

@@ -11,13 +11,13 @@ import sys
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-DECLARE = "declare"  # as `strategies.declared` has it, which is not imported yet
+DECLARE = "declare"  # as `wire.declared_plan` has it, which is not imported yet
 
 app = ClientApp()
 
 if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it makes its pool of workers
-    from client.simulated_messages import use_quick_messages
-    from client.simulated_workers import use_lasting_workers
+    from client.simulation.messages import use_quick_messages
+    from client.simulation.workers import use_lasting_workers
 
     use_lasting_workers()
     use_quick_messages()

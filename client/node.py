@@ -1,17 +1,17 @@
 """A node: a place with speakers. It has those that were drawn trained and returns one clipped sum.
 
-Which speech is the node's, `client.share` says; in which process it is read, `client.speaker_process`.
+Which speech is the node's, `client.node_speech` says; in which process it is read, `client.training.process`.
 
 A run that trains a part of the model (`model.trainable`) needs the seed model beside the speech. The embedded
 one is; for a file it is that of `seed-path="/path"`, or else the path that the recipe has.
 
 `speaker-namespace="..."` says that its ids of speakers mean the same people on all nodes that name it too
-(`strategies.pseudonyms`).
+(`wire.pseudonyms`).
 
 Features of a node's own speech are kept on its disk only if it says where: `feature-cache="/path"`.
 
-Speakers who have left (`client.departures`, in the folder that `node-state="/path"` names) are none of its
-speakers: this is asked at every message, and again before every visit.
+Speakers who have left (`client.state.departures`, in the folder that `node-state="/path"` names) are none of
+its speakers: this is asked at every message, and again before every visit.
 """
 
 from __future__ import annotations
@@ -30,32 +30,33 @@ import torch
 from torch import Tensor
 
 import recipes
-from client.control_variates import ControlVariates
-from client.departures import Departures
-from client.local_training import LocalTrainer
-from client.node_state import node_state, node_state_path
+from client.node_speech import NodeSpeech
 from client.policy.limits import NO_LIMITS, NodePolicy
-from client.policy.visits import VisitCount
-from client.share import Share
-from client.speaker_process import KEPT_SHARE, SpeakerProcess, Trained, VisitBudget
-from client.speakers import SpeakerTraining
-from client.visit import Visit, VisitLimit
+from client.policy.training_counts import TrainingCounts
+from client.state.departures import Departures
+from client.state.node_state import node_state, node_state_path
+from client.training.control_variates import ControlVariates
+from client.training.local_training import LocalTrainer
+from client.training.process import KEPT_SHARE, SpeakerProcess, Trained, SpeakerBudget
+from client.training.speaker_round import SpeakerRound, SpeechLimit
+from client.training.speaker_training import SpeakerTraining
+from optim.flat_model import layout_of
+from optim.trainable import freeze
 from privacy import LayerLayout, accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
-from privacy.statistics import STATISTICS, add_statistics_
+from privacy.released_metrics import STATISTICS, add_statistics_
 from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve, seed_model
 from recipes.sections import TRAIN_ALL, CorpusSection, LocalSection
-from speech.corpus import Corpus, load_corpus
-from speech.examples import ExampleStore
-from speech.feature_cache import FeatureCache, remove
-from speech.features import PRESETS as FEATURES
-from speech.model import build_model
-from speech.speakers import require_one_for_each_node
-from strategies.holding import MOST_TOKENS, Holding
-from strategies.protocol import Task
-from strategies.pseudonyms import fingerprint, key_of, tokens_of
-from strategies.raw_metrics import RawMetrics
-from strategies.trainable import freeze
-from strategies.vector import layout_of
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
+from speech.corpora.speakers import require_one_for_each_node
+from speech.data.examples import ExampleStore
+from speech.data.feature_cache import FeatureCache, remove
+from speech.features.log_mel import PRESETS as FEATURES
+from speech.model.ctc_transformer import build_model
+from wire.messages import Task
+from wire.node_info import MOST_TOKENS, NodeInfo
+from wire.pseudonyms import fingerprint, key_of, tokens_of
+from wire.raw_metrics import RawMetrics
 
 log = logging.getLogger("murmuration.client")
 
@@ -78,22 +79,20 @@ class Learner:
     seed: Path | None  # needed where not all is trained
 
     @classmethod
-    def of(cls, config: RunConfig, share: Share, own_seed: str = "") -> Learner:
+    def of(cls, config: RunConfig, node_speech: NodeSpeech, own_seed: str = "") -> Learner:
         """For a run and a node's share; `own_seed` is the seed model that the node names.
 
-        Raises
-        ------
-        ConfigError
-            Where the seed model is needed and missing.
+        Raises:
+            ConfigError: Where the seed model is needed and missing.
         """
         trainable = config.model.trainable
         return cls(
-            corpus=share.corpus,
-            feature_cache=share.feature_cache,
+            corpus=node_speech.corpus,
+            feature_cache=node_speech.feature_cache,
             preset=config.model.preset,
             local=config.local,
             trainable=trainable,
-            seed=None if trainable == TRAIN_ALL else _seed_here(own_seed or share.seed(config.model.seed)),
+            seed=None if trainable == TRAIN_ALL else _seed_here(own_seed or node_speech.seed(config.model.seed)),
         )
 
     def layout(self) -> LayerLayout:
@@ -118,7 +117,7 @@ class Learner:
         return SpeakerTraining(
             store=_store(self.corpus, self.preset, self.feature_cache, kept),
             trainer=trainer,
-            limit=VisitLimit(**local.most_of_a_speaker),
+            limit=SpeechLimit(**local.most_of_a_speaker),
             longest_seconds=self.corpus.max_seconds,
         )
 
@@ -128,7 +127,7 @@ class Node:
 
     def __init__(
         self,
-        share: Share,
+        node_speech: NodeSpeech,
         corpus: Corpus,
         departures: Departures,
         learner: Learner,
@@ -136,32 +135,32 @@ class Node:
         process: SpeakerProcess,
         config: RunConfig,
         policy: NodePolicy = NO_LIMITS,
-        visits: VisitCount | None = None,
+        visits: TrainingCounts | None = None,
     ) -> None:
-        self._share, self._corpus, self._layout = share, corpus, layout
+        self._share, self._corpus, self._layout = node_speech, corpus, layout
         self._local, self._process, self.config = config.local, process, config
         self.departures, self._learner = departures, learner
         self.policy, self._visits = policy, visits
-        require_one_for_each_node(corpus, share.split, share.parts)
-        self.everybody = corpus.speakers(share.split)[share.index :: share.parts]
+        require_one_for_each_node(corpus, node_speech.split, node_speech.parts)
+        self.everybody = corpus.speakers(node_speech.split)[node_speech.index :: node_speech.parts]
         self.left = len(departures.entries)  # taken once: the record may grow at any moment
         self.speakers = departures.without(self.everybody, first=self.left)
         self.dataset = corpus.digest
-        self.simulated = share.simulated
+        self.simulated = node_speech.simulated
         self.algorithm = config.local.algorithm
 
     @classmethod
     def of(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
         """The node for this configuration; what it loaded and started is kept for the life of the process."""
-        share = Share.of(config.corpus, node_config)
-        policy = NodePolicy.for_run(config, share, node_config)
+        node_speech = NodeSpeech.of(config.corpus, node_config)
+        policy = NodePolicy.for_run(config, node_speech, node_config)
         departures = Departures(node_state_path(node_config))
-        learner = Learner.of(config, share, str(node_config.get("seed-path", "")))
-        corpus = _corpus(share.corpus)
+        learner = Learner.of(config, node_speech, str(node_config.get("seed-path", "")))
+        corpus = _corpus(node_speech.corpus)
         _forget_departed(departures, corpus, learner)
         layout, process = _process(learner)
-        visits = VisitCount(node_state(node_config)) if share.of_people else None
-        return cls(share, corpus, departures, learner, layout, process, config, policy, visits)
+        visits = TrainingCounts(node_state(node_config)) if node_speech.of_people else None
+        return cls(node_speech, corpus, departures, learner, layout, process, config, policy, visits)
 
     @property
     def anybody_left(self) -> bool:
@@ -174,11 +173,11 @@ class Node:
         return [number for number, one in enumerate(people) if self.departures.of(one)] if gone else []
 
     @property
-    def holding(self) -> Holding:
+    def node_info(self) -> NodeInfo:
         """What the node says of itself at the roll call. Raises `ConfigError` if all its people have left."""
         if not self.speakers:
             raise ConfigError("this node holds nobody who takes part any more: stop its SuperNode")
-        return Holding(
+        return NodeInfo(
             speakers=len(self.speakers),
             dataset=self.dataset,
             split=self._share.split,
@@ -225,13 +224,11 @@ class Node:
     def load(self, task: Task, vector: Tensor) -> None:
         """Take the model (d,) of `task`, which need not be kept then.
 
-        Raises
-        ------
-        ConfigError
-            If un-noised metrics are asked of a node that is no share of a simulation, what it does not
-            train is not what the server has there, or plan or bounds are beyond the node's limits.
-        ValueError
-            If the task is for another model.
+        Raises:
+            ConfigError: If un-noised metrics are asked of a node that is no share of a simulation, what it
+                does not train is not what the server has there, or plan or bounds are beyond the node's
+                limits.
+            ValueError: If the task is for another model.
         """
         self._check(task)
         self._process.load(vector)
@@ -241,32 +238,28 @@ class Node:
     ) -> tuple[Tensor, RawMetrics | None]:
         """Train each drawn speaker from the loaded model, clip, round, add. `controls` are SCAFFOLD's.
 
-        `people` are the speakers that the task's numbers mean (`client.roll`).
+        `people` are the speakers that the task's numbers mean (`client.state.registered_speakers`).
 
         Returns the sum (task.bounds.size,) in grid steps, and un-noised metrics where they are asked for.
 
         Guarantee: the sum is that of the speakers' own parts, each of which follows from the speaker, the
         round and the run alone and is within the bound of each slice, to the bit. A speaker who was asked for
-        too often (`most-visits`), or whose training fails, dies or passes its budget, counts as the zero
-        vector, and so does an update with a number that is not finite (its statistics, bounded as anybody's,
-        are still added). Who has left counts as zero, and nothing of theirs
-        is read.
+        too often (`most-rounds-per-speaker`), or whose training fails, dies or passes its budget, counts as
+        the zero vector, and so does an update with a number that is not finite (its statistics, bounded as
+        anybody's, are still added). Who has left counts as zero, and nothing of theirs is read.
 
-        Raises
-        ------
-        ValueError
-            If the task is for speakers that this node does not hold, or for one of them twice.
-        DepartureError
-            If it cannot be known who has left.
+        Raises:
+            ValueError: If the task is for speakers that this node does not hold, or for one of them twice.
+            DepartureError: If it cannot be known who has left.
         """
         _require_held(task, people)
         raw = RawMetrics() if task.raw_metrics else None
-        total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
+        total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.quantiser))
         over = self._over_their_limit(task, people)
         for number in task.speakers:
             if people[number] in over or self.departures.of(people[number]) is not None:
                 continue
-            visit = Visit(run=task.run, round_number=task.round_number, speaker=people[number])
+            visit = SpeakerRound(run=task.run, round_number=task.round_number, speaker=people[number])
             correction = controls.correction(number) if controls else None
             trained = self._process.train(visit, self._share.split, correction)
             if trained is None:
@@ -282,7 +275,7 @@ class Node:
         """Who was asked for too often; all others are counted, before they are trained."""
         if self._visits is None:
             return set()
-        drawn, most = [people[number] for number in task.speakers], self.policy.most_visits
+        drawn, most = [people[number] for number in task.speakers], self.policy.most_rounds_per_speaker
         over = self._visits.add(
             drawn, run=task.run, round_number=task.round_number, most=most, plan=task.plan
         )
@@ -319,12 +312,12 @@ def _require_held(task: Task, people: Sequence[str]) -> None:
 
 def _add_(total: Tensor, raw: RawMetrics | None, update: Tensor, loss: float, task: Task) -> None:
     """Add what one speaker gives: the clipped update, the statistics, the bits of adaptive bounds."""
-    clipped = add_clipped_(total, update, task.bounds, task.grid)
-    add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+    clipped = add_clipped_(total, update, task.bounds, task.quantiser)
+    add_statistics_(total, (clipped, loss), task.bounds, task.quantiser)
     if raw is not None:
         raw.add(train_loss=loss, clipped_share=clipped)
     if task.bounds.indicators:
-        add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.grid)
+        add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.quantiser)
 
 
 @lru_cache(maxsize=2)
@@ -375,7 +368,7 @@ def _process(learner: Learner) -> tuple[LayerLayout, SpeakerProcess]:
         layout = learner.layout()
         room = layout.size + len(STATISTICS) + len(layout)  # and a bit of every layer, if bounds adapt
         local = learner.local
-        budget = VisitBudget(
+        budget = SpeakerBudget(
             processor_seconds=local.processor_seconds, memory_megabytes=local.memory_megabytes
         )
         made = SpeakerProcess(learner.training, size=layout.size, room=room, budget=budget)

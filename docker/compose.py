@@ -29,7 +29,7 @@ x-part: &part
   logging: {{driver: json-file, options: {{max-size: 10m, max-file: "5"}}}}
   healthcheck: &health
     # grpcio's health protocol; a part that stays silent is ended, and started again by its restart policy
-    test: ["CMD", "python", "-m", "cli.probes", "127.0.0.1:8099", "--end-after", "4"]
+    test: ["CMD", "python", "-m", "cli.deploy.probes", "127.0.0.1:8099", "--end-after", "4"]
     interval: 15s
     timeout: 15s
     retries: 3

@@ -3,6 +3,6 @@
 #   register.sh SUPERLINK-HOST:PORT
 set -eu
 cd /credentials
-[ -f "$FLWR_HOME/config.toml" ] || python -m cli.deploy connection "$1"
+[ -f "$FLWR_HOME/config.toml" ] || python -m cli.deploy.command connection "$1"
 new=$(for key in nodes/*.pub; do [ -f "${key%.pub}.id" ] || [ -f "${key%.pub}.revoked" ] || echo "$key"; done)
-[ -z "$new" ] || python -m cli.deploy register $new
+[ -z "$new" ] || python -m cli.deploy.command register $new

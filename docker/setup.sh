@@ -12,25 +12,25 @@ nodes=$1
 shift
 cd /credentials
 parts=$(seq -f node-%g "$nodes")
-if [ -n "${RENEW:-}" ] || ! python -m cli.expiry superlink/server.crt --days 30; then
+if [ -n "${RENEW:-}" ] || ! python -m cli.deploy.expiry superlink/server.crt --days 30; then
   rm -rf /tmp/authority
-  python -m cli.deploy ca --days 400 --folder /tmp/authority
-  python -m cli.deploy server-cert "$@" --folder /tmp/authority
+  python -m cli.deploy.command ca --days 400 --folder /tmp/authority
+  python -m cli.deploy.command server-cert "$@" --folder /tmp/authority
   rm /tmp/authority/ca.key
   cp /tmp/authority/ca.crt operator/ca.crt
   for part in superlink proxy; do cp /tmp/authority/server.crt /tmp/authority/server.key "$part/"; done
   rm -r /tmp/authority
   echo "made a certificate: parts that run already take it by \`docker compose restart\`"
 fi
-[ -f superlink/superexec.secret ] || python -m cli.deploy secret --folder superlink
+[ -f superlink/superexec.secret ] || python -m cli.deploy.command secret --folder superlink
 cp superlink/superexec.secret serverapp/
 mkdir -p operator/nodes
 for i in $(seq "$nodes"); do
-  [ -f "node-$i/node-$i.key" ] || python -m cli.deploy node-key "node-$i" --folder "node-$i"
-  [ -f "node-$i/superexec.secret" ] || python -m cli.deploy secret --folder "node-$i"
+  [ -f "node-$i/node-$i.key" ] || python -m cli.deploy.command node-key "node-$i" --folder "node-$i"
+  [ -f "node-$i/superexec.secret" ] || python -m cli.deploy.command secret --folder "node-$i"
   cp "node-$i/superexec.secret" "clientapp-$i/"
   cp "node-$i/node-$i.pub" operator/nodes/
-  python -m cli.deploy approve --list "clientapp-$i/approved" > /dev/null
+  python -m cli.deploy.command approve --list "clientapp-$i/approved" > /dev/null
   parts="$parts clientapp-$i"
 done
 for part in superlink proxy serverapp $(seq -f node-%g "$nodes"); do cp operator/ca.crt "$part/"; done

@@ -3,14 +3,12 @@
 Everything here works on flat vectors and numbers; nothing knows of speech, of models or of the network.
 """
 
-from privacy.accounting import Epsilon, Release, epsilon, pld_epsilon, rdp_epsilon
-from privacy.adaptive_clipping import QuantileClip, add_indicators_, unclipped_slices
-from privacy.banded_matrix import BandChoice, compare_bands
-from privacy.banded_noise import BandedNoise
-from privacy.calibration import calibrate_noise_multiplier
-from privacy.checked_sums import add_checked_, add_packed_
-from privacy.clipping import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
-from privacy.cohort import draw_cohort
+from privacy.accounting.calibration import calibrate_noise_multiplier
+from privacy.accounting.epsilon import Epsilon, Release, epsilon, pld_epsilon, rdp_epsilon
+from privacy.clipping.adaptive import QuantileClip, add_indicators_, unclipped_slices
+from privacy.clipping.bounds import CLIP_ACTIONS, ClipBounds
+from privacy.clipping.quantisation import Quantiser, accumulator_dtype
+from privacy.clipping.quantised_clipping import add_clipped_
 from privacy.display import epsilon_text
 from privacy.errors import (
     BudgetExhausted,
@@ -20,30 +18,29 @@ from privacy.errors import (
     ReplyRejected,
     SpendingUnknown,
 )
-from privacy.grid import Grid, accumulator_dtype
-from privacy.grid_clipping import add_clipped_
 from privacy.layout import LayerLayout
-from privacy.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
-from privacy.lineage import Ancestor, Lineage
-from privacy.mechanisms import make_noise
-from privacy.noise import NoiseSource, SecureGaussian
-from privacy.noise_shape import NOISE_SHAPES, joint_multiplier, noise_shape, relative_stds
-from privacy.packing import pack, packed_bytes, unpack
+from privacy.ledger.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
+from privacy.ledger.lineage import Ancestor, Lineage
+from privacy.noise.banded import BandedNoise
+from privacy.noise.banded_matrix import BandChoice, compare_bands
+from privacy.noise.factory import make_noise
+from privacy.noise.independent import IndependentNoise, RoundNoise
+from privacy.noise.secure import NoiseSource, SecureGaussian
+from privacy.noise.shape import joint_multiplier, relative_stds
 from privacy.plan import PrivacyPlan
-from privacy.round_noise import IndependentNoise, RoundNoise
-from privacy.sampling import poisson_sample
+from privacy.sampling import draw_cohort, poisson_sample
+from privacy.sums.checked_sums import add_checked_, add_packed_
+from privacy.sums.packing import pack, packed_bytes, unpack
 
 __all__ = [
     "CLIP_ACTIONS",
-    "CLIP_RULES",
-    "NOISE_SHAPES",
     "Ancestor",
     "BandChoice",
     "BandedNoise",
     "BudgetExhausted",
     "ClipBounds",
     "Epsilon",
-    "Grid",
+    "Quantiser",
     "IndependentNoise",
     "LayerLayout",
     "Ledger",
@@ -66,7 +63,6 @@ __all__ = [
     "add_indicators_",
     "add_packed_",
     "calibrate_noise_multiplier",
-    "clip_rule",
     "compare_bands",
     "draw_cohort",
     "epsilon",
@@ -74,7 +70,6 @@ __all__ = [
     "joint_multiplier",
     "ledger_releases",
     "make_noise",
-    "noise_shape",
     "pack",
     "packed_bytes",
     "pld_epsilon",

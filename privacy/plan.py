@@ -12,11 +12,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from privacy.accounting import Epsilon, Release, epsilon, merge
-from privacy.calibration import calibrate_noise_multiplier
+from privacy.accounting.calibration import calibrate_noise_multiplier
+from privacy.accounting.epsilon import Epsilon, Release, epsilon, merge
+from privacy.accounting.filters import filtered_epsilon
 from privacy.display import epsilon_text
 from privacy.errors import BudgetExhausted
-from privacy.filters import filtered_epsilon
 from privacy.validate import open_probability, positive, whole
 
 ADJACENCY = "zero-out / add-or-remove one speaker"
@@ -57,7 +57,8 @@ class PrivacyPlan:
         noise_multiplier: z; 0 is a run without noise and without privacy (`is_private` is False).
         delta: the probability with which epsilon may fail; in (0, 1), best far below 1 / N.
         epsilon_budget: where the run must stop, if anywhere before its last round.
-        bands: over how many rounds noise is correlated, b (`privacy.banded_matrix`). Speakers are then in b
+        bands: over how many rounds noise is correlated, b (`privacy.noise.banded_matrix`). Speakers are then
+        in b
             fixed groups, round t draws from one of them with probability b q, and b rounds together are
             one release of that rate. 1 is independent noise.
         cohort_cap: the most speakers that may take part in a round; if more are drawn, a random subset of
@@ -243,10 +244,10 @@ class PrivacyPlan:
         about all the rounds of the plan: one answer then serves every round of a run that fits.
 
         Where other runs released too, or this run under another plan, later releases were chosen with the
-        results of earlier ones in view: everything together must pass the filter of `privacy.filters`, which
-        allows fewer rounds. With z from `calibrate` such a run stops before its last round. (These are two
-        statements, of the fixed run and of the filter, each at delta: if a run is dropped for its results and
-        another follows, both hold together at twice delta.)
+        results of earlier ones in view: everything together must pass the filter of
+        `privacy.accounting.filters`, which allows fewer rounds. With z from `calibrate` such a run stops
+        before its last round. (These are two statements, of the fixed run and of the filter, each at delta:
+        if a run is dropped for its results and another follows, both hold together at twice delta.)
 
         Args:
             own: this run's releases so far on these people.

@@ -5,15 +5,37 @@ epoch or a seeded generator would each make the reported epsilon false.
 """
 
 import os
+import secrets
 
 import numpy as np
 
+from privacy.plan import PrivacyPlan
 from privacy.validate import probability, whole
+
+Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 _BLOCK = 1 << 20
 
 
-def poisson_sample(population: int, rate: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def draw_cohort(plan: PrivacyPlan, step: int) -> Indices:
+    """The cohort of the ``step``-th round since the process began, counted from 0; ascending indices.
+
+    Guarantee:
+        Everyone is drawn by an independent coin from the operating system. With b bands, speaker i belongs
+        to group i mod b for good, and only group ``step mod b`` is drawn from, with probability b q: nobody
+        takes part twice in b consecutive rounds. With a cap, a larger cohort is cut down to a subset of it
+        that is uniform by the operating system's randomness: a truncated Poisson sample.
+    """
+    group = step % plan.bands
+    members = len(range(group, plan.population, plan.bands))
+    drawn = group + plan.bands * poisson_sample(members, plan.release.sampling_rate)
+    if not plan.cohort_cap or len(drawn) <= plan.cohort_cap:
+        return drawn
+    kept = secrets.SystemRandom().sample(range(len(drawn)), plan.cohort_cap)
+    return drawn[sorted(kept)]
+
+
+def poisson_sample(population: int, rate: float) -> Indices:
     """Draw a Poisson cohort.
 
     Guarantee:

@@ -7,7 +7,6 @@ from recipes.places import (
     corpus_path,
     feature_cache,
     home,
-    release,
     resolve,
     seed_model,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "corpus_path",
     "feature_cache",
     "home",
-    "release",
     "resolve",
     "seed_model",
 ]

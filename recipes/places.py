@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import os
 import tomllib
-from importlib.metadata import version
 from pathlib import Path
 
 import murmuration_data
 
 HOME_VARIABLE = "MURMUR_HOME"
 # What `murmur run` runs where it is told nothing else; it is installed beside this module.
-FIRST_RUN = Path(__file__).with_name("first-run.toml")
+FIRST_RUN = Path(__file__).parent / "run" / "first-run.toml"
 # Kinds of corpora that lie in no folder of the user's.
 WITHOUT_FILES = ("embedded", "synthetic")
 # Seed models that are in no file of the user's.
@@ -32,14 +31,6 @@ def checkout() -> Path | None:
         return None
     name = tomllib.loads(pyproject.read_text(encoding="utf-8")).get("project", {}).get("name")
     return root if name == "murmuration" else None
-
-
-def release() -> str:
-    """The version of this code: of the pyproject.toml beside it (Flower's bundle has it), or as installed."""
-    beside = Path(__file__).resolve().parent.parent / "pyproject.toml"
-    if beside.is_file():
-        return str(tomllib.loads(beside.read_text(encoding="utf-8"))["project"]["version"])
-    return version("murmuration")
 
 
 def home() -> Path:
@@ -65,7 +56,7 @@ def seed_model(seed: str) -> Path:
 
 
 def corpus_path(kind: str, path: str) -> str:
-    """The path of a corpus for `speech.corpus.load_corpus`; what is no path on a disk stays as it is."""
+    """The path of a corpus for `speech.corpora.loading.load_corpus`; what is no path on a disk stays as it is."""
     return str(resolve(path)) if path and kind not in WITHOUT_FILES else path
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from recipes.section import Count, NotNegative, Positive, Section, Share, WholeNumber
+from base.settings import Count, NotNegative, Positive, Section, Fraction, WholeNumber
 
 CLIP_RULES = Literal["global", "uniform", "dim", "power"]
 CLIP_ACTIONS = Literal["clip", "normalise"]
@@ -27,7 +27,7 @@ class PrivacySection(Section):
     delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="delta of the guarantee")
     epsilon_budget: NotNegative = Field(description="stop before passing it; 0: no budget")
     clip_rule: CLIP_RULES = Field(description="how the clip bound is split over the layers")
-    clip_exponent: Share = Field(description="p of the rule 'power', C_h ~ d_h^p; others ignore it")
+    clip_exponent: Fraction = Field(description="p of the rule 'power', C_h ~ d_h^p; others ignore it")
     clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
     clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
     noise_shape: NOISE_SHAPES = Field(
@@ -50,7 +50,7 @@ class PrivacySection(Section):
         description="'secure', or fast noise that a seed repeats: no privacy, and every artefact says so"
     )
     noise_seed: Annotated[int, Field(ge=0)] = Field(description="seed of 'seeded-not-private'")
-    grid_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
+    quantisation_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
     people: str = Field(
         description="names these people, and their ledger; needed in private runs on all but synthetic speech"
     )

@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from base.settings import Section
 from recipes.privacy_section import PrivacySection
-from recipes.section import Section
 from recipes.sections import (
     CorpusSection,
     LocalSection,
@@ -78,10 +78,8 @@ class RunConfig(Section):
     def from_flat(cls, flat: Mapping[str, Any]) -> RunConfig:
         """Build from Flower's flat run config.
 
-        Raises
-        ------
-        ConfigError
-            Naming every unknown or missing key, wrong type and impossible value.
+        Raises:
+            ConfigError: Naming every unknown or missing key, wrong type and impossible value.
         """
         try:
             return cls.model_validate(_nest(flat))

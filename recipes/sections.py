@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from recipes.learning import LearningSettings
-from recipes.section import Count, Decay, NotNegative, Positive, Section, Share, WholeNumber
+from base.learning_settings import LearningSettings
+from base.settings import Count, Decay, NotNegative, Positive, Section, Fraction, WholeNumber
 
 CORPUS_KINDS = Literal[
     "embedded", "synthetic", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"
@@ -60,7 +60,7 @@ class CorpusSection(Section):
 
     @property
     def rules(self) -> dict[str, Any]:
-        """What `speech.corpus.load_corpus` shall take, as its keyword arguments."""
+        """What `speech.corpora.loading.load_corpus` shall take, as its keyword arguments."""
         return self.model_dump(include={"max_seconds", "language", "unspelled"})
 
 
@@ -185,7 +185,7 @@ class ServerSection(Section):
     decay_after: WholeNumber = Field(description="rounds before decay begins (exponential, step)")
     decay_every: Count = Field(description="rounds per factor of decay (exponential, step)")
     decay_factor: Annotated[float, Field(gt=0, le=1)] = Field(description="the factor (exponential, step)")
-    final_factor: Share = Field(description="the factor at the end (cosine, half-cosine)")
+    final_factor: Fraction = Field(description="the factor at the end (cosine, half-cosine)")
     beta1: Decay = Field(description="decay of the first moment (adam, lamb, yogi)")
     beta2: Decay = Field(description="decay of the second moment (adam, lamb, yogi)")
     epsilon: Positive = Field(description="added to the root of the second moment (all but sgd, lars)")

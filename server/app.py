@@ -1,4 +1,4 @@
-"""The ServerApp. What it does is in `server.serving`.
+"""The ServerApp. What it does is in `server.entry`.
 
 That is imported when the run begins: a simulation loads this app and the ClientApp one after the other before
 it starts Ray, which need not wait for torch.
@@ -15,6 +15,6 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run a federation."""
-    from server.serving import serve
+    from server.entry import serve
 
     serve(grid, context)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class RollCallError(RuntimeError):
+class RegistrationError(RuntimeError):
     """Too few nodes, or nodes that cannot take part; the message says which and why."""
 
 

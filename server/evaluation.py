@@ -7,15 +7,15 @@ from typing import Any
 
 from recipes import corpus_path, feature_cache
 from recipes.sections import CorpusSection
-from server.overlaps import Listeners
-from speech.corpus import load_corpus
-from speech.evaluation import Evaluation, assess, evaluate
-from speech.examples import ExampleStore
-from speech.feature_cache import FeatureCache
-from speech.features import PRESETS as FEATURES
-from speech.model import CTCTransformer
-from speech.speakers import require_disjoint, shared_speakers
-from strategies.pseudonyms import key_of, split_tokens, tokens_of
+from server.overlaps import HeldOutSpeakers
+from speech.corpora.loading import load_corpus
+from speech.corpora.speakers import require_disjoint, shared_speakers
+from speech.data.examples import ExampleStore
+from speech.data.feature_cache import FeatureCache
+from speech.evaluation.evaluation import Evaluation, assess, evaluate
+from speech.features.log_mel import PRESETS as FEATURES
+from speech.model.ctc_transformer import CTCTransformer
+from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,9 @@ class HeldOut:
     def of(cls, section: CorpusSection, preset: str) -> HeldOut:
         """Load the test split.
 
-        Raises
-        ------
-        CorpusError
-            If the corpus cannot be loaded, has no such split, or has people in two splits without
-            `corpus.shared-speakers`.
+        Raises:
+            CorpusError: If the corpus cannot be loaded, has no such split, or has people in two splits
+                without `corpus.shared-speakers`.
         """
         corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
         corpus.speakers(section.test_split)  # raises if there is no such split
@@ -44,13 +42,13 @@ class HeldOut:
             disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
         return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
 
-    def listeners(self, section: CorpusSection) -> Listeners:
+    def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
         """These speakers as the roll call compares them; with tokens where `section` names a namespace."""
         corpus, tokens = self.store.corpus, frozenset[bytes]()
         if section.speaker_namespace and not section.shared_speakers:
             key = key_of(section.speaker_namespace, "")
             tokens = frozenset(split_tokens(tokens_of(key, self.speakers)))
-        return Listeners(dataset=corpus.digest, split=self.split, tokens=tokens)
+        return HeldOutSpeakers(dataset=corpus.digest, split=self.split, tokens=tokens)
 
     @property
     def speakers(self) -> tuple[str, ...]:
@@ -58,7 +56,7 @@ class HeldOut:
         return self.store.corpus.speakers(self.split)
 
     @property
-    def heard_in_training(self) -> frozenset[str]:
+    def speakers_in_training(self) -> frozenset[str]:
         """Held-out speakers who are also in another split: their WER flatters the model."""
         return frozenset(self.speakers) & shared_speakers(self.store.corpus).keys()
 
@@ -74,13 +72,13 @@ class HeldOut:
             "split": self.split,
             "corpus": self.store.corpus.digest,
             "hours": frames * self.store.hop_seconds / 3600,
-            "heard_in_training": len(self.heard_in_training),
+            "heard_in_training": len(self.speakers_in_training),
             **assess(reading, self.store.corpus, self.split).summary(),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class TranscribedSentence:
     """One sentence, as it was and as two models heard it."""
 
     reference: str
@@ -88,12 +86,12 @@ class Reading:
     by_final: str
 
 
-def readings(seed: Evaluation, final: Evaluation, count: int) -> list[Reading]:
+def transcribed_sentences(seed: Evaluation, final: Evaluation, count: int) -> list[TranscribedSentence]:
     """`count` sentences spread evenly over the held-out set."""
     total = len(final.references)
     chosen = [index * total // count for index in range(min(count, total))]
     return [
-        Reading(
+        TranscribedSentence(
             reference=final.references[index],
             by_seed=seed.hypotheses[index],
             by_final=final.hypotheses[index],

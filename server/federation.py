@@ -13,9 +13,11 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from flwr.serverapp import Grid as FlowerGrid
-from flwr.superlink.grid import InMemoryGrid
+from flwr.serverapp import Grid
+from flwr.superlink.quantiser import InMemoryGrid
 
+from base.printable_text import one_line
+from optim.trainable import freeze, frozen_digest
 from privacy import (
     Ancestor,
     BudgetExhausted,
@@ -27,29 +29,10 @@ from privacy import (
     rdp_epsilon,
 )
 from privacy.kernels import load_compiler
-from privacy.lineage import lineage_to_json
+from privacy.ledger.lineage import lineage_to_json
 from recipes import RunConfig
-from recipes.foreign_text import one_line
-from server import live_table
-from server.ancestry import LINEAGE
-from server.attendance import (
-    Attendance,
-    RepliesRefused,
-    TooFewAnswers,
-    require_answers,
-    require_none_refused,
-)
-from server.checkpoint_interval import rounds_between
-from server.checkpoints import Checkpoint, Identity, save_checkpoint
-from server.evaluation import HeldOut, readings
-from server.ledgers import Account
-from server.live_table import Row
-from server.lost_entries import note_head
-from server.metrics import as_metrics
-from server.model_card import model_card
-from server.planning import with_time_for_all
-from server.populations import People
-from server.preparation import (
+from server.evaluation import HeldOut, transcribed_sentences
+from server.factory import (
     make_adaptive,
     make_bounds,
     make_extrapolated,
@@ -57,30 +40,46 @@ from server.preparation import (
     make_server_step,
     starting_model,
 )
-from server.resumption import Interrupted, open_run
-from server.roll_call import RollCall, call_roll, declare
-from server.run_folder import RunFolder
-from server.summary import heard_in_training, summarise, unprotected
-from speech.checkpoint import save_model
-from speech.evaluation import Evaluation
-from speech.model import CTCTransformer
+from server.node_changes import (
+    NodeChanges,
+    RepliesRefused,
+    TooFewAnswers,
+    require_answers,
+    require_none_refused,
+)
+from server.planning import with_time_for_all
+from server.registration import Registration, register_nodes, declare
+from server.report import live_table
+from server.report.live_table import Row
+from server.report.metrics import as_metrics
+from server.report.model_card import model_card
+from server.report.summary import speakers_in_training, summarise, unprotected
+from server.storage.ancestry import LINEAGE
+from server.storage.checkpoint_interval import rounds_between
+from server.storage.checkpoints import Checkpoint, Identity, save_checkpoint
+from server.storage.ledgers import Account
+from server.storage.lost_entries import note_head
+from server.storage.populations import PopulationIdentity
+from server.storage.resumption import Interrupted, open_run
+from server.storage.run_folder import RunFolder
+from speech.evaluation.evaluation import Evaluation
+from speech.model.checkpoint import save_model
+from speech.model.ctc_transformer import CTCTransformer
 from strategies import DPFedOpt, StreamingGrid, bind, run_rounds
-from strategies.declared import Declared
 from strategies.scaffold import Scaffold
 from strategies.state import load_state, state_of
-from strategies.trainable import freeze, frozen_digest
+from wire.declared_plan import DeclaredPlan
 
 LONGEST_REMARK = 2000
 MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages lie in this process's memory
 
 
-def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
+def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     """Run the federation that `config` describes; returns the run folder.
 
-    Raises
-    ------
-    ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError
-        If the run cannot start, or cannot go on; nothing has been drawn or spent then.
+    Raises:
+        ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError: If the run cannot start, or
+            cannot go on; nothing has been drawn or spent then.
     """
     interrupted = Interrupted.find(config)
     model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
@@ -89,19 +88,19 @@ def run_federation(grid: FlowerGrid, config: RunConfig, *, run_id: str) -> Path:
     simulated = isinstance(grid, InMemoryGrid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_load_what_is_needed_later, daemon=True).start()
-    roll = call_roll(
+    roll = register_nodes(
         streaming,
         config.training,
         frozen_digest(model),
-        held_out.listeners(config.corpus),
+        held_out.held_out_speakers(config.corpus),
         planned=config.privacy.population,
     )
-    plan = make_plan(config, roll.roster.population)
-    config = with_time_for_all(config, plan, roll.roster.counts, simulated=simulated)
+    plan = make_plan(config, roll.population_index.population)
+    config = with_time_for_all(config, plan, roll.population_index.counts, simulated=simulated)
     declared = None
     if not simulated:
-        declared = Declared.of(plan)
-        declare(streaming, declared, roll.roster.nodes, config.training.wait_seconds)
+        declared = DeclaredPlan.of(plan)
+        declare(streaming, declared, roll.population_index.nodes, config.training.wait_seconds)
     federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted, declared)
     with federation.strategy.ledger:
         return federation.run(streaming)
@@ -129,7 +128,7 @@ class Federation:
     synthetic: bool
     interrupted: Interrupted | None
     skipped: int
-    attendance: Attendance
+    node_changes: NodeChanges
     seed_reading: Evaluation | None = None
     last_reading: Evaluation | None = None
     rounds_done: int = 0
@@ -143,27 +142,27 @@ class Federation:
         config: RunConfig,
         model: CTCTransformer,
         held_out: HeldOut,
-        roll: RollCall,
+        roll: Registration,
         plan: PrivacyPlan,
         run_id: str,
         interrupted: Interrupted | None = None,
-        declared: Declared | None = None,
+        declared: DeclaredPlan | None = None,
     ) -> Federation:
         """Make the run folder, or reopen that of the interrupted run, and all that a round needs."""
         layout, vector = bind(model)
-        bounds, grid = make_bounds(config.privacy, layout)
+        bounds, quantiser = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
         extrapolated = make_extrapolated(config, plan)
-        people = People(digests=frozenset(roll.roster.datasets), tokens=roll.tokens, synthetic=roll.synthetic)
+        people = PopulationIdentity(digests=frozenset(roll.population_index.datasets), tokens=roll.tokens, synthetic=roll.synthetic)
         opened = open_run(config, identity, people, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
             layout=layout,
             plan=plan,
             bounds=bounds,
-            grid=grid,
-            roster=roll.roster,
+            quantiser=quantiser,
+            population_index=roll.population_index,
             optimiser=optimiser,
             ledger=opened.account.ledger,
             learning_rate=config.server.learning_rate,
@@ -190,18 +189,15 @@ class Federation:
             synthetic=roll.synthetic,
             interrupted=interrupted,
             skipped=roll.skipped,
-            attendance=Attendance(roll.roster, (*opened.remarks, *unprotected(opened.account.lineage))),
+            node_changes=NodeChanges(roll.population_index, (*opened.remarks, *unprotected(opened.account.lineage))),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
         """All rounds that are left, then the summary.
 
-        Raises
-        ------
-        TooFewAnswers
-            After the summary, if a round had too few; the run can be resumed.
-        RepliesRefused
-            After the summary, if a reply of a simulated node was refused.
+        Raises:
+            TooFewAnswers: After the summary, if a round had too few; the run can be resumed.
+            RepliesRefused: After the summary, if a reply of a simulated node was refused.
         """
         self.started = self.round_started = time.monotonic()
         self._begin()
@@ -246,7 +242,7 @@ class Federation:
         if last or round_number % self._checkpoint_every() == 0:
             self._file_model()
         self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
-        for remark in self.attendance.look(set(grid.get_node_ids()), self.strategy.changed):
+        for remark in self.node_changes.look(set(grid.get_node_ids()), self.strategy.changed):
             print(f"       {one_line(remark)}", flush=True)
         if (report := self.strategy.last_report) is not None:
             self.folder.append_traffic(report, time.monotonic() - self.round_started)
@@ -306,17 +302,17 @@ class Federation:
         strategy = self.strategy
         model = f"{self._parameters()} in "
         opening = live_table.opening(
-            nodes=len(strategy.roster.nodes),
+            nodes=len(strategy.population_index.nodes),
             speakers=strategy.plan.population,
             model=f"{model}{len(strategy.layout)} tensors, {self.config.privacy.clip_rule!r} clip bounds",
             folder=self.folder.path,
             resumed_after=self._resumed_after(),
         )
         held_out = len(self.held_out.speakers)
-        for remark in self.attendance.remarks:
+        for remark in self.node_changes.remarks:
             print(f"WARNING: {one_line(remark, most=LONGEST_REMARK)}", flush=True)
-        if self.held_out.heard_in_training:
-            print(f"WARNING: {heard_in_training(self.held_out.heard_in_training)}", flush=True)
+        if self.held_out.speakers_in_training:
+            print(f"WARNING: {speakers_in_training(self.held_out.speakers_in_training)}", flush=True)
         heading = live_table.heading(
             strategy.plan, self.extrapolated, held_out, self.account.others, self.account.inherited
         )
@@ -344,12 +340,12 @@ class Federation:
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,
-            sentences=readings(self.seed_reading, self.last_reading, self.config.run.sentences_shown),
+            sentences=transcribed_sentences(self.seed_reading, self.last_reading, self.config.run.sentences_shown),
             failures=self.strategy.failures,
-            remarks=self.attendance.remarks,
+            remarks=self.node_changes.remarks,
             skipped=self.skipped,
             skipped_held_out=len(self.held_out.store.skipped),
-            known_voices=self.held_out.heard_in_training,
+            known_voices=self.held_out.speakers_in_training,
             stopped_because=self.stopped_because,
             seconds=time.monotonic() - self.started,
             parameters=self._parameters(),

@@ -1,7 +1,7 @@
 """Who may not be in a population: people who are in it already, and people whom the server measures on.
 
 The server knows of a node's people the digest of their corpus, the split, the part, and pseudonyms
-(`strategies.pseudonyms`), which it can compare where two nodes make them with the same key.
+(`wire.pseudonyms`), which it can compare where two nodes make them with the same key.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from server.errors import RollCallError
-from strategies.holding import MOST_TOKENS, Holding
-from strategies.pseudonyms import split_tokens
+from server.errors import RegistrationError
+from wire.node_info import MOST_TOKENS, NodeInfo
+from wire.pseudonyms import split_tokens
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listeners:
+class HeldOutSpeakers:
     """The held-out speakers: the digest of their corpus, their split, and their tokens under a namespace.
 
     `tokens` are empty where the server was told no namespace, or may share people (`corpus.shared-speakers`).
@@ -27,29 +27,27 @@ class Listeners:
     tokens: frozenset[bytes] = frozenset()
 
 
-def require_nobody_twice(answers: Mapping[int, Holding]) -> None:
+def require_nobody_twice(answers: Mapping[int, NodeInfo]) -> None:
     """Refuse nodes that share people, each of whom would be drawn, and add to the sum, twice.
 
     Parts of one whole must be cut alike, no two nodes may hold the same one, and no token may come from two.
 
-    Raises
-    ------
-    RollCallError
-        Naming two of the nodes, and how many people they share or why that cannot be known.
+    Raises:
+        RollCallError: Naming two of the nodes, and how many people they share or why that cannot be known.
     """
-    first: dict[tuple[str, str], tuple[int, Holding]] = {}
+    first: dict[tuple[str, str], tuple[int, NodeInfo]] = {}
     owners: dict[tuple[tuple[str, str], int], int] = {}
     for node, held in sorted(answers.items()):
         before, same = first.setdefault(held.speech, (node, held))
         if held.parts != same.parts:
-            raise RollCallError(_same_part(before, same, node, held))
+            raise RegistrationError(_same_part(before, same, node, held))
         if (owner := owners.setdefault((held.speech, held.part), node)) != node:
-            raise RollCallError(_same_part(owner, held, node, held))
+            raise RegistrationError(_same_part(owner, held, node, held))
     _require_comparable_splits(answers)
     _require_tokens_once(answers)
 
 
-def _same_part(one: int, its: Holding, other: int, others: Holding) -> str:
+def _same_part(one: int, its: NodeInfo, other: int, others: NodeInfo) -> str:
     return (
         f"the run cannot start: nodes {one} and {other} hold the same speakers (of split {its.split!r} of "
         f"one corpus, part {its.part} of {its.parts} and {others.part} of {others.parts}, counted from 0), "
@@ -58,12 +56,12 @@ def _same_part(one: int, its: Holding, other: int, others: Holding) -> str:
     )
 
 
-def _require_comparable_splits(answers: Mapping[int, Holding]) -> None:
+def _require_comparable_splits(answers: Mapping[int, NodeInfo]) -> None:
     """Two splits of one corpus may hold the same people: their tokens must be there, and of one key.
 
     Comparable is transitive: to compare each node with one of another split compares all.
     """
-    of_corpus: dict[str, list[tuple[int, Holding]]] = {}
+    of_corpus: dict[str, list[tuple[int, NodeInfo]]] = {}
     for node, held in sorted(answers.items()):
         of_corpus.setdefault(held.dataset, []).append((node, held))
     for first, *more in of_corpus.values():
@@ -72,12 +70,12 @@ def _require_comparable_splits(answers: Mapping[int, Holding]) -> None:
             _require_comparable(other if one[1].split == first[1].split else first, one)
 
 
-def _require_comparable(*both: tuple[int, Holding]) -> None:
+def _require_comparable(*both: tuple[int, NodeInfo]) -> None:
     (node, held), (other, its) = sorted(both, key=lambda one: one[0])
     if held.synthetic and its.synthetic:
         return
     if not (held.tokens and its.tokens) or held.namespace != its.namespace:
-        raise RollCallError(
+        raise RegistrationError(
             f"the run cannot start: nodes {node} and {other} hold the splits {held.split!r} and "
             f"{its.split!r} of one corpus, and whether a person is in both cannot be seen: give both "
             "SuperNodes the same speaker-namespace, or none (and no node more than "
@@ -85,7 +83,7 @@ def _require_comparable(*both: tuple[int, Holding]) -> None:
         )
 
 
-def _require_tokens_once(answers: Mapping[int, Holding]) -> None:
+def _require_tokens_once(answers: Mapping[int, NodeInfo]) -> None:
     seen: dict[bytes, int] = {}
     for node, held in sorted(answers.items()):
         shared = Counter(
@@ -93,32 +91,30 @@ def _require_tokens_once(answers: Mapping[int, Holding]) -> None:
         )
         if shared:
             owner, count = shared.most_common(1)[0]
-            raise RollCallError(
+            raise RegistrationError(
                 f"the run cannot start: {count} speakers are on node {owner} and on node {node} (the same "
                 "ids in one speaker-namespace, or in two splits of one corpus): each would be drawn twice; "
                 "give each person to one node, and each speaker to one split"
             )
 
 
-def require_nobody_held_out(answers: Mapping[int, Holding], listeners: Listeners) -> None:
+def require_nobody_held_out(answers: Mapping[int, NodeInfo], held_out_speakers: HeldOutSpeakers) -> None:
     """Refuse nodes that would train on the people on whom the server measures, without noise.
 
-    Raises
-    ------
-    RollCallError
-        Naming the first of them, and the remedy.
+    Raises:
+        RollCallError: Naming the first of them, and the remedy.
     """
     for node, held in sorted(answers.items()):
-        if held.speech == (listeners.dataset, listeners.split):
-            raise RollCallError(
-                f"the run cannot start: node {node} holds the held-out split {listeners.split!r} of the "
+        if held.speech == (held_out_speakers.dataset, held_out_speakers.split):
+            raise RegistrationError(
+                f"the run cannot start: node {node} holds the held-out split {held_out_speakers.split!r} of the "
                 "server's own corpus: what is measured on these people, un-noised, would be of people who "
                 "are trained. Start its SuperNode with another corpus-split, or name another "
                 "corpus.test-split"
             )
-        if shared := listeners.tokens.intersection(split_tokens(held.tokens)):
-            raise RollCallError(
+        if shared := held_out_speakers.tokens.intersection(split_tokens(held.tokens)):
+            raise RegistrationError(
                 f"the run cannot start: {len(shared)} speakers of node {node} are held-out speakers of split "
-                f"{listeners.split!r} too (the same ids in one speaker-namespace): give each person to one "
+                f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace): give each person to one "
                 "of them, or say corpus.shared-speakers = true, and every table and card will say so"
             )

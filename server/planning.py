@@ -18,11 +18,10 @@ RARELY = 1e-12  # how probable it may be that in any round a node has more drawn
 def require_population(config: RunConfig, population: int) -> None:
     """Refuse a recipe that `population` speakers cannot carry.
 
-    Raises
-    ------
-    ConfigError
-        If the recipe was made for another population, the expected cohort is larger than it, or than one
-        of the groups of `bands`, the cap leaves no room for the cohort, or delta is no promise to so many.
+    Raises:
+        ConfigError: If the recipe was made for another population, the expected cohort is larger than it, or
+            than one of the groups of `bands`, the cap leaves no room for the cohort, or delta is no promise
+            to so many.
     """
     privacy, cohort = config.privacy, config.training.cohort
     if privacy.population not in (0, population):
@@ -65,10 +64,8 @@ def with_time_for_all(
     rounds) times `local.processor-seconds` must fit into the deadline. In a simulation, whose nodes share
     processors and are always there, the deadline becomes as long as all of them may take.
 
-    Raises
-    ------
-    ConfigError
-        If a private run in a deployment has too short a deadline.
+    Raises:
+        ConfigError: If a private run in a deployment has too short a deadline.
     """
     seconds, deadline = config.local.processor_seconds, config.training.round_deadline_seconds
     if not plan.is_private:

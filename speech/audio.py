@@ -168,7 +168,7 @@ def resample(wave: Tensor, from_hz: int, to_hz: int) -> Tensor:
         raise AudioError(f"sample_rate_hz={to_hz} is asked for; at least {MINIMUM_SAMPLE_RATE_HZ} is needed.")
     if from_hz == to_hz:
         return wave
-    from speech.torchaudio_loader import torchaudio
+    from speech.features.torchaudio_loader import torchaudio
 
     # Both terms are held down: the kernel has as many values as their product.
     largest = max(1, _LARGEST_RATIO_TERM * min(from_hz, to_hz) // from_hz)

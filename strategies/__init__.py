@@ -1,13 +1,13 @@
 """How updates become a model: Flower strategies under one privacy plan, and server optimisers."""
 
+from optim import Adam, ServerOptimiser
+from optim.flat_model import bind, bind_gradients
 from strategies.dp_fed_opt import DPFedOpt
 from strategies.named import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi
-from strategies.open_round import RoundReport
-from strategies.optimisers import Adam, ServerOptimiser
-from strategies.roster import Roster
-from strategies.rounds import run_rounds
+from strategies.population import PopulationIndex
+from strategies.round import RoundReport
+from strategies.run_rounds import run_rounds
 from strategies.streaming import StreamingGrid
-from strategies.vector import bind, bind_gradients
 
 __all__ = [
     "Adam",

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from privacy import ClipBounds, Grid, ReplyRejected, accumulator_dtype, add_packed_
-from strategies.protocol import Answer, Task
+from privacy import ClipBounds, Quantiser, ReplyRejected, accumulator_dtype, add_packed_
+from wire.messages import Answer, Task
 
 
 @dataclass(frozen=True)
@@ -36,23 +36,22 @@ class CohortSum:
     count x bound; after it raised `ReplyRejected`, the sum is unchanged.
     """
 
-    def __init__(self, tasks: Mapping[int, Task], *, bounds: ClipBounds, grid: Grid) -> None:
+    def __init__(self, tasks: Mapping[int, Task], *, bounds: ClipBounds, quantiser: Quantiser) -> None:
         self._open = dict(tasks)
         self._bounds = bounds
-        self._grid = grid
+        self._grid = quantiser
         drawn = sum(len(task.speakers) for task in tasks.values())
-        self.integers: Tensor = torch.zeros(bounds.size, dtype=accumulator_dtype(max(drawn, 1), grid))
+        self.integers: Tensor = torch.zeros(bounds.size, dtype=accumulator_dtype(max(drawn, 1), quantiser))
         self.speakers = 0
         self.nodes = 0
 
     def add(self, node: int, answer: Answer) -> None:
         """Check `answer` against what `node` was asked, and add it.
 
-        Raises
-        ------
-        ReplyRejected
-            For a node that was not asked (or answered already), another round, another cohort's
-            nonce, another layout, a wrong count, bytes that are no packed sum, or a slice beyond its bound.
+        Raises:
+            ReplyRejected: For a node that was not asked (or answered already), another round, another
+                cohort's nonce, another layout, a wrong count, bytes that are no packed sum, or a slice beyond
+                its bound.
         """
         task = self._open.get(node)
         if task is None:

@@ -19,13 +19,15 @@ from dataclasses import replace
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
-from flwr.serverapp import Grid as FlowerGrid
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
+from optim import ServerOptimiser
+from optim.schedules import Schedule, constant
 from privacy import (
     ClipBounds,
-    Grid,
+    Quantiser,
     LayerLayout,
     Ledger,
     NoiseSource,
@@ -36,54 +38,42 @@ from privacy import (
     draw_cohort,
     ledger_releases,
 )
-from privacy.adaptive_clipping import half_bit_in_steps
-from privacy.grid import squared_limits
+from privacy.clipping.adaptive import half_bit_in_steps
+from privacy.clipping.quantisation import squared_limits
 from privacy.kernels import scale_into_
-from privacy.mechanisms import make_noise
-from privacy.noise_shape import relative_stds
+from privacy.noise.factory import make_noise
+from privacy.noise.seeded import SeededGaussian
+from privacy.noise.shape import relative_stds
 from privacy.plan import SEEDED
-from privacy.seeded_noise import SeededGaussian
-from privacy.statistics import STATISTICS, read_statistics, unit_in_steps
+from privacy.released_metrics import STATISTICS, read_statistics, unit_in_steps
 from strategies.aggregation import CohortSum
-from strategies.declared import Declared
-from strategies.open_round import OpenRound, RoundReport
-from strategies.optimisers import ServerOptimiser
-from strategies.protocol import Task, pack_vector
-from strategies.raw_metrics import RawMetrics
-from strategies.roster import Roster
-from strategies.schedules import Schedule, constant
-from strategies.traffic import array_bytes
+from strategies.population import PopulationIndex
+from strategies.round import OpenRound, RoundReport
+from wire.declared_plan import DeclaredPlan
+from wire.messages import Task, pack_vector
+from wire.raw_metrics import RawMetrics
+from wire.traffic import array_bytes
 
 
 class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     """User-level DP federated optimisation under one frozen `PrivacyPlan`.
 
-    Parameters
-    ----------
-    vector : Tensor
-        (d,) float32, the global model; this strategy owns it and moves it in place.
-    layout : LayerLayout
-        Names and shapes of the d coordinates.
-    bounds : ClipBounds
-        Clip bounds of the released vector: d model coordinates and the statistics.
-    roster : Roster
-        Nodes and their numbers of speakers; its population must be the plan's.
-    dataset, run_id : str
-        Names under which the ledger files the releases.
-    spent_elsewhere : iterable of Release
-        What the runs that the seed model came from released into other ledgers: a budget counts it too.
-    frozen : str
-        Digest of the model's parameters outside `vector`, which the nodes must hold too.
-    on_raw_metrics : callable, optional
-        Simulations only: asks the nodes for un-noised metrics, which no guarantee covers, and is called
-        with (round, node, metrics) for each that answers.
-    noise_shape : str
-        How the plan's noise is laid out over the slices (`privacy.noise_shape`). The noise itself is made
-        from the plan, here: nobody can hand in noise that its accounting does not fit.
-    adaptive : QuantileClip
-        How `bounds` follow the updates, if they do; the bounds then carry indicators.
-    declared : Declared
-        What the nodes are told of the plan, whose owners have limits for it.
+    Args:
+        vector (Tensor): (d,) float32, the global model; this strategy owns it and moves it in place.
+        layout (LayerLayout): Names and shapes of the d coordinates.
+        bounds (ClipBounds): Clip bounds of the released vector: d model coordinates and the statistics.
+        roster (Roster): Nodes and their numbers of speakers; its population must be the plan's.
+        dataset, run_id (str): Names under which the ledger files the releases.
+        spent_elsewhere (iterable of Release): What the runs that the seed model came from released into other
+            ledgers: a budget counts it too.
+        frozen (str): Digest of the model's parameters outside `vector`, which the nodes must hold too.
+        on_raw_metrics (callable, optional): Simulations only: asks the nodes for un-noised metrics, which no
+            guarantee covers, and is called with (round, node, metrics) for each that answers.
+        noise_shape (str): How the plan's noise is laid out over the slices (`privacy.noise.shape`). The noise
+            itself is made from the plan, here: nobody can hand in noise that its accounting does not fit.
+        adaptive (QuantileClip): How `bounds` follow the updates, if they do; the bounds then carry
+            indicators.
+        declared (Declared): What the nodes are told of the plan, whose owners have limits for it.
     """
 
     def __init__(
@@ -93,8 +83,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         layout: LayerLayout,
         plan: PrivacyPlan,
         bounds: ClipBounds,
-        grid: Grid,
-        roster: Roster,
+        quantiser: Quantiser,
+        population_index: PopulationIndex,
         optimiser: ServerOptimiser,
         ledger: Ledger,
         learning_rate: float,
@@ -107,11 +97,11 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
         noise_shape: str = "isotropic",
         adaptive: QuantileClip | None = None,
-        declared: Declared | None = None,
+        declared: DeclaredPlan | None = None,
     ) -> None:
-        if roster.population != plan.population:
+        if population_index.population != plan.population:
             raise ValueError(
-                f"the plan is for {plan.population} speakers, the nodes hold {roster.population}: "
+                f"the plan is for {plan.population} speakers, the nodes hold {population_index.population}: "
                 "make the plan for the population that is there"
             )
         released = (bounds.model_size, bounds.statistics)
@@ -120,10 +110,10 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 f"vector {tuple(vector.shape)}, layout {layout.size}, bounds {bounds.model_size} with "
                 f"{bounds.statistics} statistics (expected {len(STATISTICS)}): they do not fit together"
             )
-        _ = squared_limits(bounds, grid)  # refuses a grid that was made for other bounds
+        _ = squared_limits(bounds, quantiser)  # refuses a grid that was made for other bounds
         _ = relative_stds(noise_shape, bounds)  # refuses a shape that these bounds do not allow
-        if not unit_in_steps(bounds, grid) or (bounds.indicators and not half_bit_in_steps(bounds, grid)):
-            raise ValueError(f"a grid of {grid.bits} bits is too coarse for statistics: give it more")
+        if not unit_in_steps(bounds, quantiser) or (bounds.indicators and not half_bit_in_steps(bounds, quantiser)):
+            raise ValueError(f"a grid of {quantiser.bits} bits is too coarse for statistics: give it more")
         if plan.bands > 1 and adaptive is not None and noise_shape != "isotropic":
             raise ValueError(
                 f"bands={plan.bands} with noise_shape={noise_shape!r} and adaptive clipping: correlated "
@@ -135,8 +125,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 f"{bounds.indicators} indicators: make the bounds with adaptive={adaptive is not None}"
             )
         self.vector, self.layout = vector, layout
-        self.plan, self.bounds, self.grid = plan, bounds, grid
-        self.roster, self.optimiser, self.ledger = roster, optimiser, ledger
+        self.plan, self.bounds, self.quantiser = plan, bounds, quantiser
+        self.population_index, self.optimiser, self.ledger = population_index, optimiser, ledger
         self.learning_rate, self.schedule = learning_rate, schedule
         self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
         self.spent_elsewhere = tuple(spent_elsewhere)
@@ -164,10 +154,8 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a `state_dict`.
 
-        Raises
-        ------
-        ValueError
-            If the state is of a run with other mechanisms or other slices.
+        Raises:
+            ValueError: If the state is of a run with other mechanisms or other slices.
         """
         if set(state) != set(self.state_dict()):
             raise ValueError(
@@ -180,14 +168,12 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     # --- Flower's Strategy -----------------------------------------------------------------------
 
     def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Draw the cohort and address its nodes; a node without a drawn speaker is not contacted.
 
-        Raises
-        ------
-        BudgetExhausted
-            If this round would pass the plan's budget; nothing has been drawn or sent then.
+        Raises:
+            BudgetExhausted: If this round would pass the plan's budget; nothing has been drawn or sent then.
         """
         if self.plan.charge(self._step) is not None:
             self._require_budget()
@@ -200,14 +186,14 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 layout=self.layout.digest,
                 speakers=tuple(speakers),
                 bounds=self.bounds,
-                grid=self.grid,
+                quantiser=self.quantiser,
                 run=self._visited_as(),
-                dataset=self.roster.dataset(node),
+                dataset=self.population_index.dataset(node),
                 frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
                 plan=self.declared,
             )
-            for node, speakers in self.roster.locate(drawn).items()
+            for node, speakers in self.population_index.locate(drawn).items()
         }
         messages = [
             task.to_message(node, arrays, self.round_deadline_seconds) for node, task in tasks.items()
@@ -239,16 +225,16 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         current, self._round = self._round, None
         if current is None or current.number != server_round:
             raise RuntimeError(f"round {server_round} was not configured: configure_train comes first")
-        total = CohortSum(current.tasks, bounds=self.bounds, grid=self.grid)
+        total = CohortSum(current.tasks, bounds=self.bounds, quantiser=self.quantiser)
         dropped = current.collect(total, replies)
         for drop in dropped:
             self.failures.setdefault(drop.node, []).append(drop.reason)
         self.changed |= current.changed
         released = self._release(server_round, total)
         rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
-        in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.grid.step)
+        in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.quantiser.step)
         statistics = read_statistics(
-            in_steps[: self.bounds.statistics], self.plan.cohort, self.bounds, self.grid
+            in_steps[: self.bounds.statistics], self.plan.cohort, self.bounds, self.quantiser
         )
         self.optimiser.step_(self.vector, released[: self.layout.size], rate)
         self.last_report = RoundReport(
@@ -266,7 +252,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         return statistics
 
     def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """None: evaluation on clients would leave un-noised; the server has held-out speakers."""
         return []
@@ -296,10 +282,10 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         if charge is not None:
             self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
         self._step += 1
-        to_mean = self.grid.step / self.plan.cohort
+        to_mean = self.quantiser.step / self.plan.cohort
         mean = total.integers.view(torch.float32)[: self.bounds.size]  # written where the sum was read
         noised = self.noise.noised_blocks(
-            total.integers, self.bounds, self.grid, self.plan.noise_multiplier, self._source(server_round)
+            total.integers, self.bounds, self.quantiser, self.plan.noise_multiplier, self._source(server_round)
         )
         for begin, end, block in noised:
             scale_into_(mean[begin:end].numpy(), block, to_mean)
@@ -319,7 +305,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def _adapt(self, indicators: Tensor) -> None:
         """Move the bounds for the next round by what this round released (grid steps)."""
         if self.adaptive is not None:
-            self._set_bounds(self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.grid))
+            self._set_bounds(self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.quantiser))
 
     def _set_bounds(self, bounds: ClipBounds) -> None:
-        self.bounds, self.grid = bounds, Grid.of(bounds, bits=self.grid.bits)
+        self.bounds, self.quantiser = bounds, Quantiser.of(bounds, bits=self.quantiser.bits)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from optim import make_optimiser, settings_of
 from privacy import LayerLayout
 from strategies.dp_fed_opt import DPFedOpt
-from strategies.optimisers import make_optimiser, settings_of
 
 
 class NamedDPFedOpt(DPFedOpt):

@@ -12,25 +12,21 @@ from typing import Any
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message
-from flwr.serverapp import Grid as FlowerGrid
+from flwr.serverapp import Grid
 from torch import Tensor
 
 from privacy import LayerLayout, PrivacyPlan
 from strategies.dp_fed_opt import DPFedOpt
-from strategies.protocol import pack_vector, unpack_vector
-from strategies.records import find_record
-from strategies.traffic import array_bytes
-
-CONTROL = "control"
+from wire.messages import CONTROL, pack_vector, unpack_vector
+from wire.records import find_record
+from wire.traffic import array_bytes
 
 
 class Scaffold(DPFedOpt):
     """`DPFedOpt` without noise, with control variates. They begin at 0, also where a run is resumed.
 
-    Raises
-    ------
-    ValueError
-        For a private plan.
+    Raises:
+        ValueError: For a private plan.
     """
 
     def __init__(self, *, plan: PrivacyPlan, layout: LayerLayout, **settings: Any) -> None:
@@ -43,7 +39,7 @@ class Scaffold(DPFedOpt):
         self.control = torch.zeros(layout.size)
 
     def configure_train(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: FlowerGrid
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """As in `DPFedOpt`, with c beside the model."""
         messages = super().configure_train(server_round, arrays, config, grid)

@@ -5,9 +5,9 @@ grows with the cohort. This one is a generator over the same public calls (`push
 `pull_messages`); `Strategy.start` runs on it unchanged.
 
 A node's bytes become objects when they are pulled: no more of them than the reply may have
-(`strategies.inflation`), and what they raise there would end the run, so it comes out as that node's failed
+(`wire.inflation`), and what they raise there would end the run, so it comes out as that node's failed
 or refused reply instead; faults of the connection to the SuperLink remain exceptions. Messages that are not
-answered in time are withdrawn (`strategies.superlink`).
+answered in time are withdrawn (`strategies.superlink_replies`).
 
 A SuperLink that is started anew has forgotten what was half handed over, and says so: it gets it once more.
 """
@@ -26,9 +26,9 @@ from flwr.app.message import make_message
 from flwr.serverapp import Grid
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
-from strategies.allowances import reply_allowance
-from strategies.inflation import REFUSED, Allowance, InflationRefused
-from strategies.superlink import AT_ONCE, mail_of
+from strategies.superlink_replies import AT_ONCE, reply_channel_of
+from wire.allowances import reply_allowance
+from wire.inflation import REFUSED, Allowance, InflationRefused
 
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
@@ -90,7 +90,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         self._window = window
         self.simulated = simulated
         self._allowance = allowance
-        self._mail = mail_of(grid)
+        self._mail = reply_channel_of(grid)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from cli import credentials
-from cli.approval import digest_of
+from cli.approval.approvals import digest_of
+from cli.approval.releases import own_bundle
+from cli.deploy import credentials
 from cli.processes import free_port
-from cli.releases import own_bundle
 from tests.corpora import make_corpus
 from tests.hostile_app import asking, thief
 from tests.loopback import loopback

@@ -9,13 +9,13 @@ import pytest
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 
 from cli.composing import staged_app
-from strategies.holding import Holding
-from strategies.protocol import VERSION
 from tests.corpora import make_corpus
 from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import Forged, array, bomb, chunk, honest, with_array
 from tests.loopback import loopback, nodes, serverapp_of
 from tests.strategies.flower import AGREE
+from wire.messages import VERSION
+from wire.node_info import NodeInfo
 
 pytestmark = pytest.mark.federation
 
@@ -65,7 +65,7 @@ class Hostile:
             agreed = RecordDict({"answer": ConfigRecord({"version": VERSION})})
             self.end.answer(question, honest(Message(agreed, reply_to=question)))
         elif question.metadata.message_type == MessageType.QUERY:
-            held = Holding(speakers=2, dataset="elsewhere", split="train", part=self.part, parts=len(BOMBS))
+            held = NodeInfo(speakers=2, dataset="elsewhere", split="train", part=self.part, parts=len(BOMBS))
             self.end.answer(question, honest(Message(held.to_record(), reply_to=question)))
         else:
             self.sent.append(self.bomb.make(question))

@@ -4,8 +4,8 @@ import re
 import tomllib
 from importlib.metadata import PackageNotFoundError
 
+from base import release
 from cli.composing import app_folder
-from recipes import places
 
 PYPROJECT = tomllib.loads((app_folder() / "pyproject.toml").read_text())
 
@@ -36,11 +36,11 @@ def test_the_release_is_known_where_the_package_is_not_installed(monkeypatch):
     def absent(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(places, "version", absent)
-    assert places.release() == PYPROJECT["project"]["version"]
+    monkeypatch.setattr(release, "version", absent)
+    assert release.release() == PYPROJECT["project"]["version"]
 
 
 def test_no_shipped_data_and_every_room_of_the_apps_travels_in_the_bundle():
     included = PYPROJECT["tool"]["flwr"]["app"]["fab-include"]
-    rooms = {"client", "privacy", "recipes", "server", "speech", "strategies"}
+    rooms = {"base", "client", "optim", "privacy", "recipes", "server", "speech", "strategies", "wire"}
     assert {pattern.split("/")[0] for pattern in included} == rooms

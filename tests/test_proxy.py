@@ -22,8 +22,8 @@ from flwr.proto.fleet_pb2_grpc import FleetStub
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 
-from cli import credentials
-from cli.admission import Admission, admission, load_node_key
+from cli.deploy import credentials
+from cli.deploy.admission import Admission, admission, load_node_key
 from cli.processes import free_port
 from tests.processes import run_command, server, wait_until
 from tests.proxy import find_nginx, proxy

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from cli import credentials
 from cli.composing import staged_app
+from cli.deploy import credentials
 from cli.processes import tool
 from privacy import read_ledger
 from tests.corpora import make_corpus

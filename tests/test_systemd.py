@@ -113,11 +113,11 @@ def test_only_what_is_active_and_silent_is_restarted(tmp_path):
         f'#!/bin/sh\necho "$*" >> {tmp_path}/asked\n[ "$1" = restart ] || [ "$3" != murmuration-clientapp ]\n'
     )
     (tmp_path / "python").write_text(
-        f"#!{sys.executable}\nimport cli.probes as p; p.SECONDS = p.PAUSE_SECONDS = 0.2\n"
+        f"#!{sys.executable}\nimport cli.deploy.probes as p; p.SECONDS = p.PAUSE_SECONDS = 0.2\n"
         "p.health.__defaults__ = (1.0,)\nraise SystemExit(p.main())\n"
     )
     with health_server(SERVING) as serving, socket.create_server(("127.0.0.1", 0)) as silent:
-        script = watch().replace("python -m cli.probes", "python")
+        script = watch().replace("python -m cli.deploy.probes", "python")
         script = script.replace("127.0.0.1:8099", serving)
         script = script.replace("127.0.0.1:8098", f"127.0.0.1:{silent.getsockname()[1]}")
         script = script.replace("127.0.0.1:8097", "127.0.0.1:1")

@@ -5,7 +5,7 @@ They stand in the node's own configuration, beside where its speech is:
 has those of `NodePolicy`; `limits="none"` takes all off but for those that are named.
 
 Guarantee: a node with speech of its own trains nobody for a run that is beyond a limit. Of what the server
-alone can know, noise and epsilon, the limits bound what it declares (`strategies.declared`): a server that
+alone can know, noise and epsilon, the limits bound what it declares (`wire.declared_plan`): a server that
 lies about them is not found out here. Everything else a node sees for itself.
 """
 
@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from client.share import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, Share
+from client.node_speech import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, NodeSpeech
 from recipes import ConfigError, RunConfig
-from speech.model import PRESETS
-from strategies.declared import Declared
-from strategies.protocol import Task
+from speech.model.ctc_transformer import PRESETS
+from wire.declared_plan import DeclaredPlan
+from wire.messages import Task
 
 ANY = "any"
 LIMITS, SAFE, NONE = "limits", "safe", "none"
@@ -34,18 +34,19 @@ class NodePolicy:
     """A node's limits; the defaults are those of a node with people's speech of its own.
 
     `least_noise_multiplier`, `most_epsilon` and `most_delta` bound what the server declares, `most_rounds`
-    its plan. `most_visits` is how often one speaker may be trained, in all runs together
-    (`client.policy.visits`). `models` are the presets that may be trained, or "any". `most_clip_bound` bounds
-    the norm C of one speaker's update, `most_steps` the steps and epochs on a speaker's speech, of which
-    `most_seconds` seconds may be used, within `most_processor_seconds` of a processor and
-    `most_memory_megabytes`. `splits` are those of the node's corpus that may be trained on, or "any".
+    its plan. `most_rounds_per_speaker` is how often one speaker may be trained, in all runs together
+    (`client.policy.training_counts`). `models` are the presets that may be trained, or "any".
+    `most_clip_bound` bounds the norm C of one speaker's update, `most_steps` the steps and epochs on a
+    speaker's speech, of which `most_seconds` seconds may be used, within `most_processor_seconds` of a
+    processor and `most_memory_megabytes`. `splits` are those of the node's corpus that may be trained on, or
+    "any".
     """
 
     least_noise_multiplier: float = 0.3
     most_epsilon: float = 10.0
     most_delta: float = 1e-5
     most_rounds: int = 2000
-    most_visits: int = 1000
+    most_rounds_per_speaker: int = 1000
     models: str = "tiny,small,conformer,paper,paper-post-norm"
     most_clip_bound: float = 100.0
     most_steps: int = 1000
@@ -58,11 +59,9 @@ class NodePolicy:
     def of(cls, node_config: Mapping[str, Any], *, people: bool) -> NodePolicy:
         """From what the node says of itself; where it holds no people, what it does not say is no limit.
 
-        Raises
-        ------
-        ConfigError
-            If a setting has no such name, or its value is of another kind: a limit that is passed over would
-            be none.
+        Raises:
+            ConfigError: If a setting has no such name, or its value is of another kind: a limit that is
+                passed over would be none.
         """
         limits = node_config.get(LIMITS, SAFE)
         if limits not in (SAFE, NONE):
@@ -87,10 +86,10 @@ class NodePolicy:
         return policy
 
     @classmethod
-    def for_run(cls, config: RunConfig, share: Share, node_config: Mapping[str, Any]) -> NodePolicy:
+    def for_run(cls, config: RunConfig, node_speech: NodeSpeech, node_config: Mapping[str, Any]) -> NodePolicy:
         """The node's limits, within which the run's settings are. Raises `ConfigError` if they are not."""
-        policy = cls.of(node_config, people=share.of_people)
-        policy.require_recipe(config, share.split)
+        policy = cls.of(node_config, people=node_speech.of_people)
+        policy.require_recipe(config, node_speech.split)
         return policy
 
     def require_recipe(self, config: RunConfig, split: str) -> None:
@@ -112,7 +111,7 @@ class NodePolicy:
         megabytes, most_megabytes = local.memory_megabytes, self.most_memory_megabytes
         _at_most("most-memory-megabytes", most_megabytes, "local.memory-megabytes", megabytes)
 
-    def require_plan(self, declared: Declared | None, config: RunConfig) -> None:
+    def require_plan(self, declared: DeclaredPlan | None, config: RunConfig) -> None:
         """Raise `ConfigError` if what the server declares of the run's privacy, if anything, is beyond a
         limit, or is not what the run's settings say."""
         if declared is None:
@@ -145,7 +144,7 @@ NO_LIMITS = NodePolicy(
     most_epsilon=math.inf,
     most_delta=1.0,
     most_rounds=2**62,
-    most_visits=2**62,
+    most_rounds_per_speaker=2**62,
     models=ANY,
     most_clip_bound=math.inf,
     most_steps=2**62,
@@ -157,7 +156,7 @@ NO_LIMITS = NodePolicy(
 """Of a node that holds nobody's speech, or a part of the run's own corpus, which the server's people have."""
 
 
-def _require_agreement(declared: Declared, config: RunConfig) -> None:
+def _require_agreement(declared: DeclaredPlan, config: RunConfig) -> None:
     """Raise `ConfigError` where a plan is none of the run's: the settings say how this node trains."""
     privacy = config.privacy
     pairs = [

@@ -4,7 +4,7 @@
 # started here is left alone.
 check() {
   systemctl --quiet is-active "$1" || return 0
-  python -m cli.probes "$2" --tries 4 && return 0
+  python -m cli.deploy.probes "$2" --tries 4 && return 0
   echo "<4>$1 does not answer on $2: restarting it"
   systemctl restart "$1"
 }

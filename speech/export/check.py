@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from speech.errors import ExportError
-from speech.features import FeatureConfig, LogMel
-from speech.model import CTCTransformer
+from speech.features.log_mel import FeatureConfig, LogMel
+from speech.model.ctc_transformer import CTCTransformer
 
 TOLERANCE = 1e-3
 """The largest difference of a log-probability (in nats) that counts as the same. The trained `tiny` differs

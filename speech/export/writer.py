@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
-from recipes import release
-from speech.checkpoint import LoadedModel, replacing
+from base.durable_file import replacing
+from base.release import release
 from speech.errors import ExportError
 from speech.export.check import Runner, largest_difference
-from speech.export.listener import Listener
-from speech.features import FeatureConfig
+from speech.export.waveform_model import WaveformModel
+from speech.features.log_mel import FeatureConfig
+from speech.model.checkpoint import LoadedModel
 from speech.text import alphabet_of
 
 FORMAT = "murmuration-export-1"
@@ -30,7 +31,7 @@ MINIMUM_SECONDS = 0.1
 LARGEST_ONNX_BYTES = 1500 * 2**20
 LICENCE_MISSING = "not stated: whoever publishes this model must choose one"
 
-Writer = Callable[[Listener, Path, Mapping[str, str]], Runner]
+Writer = Callable[[WaveformModel, Path, Mapping[str, str]], Runner]
 _WRITERS: dict[str, Writer] = {}
 
 
@@ -66,9 +67,9 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
     path = Path(path)
     require_formats([path])
     config = loaded.features
-    listener = Listener(loaded.model, config)
+    waveform_model = WaveformModel(loaded.model, config)
     with replacing(path) as temporary:
-        runner = _WRITERS[path.suffix](listener, temporary, metadata)
+        runner = _WRITERS[path.suffix](waveform_model, temporary, metadata)
         difference = largest_difference(runner, loaded.model, config)
     return Exported(path=path, metadata=metadata, difference=difference)
 
@@ -104,30 +105,30 @@ def _writes(suffix: str) -> Callable[[Writer], Writer]:
 
 
 @_writes(".pt2")
-def _torch_export(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
+def _torch_export(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
     """torch.export: run by PyTorch from Python or, compiled, from C++."""
     extra = {METADATA_FILE: json.dumps(dict(metadata))}
     with path.open("wb") as file:
-        torch.export.save(_program(listener), file, extra_files=extra)
+        torch.export.save(_program(waveform_model), file, extra_files=extra)
     with path.open("rb") as file:
         return torch.export.load(file).module()
 
 
 @_writes(".pt")
-def _torchscript(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
+def _torchscript(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
     """TorchScript: deprecated by PyTorch, and what many C++ and mobile programs still load."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(listener, _example(listener), check_trace=False)
+        traced = torch.jit.trace(waveform_model, _example(waveform_model), check_trace=False)
         extra = {METADATA_FILE: json.dumps(dict(metadata))}
         torch.jit.save(traced, str(path), _extra_files=extra)
         return torch.jit.load(str(path))
 
 
 @_writes(".onnx")
-def _onnx(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner:
+def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
     """ONNX, for ONNX Runtime and whatever else reads it."""
-    size = sum(tensor.nbytes for tensor in listener.state_dict().values())
+    size = sum(tensor.nbytes for tensor in waveform_model.state_dict().values())
     if size > LARGEST_ONNX_BYTES:
         raise ExportError(
             f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file holds "
@@ -143,7 +144,7 @@ def _onnx(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner
         ) from None
     with _quiet_exporter():
         program = torch.onnx.export(
-            _program(listener),
+            _program(waveform_model),
             input_names=["waveforms", "lengths"],
             output_names=["log_probs", "frames"],
             dynamo=True,
@@ -164,23 +165,23 @@ def _onnx(listener: Listener, path: Path, metadata: Mapping[str, str]) -> Runner
     return run
 
 
-def _program(listener: Listener) -> ExportedProgram:
+def _program(waveform_model: WaveformModel) -> ExportedProgram:
     """The graph for any batch and length."""
     batch = Dim("batch")
-    samples = Dim("samples", min=_minimum_samples(listener.features.config))
+    samples = Dim("samples", min=_minimum_samples(waveform_model.features.config))
     with torch.no_grad():
         return torch.export.export(
-            listener,
-            _example(listener),
+            waveform_model,
+            _example(waveform_model),
             dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
             # The number of frames is never 1 here, which a solver of symbols cannot prove by itself.
             prefer_deferred_runtime_asserts_over_guards=True,
         )
 
 
-def _example(listener: Listener) -> tuple[Tensor, Tensor]:
+def _example(waveform_model: WaveformModel) -> tuple[Tensor, Tensor]:
     """Two waveforms of unequal length: a trace of them has masks in it."""
-    second = listener.features.config.sample_rate_hz
+    second = waveform_model.features.config.sample_rate_hz
     return torch.zeros(2, 2 * second), torch.tensor([2 * second, second])
 
 

@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from recipes.learning import LearningSettings, Probability
-from speech.batching import BatchLimit
+from base.learning_settings import LearningSettings, ProbabilityOrPreset
+from speech.data.batching import BatchLimit
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -26,7 +26,9 @@ class PretrainConfig(LearningSettings):
         alias_generator=lambda name: name.replace("_", "-"),
     )
 
-    preset: str = Field(default="tiny", description="a preset of speech/model.py: tiny, small, paper")
+    preset: str = Field(
+        default="tiny", description="a preset of speech/model/ctc_transformer.py: tiny, small, paper"
+    )
     split: str = Field(default="seed", min_length=1, description="split of the corpus to train on")
     held_out: tuple[str, ...] = Field(
         default=("seed-test",), strict=False, description="splits to evaluate on; the first is the dev set"
@@ -45,16 +47,16 @@ class PretrainConfig(LearningSettings):
     schedule: Literal["constant", "cosine", "exponential", "step"] = Field(
         default="cosine", description="how the learning rate falls after the warm-up"
     )
-    warm_up: Share = Field(default=0.1, description="share of the steps in which the rate rises")
-    flat_until: Share = Field(default=0.5, description="share after which it falls to 0 (cosine)")
+    warm_up: Fraction = Field(default=0.1, description="share of the steps in which the rate rises")
+    flat_until: Fraction = Field(default=0.5, description="share after which it falls to 0 (cosine)")
     decay_after: WholeNumber = Field(default=0, description="steps before decay begins (exponential, step)")
     decay_every: Count = Field(default=1000, description="steps per factor of decay (exponential, step)")
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5, description="the factor (exponential, step)"
     )
     gradient_clip: Positive = Field(default=1.0, description="bound on each step's gradient norm")
-    dropout: Probability = Field(default=0.05, description="dropout in [0, 1), or 'preset'")
-    layer_drop: Probability = Field(
+    dropout: ProbabilityOrPreset = Field(default=0.05, description="dropout in [0, 1), or 'preset'")
+    layer_drop: ProbabilityOrPreset = Field(
         default=0.0, description="probability of leaving out a block for a whole batch, or 'preset'"
     )
     evaluate_every: WholeNumber = Field(

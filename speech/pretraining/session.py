@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speech.corpus import Corpus, Skipped
-from speech.evaluation import Evaluation, evaluate
-from speech.examples import Example
-from speech.model import CTCTransformer, build_model
+from speech.corpora.corpus import Corpus, Skipped
+from speech.data.examples import Example
+from speech.evaluation.evaluation import Evaluation, evaluate
+from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.pretraining.config import PretrainConfig
-from speech.pretraining.listening import OnFeatures, compute_together, open_store, usable
+from speech.pretraining.distributed import Processes
+from speech.pretraining.features import OnFeatures, compute_together, open_store, usable
 from speech.pretraining.snapshot import Snapshot, load_snapshot, save_snapshot
 from speech.pretraining.trainer import Pass, Step, Trainer
-from speech.processes import Processes
 
 # An early look is to cost little: these many utterances, spread over the dev set.
 LOOKED_AT = 32

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from speech.checkpoint import replacing
+from base.durable_file import replacing
 from speech.errors import CheckpointMismatch
 
 FORMAT = "murmuration-training-1"

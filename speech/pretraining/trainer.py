@@ -16,19 +16,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from speech import features
-from speech.augment import make_augment
-from speech.batching import Batch, collate
+from speech.data.batching import Batch, collate
+from speech.data.examples import Example
 from speech.errors import CheckpointMismatch, SpeechError
-from speech.examples import Example
-from speech.loss import alignable, ctc_losses
-from speech.model import CTCTransformer
-from speech.precision import Compute
+from speech.features import log_mel
+from speech.features.spec_augment import make_augment
+from speech.model.compute import Compute
+from speech.model.ctc_transformer import CTCTransformer
+from speech.model.loss import alignable, ctc_losses
 from speech.pretraining.config import PretrainConfig
+from speech.pretraining.distributed import Processes
 from speech.pretraining.optimisers import load_state_tensors, make_optimiser, state_tensors
 from speech.pretraining.schedules import learning_rate_scale
 from speech.pretraining.snapshot import Snapshot
-from speech.processes import Processes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +169,7 @@ class Trainer:
 
     def _drawn(self, number: int) -> Pass:
         """A new pass, the same in all processes; the last of a number of steps is cut to fit."""
-        hop_seconds = features.PRESETS[self.config.preset].hop_seconds
+        hop_seconds = log_mel.PRESETS[self.config.preset].hop_seconds
         batches = self.config.batch_limit.batches(self._lengths, hop_seconds, self.generator)
         if self.config.steps:
             batches = batches[: self.config.steps - self.step]

@@ -16,8 +16,8 @@ import torch
 from audit.manifests import ordinary_speech
 from audit.neighbours import neighbour
 from speech.audio import Recording
-from speech.features import LogMel
-from speech.model import CTCTransformer
+from speech.features.log_mel import LogMel
+from speech.model.ctc_transformer import CTCTransformer
 
 HOME = os.getpid()
 BURNS_SECONDS = 2.0

@@ -14,9 +14,9 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 import client.node
-import speech.augment
-import speech.features
-import speech.model
+import speech.features.log_mel
+import speech.features.spec_augment
+import speech.model.ctc_transformer
 from audit import NEIGHBOURS, Recorder, Trace
 from audit.manifests import ordinary_speech, write_people
 from audit.messages import asked, told
@@ -25,18 +25,18 @@ from cli.composing import default_config
 from client import answers  # noqa: F401  (what a fault replaces is loaded)
 from client.app import app
 from client.node import Node
-from privacy import ClipBounds, Grid, Ledger, PrivacyPlan, QuantileClip
-from privacy.statistics import STATISTICS
+from optim import make_optimiser
+from privacy import ClipBounds, Quantiser, Ledger, PrivacyPlan, QuantileClip
+from privacy.released_metrics import STATISTICS
 from recipes import RunConfig
 from recipes.run_config import known_keys
-from server.live_table import Row
-from server.metrics import as_metrics
-from speech.model import build_model
-from strategies import DPFedOpt, Roster, bind
-from strategies.optimisers import make_optimiser
-from strategies.protocol import Task
+from server.report.live_table import Row
+from server.report.metrics import as_metrics
+from speech.model.ctc_transformer import build_model
+from strategies import DPFedOpt, PopulationIndex, bind
 from tests.audit.planted import UNITS_A_SPEAKER, WORK, NodeDied
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+from wire.messages import Task
 
 PRESET = "audit"
 OTHERS = {1: ("b", "d", "f"), 2: ("p", "q")}
@@ -61,12 +61,17 @@ WANTED = {
 def use_small_preset(monkeypatch) -> None:
     """A model of some thousand parameters, with all that is random in training."""
     config = replace(
-        speech.model.PRESETS["tiny"], width=16, heads=2, feed_forward=32, layers=1, layer_drop=0.1
+        speech.model.ctc_transformer.PRESETS["tiny"],
+        width=16,
+        heads=2,
+        feed_forward=32,
+        layers=1,
+        layer_drop=0.1,
     )
     for presets, value in (
-        (speech.model.PRESETS, config),
-        (speech.features.PRESETS, speech.features.PRESETS["tiny"]),
-        (speech.augment.PRESETS, speech.augment.PRESETS["tiny"]),
+        (speech.model.ctc_transformer.PRESETS, config),
+        (speech.features.log_mel.PRESETS, speech.features.log_mel.PRESETS["tiny"]),
+        (speech.features.spec_augment.PRESETS, speech.features.spec_augment.PRESETS["tiny"]),
     ):
         monkeypatch.setitem(presets, PRESET, value)
 
@@ -160,17 +165,17 @@ class _Run:
     def _strategy(self) -> DPFedOpt:
         layout, vector = bind(build_model(PRESET, seed=0))
         bounds = ClipBounds.of("dim", 0.02, layout, statistics=len(STATISTICS), adaptive=True)
-        roster = Roster.of({node: len(names) for node, names in self.names.items()})
+        population_index = PopulationIndex.of({node: len(names) for node, names in self.names.items()})
         plan = PrivacyPlan(
-            population=roster.population, cohort=COHORT, rounds=LAST, noise_multiplier=Z, delta=1e-6
+            population=population_index.population, cohort=COHORT, rounds=LAST, noise_multiplier=Z, delta=1e-6
         )
         return DPFedOpt(
             vector=vector,
             layout=layout,
             plan=plan,
             bounds=bounds,
-            grid=Grid.of(bounds),
-            roster=roster,
+            quantiser=Quantiser.of(bounds),
+            population_index=population_index,
             optimiser=make_optimiser("adam", beta1=0.9, beta2=0.99, epsilon=1e-6),
             ledger=Ledger.open(self.folder / "ledger.jsonl"),
             learning_rate=0.01,
@@ -204,7 +209,7 @@ class _Run:
         replies = [reply for message in messages if (reply := self._reply(message)) is not None]
         seen = {one.metadata.dst_node_id: Told(outcome="silent") for one in messages}
         for one in replies:
-            seen[one.metadata.src_node_id] = told(one, strategy.bounds, strategy.grid)
+            seen[one.metadata.src_node_id] = told(one, strategy.bounds, strategy.quantiser)
         problems = tuple(sorted({one.outcome for one in seen.values()} - {"sum"}))
         note(Answered(round_number=number, problems=problems, replies=seen))
         with self.recorder.drawing(self._numbers(number)), self.recorder.server_log():

@@ -46,7 +46,7 @@ def test_the_recorder_sees_a_person_who_reaches_the_bound(run):
     """Or nothing here could fail: ordinary speech is clipped, and moves the sum by C where it is drawn."""
     nobody, somebody = run(Stage()).trace.queries, run(Stage(kind="ordinary speech")).trace.queries
     moved = [
-        float(((one.steps - other.steps).astype(float) ** 2).sum() ** 0.5) / 2**one.grid.bits
+        float(((one.steps - other.steps).astype(float) ** 2).sum() ** 0.5) / 2**one.quantiser.bits
         for one, other in zip(nobody, somebody, strict=True)
     ]
     assert moved == pytest.approx([1.0, 0.0, 1.0], abs=1e-3)

@@ -6,8 +6,8 @@ import torch
 from typer.testing import CliRunner
 
 from cli.main import app
-from speech.checkpoint import save_model
-from speech.model import build_model
+from speech.model.checkpoint import save_model
+from speech.model.ctc_transformer import build_model
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe, run_of_folder
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from cli.composing import app_folder
 from cli.main import COMMANDS, app
-from recipes import release
+from base.release import release
 from recipes.run_config import known_keys
 
 

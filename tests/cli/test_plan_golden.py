@@ -12,7 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.plan import plan
+from cli.plan.command import plan
 from tests.processes import run_command
 
 ROWS = json.loads((Path(__file__).parents[1] / "privacy" / "golden_epsilon.json").read_text())["rows"]

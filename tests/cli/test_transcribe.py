@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from cli import transcribe
 from recipes import home
-from speech.checkpoint import save_model
 from speech.decoding import train_ngram
+from speech.model.checkpoint import save_model
 from speech.pretraining import PretrainConfig, pretrain
 from speech.text import ENGLISH
 from tests.speech import toy

@@ -11,18 +11,18 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from cli.composing import default_config
 from client import node
 from client.app import app
-from client.policy.visits import FILE as VISITS
-from privacy import ClipBounds, Grid
-from privacy.statistics import STATISTICS
+from client.policy.training_counts import FILE as VISITS
+from optim.trainable import freeze, frozen_digest
+from privacy import ClipBounds, Quantiser
+from privacy.released_metrics import STATISTICS
 from recipes import seed_model
-from speech.checkpoint import load_model, save_model
-from speech.model import build_model
+from speech.model.checkpoint import load_model, save_model
+from speech.model.ctc_transformer import build_model
 from strategies import bind
-from strategies.protocol import Answer, Task, pack_vector, unpack_vector
-from strategies.trainable import freeze, frozen_digest
 from tests.corpora import make_corpus
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import integers_of
+from wire.messages import Answer, Task, pack_vector, unpack_vector
 
 SPEAKERS = 5
 
@@ -52,7 +52,7 @@ def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False, la
         layout=layout or own_layout.digest,
         speakers=speakers,
         bounds=bounds,
-        grid=Grid.of(bounds),
+        quantiser=Quantiser.of(bounds),
         raw_metrics=raw_metrics,
     )
     return made.to_message(2, pack_vector(vector), 60.0), made
@@ -83,9 +83,9 @@ def test_the_reply_is_one_sum_within_the_bounds(manifest):
     message, made = task((0, 2, 4))
     answer = Answer.from_message(app(message, context(manifest)))
     assert answer.count == 3
-    integers = integers_of(answer, made.bounds, made.grid)
+    integers = integers_of(answer, made.bounds, made.quantiser)
     assert integers.shape == (made.bounds.size,)
-    norm = float(integers.double().norm()) * made.grid.step
+    norm = float(integers.double().norm()) * made.quantiser.step
     assert 0 < norm <= 3 * made.bounds.total
 
 
@@ -103,23 +103,23 @@ def test_a_speaker_who_was_asked_for_too_often_counts_as_zero_and_the_others_as_
         message, made = task(speakers)
         answer = Answer.from_message(app(message, context(manifest, node_config={**own, **limits})))
         assert answer.count == len(speakers)
-        return integers_of(answer, made.bounds, made.grid)
+        return integers_of(answer, made.bounds, made.quantiser)
 
     alone, other = total(1), total(0)
-    assert total(0, 1, **{"most-visits": 2}).equal(total(0, 1))  # both were asked for once before
+    assert total(0, 1, **{"most-rounds-per-speaker": 2}).equal(total(0, 1))  # both were asked for once before
     total(0)
-    assert total(0, 1, **{"most-visits": 4}).equal(alone)
-    assert total(0, **{"most-visits": 4}).count_nonzero() == 0
+    assert total(0, 1, **{"most-rounds-per-speaker": 4}).equal(alone)
+    assert total(0, **{"most-rounds-per-speaker": 4}).count_nonzero() == 0
     assert not alone.equal(other)
 
 
 def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     message, made = task((0, 2, 4), bound=1e3, adaptive=True)
     answer = Answer.from_message(app(message, context(manifest)))
-    bits = integers_of(answer, made.bounds, made.grid)[made.bounds.indicators_part]
+    bits = integers_of(answer, made.bounds, made.quantiser)[made.bounds.indicators_part]
     assert len(bits) == made.bounds.model_slices
     assert (bits > 0).all()  # nobody is clipped at such a bound
-    assert float(bits.double().norm()) * made.grid.step <= 3 * made.bounds.bounds[-1]
+    assert float(bits.double().norm()) * made.quantiser.step <= 3 * made.bounds.bounds[-1]
 
 
 def test_the_reply_says_nothing_of_single_speakers(manifest):
@@ -182,7 +182,7 @@ def test_a_speaker_that_cannot_be_trained_counts_as_zero(tmp_path):
     message, made = task((0,))
     answer = Answer.from_message(app(message, context(manifest)))
     assert answer.count == 1
-    assert not integers_of(answer, made.bounds, made.grid).any()
+    assert not integers_of(answer, made.bounds, made.quantiser).any()
 
 
 def test_another_model_is_refused_by_the_node(manifest):
@@ -212,11 +212,11 @@ def test_what_is_not_trained_is_the_seed_models_and_stays_out_of_the_sum(manifes
         frozen=frozen_digest(trained),
         speakers=(0, 2),
         bounds=bounds,
-        grid=Grid.of(bounds),
+        quantiser=Quantiser.of(bounds),
     )
     message = made.to_message(2, pack_vector(vector), 60.0)
     answer = Answer.from_message(app(message, context(manifest, **FROZEN)))
-    integers = integers_of(answer, bounds, made.grid)
+    integers = integers_of(answer, bounds, made.quantiser)
     assert integers.shape == (2 * 96 + 30 * 97 + len(STATISTICS),)
     assert integers[: layout.size].count_nonzero() > 0
 
@@ -341,6 +341,6 @@ def test_a_node_trains_in_the_language_of_the_run(tmp_path):
     german = context(manifest, **{"corpus.language": "de", "model.seed": "random"})
     message, made = task((0,), language="de")
     answer = Answer.from_message(app(message, german))
-    assert integers_of(answer, made.bounds, made.grid).count_nonzero() > 0
+    assert integers_of(answer, made.bounds, made.quantiser).count_nonzero() > 0
     for_english, _ = task((0,))
     assert "problem" in app(for_english, german).content["answer"]

@@ -5,15 +5,15 @@ from flwr.app import Context, RecordDict
 
 from cli.composing import default_config
 from client import node as node_module
-from client.departures import Departure, record
-from client.node_state import node_state
-from strategies.holding import Holding
-from strategies.protocol import Answer, pack_vector
-from strategies.pseudonyms import key_of, split_tokens, tokens_of
+from client.state.departures import Departure, record
+from client.state.node_state import node_state
 from tests.client.test_app import ask, context, task
-from tests.client.test_roll import BOUNDS, GRID, call_roll, change, forget, hospital, sum_of, train
+from tests.client.state.test_registered_speakers import BOUNDS, QUANTISER, register_nodes, change, forget, hospital, sum_of, train
 from tests.corpora import make_corpus
 from tests.strategies.federation import integers_of
+from wire.messages import Answer, pack_vector
+from wire.node_info import NodeInfo
+from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 __all__ = ["hospital"]  # a fixture
 
@@ -23,13 +23,13 @@ def leave(*speakers, node_config=None):
 
 
 def held(context):
-    return Holding.of(ask(context))
+    return NodeInfo.of(ask(context))
 
 
 def test_in_mid_run_who_leaves_counts_as_zero_and_the_others_keep_their_numbers(hospital):
     """In one process, which has the corpus, the speakers and their features in memory."""
     here, _ = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     before = [sum_of(here, dataset, number)[0] for number in range(3)]
     assert all(one.any() for one in before)
     leave("train-01")
@@ -41,7 +41,7 @@ def test_in_mid_run_who_leaves_counts_as_zero_and_the_others_keep_their_numbers(
 
 def test_who_leaves_while_a_message_is_answered_is_not_visited_any_more(hospital, monkeypatch):
     here, _ = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     alone = [sum_of(here, dataset, number)[0] for number in (0, 2)]
     visited = []
 
@@ -64,12 +64,12 @@ def test_who_leaves_while_a_message_is_answered_is_not_visited_any_more(hospital
     )
     answer = Answer.from_message(train(here, dataset, 0, 1, 2))
     assert visited == ["train-00", "train-02"] and answer.count == 3
-    assert torch.equal(integers_of(answer, BOUNDS, GRID), sum(alone))
+    assert torch.equal(integers_of(answer, BOUNDS, QUANTISER), sum(alone))
 
 
 def test_a_new_run_does_not_count_them_and_their_numbers_are_the_others(hospital):
     here, _ = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     before = [sum_of(here, dataset, number)[0] for number in range(3)]
     leave("train-00")
     forget()
@@ -83,10 +83,10 @@ def test_a_new_run_does_not_count_them_and_their_numbers_are_the_others(hospital
 def test_after_a_restart_in_mid_run_the_numbers_are_those_of_the_roll_call(hospital):
     """One had left before it, one leaves after it; then the SuperNode forgets whom it answered for."""
     here, _ = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     before = [sum_of(here, dataset, number)[0] for number in range(3)]
     leave("train-00")
-    assert call_roll(here) == dataset
+    assert register_nodes(here) == dataset
     leave("train-01")
     here.state = RecordDict()
     forget()
@@ -97,8 +97,8 @@ def test_after_a_restart_in_mid_run_the_numbers_are_those_of_the_roll_call(hospi
 def test_after_a_restart_without_a_note_nobody_is_trained(hospital, monkeypatch):
     here, _ = hospital
     leave("train-00")
-    monkeypatch.setattr("client.roll_notes.replace_durably", refuse)
-    dataset = call_roll(here)
+    monkeypatch.setattr("client.state.departure_counts.replace_durably", refuse)
+    dataset = register_nodes(here)
     here.state = RecordDict()
     assert "no longer knows whom it answered for" in train(here, dataset, 0).content["answer"]["problem"]
 
@@ -109,7 +109,7 @@ def refuse(*arguments):
 
 def test_speech_that_changes_as_well_leaves_them_out(hospital):
     here, manifest = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     before = sum_of(here, dataset, 2)[0]
     leave("train-01")
     change(manifest, lambda speaker: speaker != "train-00")
@@ -146,7 +146,7 @@ def test_parts_of_one_corpus_are_cut_as_before_and_lose_only_who_left(tmp_path):
     assert found[0].tokens == tokens_of(key, ["train-00", "train-04"])
     assert found[1].tokens == tokens_of(key, ["train-01", "train-03"])
     message, made = task((0, 1))
-    total = integers_of(Answer.from_message(app_of(parts[0], message)), made.bounds, made.grid)
+    total = integers_of(Answer.from_message(app_of(parts[0], message)), made.bounds, made.quantiser)
     assert total.any()
 
 
@@ -170,7 +170,7 @@ def app_of(context, message):
 def part_sum(context, number):
     torch.manual_seed(0)  # the same model each time
     message, made = task((number,))
-    return integers_of(Answer.from_message(app_of(context, message)), made.bounds, made.grid)
+    return integers_of(Answer.from_message(app_of(context, message)), made.bounds, made.quantiser)
 
 
 def test_a_node_whose_speakers_have_all_left_says_so(hospital):
@@ -181,7 +181,7 @@ def test_a_node_whose_speakers_have_all_left_says_so(hospital):
 
 def test_a_record_that_cannot_be_read_trains_nobody_and_names_nobody_to_the_server(hospital, caplog):
     here, _ = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     leave("train-01")
     path = node_state({}) / "left.jsonl"
     path.write_text(path.read_text() + "damaged\n")
@@ -206,7 +206,7 @@ def test_each_node_of_a_machine_may_have_a_record_of_its_own(hospital, tmp_path)
 def test_features_that_a_visit_under_way_wrote_go_with_the_next_message(hospital, tmp_path):
     here, _ = hospital
     here.node_config = {**here.node_config, "feature-cache": str(tmp_path / "features")}
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     for number in range(3):
         sum_of(here, dataset, number)
     files = set((tmp_path / "features").rglob("*.safetensors"))
@@ -221,7 +221,7 @@ def test_features_that_a_visit_under_way_wrote_go_with_the_next_message(hospital
 
 def test_the_process_that_had_their_speech_in_memory_is_ended(hospital):
     here, _ = hospital
-    dataset = call_roll(here)
+    dataset = register_nodes(here)
     sum_of(here, dataset, 1)
     (process,) = [made for _, made in node_module._PROCESSES.values()]
     before = process._process.pid

@@ -9,20 +9,20 @@ import pytest
 from flwr.app import RecordDict
 
 from cli.composing import default_config
+from client.node_speech import NodeSpeech
 from client.policy.limits import NO_LIMITS, NodePolicy
-from client.policy.visits import FILE, VisitCount
-from client.share import Share
-from privacy import ClipBounds, Grid, PrivacyPlan
-from privacy.statistics import STATISTICS
+from client.policy.training_counts import FILE, TrainingCounts
+from privacy import ClipBounds, Quantiser, PrivacyPlan
+from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
-from speech.model import build_model
+from speech.model.ctc_transformer import build_model
 from strategies import bind
-from strategies.declared import RECORD, Declared
-from strategies.protocol import Task
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+from wire.declared_plan import RECORD, DeclaredPlan
+from wire.messages import Task
 
 LAYOUT, _ = bind(build_model("tiny"))
-DECLARED = Declared(population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, epsilon=5.0, delta=1e-6)
+DECLARED = DeclaredPlan(population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, epsilon=5.0, delta=1e-6)
 
 
 def policy(people=True, **settings):
@@ -90,14 +90,14 @@ def test_noise_without_an_epsilon_or_an_epsilon_without_noise_cannot_be():
 def test_a_plan_of_impossible_numbers_cannot_be_read(change):
     content = RecordDict({RECORD: replace(DECLARED, **change).to_record()})
     with pytest.raises(ValueError, match="the server's plan cannot be"):
-        Declared.in_content(content)
+        DeclaredPlan.in_content(content)
 
 
 @pytest.mark.parametrize("number", [0, 51, 10**6])
 def test_a_round_beyond_the_plan_is_refused(number):
     bounds = ClipBounds.of("uniform", 0.5, LAYOUT, statistics=len(STATISTICS))
     last = Task(
-        round_number=50, nonce="", layout="", speakers=(), bounds=bounds, grid=Grid.of(bounds), plan=DECLARED
+        round_number=50, nonce="", layout="", speakers=(), bounds=bounds, quantiser=Quantiser.of(bounds), plan=DECLARED
     )
     policy().require_task(last, settings_of(DECLARED))
     with pytest.raises(ConfigError, match="none of the 50"):
@@ -154,9 +154,9 @@ def test_a_server_that_declares_nothing_gets_nothing():
 
 def test_what_is_declared_is_what_the_plan_promises():
     plan = PrivacyPlan(population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, delta=1e-6)
-    declared = Declared.of(plan)
+    declared = DeclaredPlan.of(plan)
     assert declared.epsilon == plan.epsilon().value
-    assert Declared.of(replace(plan, noise_multiplier=0.0)).epsilon == math.inf
+    assert DeclaredPlan.of(replace(plan, noise_multiplier=0.0)).epsilon == math.inf
 
 
 @pytest.mark.parametrize(
@@ -187,8 +187,8 @@ def test_a_limit_may_be_infinite_and_holds_for_a_demo_too():
 
 def test_a_node_with_its_own_speech_opens_no_seed_that_a_server_names():
     corpus = config().corpus
-    own = Share.of(corpus, {"corpus-path": "/data/manifest.jsonl"})
-    demo = Share.of(corpus, {"partition-id": 0, "num-partitions": 2})
+    own = NodeSpeech.of(corpus, {"corpus-path": "/data/manifest.jsonl"})
+    demo = NodeSpeech.of(corpus, {"partition-id": 0, "num-partitions": 2})
     assert own.of_people
     assert not demo.of_people
     with pytest.raises(ConfigError, match="opens no path that a server names"):
@@ -201,7 +201,7 @@ def test_a_node_with_its_own_speech_opens_no_seed_that_a_server_names():
 
 
 def test_a_speaker_is_counted_over_all_runs_and_alone(tmp_path):
-    count = VisitCount(tmp_path / "state")
+    count = TrainingCounts(tmp_path / "state")
     for number in range(3):
         assert count.add(["ann", "bob"], 3, run=f"run-{number}", round_number=1) == set()
     assert count.add(["ann", "cid"], 3, run="run-9", round_number=1) == {"ann"}
@@ -209,8 +209,8 @@ def test_a_speaker_is_counted_over_all_runs_and_alone(tmp_path):
 
 
 def test_the_count_outlives_the_process_and_is_the_owners_alone(tmp_path):
-    VisitCount(tmp_path / "state").add(["ann"], 9, run="a", round_number=1, plan=DECLARED)
-    assert VisitCount(tmp_path / "state").of("ann") == 1
+    TrainingCounts(tmp_path / "state").add(["ann"], 9, run="a", round_number=1, plan=DECLARED)
+    assert TrainingCounts(tmp_path / "state").of("ann") == 1
     assert stat.S_IMODE((tmp_path / "state" / FILE).stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     with sqlite3.connect(tmp_path / "state" / FILE) as database:
@@ -220,7 +220,7 @@ def test_the_count_outlives_the_process_and_is_the_owners_alone(tmp_path):
 
 
 def test_what_a_server_names_does_not_fill_the_disk(tmp_path):
-    count = VisitCount(tmp_path / "state")
+    count = TrainingCounts(tmp_path / "state")
     with pytest.raises(ConfigError, match="65 characters, at most 64"):
         count.add(["ann"], 9, run="x" * 65, round_number=1)
     count.add(["ann"], 1, run="a", round_number=1, plan=DECLARED)
@@ -237,8 +237,8 @@ def test_what_a_server_names_does_not_fill_the_disk(tmp_path):
 def test_a_count_that_cannot_be_kept_trains_nobody(tmp_path):
     (tmp_path / "state").write_text("a file where the folder should be")
     with pytest.raises(ConfigError, match="count of its speakers' visits"):
-        VisitCount(tmp_path / "state").add(["ann"], 9, run="a", round_number=1)
+        TrainingCounts(tmp_path / "state").add(["ann"], 9, run="a", round_number=1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / FILE).write_text("no database" * 100)
     with pytest.raises(ConfigError, match="count of its speakers' visits"):
-        VisitCount(tmp_path / "other").add(["ann"], 9, run="a", round_number=1)
+        TrainingCounts(tmp_path / "other").add(["ann"], 9, run="a", round_number=1)

@@ -3,12 +3,12 @@
 import pytest
 
 from client import node
-from server.errors import RollCallError
+from server.errors import RegistrationError
 from server.overlaps import require_nobody_twice
-from strategies.holding import Holding
-from strategies.pseudonyms import fingerprint, key_of, split_tokens, tokens_of
 from tests.client.test_app import ask, context
 from tests.corpora import make_corpus
+from wire.node_info import NodeInfo
+from wire.pseudonyms import fingerprint, key_of, split_tokens, tokens_of
 
 
 def own(manifest, **settings):
@@ -16,7 +16,7 @@ def own(manifest, **settings):
 
 
 def held(manifest, **settings):
-    return Holding.of(ask(context(manifest, node_config=own(manifest, **settings))))
+    return NodeInfo.of(ask(context(manifest, node_config=own(manifest, **settings))))
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def test_a_namespace_makes_the_same_tokens_on_every_node(manifest, tmp_path):
     assert one.dataset != other.dataset and one.namespace == other.namespace
     assert one.tokens == tokens_of(key_of("a study", ""), ["train-00", "train-01", "train-02"])
     assert set(split_tokens(one.tokens)) < set(split_tokens(other.tokens))
-    with pytest.raises(RollCallError, match="3 speakers are on node 1 and on node 2"):
+    with pytest.raises(RegistrationError, match="3 speakers are on node 1 and on node 2"):
         require_nobody_twice({1: one, 2: other})
 
 
@@ -46,20 +46,20 @@ def test_one_person_in_two_splits_of_a_corpus_is_found(manifest):
     require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
     manifest.write_text(manifest.read_text().replace('"more-01"', '"train-01"'))
     node.forget()
-    with pytest.raises(RollCallError, match="1 speakers are on node 1 and on node 2"):
+    with pytest.raises(RegistrationError, match="1 speakers are on node 1 and on node 2"):
         require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
 
 
 def test_parts_of_the_runs_corpus_take_its_namespace_and_nodes_with_their_own_do_not(manifest):
     settings = {"corpus.speaker-namespace": "a study"}
-    part = Holding.of(ask(context(manifest, 1, 3, **settings)))
+    part = NodeInfo.of(ask(context(manifest, 1, 3, **settings)))
     assert part.tokens == tokens_of(key_of("a study", ""), ["train-01"])
-    mine = Holding.of(ask(context(manifest, node_config=own(manifest), **settings)))
+    mine = NodeInfo.of(ask(context(manifest, node_config=own(manifest), **settings)))
     assert mine.namespace == held(manifest).namespace != part.namespace
 
 
 def test_synthetic_speakers_say_so_and_have_no_tokens(manifest):
-    said = Holding.of(ask(context(manifest, **{"corpus.kind": "embedded", "corpus.path": ""})))
+    said = NodeInfo.of(ask(context(manifest, **{"corpus.kind": "embedded", "corpus.path": ""})))
     assert (said.synthetic, said.tokens, said.speakers) == (True, b"", 96)
     assert not held(manifest).synthetic
 

@@ -1,4 +1,4 @@
-"""Mutated replies of a node, of the structure that `strategies.protocol.Answer` gives them.
+"""Mutated replies of a node, of the structure that `wire.messages.Answer` gives them.
 
 A reply is drafted from a task with a sum of its own and then changed, field by field. Many changes leave it
 valid on purpose: only what passes the first checks tries the later ones.
@@ -15,9 +15,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from hypothesis import strategies as st
 
 from privacy import pack
-from privacy.grid import limited_ranges
-from strategies.protocol import VERSION, Task
+from privacy.clipping.quantisation import limited_ranges
 from tests.fuzz import mutations
+from wire.messages import VERSION, Task
 
 FIELDS = ("version", "round", "nonce", "layout", "dataset", "count")
 SUMS = ("zero", "inside", "inside", "at the bound", "one value", "at another's", "a little over", "far over")
@@ -97,7 +97,7 @@ def sum_of(kind: str, seed: int, task: Task) -> torch.Tensor:
     """A sum (task.bounds.size,) int64 in grid steps, for each slice of which the same holds."""
     draw, count = np.random.default_rng(seed), len(task.speakers)
     total = torch.zeros(task.bounds.size, dtype=torch.int64)
-    ranges = limited_ranges(task.bounds, task.grid)
+    ranges = limited_ranges(task.bounds, task.quantiser)
     for number, (_, begin, end, limit) in enumerate(ranges):
         reach = count * float(limit) ** 0.5
         if kind == "at another's":
@@ -120,9 +120,9 @@ def packed_or_random(total: torch.Tensor, task: Task, seed: int) -> bytes:
     """The packed sum; of one that has no such form, as many random bytes."""
     count = len(task.speakers)
     try:
-        return pack(total, count, task.bounds, task.grid).tobytes()
+        return pack(total, count, task.bounds, task.quantiser).tobytes()
     except ValueError:
-        empty = pack(torch.zeros_like(total), count, task.bounds, task.grid)
+        empty = pack(torch.zeros_like(total), count, task.bounds, task.quantiser)
         return np.random.default_rng(seed).bytes(len(empty))
 
 

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from flwr.app import Message
 
-from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, unpack
+from privacy import ClipBounds, Quantiser, LayerLayout, Ledger, PrivacyPlan, unpack
 from privacy.kernels import scale_into_
-from privacy.mechanisms import make_noise
-from privacy.seeded_noise import SeededGaussian
-from privacy.statistics import STATISTICS
-from strategies import DPFedOpt, Roster, StreamingGrid
-from strategies.protocol import Answer, Task
-from strategies.raw_metrics import RawMetrics
+from privacy.noise.factory import make_noise
+from privacy.noise.seeded import SeededGaussian
+from privacy.released_metrics import STATISTICS
+from strategies import DPFedOpt, PopulationIndex, StreamingGrid
 from tests.fuzz.replies import Mutant
 from tests.strategies.federation import PlainStep
 from tests.strategies.flower import FakeGrid
+from wire.messages import Answer, Task
+from wire.raw_metrics import RawMetrics
 
 HONEST = 1
 SLACK = Fraction(1_000_000_001, 1_000_000_000)  # of the product's comparison in float64
@@ -46,11 +46,11 @@ class Federation:
     ) -> None:
         self.layout = LayerLayout.of(list(shapes))
         self.bounds = ClipBounds.of("dim", 1.0, self.layout, statistics=len(STATISTICS))
-        self.grid = Grid.of(self.bounds, bits=20)
-        roster = Roster.of(counts, dict.fromkeys(counts, "speech"))
+        self.quantiser = Quantiser.of(self.bounds, bits=20)
+        population_index = PopulationIndex.of(counts, dict.fromkeys(counts, "speech"))
         self.plan = PrivacyPlan(
-            population=roster.population,
-            cohort=float(roster.population),
+            population=population_index.population,
+            cohort=float(population_index.population),
             rounds=10**9,
             noise_multiplier=0.8,
             delta=1e-6,
@@ -60,8 +60,8 @@ class Federation:
             layout=self.layout,
             plan=self.plan,
             bounds=self.bounds,
-            grid=self.grid,
-            roster=roster,
+            quantiser=self.quantiser,
+            population_index=population_index,
             optimiser=PlainStep(),
             ledger=Ledger.open(folder / "ledger.jsonl"),
             learning_rate=1.0,
@@ -83,9 +83,9 @@ class Federation:
     def released(self, total: torch.Tensor) -> torch.Tensor:
         """The model (d,) that a round with this exact sum must leave, from zeros: minus the noised mean."""
         noise, mean = make_noise(self.plan, "isotropic"), torch.zeros(self.bounds.size)
-        z, step = self.plan.noise_multiplier, self.grid.step
+        z, step = self.plan.noise_multiplier, self.quantiser.step
         for begin, end, block in noise.noised_blocks(
-            total, self.bounds, self.grid, z, self._source(self.round)
+            total, self.bounds, self.quantiser, z, self._source(self.round)
         ):
             scale_into_(mean[begin:end].numpy(), block, step / self.plan.cohort)
         return -mean[: self.layout.size]
@@ -157,8 +157,8 @@ class _Grid(FakeGrid):
         return self.pull_messages(self.push_messages(messages))
 
 
-def _by(grid: _Grid, reply: Message) -> int:
-    return grid.sent[reply.metadata.reply_to_message_id]
+def _by(quantiser: _Grid, reply: Message) -> int:
+    return quantiser.sent[reply.metadata.reply_to_message_id]
 
 
 def _honest(task: Task) -> torch.Tensor:
@@ -166,7 +166,7 @@ def _honest(task: Task) -> torch.Tensor:
     total = torch.zeros(task.bounds.size, dtype=torch.int64)
     for number, (begin, bound) in enumerate(zip(task.bounds.offsets, task.bounds.bounds, strict=False)):
         if begin < task.bounds.offsets[number + 1]:
-            total[begin] = int(len(task.speakers) * bound / task.grid.step / 2)
+            total[begin] = int(len(task.speakers) * bound / task.quantiser.step / 2)
     return total
 
 
@@ -192,17 +192,17 @@ def check(federation: Federation, played: Played) -> None:
 def _held_exactly(federation: Federation, task: Task, reply: Message) -> torch.Tensor:
     """The sum (size,) int64 of a reply that was taken, every slice within count times its bound."""
     answer = Answer.from_message(reply)
-    bounds, grid, count = federation.bounds, federation.grid, len(task.speakers)
+    bounds, quantiser, count = federation.bounds, federation.quantiser, len(task.speakers)
     assert (answer.round_number, answer.nonce, answer.layout) == (task.round_number, task.nonce, task.layout)
     assert answer.count == count
-    numbers = unpack(answer.packed, count, bounds, grid).to(torch.int64)
+    numbers = unpack(answer.packed, count, bounds, quantiser).to(torch.int64)
     for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
         squared = sum(value * value for value in map(int, np.trim_zeros(numbers[begin:end].numpy())))
-        assert squared <= (count * Fraction(bound) / Fraction(grid.step)) ** 2 * SLACK
+        assert squared <= (count * Fraction(bound) / Fraction(quantiser.step)) ** 2 * SLACK
     return numbers
 
 
 def _as_summed(federation: Federation, total: torch.Tensor) -> torch.Tensor:
     """In the type in which the round sums."""
     drawn = federation.plan.population
-    return total.to(torch.int32 if drawn * 2**federation.grid.bits < 2**31 else torch.int64)
+    return total.to(torch.int32 if drawn * 2**federation.quantiser.bits < 2**31 else torch.int64)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz import mutations, sounds
 from tests.fuzz.counts import fuzz, tally
-from tests.fuzz.listener import Listener
+from tests.fuzz.reading_process import ReadingProcess
 from tests.speech import layouts
 
 TABLES = (".jsonl", ".txt", ".tsv", "text", "utt2spk", "wav.scp")
@@ -97,7 +97,7 @@ def test_mutated_corpora_are_loaded_or_refused_and_nobody_is_lost_without_a_word
         root = make(tmp_path / kind)
         found = {str(file.relative_to(root)): file.read_bytes() for file in root.rglob("*") if file.is_file()}
         made[kind] = (root, found)
-    with Listener() as listener:
+    with ReadingProcess() as reading_process:
 
         @fuzz(short=100, long=1000)
         @given(
@@ -112,7 +112,7 @@ def test_mutated_corpora_are_loaded_or_refused_and_nobody_is_lost_without_a_word
             shutil.copytree(made[kind][0], copy)
             for name, content in changed.items():
                 (copy / name).unlink() if content is None else (copy / name).write_bytes(content)
-            said = listener.ask("corpus", copy, kind=kind)
+            said = reading_process.ask("corpus", copy, kind=kind)
             assert "crashed" not in said, said["crashed"]
             counts["corpora"] += 1
             counts.update(said["counts"])

@@ -12,22 +12,22 @@ from safetensors.torch import load_file, save_file
 
 from cli.composing import default_config, read_recipe, read_settings
 from privacy.errors import LedgerCorrupt
-from privacy.ledger import Ledger, read_ledger
-from privacy.lineage import lineage_from_json
+from privacy.ledger.ledger import Ledger, read_ledger
+from privacy.ledger.lineage import lineage_from_json
 from recipes import ConfigError, RunConfig
-from server.checkpoints import load_checkpoint
-from server.errors import ResumeRefused, RollCallError
-from server.roll_call import call_roll
+from server.errors import ResumeRefused, RegistrationError
+from server.registration import register_nodes
+from server.storage.checkpoints import load_checkpoint
 from speech.audio import read_audio, resample
-from speech.checkpoint import load_model, save_model
 from speech.errors import AudioError, CheckpointMismatch
-from speech.model import build_model
+from speech.model.checkpoint import load_model, save_model
+from speech.model.ctc_transformer import build_model
 from strategies import StreamingGrid
-from strategies.holding import Holding
-from strategies.protocol import VERSION
 from tests.fuzz.replies import Mutant, Mutation
 from tests.fuzz.rounds import Federation, check, play
 from tests.strategies.flower import FakeGrid
+from wire.messages import VERSION
+from wire.node_info import NodeInfo
 
 SHAPES = [("weight", (6, 4)), ("bias", (6,))]
 DIGITS = 10**5000  # more than Python prints
@@ -68,15 +68,15 @@ def test_raw_metrics_that_no_mean_can_be_taken_of_end_no_round(tmp_path: Path, t
 def test_an_answer_to_the_roll_call_that_cannot_be_written_is_refused(field: str, value: object) -> None:
     fields = {"speakers": 3, "dataset": "d", "split": "train", field: value}
     with pytest.raises(ValueError, match=r"it (says|names)"):
-        Holding.of(ConfigRecord(fields))
+        NodeInfo.of(ConfigRecord(fields))
 
 
 @pytest.mark.parametrize("name", ["version", "problem"])
 def test_a_roll_call_with_a_number_that_cannot_be_written_names_the_node(name: str) -> None:
     fields = {"version": VERSION, "speakers": 3, "dataset": "d", "split": "train", name: DIGITS}
     grid = StreamingGrid(FakeGrid({7: lambda message: RecordDict({"answer": ConfigRecord(fields)})}))
-    with pytest.raises(RollCallError, match="node 7: Exceeds the limit"):
-        call_roll(grid, RunConfig.from_flat(default_config()).training)
+    with pytest.raises(RegistrationError, match="node 7: Exceeds the limit"):
+        register_nodes(grid, RunConfig.from_flat(default_config()).training)
 
 
 def test_a_recipe_with_a_number_beyond_all_floats_or_deep_nesting_is_refused(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.accounting import Release, epsilon
+from privacy.accounting.epsilon import Release, epsilon
 from privacy.errors import PrivacyError
-from privacy.ledger import Ledger, LedgerEntry, contains_head, head_of, ledger_releases, read_ledger
+from privacy.ledger.ledger import Ledger, LedgerEntry, contains_head, head_of, ledger_releases, read_ledger
 from tests.fuzz import mutations
 from tests.fuzz.counts import fuzz, tally
 

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy import PrivacyPlan
-from privacy.accounting import Release
+from privacy.accounting.epsilon import Release
 from privacy.errors import PrivacyError
-from privacy.lineage import Ancestor, lineage_from_json, lineage_to_json
+from privacy.ledger.lineage import Ancestor, lineage_from_json, lineage_to_json
 from recipes import RunConfig
-from server.ancestry import lineage_of_model
-from server.checkpoints import Checkpoint, Identity, load_checkpoint, save_checkpoint
 from server.errors import ResumeRefused
-from speech.checkpoint import load_model, save_model
+from server.storage.ancestry import lineage_of_model
+from server.storage.checkpoints import Checkpoint, Identity, load_checkpoint, save_checkpoint
 from speech.errors import SpeechError
-from speech.model import build_model
+from speech.model.checkpoint import load_model, save_model
+from speech.model.ctc_transformer import build_model
 from tests.fuzz import mutations
 from tests.fuzz.counts import fuzz, peak_megabytes, tally
 from tests.fuzz.test_recipes import FLAT

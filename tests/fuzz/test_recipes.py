@@ -13,7 +13,7 @@ from recipes import ConfigError, RunConfig
 from tests.fuzz import mutations
 from tests.fuzz.counts import fuzz, tally
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*/*.toml"))
 MOST_TOLD = 1_000_000  # a renamed section names each of its keys
 
 

@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 
 from cli.composing import default_config
 from recipes import RunConfig
-from server.errors import RollCallError
-from server.populations import ledger_path
-from server.roll_call import call_roll
+from server.errors import RegistrationError
+from server.registration import register_nodes
+from server.storage.populations import ledger_path
 from strategies import StreamingGrid
-from strategies.holding import MOST_SPEAKERS, Holding
-from strategies.protocol import VERSION
 from tests.fuzz import mutations
 from tests.fuzz.counts import fuzz, tally
 from tests.fuzz.replies import written
 from tests.strategies.flower import FakeGrid
+from wire.messages import VERSION
+from wire.node_info import MOST_SPEAKERS, NodeInfo
 
 SETTINGS = RunConfig.from_flat({**default_config(), "training.wait-seconds": 0.3}).training
-HONEST = Holding(speakers=3, dataset="d" * 64, split="train", part=0, parts=2)
+HONEST = NodeInfo(speakers=3, dataset="d" * 64, split="train", part=0, parts=2)
 MOST_TOLD = 2_000  # characters
 
 
@@ -42,7 +42,7 @@ class Said:
 @st.composite
 def answers(draw: st.DrawFn) -> Said:
     """What node 2 says: an answer with some of its fields changed, an error, or other records."""
-    held = Holding(
+    held = NodeInfo(
         speakers=draw(st.integers(1, 5)),
         dataset=draw(st.sampled_from(["d" * 64, "e" * 64])),
         split="train",
@@ -75,15 +75,15 @@ def test_mutated_answers_to_the_roll_call_are_counted_as_they_are_or_named(tmp_p
         counts["answers"] += 1
         nodes = {1: lambda message: HONEST.to_record(), 2: lambda message: answer}
         try:
-            roll = call_roll(StreamingGrid(FakeGrid(nodes)), SETTINGS)
-        except RollCallError as error:
+            roll = register_nodes(StreamingGrid(FakeGrid(nodes)), SETTINGS)
+        except RegistrationError as error:
             told = str(error)
             assert "2" in told and told.isprintable() and len(told) < MOST_TOLD, told[:MOST_TOLD]
             return
         counts["taken"] += 1
         speakers = answer["answer"]["speakers"]
         assert type(speakers) is int and 1 <= speakers <= MOST_SPEAKERS
-        assert roll.roster.population == HONEST.speakers + speakers
+        assert roll.population_index.population == HONEST.speakers + speakers
         assert roll.skipped < 2**63
         assert roll.dataset.isprintable()
         assert ledger_path(tmp_path, roll.dataset).resolve().is_relative_to(tmp_path.resolve())

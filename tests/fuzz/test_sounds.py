@@ -6,12 +6,12 @@ from hypothesis import given
 
 from tests.fuzz import sounds
 from tests.fuzz.counts import fuzz, tally
-from tests.fuzz.listener import Listener
+from tests.fuzz.reading_process import ReadingProcess
 
 
 def test_mutated_sound_files_are_heard_or_refused(tmp_path: Path) -> None:
     counts = tally("sound files")
-    with Listener() as listener:
+    with ReadingProcess() as reading_process:
 
         @fuzz(short=120, long=1000)
         @given(sounds.files)
@@ -19,7 +19,7 @@ def test_mutated_sound_files_are_heard_or_refused(tmp_path: Path) -> None:
             suffix, content = made
             file = tmp_path / f"a.{suffix}"
             file.write_bytes(content)
-            said = listener.ask("sound", file)
+            said = reading_process.ask("sound", file)
             assert "crashed" not in said, said["crashed"]
             counts["files"] += 1
             counts["read as a whole"] += said["counts"]["read"]

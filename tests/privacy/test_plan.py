@@ -6,10 +6,10 @@ from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
-import privacy.pld as pld
-from privacy.accounting import Release, epsilon
+import privacy.accounting.pld as pld
+from privacy.accounting.epsilon import Release, epsilon
+from privacy.accounting.filters import filtered_epsilon
 from privacy.errors import BudgetExhausted
-from privacy.filters import filtered_epsilon
 from privacy.plan import PrivacyPlan
 
 PAPER = PrivacyPlan(population=34_753, cohort=1024, rounds=2034, noise_multiplier=0.003072, delta=1e-9)

@@ -4,13 +4,13 @@ from typing import get_args
 import pytest
 
 from cli.composing import app_folder, default_config, flatten
-from privacy import clipping
+from optim import schedules
+from optim.base import _REGISTRY
+from privacy.clipping import bounds
 from recipes import ConfigError, RunConfig
 from recipes.privacy_section import CLIP_ACTIONS, CLIP_RULES
 from recipes.run_config import known_keys
 from recipes.sections import OPTIMISERS, SCHEDULES
-from strategies import schedules
-from strategies.optimisers.base import _REGISTRY
 
 DEFAULT = default_config()
 
@@ -21,12 +21,7 @@ def test_the_defaults_are_valid_and_name_every_key():
     assert RunConfig.from_flat(config.to_flat()) == config
 
 
-# Those with a table [pretrain] are recipes of `murmur pretrain`, tested there.
-RUN_RECIPES = sorted(
-    path
-    for path in (app_folder() / "recipes").glob("*.toml")
-    if "pretrain" not in tomllib.loads(path.read_text())
-)
+RUN_RECIPES = sorted((app_folder() / "recipes" / "run").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RUN_RECIPES, ids=lambda path: path.stem)
@@ -130,8 +125,8 @@ def test_a_whole_number_stands_for_a_float():
 def test_the_names_of_a_recipe_are_those_that_are_registered():
     assert set(get_args(OPTIMISERS)) == set(_REGISTRY)
     assert set(get_args(SCHEDULES)) == set(schedules.SCHEDULES)
-    assert set(get_args(CLIP_RULES)) == set(clipping.CLIP_RULES)
-    assert set(get_args(CLIP_ACTIONS)) == set(clipping.CLIP_ACTIONS)
+    assert set(get_args(CLIP_RULES)) == set(bounds.CLIP_RULES)
+    assert set(get_args(CLIP_ACTIONS)) == set(bounds.CLIP_ACTIONS)
 
 
 def test_the_speakers_who_are_trained_are_not_held_out():

@@ -10,14 +10,14 @@ from flwr.superlink.grid import InMemoryGrid
 
 from cli.composing import default_config
 from recipes import RunConfig
-from server.checkpoints import load_checkpoint
 from server.federation import run_federation
-from server.run_folder import RunFolder
-from server.run_ids import run_of
-from strategies.holding import Holding
-from strategies.protocol import Task
+from server.storage.checkpoints import load_checkpoint
+from server.storage.run_folder import RunFolder
+from server.storage.run_ids import run_of
 from tests.strategies.federation import answer_to
 from tests.strategies.flower import FakeGrid
+from wire.messages import Task
+from wire.node_info import NodeInfo
 
 SPEAKERS = (3, 2)
 PARTS = 10_000  # of the nodes' corpus; each holds the part with its number
@@ -43,7 +43,7 @@ def recipe(corpus, **changes) -> RunConfig:
 def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict:
     """The answer of a node to the roll call: it holds the part with its number."""
     part = message.metadata.dst_node_id
-    return Holding(
+    return NodeInfo(
         speakers=speakers, dataset=dataset, split="train", part=part, parts=PARTS, **said
     ).to_record()
 

@@ -23,10 +23,10 @@ import torch
 from safetensors import safe_open
 
 from privacy import Ledger, epsilon, ledger_releases, read_ledger
-from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
-from server.run_folder import RunFolder
-from speech.checkpoint import load_model
+from server.storage.checkpoints import load_checkpoint
+from server.storage.run_folder import RunFolder
+from speech.model.checkpoint import load_model
 from strategies import bind, dp_fed_opt
 from tests.server.in_process import federate, recipe
 

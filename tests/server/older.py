@@ -7,8 +7,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from privacy import read_ledger
-from privacy.ledger import head_of
-from server.run_folder import RunFolder
+from privacy.ledger.ledger import head_of
+from server.storage.run_folder import RunFolder
 from tests.server.in_process import run_of_folder
 
 

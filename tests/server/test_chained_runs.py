@@ -11,14 +11,14 @@ from typer.testing import CliRunner
 from cli.composing import config_of_run
 from cli.main import app
 from privacy import PrivacyPlan, Release, SpendingUnknown, epsilon, epsilon_text, read_ledger
-from privacy.filters import least_budget
-from privacy.profile import PrivacyProfile
-from server.ancestry import lineage_of_model, promise_of
+from privacy.accounting.filters import least_budget
+from privacy.accounting.profile import PrivacyProfile
 from server.federation import Federation
-from server.model_card import model_card
-from server.model_facts import ModelFacts
-from server.run_folder import RunFolder
-from speech.checkpoint import read_metadata
+from server.report.model_card import model_card
+from server.report.model_facts import ModelFacts
+from server.storage.ancestry import lineage_of_model, promise_of
+from server.storage.run_folder import RunFolder
+from speech.model.checkpoint import read_metadata
 from tests.cli.test_export import metadata
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe, run_of_folder

@@ -2,9 +2,9 @@ import pytest
 
 from cli.composing import default_config
 from recipes import RunConfig
-from server.evaluation import HeldOut, readings
+from server.evaluation import HeldOut, transcribed_sentences
 from speech.errors import CorpusError
-from speech.evaluation import Evaluation
+from speech.evaluation.evaluation import Evaluation
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -17,14 +17,14 @@ def section(manifest, **changes):
 def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
     held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 2, "test": 3})), "tiny")
     assert held_out.speakers == ("test-00", "test-01", "test-02")
-    assert held_out.heard_in_training == frozenset()
+    assert held_out.speakers_in_training == frozenset()
 
 
 def test_speakers_heard_in_training_are_told(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
     shared = section(manifest, **{"corpus.shared-speakers": True})
-    assert HeldOut.of(shared, "tiny").heard_in_training == {"train-00"}
+    assert HeldOut.of(shared, "tiny").speakers_in_training == {"train-00"}
 
 
 def test_a_speaker_in_two_splits_is_refused_unless_said(tmp_path):
@@ -47,11 +47,11 @@ def test_readings_pair_what_was_said_with_what_both_models_heard():
         ids = tuple(map(str, range(10)))
         return Evaluation(loss=1.0, wer=0.5, cer=0.2, ids=ids, hypotheses=hypotheses, references=references)
 
-    chosen = readings(evaluation("seed"), evaluation("final"), 3)
+    chosen = transcribed_sentences(evaluation("seed"), evaluation("final"), 3)
     assert [(r.reference, r.by_seed, r.by_final) for r in chosen] == [
         (f"said {i}", f"seed {i}", f"final {i}") for i in (0, 3, 6)
     ]
-    assert readings(evaluation("a"), evaluation("b"), 0) == []
+    assert transcribed_sentences(evaluation("a"), evaluation("b"), 0) == []
 
 
 def test_a_run_on_shared_speakers_says_so_first_and_last(tmp_path, capsys):

@@ -8,13 +8,13 @@ import torch
 from flwr.app import Error, MessageType
 
 from privacy import read_ledger
-from server.attendance import RepliesRefused
 from server.federation import MESSAGES_UNDER_WAY, run_federation
-from strategies.protocol import Answer, Task
+from server.node_changes import RepliesRefused
 from tests.corpora import make_corpus
 from tests.server.in_process import SimulatedGrid, part_of, recipe
 from tests.strategies.federation import answer_to
 from tests.strategies.flower import FakeGrid
+from wire.messages import Answer, Task
 
 NODES = 3 * MESSAGES_UNDER_WAY
 # A private simulation waits for everybody as long as all of them may take.

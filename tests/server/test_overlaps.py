@@ -6,30 +6,30 @@ import pytest
 
 from cli.composing import default_config
 from recipes import RunConfig
-from server.errors import RollCallError
+from server.errors import RegistrationError
 from server.evaluation import HeldOut
-from server.overlaps import Listeners, require_nobody_held_out, require_nobody_twice
-from strategies.holding import MOST_TOKENS, Holding
-from strategies.pseudonyms import fingerprint, key_of, tokens_of
+from server.overlaps import HeldOutSpeakers, require_nobody_held_out, require_nobody_twice
 from tests.corpora import make_corpus
+from wire.node_info import MOST_TOKENS, NodeInfo
+from wire.pseudonyms import fingerprint, key_of, tokens_of
 
 KEY, OTHER_KEY = key_of("hospitals", ""), key_of("", "secret of a corpus")
 
 
-def holding(*people, dataset="d", split="train", key=KEY, speakers=None, **said):
+def node_info(*people, dataset="d", split="train", key=KEY, speakers=None, **said):
     pseudonyms = {"namespace": fingerprint(key), "tokens": tokens_of(key, people)} if people else {}
-    return Holding(speakers=speakers or len(people), dataset=dataset, split=split, **pseudonyms, **said)
+    return NodeInfo(speakers=speakers or len(people), dataset=dataset, split=split, **pseudonyms, **said)
 
 
 def test_one_person_in_two_splits_on_two_nodes_is_refused():
-    nodes = {2: holding("a", "b", key=OTHER_KEY), 5: holding("b", "c", split="more", key=OTHER_KEY)}
-    with pytest.raises(RollCallError, match="1 speakers are on node 2 and on node 5"):
+    nodes = {2: node_info("a", "b", key=OTHER_KEY), 5: node_info("b", "c", split="more", key=OTHER_KEY)}
+    with pytest.raises(RegistrationError, match="1 speakers are on node 2 and on node 5"):
         require_nobody_twice(nodes)
 
 
 def test_one_id_of_a_namespace_on_two_nodes_is_one_person():
-    nodes = {2: holding("a", "b", "c"), 5: holding("b", "c", dataset="other"), 7: holding("z", dataset="o")}
-    with pytest.raises(RollCallError, match="2 speakers are on node 2 and on node 5"):
+    nodes = {2: node_info("a", "b", "c"), 5: node_info("b", "c", dataset="other"), 7: node_info("z", dataset="o")}
+    with pytest.raises(RegistrationError, match="2 speakers are on node 2 and on node 5"):
         require_nobody_twice(nodes)
 
 
@@ -37,71 +37,71 @@ def test_a_name_is_one_name_in_either_form_of_unicode():
     """One machine writes an umlaut as one character, another as two."""
     composed, apart = (unicodedata.normalize(form, "Sünje") for form in ("NFC", "NFD"))
     assert composed != apart and key_of(f"{composed} ", "") == key_of(apart, "")
-    with pytest.raises(RollCallError, match="1 speakers are on node 2 and on node 5"):
-        require_nobody_twice({2: holding(composed), 5: holding(apart, dataset="other")})
+    with pytest.raises(RegistrationError, match="1 speakers are on node 2 and on node 5"):
+        require_nobody_twice({2: node_info(composed), 5: node_info(apart, dataset="other")})
     assert key_of(" ", "secret") == key_of("", "secret")
 
 
 def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_people():
     require_nobody_twice(
         {
-            2: holding("1", "2", key=key_of("", "one")),
-            5: holding("1", "2", dataset="other", key=key_of("", "two")),
+            2: node_info("1", "2", key=key_of("", "one")),
+            5: node_info("1", "2", dataset="other", key=key_of("", "two")),
         }
     )
 
 
 def test_two_splits_of_one_corpus_without_a_common_person_are_taken():
     require_nobody_twice(
-        {1: holding("a", part=0), 2: holding("b", split="more"), 3: holding("c", dataset="e")}
+        {1: node_info("a", part=0), 2: node_info("b", split="more"), 3: node_info("c", dataset="e")}
     )
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        holding(speakers=3, split="more"),  # no tokens
-        holding("c", split="more", key=OTHER_KEY),
-        holding(speakers=MOST_TOKENS + 1, split="more"),
+        node_info(speakers=3, split="more"),  # no tokens
+        node_info("c", split="more", key=OTHER_KEY),
+        node_info(speakers=MOST_TOKENS + 1, split="more"),
     ],
 )
 def test_two_splits_of_one_corpus_that_cannot_be_compared_are_refused(other):
-    with pytest.raises(RollCallError, match="nodes 1 and 2 hold the splits 'train' and 'more' of one corpus"):
-        require_nobody_twice({1: holding("a"), 2: other})
+    with pytest.raises(RegistrationError, match="nodes 1 and 2 hold the splits 'train' and 'more' of one corpus"):
+        require_nobody_twice({1: node_info("a"), 2: other})
 
 
 def test_every_node_of_a_corpus_is_compared_with_one_of_another_split():
     """The first node has the split of the second and the key of the third: neither comparison is enough."""
-    nodes = {1: holding("a"), 2: holding("b", part=1, parts=2, key=OTHER_KEY), 3: holding("c", split="more")}
-    nodes[1] = holding("a", part=0, parts=2)
-    with pytest.raises(RollCallError, match="nodes 2 and 3 hold the splits 'train' and 'more' of one corpus"):
+    nodes = {1: node_info("a"), 2: node_info("b", part=1, parts=2, key=OTHER_KEY), 3: node_info("c", split="more")}
+    nodes[1] = node_info("a", part=0, parts=2)
+    with pytest.raises(RegistrationError, match="nodes 2 and 3 hold the splits 'train' and 'more' of one corpus"):
         require_nobody_twice(nodes)
 
 
 def test_synthetic_speakers_of_two_splits_are_not_the_same():
-    nodes = {n: holding(speakers=3, split=split, synthetic=True) for n, split in ((1, "train"), (2, "test"))}
+    nodes = {n: node_info(speakers=3, split=split, synthetic=True) for n, split in ((1, "train"), (2, "test"))}
     require_nobody_twice(nodes)
 
 
 def test_a_node_that_trains_on_the_servers_held_out_split_is_refused():
-    listeners = Listeners(dataset="d", split="test")
-    for held in (holding("a", split="test"), holding(speakers=2, split="test", synthetic=True)):
-        with pytest.raises(RollCallError, match="node 4 holds the held-out split 'test'"):
-            require_nobody_held_out({3: holding("b"), 4: held}, listeners)
-    require_nobody_held_out({3: holding("b"), 4: holding("c", dataset="e", split="test")}, listeners)
+    held_out_speakers = HeldOutSpeakers(dataset="d", split="test")
+    for held in (node_info("a", split="test"), node_info(speakers=2, split="test", synthetic=True)):
+        with pytest.raises(RegistrationError, match="node 4 holds the held-out split 'test'"):
+            require_nobody_held_out({3: node_info("b"), 4: held}, held_out_speakers)
+    require_nobody_held_out({3: node_info("b"), 4: node_info("c", dataset="e", split="test")}, held_out_speakers)
 
 
 def test_a_held_out_speaker_of_a_namespace_is_known_again_on_a_node(tmp_path):
     path = make_corpus(tmp_path, {"train": 2, "test": 2}, utterances=1)
     settings = {"corpus.kind": "manifest", "corpus.path": str(path), "corpus.speaker-namespace": "hospitals"}
 
-    def listeners(**changes):
+    def held_out_speakers(**changes):
         section = RunConfig.from_flat({**default_config(), **settings, **changes}).corpus
-        return HeldOut.of(section, "tiny").listeners(section)
+        return HeldOut.of(section, "tiny").held_out_speakers(section)
 
-    node = {6: holding("test-00", "z", dataset="another")}
-    with pytest.raises(RollCallError, match="1 speakers of node 6 are held-out speakers of split 'test' too"):
-        require_nobody_held_out(node, listeners())
-    require_nobody_held_out(node, listeners(**{"corpus.shared-speakers": True}))
-    require_nobody_held_out(node, listeners(**{"corpus.speaker-namespace": ""}))
-    require_nobody_held_out({6: holding("train-00", dataset="another")}, listeners())
+    node = {6: node_info("test-00", "z", dataset="another")}
+    with pytest.raises(RegistrationError, match="1 speakers of node 6 are held-out speakers of split 'test' too"):
+        require_nobody_held_out(node, held_out_speakers())
+    require_nobody_held_out(node, held_out_speakers(**{"corpus.shared-speakers": True}))
+    require_nobody_held_out(node, held_out_speakers(**{"corpus.speaker-namespace": ""}))
+    require_nobody_held_out({6: node_info("train-00", dataset="another")}, held_out_speakers())

@@ -5,8 +5,8 @@ from scipy.stats import binom
 
 from cli.composing import default_config
 from recipes import ConfigError, RunConfig
+from server.factory import make_plan
 from server.planning import most_drawn, with_time_for_all
-from server.preparation import make_plan
 
 
 def config(**changes):

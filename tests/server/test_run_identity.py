@@ -12,15 +12,15 @@ from cli.composing import config_of_run
 from cli.main import app
 from privacy import LedgerCorrupt, PrivacyPlan, SpendingUnknown, epsilon_text, read_ledger
 from recipes import resolve
-from server.ancestry import lineage_of_model
-from server.checkpoints import load_checkpoint
 from server.errors import ResumeRefused
 from server.federation import Federation
-from server.model_card import model_card
-from server.model_facts import ModelFacts
-from server.run_folder import RunFolder
-from speech.checkpoint import load_model, read_metadata
-from speech.model import build_model
+from server.report.model_card import model_card
+from server.report.model_facts import ModelFacts
+from server.storage.ancestry import lineage_of_model
+from server.storage.checkpoints import load_checkpoint
+from server.storage.run_folder import RunFolder
+from speech.model.checkpoint import load_model, read_metadata
+from speech.model.ctc_transformer import build_model
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe, run_of_folder
 from tests.server.older import as_before_ids

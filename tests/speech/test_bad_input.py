@@ -10,10 +10,11 @@ import torch
 
 from speech import audio
 from speech.audio import AudioStream, Recording, read_audio
-from speech.corpus import Corpus, load_corpus
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
+from speech.data.examples import ExampleStore
 from speech.errors import AudioError, CorpusError
-from speech.examples import ExampleStore
-from speech.features import PRESETS
+from speech.features.log_mel import PRESETS
 from tests.speech.layouts import sound
 
 TINY = PRESETS["tiny"]

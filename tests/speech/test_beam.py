@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 import murmuration_data
-from speech.batching import bucketed_batches, collate
-from speech.checkpoint import load_model
-from speech.corpus import load_corpus
+from speech.corpora.loading import load_corpus
+from speech.data.batching import bucketed_batches, collate
+from speech.data.examples import ExampleStore
 from speech.decoding import BeamConfig, BeamSearch, greedy, train_ngram
 from speech.decoding.arpa import Unit
 from speech.errors import LanguageModelError
-from speech.examples import ExampleStore
-from speech.metrics import word_error_rate
+from speech.evaluation.error_rates import word_error_rate
+from speech.model.checkpoint import load_model
 from speech.text import ENGLISH
 from tests.speech.test_decoding import certain
 from tests.speech.test_ngram import backed_off, parsed

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech.corpora import download, openslr
 from speech.corpora.download import DownloadError, fetch, unpack
-from speech.corpus import load_corpus
+from speech.corpora import download, openslr
+from speech.corpora.loading import load_corpus
 from tests.speech import layouts
 
 CONTENT = bytes(range(256)) * 4096  # a megabyte

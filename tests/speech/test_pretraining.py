@@ -6,16 +6,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from speech.augment import SpecAugment
-from speech.corpus import Corpus
+from speech.corpora.corpus import Corpus
+from speech.data.examples import ExampleStore
 from speech.errors import CorpusError, SpeechError
-from speech.evaluation import Evaluation, evaluate
-from speech.examples import ExampleStore
-from speech.features import PRESETS
-from speech.model import build_model
-from speech.pretraining import Epoch, PretrainConfig, Step, listening, pretrain, session
+from speech.evaluation.evaluation import Evaluation, evaluate
+from speech.features.log_mel import PRESETS
+from speech.features.spec_augment import SpecAugment
+from speech.model.ctc_transformer import build_model
+from speech.pretraining import Epoch, PretrainConfig, Step, features, pretrain, session
+from speech.pretraining.distributed import Processes
 from speech.pretraining.schedules import learning_rate_scale
-from speech.processes import Processes
 from tests.speech import toy
 
 SHORT = PretrainConfig(epochs=2, batch_size=4, evaluate_every=1)
@@ -82,11 +82,11 @@ def test_a_process_computes_its_share_of_the_features_for_all(
     tmp_path: Path, folder: str | None, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = toy.corpus(tmp_path, speakers=4)
-    store = listening.open_store(corpus, SHORT, tmp_path / folder if folder else None)
+    store = features.open_store(corpus, SHORT, tmp_path / folder if folder else None)
     asked: list[str] = []
     monkeypatch.setattr(store, "examples", lambda split, speaker: asked.append(speaker))
     told: list[tuple[str, int, int]] = []
-    listening.compute_together(store, ["seed"], Second(rank=1, count=2), lambda *what: told.append(what))
+    features.compute_together(store, ["seed"], Second(rank=1, count=2), lambda *what: told.append(what))
     assert asked == computed
     assert told == [("seed", number + 1, len(computed)) for number in range(len(computed))]
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from speech.corpus import load_corpus
+from speech.corpora.loading import load_corpus
+from speech.corpora.speakers import require_disjoint
+from speech.corpora.statistics import split_statistics
+from speech.data.examples import ExampleStore
 from speech.errors import CorpusError
-from speech.examples import ExampleStore
-from speech.features import PRESETS
-from speech.speakers import require_disjoint
-from speech.statistics import split_statistics
+from speech.features.log_mel import PRESETS
 
 
 @pytest.fixture(scope="module")

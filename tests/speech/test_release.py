@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speech import augment, features
-from speech.layers import Block
-from speech.model import PRESETS, CTCTransformer
+from speech.features import log_mel, spec_augment
+from speech.model.ctc_transformer import PRESETS, CTCTransformer
+from speech.model.layers import Block
 
 OF_THE_PAPER = [name for name in PRESETS if name.startswith("paper")]
 SMALL = {"num_mels": 8, "width": 16, "heads": 2, "feed_forward": 64, "layers": 2}
@@ -40,9 +40,9 @@ def test_one_table_of_what_sets_presets_apart() -> None:
             config.drop_outputs,
             config.norms_when_dropped,
             config.zero_biases,
-            features.PRESETS[name].framing,
-            features.PRESETS[name].window,
-            augment.PRESETS[name].ends,
+            log_mel.PRESETS[name].framing,
+            log_mel.PRESETS[name].window,
+            spec_augment.PRESETS[name].ends,
         )
         for name, config in PRESETS.items()
     }

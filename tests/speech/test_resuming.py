@@ -6,7 +6,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from speech.corpus import Corpus, load_corpus
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
 from speech.errors import CheckpointMismatch
 from speech.pretraining import Epoch, PretrainConfig, Pretrained, Snapshots, Step, pretrain
 from tests.speech import toy

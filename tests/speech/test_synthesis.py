@@ -14,7 +14,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech.corpus import load_corpus
+from speech.corpora.loading import load_corpus
 from speech.synthesis import effects
 from speech.synthesis.effects import FRAME_SAMPLES, SAMPLE_RATE_HZ
 from speech.synthesis.espeak import WORKER, SynthesisError, say

@@ -7,12 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from speech.corpora.synthetic import Numbered, with_fresh_population, without_population
-from speech.corpus import load_corpus
+from speech.corpora.kinds.synthetic import Numbered, with_fresh_population, without_population
+from speech.corpora.loading import load_corpus
+from speech.corpora.speakers import require_disjoint, shared_speakers
+from speech.data.examples import ExampleStore
 from speech.errors import CorpusError
-from speech.examples import ExampleStore
-from speech.features import PRESETS
-from speech.speakers import require_disjoint, shared_speakers
+from speech.features.log_mel import PRESETS
 from speech.synthesis.grammar import is_held_out
 
 
@@ -101,7 +101,7 @@ def test_names_are_a_sequence() -> None:
 
 
 def test_other_corpora_do_not_pay_for_it() -> None:
-    code = "import sys, speech.corpora; sys.exit('scipy.signal' in sys.modules)"
+    code = "import sys, speech.corpora.kinds; sys.exit('scipy.signal' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

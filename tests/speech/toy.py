@@ -7,8 +7,9 @@ import numpy as np
 import soundfile
 import torch
 
-from speech.corpus import Corpus, load_corpus
-from speech.examples import Example
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
+from speech.data.examples import Example
 
 RATE_HZ = 16_000
 LETTERS = "abcde "

@@ -7,7 +7,7 @@ from flwr.app import Error, Message, RecordDict
 
 from privacy import (
     ClipBounds,
-    Grid,
+    Quantiser,
     LayerLayout,
     Ledger,
     PrivacyPlan,
@@ -17,14 +17,14 @@ from privacy import (
     unclipped_slices,
     unpack,
 )
-from privacy.statistics import STATISTICS, add_statistics_
-from strategies import DPFedOpt, Roster
-from strategies.protocol import Answer, Task
-from strategies.raw_metrics import RawMetrics
+from privacy.released_metrics import STATISTICS, add_statistics_
+from strategies import DPFedOpt, PopulationIndex
+from wire.messages import Answer, Task
+from wire.raw_metrics import RawMetrics
 
 LAYOUT = LayerLayout.of([("weight", (6, 4)), ("bias", (6,)), ("scale", ())])
 BOUNDS = ClipBounds.of("uniform", 1.0, LAYOUT, statistics=len(STATISTICS))
-GRID = Grid.of(BOUNDS, bits=20)
+QUANTISER = Quantiser.of(BOUNDS, bits=20)
 
 
 class PlainStep:
@@ -51,19 +51,19 @@ def honest(update_of, loss=1.0):
 
 
 def answer_to(task: Task, update_of, loss=1.0) -> Answer:
-    total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.grid))
+    total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.quantiser))
     for number in task.speakers:
         padded = torch.cat([update_of(number), torch.zeros(task.bounds.size - task.bounds.model_size)])
-        clipped = add_clipped_(total, padded, task.bounds, task.grid)
-        add_statistics_(total, (clipped, loss), task.bounds, task.grid)
+        clipped = add_clipped_(total, padded, task.bounds, task.quantiser)
+        add_statistics_(total, (clipped, loss), task.bounds, task.quantiser)
         if task.bounds.indicators:
-            add_indicators_(total, unclipped_slices(padded, task.bounds), task.bounds, task.grid)
+            add_indicators_(total, unclipped_slices(padded, task.bounds), task.bounds, task.quantiser)
     return Answer.of(task, total, RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None)
 
 
-def integers_of(answer: Answer, bounds=None, grid=None) -> torch.Tensor:
+def integers_of(answer: Answer, bounds=None, quantiser=None) -> torch.Tensor:
     """The sum that an answer carries."""
-    return unpack(answer.packed, answer.count, bounds or BOUNDS, grid or GRID)
+    return unpack(answer.packed, answer.count, bounds or BOUNDS, quantiser or QUANTISER)
 
 
 def failing(text="<'boom with private data: my name is'>"):
@@ -87,14 +87,14 @@ def make_strategy(
     budget=None,
     optimiser=None,
     bounds=BOUNDS,
-    grid=None,
+    quantiser=None,
     plan_settings=None,
     **mechanisms,
 ) -> DPFedOpt:
-    roster = Roster.of(counts)
+    population_index = PopulationIndex.of(counts)
     plan = PrivacyPlan(
-        population=roster.population,
-        cohort=float(cohort or roster.population),
+        population=population_index.population,
+        cohort=float(cohort or population_index.population),
         rounds=rounds,
         noise_multiplier=z,
         delta=1e-6,
@@ -106,8 +106,8 @@ def make_strategy(
         layout=LAYOUT,
         plan=plan,
         bounds=bounds,
-        grid=grid or Grid.of(bounds, bits=20),
-        roster=roster,
+        quantiser=quantiser or Quantiser.of(bounds, bits=20),
+        population_index=population_index,
         optimiser=optimiser or PlainStep(),
         ledger=Ledger.open(folder / "ledger.jsonl"),
         learning_rate=1.0,

@@ -7,8 +7,8 @@ from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from strategies.declared import DECLARE
-from strategies.protocol import VERSION
+from wire.declared_plan import DECLARE
+from wire.messages import VERSION
 
 # Flower makes messages only in a process that knows whose task it runs.
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1

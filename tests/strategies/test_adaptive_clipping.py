@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from privacy import ClipBounds, Grid, QuantileClip
-from privacy.round_noise import IndependentNoise
-from privacy.statistics import STATISTICS
+from privacy import ClipBounds, Quantiser, QuantileClip
+from privacy.noise.independent import IndependentNoise
+from privacy.released_metrics import STATISTICS
 from strategies import StreamingGrid
-from strategies.protocol import Task
 from tests.strategies.federation import LAYOUT, honest, make_strategy
 from tests.strategies.flower import FakeGrid
+from wire.messages import Task
 
 ADAPTIVE = ClipBounds.of("uniform", 1.0, LAYOUT, statistics=len(STATISTICS), adaptive=True)
 LARGE = {1: honest(lambda number: torch.full((LAYOUT.size,), 50.0))}
@@ -23,9 +23,9 @@ class Watching(IndependentNoise):
         super().__init__()
         self.seen = []
 
-    def noised_blocks(self, sums, bounds, grid, noise_multiplier, source):
-        self.seen.append((bounds, grid))
-        return super().noised_blocks(sums, bounds, grid, noise_multiplier, source)
+    def noised_blocks(self, sums, bounds, quantiser, noise_multiplier, source):
+        self.seen.append((bounds, quantiser))
+        return super().noised_blocks(sums, bounds, quantiser, noise_multiplier, source)
 
 
 def adaptive_strategy(folder, **settings):
@@ -45,7 +45,7 @@ def test_clip_and_noise_of_a_round_use_the_same_bounds(tmp_path):
     strategy.noise = noise
     asked = run(strategy, LARGE, 3)
     assert [bounds for bounds, _ in noise.seen] == asked
-    assert [grid for _, grid in noise.seen] == [Grid.of(bounds) for bounds in asked]
+    assert [quantiser for _, quantiser in noise.seen] == [Quantiser.of(bounds) for bounds in asked]
     assert asked[0].total < asked[1].total < asked[2].total
 
 
@@ -68,7 +68,7 @@ def test_the_state_carries_the_bounds_exactly(tmp_path):
     first, second = adaptive_strategy(tmp_path / "1"), adaptive_strategy(tmp_path / "2")
     run(first, LARGE, 3)
     second.load_state_dict(first.state_dict())
-    assert (second.bounds, second.grid) == (first.bounds, first.grid)
+    assert (second.bounds, second.quantiser) == (first.bounds, first.quantiser)
 
 
 def test_a_state_of_other_mechanisms_is_refused(tmp_path):

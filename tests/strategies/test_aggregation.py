@@ -6,8 +6,8 @@ import torch
 
 from privacy import ReplyRejected, pack
 from strategies.aggregation import CohortSum
-from strategies.protocol import Task
-from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to, integers_of
+from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, answer_to, integers_of
+from wire.messages import Task
 
 
 def tasks(counts):
@@ -18,7 +18,7 @@ def tasks(counts):
             layout=LAYOUT.digest,
             speakers=tuple(range(count)),
             bounds=BOUNDS,
-            grid=GRID,
+            quantiser=QUANTISER,
         )
         for node, count in counts.items()
     }
@@ -35,7 +35,7 @@ def test_any_order_of_replies_gives_the_same_sum_bit_for_bit():
     answers = {node: answer_to(task, random_update(node)) for node, task in asked.items()}
     sums = []
     for order in itertools.permutations(asked):
-        total = CohortSum(asked, bounds=BOUNDS, grid=GRID)
+        total = CohortSum(asked, bounds=BOUNDS, quantiser=QUANTISER)
         for node in order:
             total.add(node, answers[node])
         sums.append(total.integers)
@@ -44,8 +44,8 @@ def test_any_order_of_replies_gives_the_same_sum_bit_for_bit():
 
 def too_large(answer):
     integers = integers_of(answer)
-    integers[0] = answer.count * 2**GRID.bits
-    return dataclasses.replace(answer, packed=pack(integers, answer.count, BOUNDS, GRID))
+    integers[0] = answer.count * 2**QUANTISER.bits
+    return dataclasses.replace(answer, packed=pack(integers, answer.count, BOUNDS, QUANTISER))
 
 
 def damaged(answer):
@@ -72,7 +72,7 @@ BAD = {
 def test_a_bad_reply_is_refused_with_its_reason_and_leaves_the_sum_alone(name):
     spoil, reason = BAD[name]
     asked = tasks({1: 2, 2: 1})
-    total = CohortSum(asked, bounds=BOUNDS, grid=GRID)
+    total = CohortSum(asked, bounds=BOUNDS, quantiser=QUANTISER)
     total.add(2, answer_to(asked[2], random_update(2)))
     before = total.integers.clone()
     with pytest.raises(ReplyRejected, match=reason):
@@ -83,7 +83,7 @@ def test_a_bad_reply_is_refused_with_its_reason_and_leaves_the_sum_alone(name):
 
 def test_a_second_answer_and_a_stranger_are_refused():
     asked = tasks({1: 2})
-    total = CohortSum(asked, bounds=BOUNDS, grid=GRID)
+    total = CohortSum(asked, bounds=BOUNDS, quantiser=QUANTISER)
     answer = answer_to(asked[1], random_update(1))
     total.add(1, answer)
     for node in (1, 99):

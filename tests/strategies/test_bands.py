@@ -7,9 +7,9 @@ import torch
 
 from privacy import BandedNoise, BudgetExhausted, PrivacyPlan, Release, epsilon
 from strategies import StreamingGrid
-from strategies.protocol import Task
 from tests.strategies.federation import LAYOUT, honest, make_strategy
 from tests.strategies.flower import FakeGrid
+from wire.messages import Task
 
 QUIET = {1: honest(lambda number: torch.zeros(LAYOUT.size))}
 

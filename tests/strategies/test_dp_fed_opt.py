@@ -9,11 +9,11 @@ import pytest
 import torch
 from scipy import stats
 
-from privacy import BandedNoise, BudgetExhausted, Grid, PrivacyPlan, Release, epsilon
+from privacy import BandedNoise, BudgetExhausted, Quantiser, PrivacyPlan, Release, epsilon
 from strategies import DPFedAdam, StreamingGrid, run_rounds
 from tests.strategies.federation import (
     BOUNDS,
-    GRID,
+    QUANTISER,
     LAYOUT,
     PlainStep,
     failing,
@@ -266,7 +266,7 @@ def test_the_ledger_says_nothing_of_who_or_how_many_were_drawn(tmp_path):
     [
         ({"noise_shape": "flat"}, "noise shape"),
         ({"bounds": replace(BOUNDS, action="normalise"), "noise_shape": "variance-optimal"}, "joint rule"),
-        ({"grid": Grid.of(BOUNDS, bits=3)}, "too coarse for statistics"),
+        ({"quantiser": Quantiser.of(BOUNDS, bits=3)}, "too coarse for statistics"),
     ],
 )
 def test_a_mechanism_that_cannot_be_is_refused_before_anything_is_spent(tmp_path, settings, complaint):
@@ -283,8 +283,8 @@ def test_a_plan_for_another_population_is_refused(tmp_path):
             layout=LAYOUT,
             plan=other,
             bounds=BOUNDS,
-            grid=GRID,
-            roster=strategy.roster,
+            quantiser=QUANTISER,
+            population_index=strategy.population_index,
             ledger=strategy.ledger,
             learning_rate=0.1,
             run_id="t",
@@ -297,7 +297,7 @@ def test_noise_comes_from_the_plan_alone_and_a_grid_of_other_bounds_is_refused(t
     with pytest.raises(TypeError, match="noise"):
         make_strategy(tmp_path / "a", {1: 4}, noise=BandedNoise(4))
     with pytest.raises(ValueError, match="belongs to a clip bound"):
-        make_strategy(tmp_path / "b", {1: 4}, grid=Grid(step=GRID.step / 2, bits=20))
+        make_strategy(tmp_path / "b", {1: 4}, quantiser=Quantiser(step=QUANTISER.step / 2, bits=20))
 
 
 def test_a_round_that_failed_is_over_and_its_cohort_is_not_released_again(tmp_path):

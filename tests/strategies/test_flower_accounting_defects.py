@@ -23,8 +23,7 @@ from flwr.supercore.privacy_accounting import (
 from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 
 from privacy import PrivacyPlan, pld_epsilon, read_ledger
-from privacy.accounting import Release
-from strategies.protocol import Answer, Task
+from privacy.accounting.epsilon import Release
 from tests.strategies.control import (
     QUIET,
     arrays,
@@ -40,8 +39,9 @@ from tests.strategies.control import (
     theirs,
     wrapped,
 )
-from tests.strategies.federation import BOUNDS, GRID, LAYOUT, answer_to, honest, integers_of, make_strategy
+from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, answer_to, honest, integers_of, make_strategy
 from tests.strategies.flower import FakeGrid
+from wire.messages import Answer, Task
 
 
 def constant(value):
@@ -144,11 +144,11 @@ def test_d9c_flowers_bits_are_outside_its_split_and_our_statistics_inside_the_bo
     assert joint**-0.5 == pytest.approx(0.756, abs=1e-3)
 
     task = Task(
-        round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, grid=GRID
+        round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, quantiser=QUANTISER
     )  # model and statistics together, both at their extremes
     for loss in (-math.inf, 0.0, 1e9, math.nan):
         integers = integers_of(answer_to(task, constant(50.0), loss)).long()
-        assert int((integers**2).sum()) <= 4**GRID.bits
+        assert int((integers**2).sum()) <= 4**QUANTISER.bits
 
 
 def test_d9d_flower_reads_the_replies_twice_and_ours_a_stream_once(tmp_path):
@@ -199,7 +199,7 @@ def test_d15_flowers_ledger_is_memory_written_after_the_fact_and_ours_is_on_disk
     assert theirs_crashed.accountant.num_releases == 0
 
     ours = make_strategy(tmp_path, {1: 1}, z=1.0)
-    monkeypatch.setattr("privacy.noise.SecureGaussian.add_rounded_", crash)
+    monkeypatch.setattr("privacy.noise.secure.SecureGaussian.add_rounded_", crash)
     with pytest.raises(Crash):
         our_release(ours, {1: NOTHING})
     assert [entry.round for entry in read_ledger(tmp_path / "ledger.jsonl")] == [1]
@@ -215,7 +215,7 @@ def test_d15_flower_trusts_the_clients_clip_and_evaluation_and_ours_neither(tmp_
     def unclipped_sum(message):
         task, _ = Task.from_message(message)
         total = torch.zeros(task.bounds.size, dtype=torch.int32)
-        total[0] = 2**task.grid.bits
+        total[0] = 2**task.quantiser.bits
         return Answer.of(task, total).to_record()
 
     strategy = make_strategy(tmp_path, {1: 1, 2: 1}, z=QUIET)

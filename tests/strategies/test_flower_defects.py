@@ -13,10 +13,9 @@ import torch
 from torch import nn
 
 from privacy import LayerLayout, epsilon, pack
-from privacy.accounting import Release
+from privacy.accounting.epsilon import Release
 from strategies import bind
-from strategies.protocol import Task
-from tests.privacy.sums import clip_to_grid
+from tests.privacy.sum_checks import clip_to_grid
 from tests.strategies.control import (
     QUIET,
     flower_cohort,
@@ -31,7 +30,7 @@ from tests.strategies.control import (
 )
 from tests.strategies.federation import (
     BOUNDS,
-    GRID,
+    QUANTISER,
     LAYOUT,
     answer_to,
     failing,
@@ -40,6 +39,7 @@ from tests.strategies.federation import (
     make_strategy,
     silent,
 )
+from wire.messages import Task
 
 
 def constant(value):
@@ -148,7 +148,7 @@ def test_d6a_an_integer_buffer_aborts_flower_only_for_who_is_clipped_and_is_refu
     with pytest.raises(ValueError, match="running statistics"):
         bind(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     whole = torch.full((BOUNDS.size,), 50, dtype=torch.int64)
-    assert clip_to_grid(whole, BOUNDS, GRID).clipped == 1.0
+    assert clip_to_grid(whole, BOUNDS, QUANTISER).clipped == 1.0
 
 
 def test_d6b_a_scalar_parameter_is_never_clipped_by_flower_and_always_by_ours(tmp_path):
@@ -209,7 +209,7 @@ def test_d7_reordered_names_pass_flowers_clip_and_not_ours(tmp_path):
     assert our_moves(tmp_path, NOTHING, NOTHING, NOTHING, other).abs().max() < 6 * QUIET / 4
 
     def roll(answer):
-        return dataclasses.replace(answer, packed=pack(integers_of(answer).roll(7), 1, BOUNDS, GRID))
+        return dataclasses.replace(answer, packed=pack(integers_of(answer).roll(7), 1, BOUNDS, QUANTISER))
 
     rolled = spoiled(roll)
     assert our_moves(tmp_path, NOTHING, NOTHING, NOTHING, rolled).norm() <= reach(4)

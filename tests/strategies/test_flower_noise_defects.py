@@ -12,8 +12,7 @@ from flwr.serverapp.strategy import (
     FedAdam,
 )
 
-from strategies.optimisers import Adam
-from strategies.protocol import Task
+from optim import Adam
 from tests.strategies.control import (
     QUIET,
     fed_avg,
@@ -26,7 +25,7 @@ from tests.strategies.control import (
 )
 from tests.strategies.federation import (
     BOUNDS,
-    GRID,
+    QUANTISER,
     LAYOUT,
     answer_to,
     failing,
@@ -35,6 +34,7 @@ from tests.strategies.federation import (
     make_strategy,
 )
 from tests.strategies.flower import FakeGrid
+from wire.messages import Task
 
 
 def constant(value):
@@ -61,8 +61,8 @@ def test_d10_the_low_bits_of_flowers_floats_tell_the_update_and_ours_lie_on_one_
 
     for node in (LARGE, NOTHING):
         released = our_moves(tmp_path, node, z=1.0)
-        steps = torch.round(released / GRID.step)
-        assert torch.equal((steps * GRID.step).float(), released.float())
+        steps = torch.round(released / QUANTISER.step)
+        assert torch.equal((steps * QUANTISER.step).float(), released.float())
 
 
 def test_d12_flowers_clipped_norm_lies_above_the_bound_and_ours_never():
@@ -75,9 +75,9 @@ def test_d12_flowers_clipped_norm_lies_above_the_bound_and_ours_never():
     ]
     assert 1 < max(norms) < 1 + 1e-6
 
-    task = Task(round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, grid=GRID)
+    task = Task(round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, quantiser=QUANTISER)
     ours = [integers_of(answer_to(task, lambda number, one=one: one, 1e9)).long() for one in updates]
-    assert max(int((integers**2).sum()) for integers in ours) <= 4**GRID.bits
+    assert max(int((integers**2).sum()) for integers in ours) <= 4**QUANTISER.bits
 
 
 def zeros():

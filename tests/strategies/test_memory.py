@@ -14,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 torch.set_num_threads(1)
 from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, pack
-from privacy.statistics import STATISTICS
+from privacy.released_metrics import STATISTICS
 from strategies import DPFedOpt, Roster
 from tests.strategies.federation import PlainStep
 from tests.strategies import flower
@@ -39,7 +39,7 @@ strategy = DPFedOpt(
 )
 
 ones = torch.ones(bounds.size, dtype=torch.int32)
-template = Array(pack(ones, 1, bounds, strategy.grid))
+template = Array(pack(ones, 1, bounds, strategy.quantiser))
 del ones
 
 def answer(message):

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from optim.base import _REGISTRY
 from strategies import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi, StreamingGrid
-from strategies.optimisers.base import _REGISTRY
 from tests.strategies.federation import LAYOUT, honest, make_strategy
 from tests.strategies.flower import FakeGrid
 
@@ -27,7 +27,7 @@ def test_every_optimiser_has_its_strategy():
 @pytest.mark.parametrize("strategy", FIRST_STEP, ids=lambda strategy: strategy.__name__)
 def test_it_steps_as_its_optimiser_does_with_the_settings_it_was_given(tmp_path, strategy):
     base = make_strategy(tmp_path, {1: 2}, z=TINY_NOISE)
-    names = ("layout", "plan", "bounds", "grid", "roster", "ledger", "run_id", "dataset")
+    names = ("layout", "plan", "bounds", "quantiser", "population_index", "ledger", "run_id", "dataset")
     settings, step = FIRST_STEP[strategy]
     made = strategy(
         vector=torch.ones(LAYOUT.size),

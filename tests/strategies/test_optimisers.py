@@ -8,9 +8,9 @@ import pytest
 import pytorch_optimizer
 import torch
 
+from optim import Adam, FlatOptimiser, make_optimiser, server_optimiser, settings_of
+from optim.base import _REGISTRY, BLOCK
 from privacy import LayerLayout
-from strategies.optimisers import Adam, FlatOptimiser, make_optimiser, server_optimiser, settings_of
-from strategies.optimisers.base import _REGISTRY, BLOCK
 from tests.strategies import trajectories
 from tests.strategies.trajectories import SHAPES, STEPS, flat, gradient, learning_rate
 

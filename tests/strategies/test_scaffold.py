@@ -4,13 +4,13 @@ import pytest
 import torch
 from flwr.app import RecordDict
 
-from client.control_variates import ControlVariates
+from client.training.control_variates import ControlVariates
+from optim import SGD
 from strategies import StreamingGrid
-from strategies.optimisers import SGD
-from strategies.protocol import Task, unpack_vector
-from strategies.scaffold import CONTROL, Scaffold
+from strategies.scaffold import Scaffold
 from tests.strategies.federation import LAYOUT, answer_to, make_strategy
 from tests.strategies.flower import FakeGrid
+from wire.messages import CONTROL, Task, unpack_vector
 
 # Of each node curvature and minimum of loss a/2 |w - b|^2; small enough that nothing is clipped.
 PEOPLE = {1: (1.0, 0.03), 2: (4.0, -0.01)}
@@ -21,8 +21,8 @@ NAMES = (
     "layout",
     "plan",
     "bounds",
-    "grid",
-    "roster",
+    "quantiser",
+    "population_index",
     "optimiser",
     "ledger",
     "run_id",

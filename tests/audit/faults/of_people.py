@@ -1,7 +1,7 @@
 """Faults of who is who, and of what one speaker's turn has to do with another's."""
 
 import client.node
-from speech.corpus import Corpus
+from speech.corpora.corpus import Corpus
 from tests.audit.faults.planting import fault
 from tests.audit.stage import WANTED, Stage
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import torch
 
-from privacy import Grid
-from privacy.checked_sums import add_packed_
-from privacy.grid_clipping import add_clipped_
-from privacy.packing import pack
+from privacy import Quantiser
+from privacy.clipping.quantised_clipping import add_clipped_
+from privacy.sums.checked_sums import add_packed_
+from privacy.sums.packing import pack
 from strategies.aggregation import CohortSum
 from tests.audit.faults.planting import everywhere, fault
 from tests.audit.stage import COHORT, Stage
@@ -43,9 +43,9 @@ def slices(bounds):
 
 @fault("weighted by utterances", "sensitivity")
 def _(patch):
-    def faulty(total, update, bounds, grid):
+    def faulty(total, update, bounds, quantiser):
         for _ in range(3):  # everybody here says three
-            share = add_clipped_(total, update, bounds, grid)
+            share = add_clipped_(total, update, bounds, quantiser)
         return share
 
     clip(patch, faulty)
@@ -53,11 +53,11 @@ def _(patch):
 
 @fault("one tensor is not clipped", "sensitivity")
 def _(patch):
-    def faulty(total, update, bounds, grid):
+    def faulty(total, update, bounds, quantiser):
         begin, end, _ = slices(bounds)[0]
         before = total[begin:end].clone()
-        share = add_clipped_(total, update, bounds, grid)
-        total[begin:end] = before + torch.round(update[begin:end] / grid.step).to(total.dtype)
+        share = add_clipped_(total, update, bounds, quantiser)
+        total[begin:end] = before + torch.round(update[begin:end] / quantiser.step).to(total.dtype)
         return share
 
     clip(patch, faulty)
@@ -65,10 +65,10 @@ def _(patch):
 
 @fault("rounded after the clip", "sensitivity")
 def _(patch):
-    def faulty(total, update, bounds, grid):
+    def faulty(total, update, bounds, quantiser):
         for begin, end, bound in slices(bounds):
             part = update[begin:end].double()
-            steps = part * min(1.0, bound / max(float(part.norm()), 1e-30)) / grid.step
+            steps = part * min(1.0, bound / max(float(part.norm()), 1e-30)) / quantiser.step
             total[begin:end] += (steps.sign() * steps.abs().ceil()).to(total.dtype)
         return 1.0
 
@@ -77,19 +77,19 @@ def _(patch):
 
 @fault("clipped by batch", "sensitivity")
 def _(patch):
-    def faulty(total, update, bounds, grid):
-        add_clipped_(total, update / 2, bounds, grid)
-        return add_clipped_(total, update / 2, bounds, grid)
+    def faulty(total, update, bounds, quantiser):
+        add_clipped_(total, update / 2, bounds, quantiser)
+        return add_clipped_(total, update / 2, bounds, quantiser)
 
     clip(patch, faulty)
 
 
 @fault("C bounds the mean", "sensitivity")
 def _(patch):
-    def faulty(total, update, bounds, grid):
+    def faulty(total, update, bounds, quantiser):
         wide = replace(bounds, bounds=tuple(COHORT * bound for bound in bounds.bounds))
         one = torch.zeros_like(total)
-        share = add_clipped_(one, update, wide, Grid.of(wide, bits=grid.bits))
+        share = add_clipped_(one, update, wide, Quantiser.of(wide, bits=quantiser.bits))
         total += int(COHORT) * one
         return share
 
@@ -98,11 +98,11 @@ def _(patch):
 
 @fault("NaN passes the norm", "sensitivity", "answer", replayed=Stage(kind="a decoder that gives NaN"))
 def _(patch):
-    def faulty(total, update, bounds, grid):
+    def faulty(total, update, bounds, quantiser):
         for begin, end, bound in slices(bounds):
             part = update[begin:end].double()
             factor = bound * 0.999 / float(part.norm()) if float(part.norm()) > bound else 1.0
-            total[begin:end] += torch.round(part * factor / grid.step).to(total.dtype)
+            total[begin:end] += torch.round(part * factor / quantiser.step).to(total.dtype)
         return 1.0
 
     clip(patch, faulty)
@@ -112,9 +112,9 @@ def _(patch):
 def _(patch):
     kept = []
 
-    def faulty(total, update, bounds, grid):
+    def faulty(total, update, bounds, quantiser):
         mixed = update + kept.pop() if kept else update
         kept.append(-3 * update.clone())
-        return add_clipped_(total, mixed, bounds, grid)
+        return add_clipped_(total, mixed, bounds, quantiser)
 
     clip(patch, faulty)

@@ -6,7 +6,7 @@ import numpy as np
 
 import strategies.dp_fed_opt
 from privacy import SecureGaussian
-from privacy.seeded_noise import SeededGaussian
+from privacy.noise.seeded import SeededGaussian
 from strategies import DPFedOpt
 from tests.audit.faults.planting import fault
 from tests.audit.stage import COHORT

@@ -6,9 +6,9 @@ import numpy as np
 from flwr.app import ConfigRecord
 
 import strategies.dp_fed_opt
-from privacy.adaptive_clipping import QuantileClip
+from privacy.clipping.adaptive import QuantileClip
 from privacy.kernels import scale_into_
-from privacy.ledger import Ledger
+from privacy.ledger.ledger import Ledger
 from privacy.plan import PrivacyPlan
 from strategies import DPFedOpt
 from strategies.aggregation import CohortSum
@@ -124,7 +124,7 @@ def _(patch):
     release = DPFedOpt._release
 
     def knowing(self, number, total):
-        norm = float(total.integers.double().norm()) * self.grid.step
+        norm = float(total.integers.double().norm()) * self.quantiser.step
         return release(self, number, total).mul_(1 / (norm + 1e-3))
 
     patch.setattr(DPFedOpt, "_release", knowing)

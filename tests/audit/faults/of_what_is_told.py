@@ -6,17 +6,17 @@ from dataclasses import replace
 import numpy as np
 from flwr.app import Array, ArrayRecord
 
-import server.metrics
-from privacy.statistics import read_statistics
+import server.report.metrics
+from privacy.released_metrics import read_statistics
 from strategies import DPFedOpt
-from strategies.protocol import Answer
 from tests.audit.faults.planting import everywhere, fault
 from tests.audit.stage import Stage
+from wire.messages import Answer
 
 
 @fault("counts in clear", "metadata", recorded=Stage(person="g"), replayed=Stage(person=""))
 def _(patch):
-    as_metrics = server.metrics.as_metrics
+    as_metrics = server.report.metrics.as_metrics
     everywhere(patch, as_metrics, lambda row: {**as_metrics(row), "drawn": row.report.drawn})
 
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 import murmuration_data
-from speech import model as models
 from speech.audio import read_audio
-from speech.checkpoint import LoadedModel, load_model
 from speech.decoding import greedy
 from speech.errors import ExportError
 from speech.export import LICENCE_MISSING, describe, export_model, formats, writer
 from speech.export.check import largest_difference
-from speech.export.listener import Listener, WaveformFeatures
-from speech.features import PRESETS, LogMel
-from speech.model import CTCTransformer, build_model
+from speech.export.waveform_model import WaveformModel, WaveformFeatures
+from speech.features.log_mel import PRESETS, LogMel
+from speech.model import ctc_transformer as models
+from speech.model.checkpoint import LoadedModel, load_model
+from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.text import ENGLISH
 
 SEED = murmuration_data.path("seed/model.safetensors")
@@ -110,9 +110,9 @@ def test_features_of_a_padded_batch_are_those_of_each_utterance_alone(preset: st
 def test_an_export_that_hears_something_else_is_refused_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def deaf(listener: Listener, path: Path, metadata: object) -> writer.Runner:
+    def deaf(waveform_model: WaveformModel, path: Path, metadata: object) -> writer.Runner:
         path.write_bytes(b"x")
-        return Listener(build_model("tiny", seed=1), PRESETS["tiny"])
+        return WaveformModel(build_model("tiny", seed=1), PRESETS["tiny"])
 
     monkeypatch.setitem(writer._WRITERS, ".pt", deaf)
     kept = tmp_path / "kept.pt"
@@ -124,13 +124,13 @@ def test_an_export_that_hears_something_else_is_refused_and_leaves_no_file(
 
 def test_another_number_of_frames_or_a_nan_is_a_difference() -> None:
     model, config = load_model(SEED).model, PRESETS["tiny"]
-    listener = Listener(model, config)
+    waveform_model = WaveformModel(model, config)
 
     def frames_of_samples(*given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return listener(*given)[0], given[1]
+        return waveform_model(*given)[0], given[1]
 
     def nothing(*given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return listener(*given)[0] * torch.nan, listener(*given)[1]
+        return waveform_model(*given)[0] * torch.nan, waveform_model(*given)[1]
 
     with pytest.raises(ExportError, match="frames, the model"):
         largest_difference(frames_of_samples, model, config)

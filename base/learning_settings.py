@@ -1,0 +1,51 @@
+"""Settings that training beside the data and central training share: dropout, masks, arithmetic.
+
+A setting that reads "preset" in a recipe is None here: what the model's preset says.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
+
+PRECISIONS = Literal["float32", "bfloat16"]
+PRESET = "preset"
+
+
+def _read(value: Any) -> Any:
+    return None if value == PRESET else value
+
+
+def _written(value: float | int | None) -> float | int | str:
+    return PRESET if value is None else value
+
+
+_OR_PRESET = (BeforeValidator(_read), PlainSerializer(_written))
+ProbabilityOrPreset = Annotated[Annotated[float, Field(ge=0, lt=1)] | None, *_OR_PRESET]
+FractionOrPreset = Annotated[Annotated[float, Field(ge=0, le=1)] | None, *_OR_PRESET]
+NumberOrPreset = Annotated[Annotated[int, Field(ge=0)] | None, *_OR_PRESET]
+
+
+class LearningSettings(BaseModel):
+    """How a model is regularised while it learns, and in what arithmetic."""
+
+    dropout: ProbabilityOrPreset = Field(default=None, description="dropout in [0, 1), or 'preset'")
+    layer_drop: ProbabilityOrPreset = Field(
+        default=None, description="probability of leaving out a block for a whole batch, or 'preset'"
+    )
+    spec_augment: bool = Field(default=True, description="hide bands of frequency and time in training")
+    spec_augment_after: int = Field(
+        default=0, ge=0, description="rounds (in central training: steps) before that begins"
+    )
+    freq_masks: NumberOrPreset = Field(default=None, description="SpecAugment: bands of mels, or 'preset'")
+    freq_width: NumberOrPreset = Field(default=None, description="SpecAugment: most mels of a band, or 'preset'")
+    time_masks: NumberOrPreset = Field(default=None, description="SpecAugment: bands of frames, or 'preset'")
+    time_width: NumberOrPreset = Field(default=None, description="SpecAugment: most frames of a band, or 'preset'")
+    time_ratio: FractionOrPreset = Field(
+        default=None, description="SpecAugment: most of an utterance in one band of frames, or 'preset'"
+    )
+    precision: PRECISIONS = Field(
+        default="float32", description="arithmetic on a GPU, 'float32' or 'bfloat16'; a CPU takes float32"
+    )
+    compile: bool = Field(default=False, description="compile the model's blocks, on a GPU only")

@@ -1,0 +1,65 @@
+"""All registries: what a recipe can name. Adding one of ours is a module and a line here.
+
+Other packages add theirs by entry points in the group that stands first; docs/extend.md has an example of each.
+"""
+
+from __future__ import annotations
+
+from base.registry import Registry
+
+CLIP_RULES = Registry(
+    "clip rule",
+    "murmuration.clip_rules",
+    {
+        "global": "privacy.clipping.rules:one_slice",
+        "uniform": "privacy.clipping.rules:uniform",
+        "dim": "privacy.clipping.rules:by_dimension",
+        "power": "privacy.clipping.rules:by_power_of_dimension",
+    },
+)
+
+NOISE_SHAPES = Registry(
+    "noise shape",
+    "murmuration.noise_shapes",
+    {
+        "isotropic": "privacy.noise.shape:isotropic",
+        "variance-optimal": "privacy.noise.shape:variance_optimal",
+    },
+)
+
+SERVER_OPTIMISERS = Registry(
+    "server optimiser",
+    "murmuration.server_optimisers",
+    {
+        "adam": "optim.adaptive:Adam",
+        "yogi": "optim.adaptive:Yogi",
+        "adagrad": "optim.adaptive:AdaGrad",
+        "lamb": "optim.layerwise:LAMB",
+        "lars": "optim.layerwise:LARS",
+        "sgd": "optim.momentum:SGD",
+    },
+)
+
+SCHEDULES = Registry(
+    "schedule",
+    "murmuration.schedules",
+    {
+        "constant": "optim.schedules:flat",
+        "exponential": "optim.schedules:exponential",
+        "step": "optim.schedules:step",
+        "cosine": "optim.schedules:cosine",
+        "half-cosine": "optim.schedules:half_cosine",
+    },
+)
+
+CORPUS_KINDS = Registry(
+    "corpus kind",
+    "murmuration.corpus_kinds",
+    {
+        kind: f"speech.corpora.kinds.{kind}:load"
+        for kind in (
+            *("commonvoice", "embedded", "huggingface", "librispeech", "manifest", "speechocean762"),
+            "synthetic",
+        )
+    },
+)

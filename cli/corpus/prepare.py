@@ -1,0 +1,108 @@
+"""`murmur corpus prepare` and `split`: any corpus as a manifest that a recipe can name."""
+
+import math
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from cli.corpus.options import Kind, Language, MaxSeconds, Out, Place, UnspelledChoice, or_exit
+from speech.corpora.corpus import MAX_SECONDS, Corpus, Rules
+from speech.corpora.kinds import huggingface, librispeech
+from speech.corpora.loading import load_corpus
+from speech.corpora.manifest_writer import convert, write_manifest
+from speech.corpora.speakers import draw_split, shared_speakers, shuffle_speakers
+from speech.corpora.statistics import split_statistics
+from speech.errors import CorpusError, SpeechError
+
+
+def prepare(
+    kind: Kind,
+    out: Out,
+    path: Place = "",
+    part: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="LibriSpeech: SPLIT=PART, e.g. seed=LS-100 train=LS-860 dev=dev-clean; repeatable."
+        ),
+    ] = None,
+    flac: Annotated[bool, typer.Option("--flac", help="Convert all audio to FLAC, 16 kHz, mono.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that convert.")] = os.cpu_count() or 1,
+    max_seconds: MaxSeconds = MAX_SECONDS,
+    language: Language = "en",
+    unspelled: UnspelledChoice = "skip",
+) -> None:
+    """Write a corpus down as a manifest; its audio stays where it lies, or is converted."""
+    try:
+        rules = Rules(max_seconds=max_seconds, language=language, unspelled=unspelled)
+        corpus = _load(kind, path, out, part or [], rules)
+        if flac:
+            with Progress(console=Console(stderr=True)) as bar:
+                task = bar.add_task("utterances", total=sum(1 for _ in corpus.all_utterances()))
+                corpus = convert(corpus, out, workers=workers, progress=lambda: bar.advance(task))
+        _tell(corpus, write_manifest(corpus, out))
+    except (SpeechError, OSError) as error:
+        raise or_exit(error) from None
+
+
+def split(
+    kind: Kind,
+    out: Out,
+    path: Place = "",
+    of: Annotated[str, typer.Option("--split", help="The split whose speakers are drawn from.")] = "train",
+    share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of its speakers to move: 0.05 and 0.1 in the paper.")
+    ] = 0.0,
+    into: Annotated[str, typer.Option(help="The new split that they move to.")] = "seed",
+    iid: Annotated[
+        bool, typer.Option("--iid", help="Then give each utterance of --split a speaker drawn at random.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Another seed, another draw.")] = 0,
+    max_seconds: MaxSeconds = MAX_SECONDS,
+    language: Language = "en",
+    unspelled: UnspelledChoice = "skip",
+) -> None:
+    """Draw speakers into a split of their own, or shuffle who spoke; writes a manifest, moves no audio."""
+    try:
+        if math.isnan(share):
+            raise CorpusError("--share nan: give a number from 0 to 1.")
+        if not share and not iid:
+            raise CorpusError("nothing to do: give --share, or --iid, or both.")
+        corpus = load_corpus(kind, path, max_seconds=max_seconds, language=language, unspelled=unspelled)
+        if share:
+            corpus = draw_split(corpus, split=of, share=share, into=into, seed=seed)
+        if iid:
+            corpus = shuffle_speakers(corpus, split=of, seed=seed)
+        _tell(corpus, write_manifest(corpus, out))
+        if iid:
+            typer.echo(
+                f"note: the speakers of {of!r} are shuffled: an epsilon for them protects no real person"
+            )
+    except (SpeechError, OSError) as error:
+        raise or_exit(error) from None
+
+
+def _load(kind: str, path: str, out: Path, parts: list[str], rules: Rules) -> Corpus:
+    if parts and kind != "librispeech":
+        raise CorpusError(f"--part belongs to kind 'librispeech', not to {kind!r}.")
+    if parts:
+        pairs = [part.partition("=") for part in parts]
+        wrong = [part for part, (split, _, name) in zip(parts, pairs, strict=True) if not (split and name)]
+        if wrong or len({split for split, _, _ in pairs}) < len(pairs):
+            raise CorpusError(f"--part {wrong[0] if wrong else parts}: write SPLIT=PART, one of each split.")
+        return librispeech.load_parts(path, {split: name for split, _, name in pairs}, rules)
+    if kind == "huggingface":
+        return huggingface.load_extracted(path, out / "original", rules)
+    return load_corpus(kind, path, **vars(rules))
+
+
+def _tell(corpus: Corpus, manifest: Path) -> None:
+    for row in split_statistics(corpus):
+        counts = f"{row.speakers:,} speakers, {row.utterances:,} utterances, {row.hours:,.2f} h"
+        typer.echo(f"{row.split}: {counts}; {row.skipped:,} skipped, {row.mapped:,} mapped")
+    if shared_speakers(corpus):
+        typer.echo(f"WARNING: {len(shared_speakers(corpus))} speakers are in more than one split")
+    typer.echo(f"manifest: {manifest}\ndigest: {corpus.digest}")

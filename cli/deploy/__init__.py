@@ -1,0 +1,1 @@
+"""`murmur deploy` and `murmur doctor`."""

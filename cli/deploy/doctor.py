@@ -1,0 +1,330 @@
+"""`murmur doctor`: what is wrong with a deployment, part by part, and what would mend it.
+
+It asks what a person on the host can ask: grpcio's health protocol, a TLS handshake, the SuperLink's own
+answer to a node's key, the disk, the installed releases, the speech. It changes nothing, and shows no
+secret. Each check stands alone; the exit status is 1 if any of them found a fault. A certificate
+is a warning from 30 days before its end, and a fault from 7.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import ssl
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from cryptography import x509
+from packaging.specifiers import SpecifierSet
+
+from base.printable_text import one_line
+from cli.approval.approvals import Approvals, NotApproved, digest_of
+from cli.deploy import probes
+from cli.deploy.credentials import CredentialError, is_address
+from cli.deploy.expiry import Term, left, term
+
+if TYPE_CHECKING:
+    from speech.corpora.corpus import Corpus
+
+FLOWER = SpecifierSet(">=1.39,<1.40")
+TIMEOUT_SECONDS = 8.0
+MOST_HEARD = 20  # speakers of whom a recording is read
+HEARD_HZ = 16_000
+FREE_GIB = 2.0
+LONGEST_LINE = 2000
+HEALTH_MEANINGS = {
+    "UNAVAILABLE": "nothing answers there: start it, or give the address of its --health-server-address",
+    "DEADLINE_EXCEEDED": "it is alive but does not answer, a zombie: restart it",
+    "NOT_SERVING": "it says itself that it does not serve: see its log",
+    "UNIMPLEMENTED": "that port is no health port: give the address of its --health-server-address",
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part, whether it is in order (a warning: still), and in words what is wrong and what to do."""
+
+    part: str
+    good: bool
+    words: str
+    warning: bool = False
+
+
+def doctor(
+    superlink: Annotated[str, typer.Option(help="The SuperLink's gRPC address, host:9092.")] = "",
+    authority: Annotated[Path | None, typer.Option(help="ca.crt, to check its certificate with.")] = None,
+    key: Annotated[Path | None, typer.Option(help="This node's private key: is it admitted?")] = None,
+    certificate: Annotated[
+        list[Path] | None, typer.Option(help="A certificate on this disk: how long is it good? Repeatable.")
+    ] = None,
+    health: Annotated[
+        list[str] | None, typer.Option(help="NAME=host:port of a --health-server-address; repeatable.")
+    ] = None,
+    corpus_kind: Annotated[str, typer.Option(help="As in --node-config: manifest, librispeech ...")] = "",
+    corpus_path: Annotated[str, typer.Option(help="As in --node-config.")] = "",
+    corpus_split: Annotated[str | None, typer.Option(help="The split to train on (train).")] = None,
+    corpus_language: Annotated[
+        str | None, typer.Option(help="As in the run: en (the default), fr, de.")
+    ] = None,
+    approved: Annotated[
+        Path | None, typer.Option(help="A node's list of approvals: is the installed release on it?")
+    ] = None,
+    node_state: Annotated[
+        str | None, typer.Option(help="As in --node-config: the folder of the node's own records.")
+    ] = None,
+    disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
+    free_gib: Annotated[
+        float | None, typer.Option(min=0, help=f"How much room it needs ({FREE_GIB:g}).")
+    ] = None,
+) -> None:
+    """Say which part of a deployment is at fault, and what to do about it."""
+    speech = corpus_kind or corpus_path
+    _require_partner(superlink, "--superlink", {"--authority": authority, "--key": key})
+    _require_partner(disk, "--disk", {"--free-gib": free_gib})
+    _require_partner(
+        speech,
+        "--corpus-path",
+        {
+            "--corpus-split": corpus_split,
+            "--corpus-language": corpus_language,
+            "--node-state": node_state,
+        },
+    )
+    findings = [check_flower()]
+    findings += [check_health(*given.rpartition("=")[::2]) for given in health or []]
+    findings += [check_certificate(file) for file in certificate or []]
+    if superlink:
+        findings += check_superlink(superlink, authority, key)
+    if approved:
+        findings.append(check_approved(approved))
+    findings += [check_disk(folder, FREE_GIB if free_gib is None else free_gib) for folder in disk or []]
+    if speech:
+        split, language = corpus_split or "train", corpus_language or "en"
+        findings.append(
+            check_speech(corpus_kind or "manifest", corpus_path, split, language, node_state or "")
+        )
+    for finding in findings:
+        verdict = "FAULT" if not finding.good else "WARN " if finding.warning else "ok   "
+        line = f"{verdict}  {finding.part}: {finding.words}"
+        typer.echo(one_line(line, most=LONGEST_LINE))  # some words are a server's, or a certificate's
+    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+
+
+def _require_partner(partner: object, name: str, options: Mapping[str, object]) -> None:
+    """Refuse options that say how to check what was not named: they would check nothing."""
+    for option, value in options.items():
+        if value is not None and not partner:
+            raise typer.BadParameter(f"{option} {value} checks nothing alone: give {name} too")
+
+
+def check_flower() -> Finding:
+    """The installed releases: every part of a deployment must have the same."""
+    try:
+        ours, flower = version("murmuration"), version("flwr")
+    except PackageNotFoundError as error:
+        ours, flower = "from its checkout", version("flwr") if error.name != "flwr" else ""
+    words = f"murmuration {ours}, flwr {flower or 'missing'}"
+    if flower and flower in FLOWER:
+        return Finding("release", True, f"{words}: must be the same on every host")
+    return Finding("release", False, f"{words}: install flwr {FLOWER}, whose SuperNodes speak gRPC")
+
+
+def check_health(name: str, address: str) -> Finding:
+    """One part, by grpcio's health protocol."""
+    part = name or address or "health"
+    if not is_address(address):
+        return Finding(part, False, f"{address!r} is no address: write it as {name or 'NAME'}=host:port")
+    fault = probes.health(address)
+    if not fault:
+        return Finding(part, True, "serves")
+    return Finding(part, False, f"{address} answers {fault}: {HEALTH_MEANINGS.get(fault, 'see its log')}")
+
+
+def check_superlink(address: str, authority: Path | None, key: Path | None) -> Iterator[Finding]:
+    """From the name to the key, each step only if the one before it holds."""
+    host, _, port = address.rpartition(":")
+    if not is_address(address):
+        yield Finding("superlink", False, f"{address!r} is no address: write it as host:9092")
+        return
+    if authority is None:
+        yield Finding(
+            "superlink", False, "give --authority ca.crt, the file that the SuperLink's owner gave out"
+        )
+        return
+    if fault := _unreadable(authority):
+        yield Finding("superlink", False, f"{authority} {fault}: get ca.crt from the SuperLink's owner")
+        return
+    found = _handshake(host.strip("[]"), int(port), authority)
+    yield found
+    if (found.good or found.warning) and key is not None:  # a certificate that is due still serves
+        yield _admitted(address, authority, key)
+
+
+def check_disk(folder: Path, free_gib: float) -> Finding:
+    """Room for models, messages and logs."""
+    try:
+        free = shutil.disk_usage(folder).free / 2**30
+    except OSError as error:
+        return Finding(f"disk {folder}", False, f"{error.strerror}: make the folder, or mount its volume")
+    words = f"{free:.1f} GiB free"
+    if free < free_gib:
+        return Finding(
+            f"disk {folder}",
+            False,
+            f"{words}, {free_gib:g} needed: remove old run folders, or give it a larger volume",
+        )
+    return Finding(f"disk {folder}", True, words)
+
+
+def check_approved(path: Path) -> Finding:
+    """Which releases a node runs, and whether the one that is installed beside it is among them."""
+    # Imported here: the other checks should also work where Flower does not.
+    from cli.approval.releases import own_bundle
+
+    part = f"approved {path}"
+    try:
+        approvals = Approvals.read(path)
+    except NotApproved as error:
+        return Finding(part, False, str(error))
+    installed = digest_of(own_bundle())
+    words = f"this node runs {approvals}"
+    if installed in approvals.digests:
+        return Finding(part, True, f"{words}; the installed release is one of them")
+    if approvals.keys:
+        return Finding(part, True, f"{words}; the installed release (sha256 {installed}) needs a signature")
+    return Finding(
+        part,
+        False,
+        f"{words}, and not the installed release, sha256 {installed}: `murmur deploy approve --list {path}`",
+    )
+
+
+def check_speech(kind: str, path: str, split: str, language: str, node_state: str = "") -> Finding:
+    """Whether a node has speakers it can train on; of some of them a recording is really read."""
+    # Imported here: the other checks should also work where torch does not.
+    from client.state.departures import Departures
+    from client.state.node_state import KEY, node_state_path
+    from recipes import corpus_path
+    from speech.corpora.loading import load_corpus
+    from speech.errors import SpeechError
+
+    try:
+        corpus = load_corpus(kind, corpus_path(kind, path), language=language)
+        departures = Departures(node_state_path({KEY: node_state}))
+        everybody = corpus.speakers(split)
+        speakers = departures.without(everybody)
+    except SpeechError as error:
+        return Finding("speech", False, str(error))
+    skipped = f", {len(corpus.skipped)} utterances cannot be used" if corpus.skipped else ""
+    if gone := len(everybody) - len(speakers):
+        skipped += f", {gone} more have left ({departures.path})"
+    if not speakers:
+        return Finding("speech", False, f"{path}: no usable speaker in split {split!r}{skipped}")
+    words = f"{len(speakers)} speakers in split {split!r}{skipped}"
+    tried = speakers[:: -(-len(speakers) // MOST_HEARD)]
+    if faults := [fault for speaker in tried if (fault := _unheard(corpus, split, speaker))]:
+        words += f"; {len(faults)} of {len(tried)} recordings tried cannot be read: {faults[0]}"
+        return Finding("speech", False, words)
+    return Finding("speech", True, f"{words}; {len(tried)} recordings tried can be read")
+
+
+def _unheard(corpus: Corpus, split: str, speaker: str) -> str:
+    """What keeps the first recording of a speaker from being read; empty if nothing does."""
+    from speech.errors import AudioError
+
+    first = corpus.utterances(split, speaker)[0]
+    try:
+        recording = corpus.recording(first.audio)
+        recording.segment(first.offset_seconds, first.duration_seconds, sample_rate_hz=HEARD_HZ)
+    except AudioError as error:
+        return str(error)
+    return ""
+
+
+def _unreadable(authority: Path) -> str:
+    """What keeps a ca.crt from being used; empty if nothing does."""
+    try:
+        ssl.create_default_context(cafile=authority)
+    except ssl.SSLError:
+        return "holds no certificate"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return ""
+
+
+def _handshake(host: str, port: int, authority: Path) -> Finding:
+    part = f"superlink {host}:{port}"
+    try:
+        certificate = probes.certificate(host, port, authority)
+    except ssl.SSLCertVerificationError as error:
+        return Finding(part, False, f"its certificate is not good: {error.verify_message}. {_remedy(error)}")
+    except ssl.SSLError as error:
+        words = (
+            f"no TLS there ({error.reason or error}): is it started with --insecure, or is this another port?"
+        )
+        return Finding(part, False, words)
+    except socket.gaierror:
+        return Finding(part, False, f"the name {host!r} is unknown: check its spelling, or the DNS")
+    except (ConnectionRefusedError, TimeoutError, OSError) as error:
+        words = (
+            f"unreachable ({error.strerror or 'no answer'}): is it started, does the firewall pass {port}?"
+        )
+        return Finding(part, False, words)
+    return _lasting(part, x509.load_der_x509_certificate(certificate))
+
+
+def check_certificate(file: Path) -> Finding:
+    """How long a certificate on this disk is good."""
+    part = f"certificate {file}"
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    except OSError as error:
+        return Finding(part, False, f"cannot be read ({error.strerror})")
+    except ValueError:
+        return Finding(part, False, "holds no certificate: bring back your copy, or make a new one")
+    return _lasting(part, certificate)
+
+
+def _lasting(part: str, certificate: x509.Certificate) -> Finding:
+    words = f"certificate good until {certificate.not_valid_after_utc:%Y-%m-%d}"
+    due = term(certificate)
+    if due is Term.GOOD:
+        return Finding(part, True, words)
+    days = left(certificate).days
+    words += f"; EXPIRES IN {days} DAYS" if days >= 0 else "; EXPIRED"
+    words += ": `murmur deploy renew`, put it in place, restart SuperLink and proxy"
+    return Finding(part, due is Term.SOON, words, warning=True)
+
+
+def _remedy(error: ssl.SSLCertVerificationError) -> str:
+    words = error.verify_message
+    if "expired" in words:
+        return "Make a new one: `murmur deploy renew`, and restart SuperLink and proxy"
+    if "match" in words or "mismatch" in words:
+        return "Make one with this name: `murmur deploy server-cert NAME ...`, or use a name that it has"
+    return "Another authority made it: get the right ca.crt from the SuperLink's owner"
+
+
+def _admitted(address: str, authority: Path, key: Path) -> Finding:
+    from cli.deploy.admission import Admission, admission, load_node_key
+
+    part = f"key {key.name}"
+    try:
+        loaded = load_node_key(key)
+    except CredentialError as error:
+        return Finding(part, False, str(error))
+    if stat.S_IMODE(key.stat().st_mode) & 0o077:
+        return Finding(part, False, f"others can read it: chmod 600 {key}, and think about a new one")
+    verdict, words = admission(address, authority, loaded, TIMEOUT_SECONDS)
+    if verdict is Admission.ADMITTED:
+        return Finding(part, True, "admitted")
+    if verdict is Admission.UNKNOWN:
+        words = (
+            f"not registered, or revoked: have `murmur deploy register {key.stem}.pub` run at the SuperLink"
+        )
+    return Finding(part, False, words)

@@ -1,0 +1,186 @@
+"""`murmur evaluate`: how well a model hears a split of a corpus, and whether it hears better than another."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+
+from cli.composing import config_of_run
+from cli.corpus.options import place_here
+from cli.evaluate.result import Result, Speech
+from cli.evaluate.training_overlap import caution
+from cli.transcribe import model_path
+from privacy import PrivacyError
+from recipes import ConfigError, corpus_path, resolve
+from server.errors import ResumeRefused
+from speech.corpora.corpus import Corpus
+from speech.corpora.loading import load_corpus
+from speech.data.examples import ExampleStore
+from speech.errors import SpeechError
+from speech.model.checkpoint import LoadedModel, load_model
+
+if TYPE_CHECKING:
+    from speech.evaluation.assessment import Assessment, Comparison
+
+BATCH_SIZE = 32
+
+
+def evaluate(
+    run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder: its final model.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
+    path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
+    split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
+    worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
+    on_training_speech: Annotated[
+        bool, typer.Option("--on-training-speech", help="Look at people that a private run trained on.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Error rates with their intervals, by speaker, and the worst utterances word by word."""
+    from cli.evaluate import screen as evaluation_screen
+    from speech.evaluation.assessment import Comparison
+
+    try:
+        files = [model_path(run, model), *([_other(against)] if against else [])]
+        models = _loaded(files)
+        speech = _speech(files[0] if run else None, models[0], kind, path, split)
+        warnings = _cautions(files, models, speech, on_training_speech)
+        mine, *others = [hear(*pair, speech) for pair in zip(files, models, strict=True)]
+    except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(code=1) from None
+    comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
+    if as_json:
+        typer.echo(json.dumps(answer(speech, mine, others, comparison, worst, warnings), allow_nan=False))
+        return
+    for warning in warnings:
+        Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+    evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst)
+
+
+def hear(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
+    """Evaluate the model of a file. Raises `SpeechError` for a split without usable audio."""
+    from speech.evaluation.evaluation import assess
+    from speech.evaluation.evaluation import evaluate as evaluate_model
+
+    store = ExampleStore(speech.corpus, loaded.features)
+    started = time.perf_counter()
+    examples = store.split_examples(speech.split)
+    featured = time.perf_counter()
+    if not examples:
+        raise SpeechError(
+            f"{speech.corpus.name}: no utterance of split {speech.split!r} has usable audio; "
+            f"the first: {store.skipped[0].reason}"
+        )
+    evaluation = evaluate_model(loaded.model, examples, BATCH_SIZE)
+    done = time.perf_counter()
+    return Result(
+        path=file,
+        loaded=loaded,
+        assessment=assess(evaluation, speech.corpus, speech.split),
+        audio_seconds=sum(len(example.features) for example in examples) * store.hop_seconds,
+        feature_seconds=featured - started,
+        model_seconds=done - featured,
+        skipped=len(store.skipped),
+    )
+
+
+def answer(
+    speech: Speech,
+    mine: Result,
+    others: Sequence[Result],
+    comparison: Comparison | None,
+    worst: int,
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Everything in plain values, fit for JSON."""
+    found: dict[str, Any] = {
+        "corpus": speech.corpus.name,
+        "split": speech.split,
+        "hours": mine.audio_seconds / 3600,
+        **_plain(mine),
+        "by_speaker": {
+            one.speaker: {"wer": one.words.rate if one.words.said else None, "words": one.words.said}
+            for one in mine.assessment.speakers
+        },
+        "worst_utterances": [
+            {
+                "id": heard.id,
+                "speaker": heard.speaker,
+                "errors": heard.words.errors,
+                "reference": heard.reference,
+                "hypothesis": heard.hypothesis,
+            }
+            for heard in mine.assessment.worst_utterances(worst)
+        ],
+        "warnings": list(warnings),
+    }
+    if comparison is not None:
+        found["against"] = {**_plain(others[0]), **comparison.summary()}
+    return found
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    return {
+        "model": str(result.path),
+        "preset": result.loaded.preset,
+        **result.assessment.summary(),
+        "real_time_factor": result.real_time_factor,
+        "threads": torch.get_num_threads(),
+        "skipped": result.skipped,
+    }
+
+
+def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
+    """The models, of one language."""
+    first = load_model(files[0])
+    return [first, *(load_model(file, language=first.model.config.language) for file in files[1:])]
+
+
+def _speech(
+    of_run: Path | None, loaded: LoadedModel, kind: str | None, path: Path | None, split: str | None
+) -> Speech:
+    """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
+    section = config_of_run(of_run.parent).corpus if of_run else None
+    rules = section.rules if section else {"language": loaded.model.config.language}
+    if section and kind is None and path is None:
+        kind, place, split = (
+            section.kind,
+            corpus_path(section.kind, section.path),
+            split or section.test_split,
+        )
+    else:
+        kind = kind or ("manifest" if path else "embedded")  # a path alone is a manifest's
+        place = place_here(kind, path)
+    speech = Speech(corpus=load_corpus(kind, place, **rules), split=split or "test", place=place)
+    speech.corpus.speakers(speech.split)  # raises if there is no such split
+    return speech
+
+
+def _other(path: Path) -> Path:
+    """A model file, or that of a run folder; relative ones count as those of `model_path` do."""
+    files = (one for one in (path, resolve(path)) if one.is_file())
+    return next(files, None) or model_path(path, None)
+
+
+def _cautions(
+    files: Sequence[Path], models: Sequence[LoadedModel], speech: Speech, allowed: bool
+) -> list[str]:
+    """What must be said of people whom a private run trained on. Raises `ConfigError` unless allowed."""
+    pairs = zip(files, models, strict=True)
+    found = [
+        c for file, loaded in pairs if (c := caution(file, loaded, speech.corpus, speech.split, speech.place))
+    ]
+    for one in found:
+        if one.certain and not allowed:
+            raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")
+    return [one.text for one in found]

@@ -1,0 +1,40 @@
+"""What was evaluated, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speech.corpora.corpus import Corpus
+from speech.model.checkpoint import LoadedModel
+
+if TYPE_CHECKING:
+    from speech.evaluation.assessment import Assessment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speech:
+    """A split to be heard, and where its corpus lies."""
+
+    corpus: Corpus
+    split: str
+    place: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one model made of a split, and how long it took: seconds for features, and for the rest."""
+
+    path: Path
+    loaded: LoadedModel
+    assessment: Assessment
+    audio_seconds: float
+    feature_seconds: float
+    model_seconds: float
+    skipped: int
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of speech, reading the file included."""
+        return (self.feature_seconds + self.model_seconds) / self.audio_seconds

@@ -1,0 +1,58 @@
+"""`murmur ledger backup` and `restore`: a population's ledger as one file to keep on another disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from base.printable_text import one_line
+from cli.composing import default_config
+from cli.ledger.command import LONGEST_LINE, Place, app
+from recipes import ConfigError, resolve
+
+RUNS = "The runs folder; by default that of the default recipe."
+NAME = "The population's name (privacy.people)"
+
+
+def _ledger(name: str, runs: Path | None) -> Path:
+    from server.storage.populations import ledger_path
+
+    return ledger_path(resolve(runs or Path(str(default_config()["run.folder"]))), name)
+
+
+@app.command("backup")
+def backup(
+    name: Annotated[str, typer.Argument(help=f"{NAME}, or a ledger or a run folder.")],
+    file: Annotated[Path, typer.Argument(help="The file to write; none is overwritten.")],
+    runs: Annotated[Path | None, typer.Option(help=RUNS)] = None,
+) -> None:
+    """Write a ledger, and what is known of its people, to one file, which tells whose speech was used."""
+    from privacy import PrivacyError
+    from server.storage.ledger_copies import back_up
+
+    try:
+        named = _ledger(name, runs)
+        ledger = named if named.is_file() else Place.of(Path(name)).ledger
+        typer.echo(one_line(f"{file}: {back_up(ledger, file)} entries of {ledger}"))
+    except (ConfigError, PrivacyError, OSError) as error:
+        typer.echo(one_line(f"murmur ledger backup: {error}", most=LONGEST_LINE), err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command("restore")
+def restore(
+    name: Annotated[str, typer.Argument(help=f"{NAME}, whose ledger it is.")],
+    file: Annotated[Path, typer.Argument(help="What `murmur ledger backup` wrote, or a copy of a ledger.")],
+    runs: Annotated[Path | None, typer.Option(help=RUNS)] = None,
+) -> None:
+    """Bring a ledger back from a copy; one that holds more than the copy is never replaced."""
+    from privacy import PrivacyError
+    from server.storage.ledger_copies import restore as bring_back
+
+    try:
+        typer.echo(one_line(bring_back(_ledger(name, runs), file), most=LONGEST_LINE))
+    except (PrivacyError, OSError) as error:
+        typer.echo(one_line(f"murmur ledger restore: {error}", most=LONGEST_LINE), err=True)
+        raise typer.Exit(1) from None

@@ -1,0 +1,94 @@
+"""`murmur run`: a simulated federation, on Flower's simulation engine, whose end is the exit status.
+
+`flwr run` runs the same app by the same engine, but `flwr run --stream` ends with 0 even when the run failed,
+tells a wrong setting only after Ray has started, and takes seconds more to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli.composing import Flat, read_settings
+from cli.run.simulation import OWN_RAY, RAY_ADDRESS, Federation, simulation
+
+INTERRUPTED = 130
+
+
+def run(
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe over the defaults.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(help="Go on with the run of this folder, or with 'latest'; its recipe is kept."),
+    ] = None,
+    nodes: Annotated[int, typer.Option(min=1, help="Simulated nodes.")] = 8,
+    cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")] = 1,
+    gpus_per_node: Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")] = 0.0,
+    ray_address: Annotated[
+        str, typer.Option(envvar=RAY_ADDRESS, help="A Ray cluster to use: HOST:PORT of its head, or 'auto'.")
+    ] = OWN_RAY,
+    verbose: Annotated[bool, typer.Option(help="Show Flower's own log lines too.")] = False,
+) -> None:
+    """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
+    try:
+        with simulation() as engine:  # which is loaded while the settings are checked
+            config = _checked(recipe, resume, setting or [], nodes)
+            if ray_address != OWN_RAY:
+                ray_address = _usable(ray_address, cpus_per_node, gpus_per_node)
+            completed = engine.run(
+                Federation(
+                    config=config,
+                    nodes=nodes,
+                    cpus_per_node=cpus_per_node,
+                    gpus_per_node=gpus_per_node,
+                    ray_address=ray_address,
+                    verbose=verbose,
+                )
+            )
+    except KeyboardInterrupt:
+        typer.echo("\nmurmur run: stopped; what was released is in the run folder", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not completed:
+        typer.echo("murmur run: the run failed, see above", err=True)
+        if ray_address != OWN_RAY and _is_gone(ray_address):
+            typer.echo(f"murmur run: the Ray cluster at {ray_address} is gone; --resume goes on", err=True)
+        raise typer.Exit(1)
+
+
+def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int) -> Flat:
+    """The whole run configuration; a fault in it ends the command before anything is done."""
+    from cli.run.settings import FAULTS, check, compose
+
+    try:
+        overrides = compose(recipe, resume, read_settings(settings))
+        return check(overrides, nodes).to_flat()
+    except FAULTS as error:
+        _refuse(error)
+
+
+def _usable(ray_address: str, cpus: int, gpus: float) -> str:
+    """The address of the Ray cluster; one that will not do ends the command before anything is done."""
+    from cli.run.ray_cluster import ClusterError, usable_cluster
+
+    try:
+        return usable_cluster(ray_address, cpus=cpus, gpus=gpus)
+    except ClusterError as error:
+        _refuse(error)
+
+
+def _is_gone(ray_address: str) -> bool:
+    from cli.deploy.probes import health
+
+    return bool(health(ray_address))
+
+
+def _refuse(error: Exception) -> NoReturn:
+    typer.echo(f"murmur run: {error}", err=True)
+    raise typer.Exit(2) from None

@@ -1,0 +1,50 @@
+"""The folder of a node's own records: what must outlive a message, a run and a restart of its parts.
+
+`node-state="/path"` in the SuperNode's --node-config names it; without that it is `node` in `home()`, which
+a deployment sets by MURMUR_HOME. Nothing in it is ever sent, and only the user that runs the ClientApp may
+enter it (mode 0700).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recipes import ConfigError, home, resolve
+
+KEY = "node-state"
+_DEFAULT = "node"
+
+
+def node_state_path(node_config: Mapping[str, Any]) -> Path:
+    """Where the records of a node with this configuration lie; nothing is made."""
+    named = str(node_config.get(KEY, ""))
+    return resolve(named) if named else home() / _DEFAULT
+
+
+def node_state(node_config: Mapping[str, Any]) -> Path:
+    """The same folder, made if it is not there.
+
+    Raises:
+        ConfigError: If it cannot be made, or others may enter it.
+    """
+    folder = node_state_path(node_config)
+    try:
+        fresh = not folder.exists()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if fresh and os.geteuid() == 0:  # for whom `home()` was made, and not for root alone
+            owner = folder.parent.stat()
+            os.chown(folder, owner.st_uid, owner.st_gid)
+        mode = folder.stat().st_mode
+    except OSError as error:
+        raise ConfigError(
+            f"{KEY} = {str(folder)!r}: the folder cannot be made ({error.strerror}); name one in "
+            "--node-config that the user of the ClientApp may write"
+        ) from None
+    if mode & 0o077:
+        raise ConfigError(
+            f"{KEY} = {str(folder)!r}: others may enter it; `chmod 700` it, or name another in --node-config"
+        )
+    return folder

@@ -1,0 +1,87 @@
+"""A model as one vector: its parameters, and its gradients, become views into contiguous buffers.
+
+After `bind`, writing the vector writes the model and the other way round, with no copy between them;
+clipping a gradient is one norm, an SGD step one addition.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from privacy import LayerLayout
+
+
+def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
+    """Move the parameters that `module` trains into one float32 vector (layout.size,), where they are.
+
+    Those that ask for no gradient (`optim.trainable.freeze`) stay outside.
+
+    Raises:
+        ValueError: If the module has buffers (they would leave a client un-noised) or a BatchNorm, parameters
+            that are not float32, on several devices, or that share storage.
+    """
+    _refuse_what_would_escape(module)
+    layout = layout_of(module)
+    parameters = dict(module.named_parameters())
+    vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
+    for name, view in layout.views(vector).items():
+        view.copy_(parameters[name].detach())
+        parameters[name].data = view
+    return layout, vector
+
+
+def layout_of(module: nn.Module) -> LayerLayout:
+    """Names and shapes of what `module` trains: the layout of its vector."""
+    trained = ((name, value) for name, value in module.named_parameters() if value.requires_grad)
+    return LayerLayout.of((name, tuple(value.shape)) for name, value in trained)
+
+
+def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None = None) -> Tensor:
+    """A zeroed vector whose views are the gradients of `module`; backward passes add into it.
+
+    It lies in `memory` (d,), float32 where the module is, if that is given.
+    """
+    if memory is None:
+        memory = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
+    gradients = memory.zero_()
+    parameters = dict(module.named_parameters())
+    for name, view in layout.views(gradients).items():
+        parameters[name].grad = view
+    return gradients
+
+
+def _device(module: nn.Module) -> torch.device:
+    """Where the parameters are; the CPU if there are none."""
+    devices = {value.device for value in module.parameters()} or {torch.device("cpu")}
+    if len(devices) > 1:
+        raise ValueError(f"parameters lie on {sorted(map(str, devices))}: move the model to one device")
+    return devices.pop()
+
+
+def _refuse_what_would_escape(module: nn.Module) -> None:
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            raise ValueError(
+                f"{name or 'the model'} is a {type(layer).__name__}: what it says of an utterance depends on "
+                "the others of its batch, and its running statistics are trained outside the clipped "
+                "update; use LayerNorm or GroupNorm"
+            )
+    buffers = [name for name, _ in module.named_buffers()]
+    if buffers:
+        raise ValueError(
+            f"the model has buffers ({', '.join(buffers)}): they are trained outside the clipped "
+            "update; use layers without running statistics, such as LayerNorm"
+        )
+    for name, value in module.named_parameters():
+        if value.dtype != torch.float32:
+            raise ValueError(f"parameter {name} is {value.dtype}: the update is one float32 vector")
+    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
+    unique = [name for name, _ in module.named_parameters()]
+    if len(names) != len(unique):
+        shared = ", ".join(sorted(set(names) - set(unique)))
+        raise ValueError(f"parameters share storage with others ({shared}): untie them")
+    owners: dict[int, str] = {}
+    for name, value in module.named_parameters():
+        if value.data_ptr() and (first := owners.setdefault(value.data_ptr(), name)) != name:
+            raise ValueError(f"parameters share storage with others ({name} with {first}): untie them")

@@ -1,0 +1,29 @@
+"""Stochastic gradient descent, with or without momentum: FedAvg and FedAvgM's server side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from optim.base import FlatOptimiser
+
+
+@dataclass(kw_only=True)
+class SGD(FlatOptimiser):
+    """SGD with heavy-ball momentum; with momentum 0 and learning rate 1 it is FedAvg."""
+
+    momentum: float = 0.9
+
+    def initial_values(self) -> dict[str, float]:
+        """The velocity; plain SGD has no state but its steps."""
+        return {"velocity": 0.0} if self.momentum else {}
+
+    def _step_(self, vector: Tensor, pseudo_gradient: Tensor, learning_rate: float) -> None:
+        """b <- momentum * b + g; v <- v - lr * b."""
+        if not self.momentum:
+            vector.add_(pseudo_gradient, alpha=-learning_rate)
+            return
+        for weights, gradient, velocity in self._blocks(vector, pseudo_gradient):
+            velocity.mul_(self.momentum).add_(gradient)
+            weights.add_(velocity, alpha=-learning_rate)

@@ -1,0 +1,57 @@
+"""Which parameters a run trains; the others stay as the seed model has them and never travel.
+
+Fewer trained parameters mean less noise at the same privacy: the noise on the mean has the norm
+z C sqrt(d) / S, where d counts the trained ones alone. Server and nodes must hold the same frozen values,
+which a digest proves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+
+from recipes import ConfigError
+from recipes.sections import TRAIN_ALL
+
+
+def trained_names(module: nn.Module, trainable: str) -> list[str]:
+    """The parameters that `trainable` names: "all", or shell patterns with commas between.
+
+    Raises:
+        ConfigError: If a pattern fits no parameter.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    if trainable == TRAIN_ALL:
+        return names
+    patterns = [pattern.strip() for pattern in trainable.split(",")]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise ConfigError(
+                f"model.trainable = {trainable!r}: no parameter of the model fits {pattern!r}; its "
+                f"parameters are {', '.join(names)}"
+            )
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
+
+
+def freeze(module: nn.Module, trainable: str) -> None:
+    """Let gradients be computed for what `trainable` names alone; `bind` leaves the others out.
+
+    Raises:
+        ConfigError: If a pattern fits no parameter.
+    """
+    trained = set(trained_names(module, trainable))
+    for name, value in module.named_parameters():
+        value.requires_grad_(name in trained)
+
+
+def frozen_digest(module: nn.Module) -> str:
+    """SHA-256 (hex) of the names, shapes and values that are not trained; "" if all are."""
+    frozen = [(name, value) for name, value in module.named_parameters() if not value.requires_grad]
+    digest = hashlib.sha256()
+    for name, value in frozen:
+        digest.update(repr((name, tuple(value.shape))).encode())
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest() if frozen else ""

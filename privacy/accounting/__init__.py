@@ -1,0 +1,1 @@
+"""How much a run has spent: RDP and PLD accountants, calibration, filters, group privacy."""

@@ -1,0 +1,1 @@
+"""How an update is bounded: clip bounds by layer, adaptive bounds, integer quantisation."""

@@ -1,0 +1,1 @@
+"""Gaussian noise: exact samplers, seeded noise for tests, shapes, correlated noise."""

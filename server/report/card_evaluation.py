@@ -1,0 +1,60 @@
+"""The section of a model card that says how well the model hears, from evaluation.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.report.model_facts import ModelFacts
+
+
+def evaluation_section(facts: ModelFacts) -> str:
+    """Error rates with their intervals; what was not measured is said to be missing."""
+    return "## Evaluation\n\n" + (_measured(facts, facts.evaluation) if facts.evaluation else _rough(facts))
+
+
+def _measured(facts: ModelFacts, found: dict[str, Any]) -> str:
+    rows = "\n".join(_row(name, found[name], _before(facts, name)) for name in ("wer", "cer"))
+    quantiles, tenth = found["speaker_wer_quantiles"], found["worst_tenth"]
+    return (
+        "Greedy decoding of the held-out speakers; intervals are bootstrap intervals over speakers.\n\n"
+        "| | seed model | this model | interval | substituted | inserted | deleted | of |\n"
+        "|---|---|---|---|---|---|---|---|\n"
+        f"{rows}\n\n"
+        f"WER of a speaker: best {_percent(quantiles['0'])}, median {_percent(quantiles['0.5'])}, "
+        f"worst {_percent(quantiles['1'])}; the worst tenth ({tenth['speakers']} speakers) together "
+        f"{_percent(tenth['wer'])}."
+    )
+
+
+def _row(name: str, found: dict[str, Any], before: str) -> str:
+    kinds = " | ".join(f"{found[kind]:,}" for kind in ("substitutions", "insertions", "deletions", "of"))
+    return (
+        f"| {name.upper()} | {before} | {_percent(found['rate'])} | {_range(found['interval'])} | {kinds} |"
+    )
+
+
+def _range(interval: dict[str, float] | None) -> str:
+    if interval is None:
+        return "none: one speaker only"
+    level = f"{interval['level']:.0%}"
+    return f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} % ({level})"
+
+
+def _before(facts: ModelFacts, name: str) -> str:
+    rate = (facts.seed_metrics or {}).get(name)
+    return "missing" if rate is None else _percent(rate)
+
+
+def _rough(facts: ModelFacts) -> str:
+    """Of a run that ended before its time: what its last line of metrics says."""
+    last = facts.final_metrics or {}
+    missing = (
+        "Error counts and intervals are missing: the run did not end by itself. `murmur evaluate` makes them."
+    )
+    if last.get("wer") is None or last.get("cer") is None:
+        return f"WER and CER of this model are missing. {missing}"
+    return f"After round {last['round']}: WER {_percent(last['wer'])}, CER {_percent(last['cer'])}. {missing}"
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f} %"

@@ -1,0 +1,140 @@
+"""The model card of a run: Markdown under a Hugging Face header, computed from the run folder alone.
+
+Guarantee: every number in it comes from the ledger, the checkpoint, the recipe or evaluation.json of the
+run. What these do not say is said to be missing; of the training population it tells what the plan
+publishes anyway, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from base.printable_text import in_code, in_markdown, one_line
+from optim.trainable import trained_names
+from base.release import release
+from recipes import RunConfig
+from server.report.card_evaluation import evaluation_section
+from server.report.card_privacy import WEAK, privacy_section
+from server.report.live_table import share_trained
+from server.report.model_facts import ModelFacts
+from server.report.summary import unprotected
+from server.storage.run_folder import RunFolder
+from server.storage.run_ids import short
+from speech.text import alphabet_of
+
+LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
+
+_USE = """\
+## Intended use and limits
+
+For research on private federated speech recognition, and for transcribing speech like that of the held-out
+speakers above. It decodes greedily into lower-case words without punctuation. Error rates differ from voice
+to voice: look at the worst tenth of the speakers, and measure on your own before relying on it
+(`murmur evaluate`). Do not use it where a wrong word harms someone, to identify or profile speakers, or on
+speech that was recorded without consent."""
+
+
+def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None) -> str:
+    """The card of the model in the folder of a run of `config`.
+
+    Raises:
+        ConfigError, CheckpointMismatch, LedgerCorrupt, ResumeRefused: As `ModelFacts.of`.
+    """
+    facts = ModelFacts.of(folder, config)
+    parts = [
+        _header(facts, licence),
+        f"# {in_markdown(_title(facts))}",
+        _model(facts),
+        _data(facts),
+        privacy_section(facts),
+        evaluation_section(facts),
+        _USE,
+        f"## Licence\n\n{in_markdown(licence or LICENCE_MISSING)}.",
+        f"*Computed by Murmuration {release()} from the run folder and its ledger.*",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _title(facts: ModelFacts) -> str:
+    return one_line(f"Murmuration {facts.loaded.preset}, run {short(facts.run)}")
+
+
+def _header(facts: ModelFacts, licence: str | None) -> str:
+    header: dict[str, Any] = {
+        "language": [facts.loaded.model.config.language],
+        "license": licence or "other",
+        "library_name": "murmuration",
+        "pipeline_tag": "automatic-speech-recognition",
+        "tags": ["speech", "ctc", "federated-learning", *_privacy_tags(facts)],
+    }
+    if licence is None:
+        header["license_name"] = "not-chosen"
+    if facts.evaluation is not None:
+        header["model-index"] = [{"name": _title(facts), "results": [_result(facts, facts.evaluation)]}]
+    return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
+
+
+def _privacy_tags(facts: ModelFacts) -> list[str]:
+    """The tag by which people look for private models is for those that are."""
+    private = facts.plan.is_private and not unprotected(facts.lineage)
+    return ["differential-privacy"] if private and facts.headline.value <= WEAK else []
+
+
+def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
+    kind = facts.config.corpus.kind
+    return {
+        "task": {"type": "automatic-speech-recognition"},
+        "dataset": {"name": facts.data_name, "type": kind, "split": evaluation["split"]},
+        "metrics": [
+            {"type": name, "name": name.upper(), "value": round(100 * evaluation[name]["rate"], 2)}
+            for name in ("wer", "cer")
+        ],
+    }
+
+
+def _model(facts: ModelFacts) -> str:
+    model = facts.loaded.model
+    sizes = {name: value.numel() for name, value in model.named_parameters()}
+    trained = sum(sizes[name] for name in trained_names(model, facts.config.model.trainable))
+    seed = facts.config.model.seed
+    start = {
+        "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
+        "random": "random parameters",
+    }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
+    alphabet = alphabet_of(model.config.language)
+    preset, share = in_code(facts.loaded.preset), share_trained(model, trained)
+    return (
+        f"CTC transformer, preset `{preset}`, {share}, for language `{alphabet.language}` in "
+        f"{len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
+        f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
+        "planned rounds."
+    )
+
+
+def _data(facts: ModelFacts) -> str:
+    known = {
+        "embedded": "the `train` split of the embedded synthetic corpus; no recording of a person",
+        "synthetic": "synthetic speakers; no recording of a person",
+    }
+    there = facts.config.corpus.kind if facts.trained_on_its_corpus else ""
+    training = known.get(there, "speech that stayed on its nodes")
+    lines = [
+        f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, nodes do not report "
+        "them.",
+        f"- Held out: {in_markdown(facts.data_name)}, split `{in_code(facts.config.corpus.test_split)}`"
+        f"{_held_out(facts)}.",
+    ]
+    return "## Data\n\n" + "\n".join(lines)
+
+
+def _held_out(facts: ModelFacts) -> str:
+    found = facts.evaluation
+    if found is None:
+        return ""
+    counts = (
+        f", {found['speakers']} speakers, {found['utterances']} utterances, {60 * found['hours']:.1f} minutes"
+    )
+    heard = found["heard_in_training"]
+    return f"{counts}; {heard} of these speakers are in other splits too" if heard else counts

@@ -1,0 +1,163 @@
+"""Which utterances of a source are usable: one place for the rule, whatever the layout on disk.
+
+One bad utterance of many is skipped, with its place and its reason; a speaker left with none is
+said too. Nothing is decoded here: of a file it is asked whether it is there, and what its header says.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speech.audio import audio_duration_seconds
+from speech.corpora.corpus import Corpus, Rules, Skipped, Utterance
+from speech.errors import AudioError
+from speech.text import Alphabet, alphabet_of
+
+
+@dataclass(kw_only=True)
+class Selection:
+    """Collects utterances of the corpus `name` and leaves out what cannot be used.
+
+    Whether an utterance is taken does not depend on other speakers: an id that somebody else has is taken
+    too, with the speaker before it, for ids name one utterance of a corpus.
+    """
+
+    name: str
+    rules: Rules
+    _utterances: list[Utterance] = field(default_factory=list)
+    _skipped: list[Skipped] = field(default_factory=list)
+    _mapped: list[Skipped] = field(default_factory=list)
+    _seen: dict[tuple[str, str], str] = field(default_factory=dict)
+    _ids: set[str] = field(default_factory=set)
+    _speakers: dict[tuple[str, str], str] = field(default_factory=dict)
+    _exists: dict[Path, bool] = field(default_factory=dict)
+
+    def add(
+        self,
+        *,
+        id: str,
+        speaker: str,
+        split: str,
+        audio: Path,
+        text: str,
+        source: str,
+        offset_seconds: float = 0.0,
+        duration_seconds: float | None = None,
+    ) -> None:
+        """Take the utterance, or skip it with a reason."""
+        self._speakers.setdefault((_written(split), _written(speaker)), source)
+        reason = (
+            _unwritable(split, speaker)
+            or self._repeated(speaker, id, source)
+            or self._unusable_text(text)
+            or self._unusable_length(duration_seconds)
+            or self._unusable_file(audio)
+        )
+        if reason:
+            self.skip(source=source, reason=reason, split=split, speaker=speaker)
+            return
+        lost = self._alphabet.unspelled(text)
+        if lost:
+            self._mapped.append(
+                Skipped(source=source, reason=_outside(lost, self.rules), split=split, speaker=speaker)
+            )
+        self._utterances.append(
+            Utterance(
+                id=self._of_one(speaker, id),
+                speaker=speaker,
+                split=split,
+                audio=audio,
+                text=self._alphabet.normalise(text),
+                source=source,
+                offset_seconds=offset_seconds,
+                duration_seconds=duration_seconds,
+            )
+        )
+
+    def add_file(self, *, id: str, speaker: str, split: str, audio: Path, text: str, source: str) -> None:
+        """Take the utterance that a whole file is, as long as its header says; or skip it with a reason."""
+        try:
+            duration = audio_duration_seconds(audio)
+        except AudioError as error:
+            self.skip(source=source, reason=str(error), split=split, speaker=speaker)
+            return
+        self.add(
+            id=id,
+            speaker=speaker,
+            split=split,
+            audio=audio,
+            text=text,
+            source=source,
+            duration_seconds=duration,
+        )
+
+    def skip(self, *, source: str, reason: str, split: str = "", speaker: str = "") -> None:
+        """Leave out one utterance."""
+        split, speaker = _written(split), _written(speaker)
+        if speaker:
+            self._speakers.setdefault((split, speaker), source)
+        self._skipped.append(Skipped(source=source, reason=reason, split=split, speaker=speaker))
+
+    def corpus(self) -> Corpus:
+        """What is left. Raises `CorpusError` when that is nothing."""
+        heard = {(utterance.split, utterance.speaker) for utterance in self._utterances}
+        for (split, speaker), source in self._speakers.items():
+            if (split, speaker) not in heard:
+                reason = f"speaker {speaker!r} of split {split!r} has no usable utterance"
+                self.skip(source=source, reason=reason, split=split, speaker=speaker)
+        return Corpus.of(
+            self.name,
+            self._utterances,
+            self._skipped,
+            language=self.rules.language,
+            mapped=self._mapped,
+        )
+
+    @property
+    def _alphabet(self) -> Alphabet:
+        return alphabet_of(self.rules.language)
+
+    def _repeated(self, speaker: str, id: str, source: str) -> str | None:
+        if (speaker, id) in self._seen:
+            return f"the id {id!r} was used before, at {self._seen[speaker, id]}"
+        self._seen[speaker, id] = source
+        return None
+
+    def _of_one(self, speaker: str, id: str) -> str:
+        """The id, if no other speaker has it; else one that nobody has."""
+        while id in self._ids:
+            id = f"{speaker}/{id}"
+        self._ids.add(id)
+        return id
+
+    def _unusable_file(self, audio: Path) -> str | None:
+        if audio not in self._exists:
+            self._exists[audio] = audio.is_file()
+        return None if self._exists[audio] else f"no such audio file: {audio}"
+
+    def _unusable_length(self, duration_seconds: float | None) -> str | None:
+        if duration_seconds is None or 0 < duration_seconds <= self.rules.max_seconds:
+            return None
+        if duration_seconds <= 0:
+            return f"its duration is {duration_seconds:g} s"
+        return f"{duration_seconds:g} s is longer than max_seconds={self.rules.max_seconds:g}"
+
+    def _unusable_text(self, text: str) -> str | None:
+        lost = self._alphabet.unspelled(text)
+        if lost and self.rules.unspelled == "skip":
+            return f"{_outside(lost, self.rules)}; spell it out"
+        return None if self._alphabet.normalise(text) else "the transcript is empty"
+
+
+def _unwritable(*names: str) -> str | None:
+    """Half a character, as JSON can hold one, would fail wherever the name is written or hashed."""
+    if any(_written(name) != name for name in names):
+        return "its split or its speaker is no Unicode text"
+    return None
+
+
+def _written(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
+
+
+def _outside(lost: str, rules: Rules) -> str:
+    return f"the transcript has {lost!r}, outside the {alphabet_of(rules.language).blank} characters"

@@ -1,0 +1,223 @@
+"""What a corpus is: speakers with utterances, in splits, wherever the audio lies.
+
+A corpus is made by a loader that is registered under a kind (`speech.corpora.kinds`) and named in a
+recipe by kind and path. It knows what was left out and why, and its digest names the data set: two
+places that hold the same speakers, utterances and texts agree on it, whatever their paths.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, get_args
+
+from speech.audio import Recording
+from speech.errors import CorpusError
+from speech.text import ENGLISH, Alphabet, alphabet_of
+
+MAX_SECONDS = 30.0
+Unspelled = Literal["skip", "map"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Utterance:
+    """One utterance: a segment of a sound file and what is said in it.
+
+    `duration_seconds` None means to the end of the file; `source` is the place that says so
+    ("file:line"), for error messages.
+    """
+
+    id: str
+    speaker: str
+    split: str
+    audio: Path
+    text: str
+    source: str
+    offset_seconds: float = 0.0
+    duration_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "speaker", "split", "text"):
+            if not getattr(self, name):
+                raise CorpusError(f"{self.source}: an utterance's {name} must not be empty.")
+        if not (math.isfinite(self.offset_seconds) and self.offset_seconds >= 0):
+            raise CorpusError(f"{self.source}: offset {self.offset_seconds} must be >= 0 seconds.")
+        length = self.duration_seconds
+        if length is not None and not (math.isfinite(length) and length > 0):
+            raise CorpusError(f"{self.source}: duration {length} must be > 0 seconds.")
+
+    def identity(self) -> list[object]:
+        """Whose sound it is: its id, its audio file (path, size, time of change) and its segment."""
+        try:
+            stat = self.audio.stat()
+            state = [stat.st_size, stat.st_mtime_ns]
+        except OSError:
+            state = []
+        return [self.id, str(self.audio.absolute()), *state, self.offset_seconds, self.duration_seconds]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Skipped:
+    """What was left out of a corpus (an utterance, or a speaker with none left), and why."""
+
+    source: str
+    reason: str
+    split: str = ""
+    speaker: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a loader takes from its source; anything else is skipped, with the reason.
+
+    `unspelled` says what becomes of a transcript with digits or letters outside the alphabet of
+    `language`: "skip" leaves the utterance out, "map" keeps what normalisation makes of it, and counts it.
+    """
+
+    max_seconds: float = MAX_SECONDS
+    language: str = ENGLISH.language
+    unspelled: Unspelled = "skip"
+
+    def __post_init__(self) -> None:
+        if not self.max_seconds > 0:
+            raise CorpusError(f"max_seconds={self.max_seconds} must be > 0.")
+        if self.unspelled not in get_args(Unspelled):
+            raise CorpusError(f"unspelled={self.unspelled!r} must be 'skip' or 'map'.")
+        try:
+            alphabet_of(self.language)
+        except ValueError as error:
+            raise CorpusError(str(error)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Utterances by split and speaker; a speaker here has at least one utterance in its split.
+
+    `mapped` lists the utterances whose transcript lost characters and that were kept all the same.
+    """
+
+    name: str
+    table: Mapping[str, Mapping[str, tuple[Utterance, ...]]]
+    language: str = ENGLISH.language
+    skipped: tuple[Skipped, ...] = ()
+    mapped: tuple[Skipped, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        utterances: Iterable[Utterance],
+        skipped: Iterable[Skipped] = (),
+        *,
+        language: str = ENGLISH.language,
+        mapped: Iterable[Skipped] = (),
+    ) -> "Corpus":
+        """Group utterances.
+
+        Raises `CorpusError` for a repeated id, a text that is not normalised, or when there is nothing.
+        """
+        alphabet = alphabet_of(language)
+        table: dict[str, dict[str, list[Utterance]]] = {}
+        sources: dict[str, str] = {}
+        for utterance in utterances:
+            if utterance.id in sources:
+                first = sources[utterance.id]
+                raise CorpusError(f"{utterance.source}: the id {utterance.id!r} was used before, at {first}.")
+            sources[utterance.id] = utterance.source
+            _require_normalised(utterance, alphabet)
+            speakers = table.setdefault(utterance.split, {})
+            speakers.setdefault(utterance.speaker, []).append(utterance)
+        left_out = tuple(skipped)
+        if not table:
+            raise CorpusError(f"{name}: no usable utterance{_first_reason(left_out)}.")
+        return cls(name=name, table=_frozen(table), language=language, skipped=left_out, mapped=tuple(mapped))
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The characters that its texts are written in."""
+        return alphabet_of(self.language)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The names of the splits, sorted."""
+        return tuple(self.table)
+
+    def speakers(self, split: str) -> Sequence[str]:
+        """The split's speakers, sorted: their order is the same everywhere."""
+        return tuple(self._speakers(split))
+
+    def has_speaker(self, split: str, speaker: str) -> bool:
+        """Whether the split has this speaker."""
+        return speaker in self._speakers(split)
+
+    def recording(self, audio: Path) -> Recording:
+        """The sound that an utterance is a segment of. Raises `AudioError` where it cannot be had."""
+        return Recording.read(audio)
+
+    def utterances(self, split: str, speaker: str) -> tuple[Utterance, ...]:
+        """One speaker's utterances in the order of the source."""
+        speakers = self._speakers(split)
+        if speaker not in speakers:
+            raise CorpusError(
+                f"{self.name}: split {split!r} has no speaker {speaker!r} (it has {len(speakers)} others)."
+            )
+        return speakers[speaker]
+
+    def all_utterances(self) -> Iterator[Utterance]:
+        """Every utterance, by split and speaker."""
+        for speakers in self.table.values():
+            for utterances in speakers.values():
+                yield from utterances
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) over splits, speakers, utterance ids and texts: names the data set."""
+        return self._digests[0]
+
+    @property
+    def speaker_key(self) -> str:
+        """Another digest of the same, which only who holds the corpus can compute: keys its pseudonyms."""
+        return self._digests[1]
+
+    @cached_property
+    def _digests(self) -> tuple[str, str]:
+        public, secret = hashlib.sha256(), hashlib.sha256(b"pseudonyms of the speakers of ")
+        for split, speakers in self.table.items():
+            for speaker, utterances in speakers.items():
+                rows = [[split, speaker, u.id, u.text] for u in utterances]
+                line = json.dumps(sorted(rows)).encode()
+                public.update(line)
+                secret.update(line)
+        return public.hexdigest(), secret.hexdigest()
+
+    def _speakers(self, split: str) -> Mapping[str, tuple[Utterance, ...]]:
+        if split not in self.table:
+            known = ", ".join(repr(name) for name in self.table)
+            raise CorpusError(f"{self.name}: no split {split!r}; it has {known}.")
+        return self.table[split]
+
+
+def _frozen(
+    table: Mapping[str, Mapping[str, list[Utterance]]],
+) -> dict[str, dict[str, tuple[Utterance, ...]]]:
+    """The table with splits and speakers in sorted order, whatever order they came in."""
+    return {
+        split: {speaker: tuple(table[split][speaker]) for speaker in sorted(table[split])}
+        for split in sorted(table)
+    }
+
+
+def _require_normalised(utterance: Utterance, alphabet: Alphabet) -> None:
+    try:
+        alphabet.encode(utterance.text)
+    except ValueError as error:
+        raise CorpusError(f"{utterance.source}: {error}") from None
+
+
+def _first_reason(skipped: tuple[Skipped, ...]) -> str:
+    if not skipped:
+        return ""
+    return f"; {len(skipped)} were skipped, the first: {skipped[0].source}: {skipped[0].reason}"

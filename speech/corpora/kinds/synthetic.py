@@ -1,0 +1,187 @@
+"""Kind "synthetic": any number of speakers, each made from its number alone when it is asked for.
+
+The path says how many: "100000" speakers, or "100000x5" with 5 utterances each (8 where it does not
+say). "100000x5@3f9a" are those of another population, numbered in hexadecimal: no speaker of one is in
+another. "100000x5@new" is a population that nobody has met; `murmur run` draws its number and writes it there
+(`with_fresh_population`). Nothing is stored and nothing is listed: a million speakers take the memory of one.
+
+Splits: "train", so many of the hard domain of the embedded corpus, and "test", 20 other speakers with
+sentences that nobody in "train" says: in no population, and the same beside every one.
+"""
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from speech.audio import SAMPLE_RATE_HZ, Recording
+from speech.corpora.corpus import Corpus, Rules, Utterance
+from speech.errors import CorpusError
+from speech.synthesis.plan import DEFAULT_SEED, SplitPlan
+from speech.synthesis.voices import HARD
+
+if TYPE_CHECKING:
+    from speech.synthesis.writer import Spoken
+
+UTTERANCES = 8
+TEST = SplitPlan(name="test", domain=HARD, speakers=20, utterances=12, held_out=True)
+# What the same number sounds like; raised whenever that changes, so that no ledger mistakes one for another.
+VERSION = 2
+FRESH = "@new"
+_NUMBERED = 1 << 64  # where the seeds of numbered populations begin, beyond DEFAULT_SEED
+_POPULATION_BYTES = 8
+_PATH = re.compile(
+    r"(?P<speakers>\d{1,9})(?:x(?P<utterances>\d{1,3}))?(?:@(?P<population>[0-9a-fA-F]{1,16}))?"
+)
+
+
+@dataclass(frozen=True)
+class Numbered(Sequence[str]):
+    """The names "PREFIX0000000", "PREFIX0000001", ... of a range of numbers, made as they are read."""
+
+    prefix: str
+    numbers: range
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Numbered": ...
+    def __getitem__(self, index: int | slice) -> "str | Numbered":
+        if isinstance(index, slice):
+            return replace(self, numbers=self.numbers[index])
+        return f"{self.prefix}{self.numbers[index]:07d}"
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __contains__(self, name: object) -> bool:
+        return self.number(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{self.prefix}{number:07d}" for number in self.numbers)
+
+    def number(self, name: object) -> int | None:
+        """The number behind a name, or None if it is no name of these."""
+        digits = name[len(self.prefix) :] if isinstance(name, str) and name.startswith(self.prefix) else ""
+        if not re.fullmatch(r"\d{7,}", digits) or f"{int(digits):07d}" != digits:
+            return None
+        return int(digits) if int(digits) in self.numbers else None
+
+
+@dataclass(frozen=True)
+class Speakers(Mapping[str, tuple[Utterance, ...]]):
+    """What each speaker of a split says, made as it is asked for."""
+
+    plan: SplitPlan
+    seed: int = DEFAULT_SEED
+
+    @property
+    def names(self) -> Numbered:
+        """Their names, in order."""
+        return Numbered(f"{self.plan.name}-", range(self.plan.speakers))
+
+    def __getitem__(self, speaker: str) -> tuple[Utterance, ...]:
+        return tuple(
+            Utterance(
+                id=f"{speaker}-{index:02d}",
+                speaker=speaker,
+                split=self.plan.name,
+                audio=Path(speaker),
+                text=text,
+                source=f"synthetic speaker {speaker}",
+                offset_seconds=start / SAMPLE_RATE_HZ,
+                duration_seconds=length / SAMPLE_RATE_HZ,
+            )
+            for index, (text, start, length) in enumerate(self.spoken(speaker).parts)
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __contains__(self, speaker: object) -> bool:
+        return speaker in self.names
+
+    def spoken(self, speaker: str) -> "Spoken":
+        """All that the speaker says, as one recording. Raises `KeyError` for a stranger."""
+        number = self.names.number(speaker)
+        if number is None:
+            raise KeyError(speaker)
+        return _spoken(self.plan, number, self.seed)
+
+
+class SyntheticCorpus(Corpus):
+    """A corpus whose table makes its speakers; it names them without going through them."""
+
+    table: Mapping[str, Speakers]
+
+    def speakers(self, split: str) -> Numbered:
+        return self._speakers(split).names
+
+    def recording(self, audio: Path) -> Recording:
+        split = audio.name.rpartition("-")[0]
+        samples = self.table[split].spoken(audio.name).samples.astype(np.float32)
+        return Recording(path=audio, samples=samples, sample_rate_hz=SAMPLE_RATE_HZ)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of all that the speakers follow from."""
+        return hashlib.sha256(repr((VERSION, sorted(self.table.items()))).encode()).hexdigest()
+
+
+def load(path: str, rules: Rules) -> Corpus:
+    """The corpus that `path` describes. Raises `CorpusError` where it describes none."""
+    if rules.language != "en":
+        raise CorpusError(
+            f"synthetic speakers speak English, not {rules.language!r}: set corpus.language = 'en'."
+        )
+    if path.endswith(FRESH):
+        raise CorpusError(
+            f"{path!r} is a population that is still to be drawn, which `murmur run` does: elsewhere give "
+            f"its number in hexadecimal, as in '100000x5@{secrets.token_hex(_POPULATION_BYTES)}'."
+        )
+    described = _PATH.fullmatch(path)
+    speakers = int(described["speakers"]) if described else 0
+    utterances = int(described["utterances"] or UTTERANCES) if described else 0
+    if not (described and speakers and utterances):
+        raise CorpusError(
+            f"a synthetic corpus is described by its number of speakers, not by {path!r}: "
+            "give '100000', or '100000x5' for 5 utterances each, or '100000x5@3f9a' for population 3f9a of "
+            "them, as corpus.path."
+        )
+    seed = _NUMBERED + int(described["population"], 16) if described["population"] else DEFAULT_SEED
+    train = SplitPlan(name="train", domain=HARD, speakers=speakers, utterances=utterances)
+    table = {TEST.name: Speakers(TEST), train.name: Speakers(train, seed)}
+    return SyntheticCorpus(name=f"synthetic {path}", table=table)
+
+
+def with_fresh_population(path: str) -> str:
+    """`path` with the number of a population drawn now where it says "@new"; any other path as it is.
+
+    The number has 64 random bits: that two runs ever draw the same one may be left out of account.
+    """
+    if not path.endswith(FRESH):
+        return path
+    return f"{path.removesuffix(FRESH)}@{secrets.token_hex(_POPULATION_BYTES)}"
+
+
+def without_population(path: str) -> str:
+    """What `path` says of a population but which one it is."""
+    return path.partition("@")[0]
+
+
+# A speaker's texts and sound are asked for one after the other, and made once.
+@lru_cache(maxsize=2)
+def _spoken(plan: SplitPlan, number: int, seed: int) -> "Spoken":
+    # Imported here: it needs scipy's signal module, which is slow to load for every other corpus.
+    from speech.synthesis.writer import speak
+
+    return speak(plan, number, seed)

@@ -1,0 +1,157 @@
+"""Any corpus, written down as a manifest of ours: its audio where it lies, or converted beside it.
+
+The prepared corpus has the utterances, ids and normalised texts of the one that it came from, and so its
+digest. Converted audio is FLAC, 16 kHz, mono: a segment becomes a file of its own. A conversion that was
+interrupted goes on where it was, but for what changed at the source since; the manifest comes last and whole.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from itertools import chain, groupby
+from multiprocessing import get_context
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from speech.audio import SAMPLE_RATE_HZ, Recording
+from speech.corpora.corpus import Corpus, Skipped, Utterance
+from speech.corpora.kinds.manifest import MANIFEST_NAME
+from speech.errors import AudioError, CorpusError
+
+
+def write_manifest(corpus: Corpus, out: Path) -> Path:
+    """Write `out`/manifest.jsonl; returns its path.
+
+    Raises `CorpusError` if there is one, or if the audio does not lie in files.
+    """
+    manifest = _free_manifest(out)
+    for utterance in corpus.all_utterances():
+        if not utterance.audio.is_file():
+            raise CorpusError(
+                f"{corpus.name}: the audio of {utterance.id!r} is no file ({utterance.audio}), and a "
+                "manifest names files; write it out by `murmur corpus prepare` with --flac, and use that."
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    unfinished = out / f".{MANIFEST_NAME}.part"
+    with unfinished.open("w", encoding="utf-8") as file:
+        for utterance in corpus.all_utterances():
+            file.write(json.dumps(_line(utterance, corpus.language, out), ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.replace(manifest)
+    return manifest
+
+
+def convert(
+    corpus: Corpus, out: Path, *, workers: int = 1, progress: Callable[[], None] = lambda: None
+) -> Corpus:
+    """The corpus with all audio as FLAC at 16 kHz under `out`/audio; what cannot be decoded is skipped.
+
+    `progress` is called after every utterance. Raises `CorpusError` when nothing can be decoded or `out`
+    holds a manifest already, and `OSError` when the disk is full.
+    """
+    _free_manifest(out)
+    (out / "audio").mkdir(parents=True, exist_ok=True)
+    converted: list[Utterance] = []
+    skipped = list(corpus.skipped)
+    for result in _converted(corpus, out, workers):
+        progress()
+        if isinstance(result, Skipped):
+            skipped.append(result)
+        else:
+            converted.append(result)
+    lost = {left_out.source for left_out in skipped}
+    return Corpus.of(
+        corpus.name,
+        converted,
+        skipped,
+        language=corpus.language,
+        mapped=(kept for kept in corpus.mapped if kept.source not in lost),
+    )
+
+
+def _free_manifest(out: Path) -> Path:
+    manifest = out / MANIFEST_NAME
+    if manifest.exists():
+        raise CorpusError(f"{manifest} is there already; give another folder, or remove it.")
+    return manifest
+
+
+def _converted(corpus: Corpus, out: Path, workers: int) -> Iterator[Utterance | Skipped]:
+    # Workers are sent the corpus only where its sound is its own affair: the table of one of files is large.
+    of_files = type(corpus).recording is Corpus.recording
+    convert = partial(_convert, out, Recording.read if of_files else corpus.recording)
+    # Neighbours often lie in one file: it is decoded once.
+    files = [list(group) for _, group in groupby(corpus.all_utterances(), key=attrgetter("audio"))]
+    if workers == 1:
+        yield from chain.from_iterable(map(convert, files))
+        return
+    # A process that torch has threads in must not be forked.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from chain.from_iterable(pool.map(convert, files, chunksize=16))
+
+
+def _convert(
+    out: Path, read: Callable[[Path], Recording], utterances: list[Utterance]
+) -> list[Utterance | Skipped]:
+    """Utterances of one recording, which is read if one of them is not converted yet."""
+    recording: Recording | None = None
+    converted: list[Utterance | Skipped] = []
+    for utterance in utterances:
+        file = _place(out, utterance)
+        try:
+            if not file.is_file():
+                recording = recording or read(utterance.audio)
+                wave = recording.segment(utterance.offset_seconds, utterance.duration_seconds)
+                file.parent.mkdir(exist_ok=True)
+                unfinished = file.with_name(f".{file.stem}.{os.getpid()}.part")
+                _write(unfinished, wave.numpy())
+                unfinished.replace(file)
+            seconds = soundfile.info(file).duration
+            converted.append(replace(utterance, audio=file, offset_seconds=0.0, duration_seconds=seconds))
+        except AudioError as error:
+            skipped = Skipped(
+                source=utterance.source, reason=str(error), split=utterance.split, speaker=utterance.speaker
+            )
+            converted.append(skipped)
+    return converted
+
+
+def _place(out: Path, utterance: Utterance) -> Path:
+    """A hash of what its sound is, so that no other is taken for it; folders must not grow without bound."""
+    name = hashlib.sha256(json.dumps(utterance.identity()).encode()).hexdigest()[:32]
+    return out / "audio" / name[:2] / f"{name}.flac"
+
+
+def _write(file: Path, samples: np.ndarray) -> None:
+    try:
+        soundfile.write(file, samples, SAMPLE_RATE_HZ, format="FLAC", subtype="PCM_16")
+    except soundfile.LibsndfileError as error:
+        file.unlink(missing_ok=True)
+        raise OSError(f"{file}: cannot be written ({error}); is the disk full?") from None
+
+
+def _line(utterance: Utterance, language: str, out: Path) -> dict[str, Any]:
+    audio, folder = utterance.audio.absolute(), out.absolute()
+    inside = audio.is_relative_to(folder)
+    line = {
+        "audio_filepath": str(audio.relative_to(folder) if inside else audio),
+        "text": utterance.text,
+        "speaker": utterance.speaker,
+        "split": utterance.split,
+        "id": utterance.id,
+        "lang": language,
+    }
+    if utterance.duration_seconds is not None:
+        line["duration"] = round(utterance.duration_seconds, 6)
+    if utterance.offset_seconds:
+        line["offset"] = utterance.offset_seconds
+    return line

@@ -1,0 +1,109 @@
+"""Who is in which split: seed speakers drawn by chance, people in two splits, speakers shuffled away.
+
+Every draw is a hash of a seed and a name, so it is the same on any machine and in any order.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from fractions import Fraction
+
+from speech.corpora.corpus import Corpus, Skipped, Utterance
+from speech.errors import CorpusError
+
+
+def shared_speakers(corpus: Corpus, splits: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
+    """Speakers who are in more than one of the splits (all, unless given), and in which."""
+    chosen = corpus.splits if splits is None else tuple(dict.fromkeys(splits))
+    # Who is in two splits is in one that is not the largest: a million speakers are not gone through.
+    largest = max(chosen, key=lambda split: len(corpus.speakers(split)), default=None)
+    smaller = (split for split in chosen if split != largest)
+    speakers = dict.fromkeys(speaker for split in smaller for speaker in corpus.speakers(split))
+    places = {
+        speaker: tuple(split for split in chosen if corpus.has_speaker(split, speaker))
+        for speaker in speakers
+    }
+    return {speaker: found for speaker, found in places.items() if len(found) > 1}
+
+
+def require_disjoint(corpus: Corpus) -> None:
+    """Raise `CorpusError`, naming a speaker and the splits, if anybody is in two splits."""
+    shared = shared_speakers(corpus)
+    if shared:
+        speaker, splits = next(iter(shared.items()))
+        raise CorpusError(
+            f"{corpus.name}: {len(shared)} speakers are in more than one split, the first {speaker!r} in "
+            f"{' and '.join(repr(split) for split in splits)}: what is measured on them says nothing about "
+            "new voices. Give each speaker one split, or say corpus.shared-speakers = true."
+        )
+
+
+def require_one_for_each_node(corpus: Corpus, split: str, nodes: int) -> None:
+    """Raise `CorpusError` if a split has fewer speakers than the nodes that are to share it."""
+    speakers = len(corpus.speakers(split))
+    if speakers < nodes:
+        raise CorpusError(
+            f"corpus {corpus.name} has {speakers} speakers in split {split!r}, fewer "
+            f"than the {nodes} nodes of the federation: use at most {speakers} nodes"
+        )
+
+
+def draw_split(corpus: Corpus, *, split: str, share: float, into: str, seed: int = 0) -> Corpus:
+    """Move a `share` of the speakers of `split`, with all their speech, into the new split `into`.
+
+    floor(share * speakers) of them, as in the paper's Table 2 (3,475 of 34,753; App. D.6). Raises
+    `CorpusError` for a share that moves nobody or everybody, or a split `into` that there is already.
+    """
+    if into in corpus.splits:
+        raise CorpusError(f"{corpus.name}: there is a split {into!r} already; choose another name.")
+    speakers = sorted(corpus.speakers(split), key=lambda speaker: _draw(seed, speaker))
+    count = int(Fraction(str(share)) * len(speakers))  # as written: 0.29 of 100 is 29, not 28.999
+    if not 0 < count < len(speakers):
+        raise CorpusError(
+            f"share {share:g} of the {len(speakers)} speakers of split {split!r} is {count}: "
+            "a share must move somebody, and leave somebody."
+        )
+    moved = set(speakers[:count])
+
+    def relabel(utterance: Utterance) -> Utterance:
+        drawn = utterance.split == split and utterance.speaker in moved
+        return replace(utterance, split=into) if drawn else utterance
+
+    def relabel_skipped(left_out: Skipped) -> Skipped:
+        drawn = left_out.split == split and left_out.speaker in moved
+        return replace(left_out, split=into) if drawn else left_out
+
+    return _relabelled(corpus, relabel, relabel_skipped)
+
+
+def shuffle_speakers(corpus: Corpus, *, split: str, seed: int = 0) -> Corpus:
+    """Give each utterance of `split` a speaker drawn uniformly from those of the split (paper, section 3).
+
+    The number of speakers stays, short of those whom nobody draws; who spoke is lost. A privacy guarantee
+    for these speakers is none for the people who really spoke.
+    """
+    speakers = corpus.speakers(split)
+
+    def relabel(utterance: Utterance) -> Utterance:
+        if utterance.split != split:
+            return utterance
+        return replace(utterance, speaker=speakers[_draw(seed, utterance.id) % len(speakers)])
+
+    return _relabelled(corpus, relabel, lambda left_out: left_out)
+
+
+def _relabelled(
+    corpus: Corpus, relabel: Callable[[Utterance], Utterance], relabel_skipped: Callable[[Skipped], Skipped]
+) -> Corpus:
+    return Corpus.of(
+        corpus.name,
+        map(relabel, corpus.all_utterances()),
+        map(relabel_skipped, corpus.skipped),
+        language=corpus.language,
+        mapped=map(relabel_skipped, corpus.mapped),
+    )
+
+
+def _draw(seed: int, name: str) -> int:
+    """A number below 2^256 that looks drawn by chance and is the same everywhere."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest())

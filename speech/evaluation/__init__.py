@@ -1,0 +1,1 @@
+"""How well a model transcribes: error rates, confidence intervals, comparisons."""

@@ -1,0 +1,84 @@
+"""How well a model hears: mean loss, WER and CER over examples, greedily decoded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from speech.corpora.corpus import Corpus
+from speech.data.batching import bucketed_batches, collate
+from speech.data.examples import Example
+from speech.decoding import greedy
+from speech.evaluation.assessment import Assessment
+from speech.evaluation.error_rates import character_error_rate, word_error_rate
+from speech.model.ctc_transformer import CTCTransformer
+from speech.model.loss import alignable, ctc_losses
+from speech.text import alphabet_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """`loss` in nats per utterance; `wer` and `cer` as fractions; ids and texts in the examples' order."""
+
+    loss: float
+    wer: float
+    cer: float
+    ids: tuple[str, ...]
+    hypotheses: tuple[str, ...]
+    references: tuple[str, ...]
+
+
+@torch.inference_mode()
+def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int = 32) -> Evaluation:
+    """Evaluate `model` as it stands, without dropout; its mode is restored.
+
+    The loss leaves out utterances too short for their transcript; the error rates leave out none.
+    Raises `ValueError` if there is no example.
+    """
+    if not examples:
+        raise ValueError("nothing to evaluate on: the split has no usable utterance.")
+    training = model.training
+    model.eval()
+    try:
+        loss, hypotheses = _listen(model, examples, batch_size)
+    finally:
+        model.train(training)
+    references = tuple(example.text for example in examples)
+    return Evaluation(
+        loss=loss,
+        wer=word_error_rate(references, hypotheses),
+        cer=character_error_rate(references, hypotheses),
+        ids=tuple(example.id for example in examples),
+        hypotheses=tuple(hypotheses),
+        references=references,
+    )
+
+
+def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
+    """The errors of an evaluation on a split, by kind and by speaker.
+
+    Raises `KeyError` for an utterance that the split does not have.
+    """
+    spoken = (u for speaker in corpus.speakers(split) for u in corpus.utterances(split, speaker))
+    speaker_of = {utterance.id: utterance.speaker for utterance in spoken}
+    return Assessment.of(
+        ids=evaluation.ids,
+        speakers=[speaker_of[id] for id in evaluation.ids],
+        references=evaluation.references,
+        hypotheses=evaluation.hypotheses,
+    )
+
+
+def _listen(model: CTCTransformer, examples: Sequence[Example], batch_size: int) -> tuple[float, list[str]]:
+    """Mean loss and hypotheses, long utterances first and batched with their like."""
+    total, counted = 0.0, 0
+    hypotheses = [""] * len(examples)
+    alphabet = alphabet_of(model.config.language)
+    for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
+        batch = collate([examples[index] for index in indices])
+        log_probs, frames = model(batch.features, batch.lengths)
+        total += float(ctc_losses(log_probs, frames, batch).sum())
+        counted += alignable(frames, batch)
+        for index, text in zip(indices, greedy(log_probs, frames, alphabet), strict=True):
+            hypotheses[index] = text
+    return total / max(counted, 1), hypotheses

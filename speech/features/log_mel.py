@@ -1,0 +1,205 @@
+"""Log-mel features: a waveform becomes (frames, mels) float32, normalised over its own utterance.
+
+What a model hears is part of what it is: `PRESETS` holds one frozen configuration per model preset,
+and a checkpoint carries its own, so that nobody feeds a model features it was not trained on.
+"""
+
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from speech.features.torchaudio_loader import torchaudio
+
+_WINDOWS = {
+    "hann": torch.hann_window,
+    "hamming": torch.hamming_window,
+    "symmetric hamming": partial(torch.hamming_window, periodic=False),
+}
+_FRAMINGS = ("centred", "whole")
+# Keeps the division finite for an utterance of one constant value, such as digital silence.
+SMALLEST_DEVIATION = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """How a waveform becomes features.
+
+    `gain` multiplies the samples of [-1, 1]; `power` is 1 for the magnitude spectrum and 2 for the
+    power spectrum; `floor` is the smallest mel energy before the logarithm; `normalise` says over
+    what the mean and variance of an utterance are taken: each "mel" channel, or the whole
+    "utterance" at once.
+
+    `framing` "centred": a frame every hop, the first centred on the first sample, with silence around
+    the utterance; pre-emphasis runs over the utterance. "whole", as in the paper's release: only windows
+    that lie in the utterance, the first beginning with it (one that is too short for a window is filled
+    up with silence); pre-emphasis runs over each window by itself, whose first sample is its own
+    predecessor.
+    """
+
+    num_mels: int
+    sample_rate_hz: int = 16_000
+    window_seconds: float = 0.025
+    hop_seconds: float = 0.010
+    fft_size: int = 512
+    window: Literal["hann", "hamming", "symmetric hamming"] = "hann"
+    gain: float = 1.0
+    pre_emphasis: float = 0.0
+    power: Literal[1, 2] = 2
+    floor: float = 1e-6
+    normalise: Literal["mel", "utterance"] = "mel"
+    framing: Literal["centred", "whole"] = "centred"
+
+    def __post_init__(self) -> None:
+        for name in ("num_mels", "sample_rate_hz", "window_seconds", "hop_seconds", "gain", "floor"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be > 0.")
+        if self.window not in _WINDOWS:
+            raise ValueError(f"window={self.window!r} must be one of {', '.join(_WINDOWS)}.")
+        if self.power not in (1, 2):
+            raise ValueError(f"power={self.power} must be 1 (magnitude) or 2 (power spectrum).")
+        if self.normalise not in ("mel", "utterance"):
+            raise ValueError(f"normalise={self.normalise!r} must be 'mel' or 'utterance'.")
+        if self.framing not in _FRAMINGS:
+            raise ValueError(f"framing={self.framing!r} must be {' or '.join(map(repr, _FRAMINGS))}.")
+        if not 0 <= self.pre_emphasis < 1:
+            raise ValueError(f"pre_emphasis={self.pre_emphasis} must lie in [0, 1).")
+        if self.fft_size < self.window_samples:
+            raise ValueError(
+                f"fft_size={self.fft_size} is shorter than the window of {self.window_samples} "
+                "samples; raise it to the next power of two."
+            )
+
+    @property
+    def window_samples(self) -> int:
+        """Samples under one window."""
+        return round(self.window_seconds * self.sample_rate_hz)
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples between two frames."""
+        return round(self.hop_seconds * self.sample_rate_hz)
+
+    @property
+    def first_samples(self) -> int:
+        """Samples after which the first frame is complete: frames = max(samples - these, 0) // hop + 1."""
+        return self.window_samples if self.framing == "whole" else 0
+
+    def frames(self, samples: int) -> int:
+        """How many frames an utterance has."""
+        return max(samples - self.first_samples, 0) // self.hop_samples + 1
+
+    def written(self) -> dict[str, Any]:
+        """The configuration as model files and caches name it.
+
+        What came later than the format is left out where it is as before: they stay valid.
+        """
+        own = asdict(self)
+        if self.framing == "centred":
+            del own["framing"]
+        return own
+
+
+_SMALL = FeatureConfig(num_mels=40)
+# arXiv 2310.00098, App. F: 16-bit scale, pre-emphasis 0.97, Hamming, magnitude, floor 1.
+_CENTRED = FeatureConfig(
+    num_mels=80,
+    window="hamming",
+    gain=32_768.0,
+    pre_emphasis=0.97,
+    power=1,
+    floor=1.0,
+    normalise="utterance",
+)
+# What its authors' release computes.
+_PAPER = replace(_CENTRED, window="symmetric hamming", framing="whole")
+PRESETS = {
+    "tiny": _SMALL,
+    "small": _SMALL,
+    "conformer": _CENTRED,
+    "paper": _PAPER,
+    "paper-post-norm": _PAPER,
+    "paper-narrow": _PAPER,
+    "paper-shallow": _PAPER,
+    "paper-wide": _PAPER,
+    "paper-deep": _PAPER,
+}
+# What a model file of a preset may have been trained on, in earlier releases.
+EARLIER = {preset: (_CENTRED,) for preset, config in PRESETS.items() if config is _PAPER}
+
+
+class LogMel:
+    """`LogMel(config)(waveform)`: (samples,) float32 at the config's rate to (frames, mels) float32.
+
+    There are `config.frames(samples)` frames. The features are computed where the waveform is, on a CPU or
+    a GPU.
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self.config = config
+        self._mel = torchaudio.transforms.MelSpectrogram(
+            sample_rate=config.sample_rate_hz,
+            n_fft=config.fft_size,
+            win_length=config.window_samples,
+            hop_length=config.hop_samples,
+            window_fn=_WINDOWS[config.window],
+            power=float(config.power),
+            n_mels=config.num_mels,
+            norm=None,
+            mel_scale="htk",
+            pad_mode="constant",
+        )
+
+    @property
+    def window(self) -> Tensor:
+        """The window (window_samples,)."""
+        window: Tensor = self._mel.spectrogram.window
+        return window
+
+    @property
+    def mel_filters(self) -> Tensor:
+        """The weights (bins, mels) of the spectrum's bins in each mel channel."""
+        filters: Tensor = self._mel.mel_scale.fb
+        return filters
+
+    @torch.no_grad()
+    def __call__(self, waveform: Tensor) -> Tensor:
+        """Features of one utterance. Raises `ValueError` for anything but a (samples,) waveform."""
+        if waveform.ndim != 1 or not len(waveform):
+            raise ValueError(
+                f"the waveform has shape {tuple(waveform.shape)}; one channel of at least one "
+                "sample, (samples,), is needed."
+            )
+        self._mel.to(waveform.device)
+        energies = (self._whole if self.config.framing == "whole" else self._centred)(
+            waveform * self.config.gain
+        )
+        return self._normalised(energies.clamp_(min=self.config.floor).log_()).contiguous()
+
+    def _centred(self, waveform: Tensor) -> Tensor:
+        """Mel energies (frames, mels), the first frame centred on the first sample."""
+        energies: Tensor = self._mel(self._emphasised(waveform))
+        return energies.T
+
+    def _whole(self, waveform: Tensor) -> Tensor:
+        """Mel energies (frames, mels) of the windows that lie in the utterance, each by itself."""
+        config = self.config
+        filled = functional.pad(waveform, (0, max(config.window_samples - len(waveform), 0)))
+        windows = filled.unfold(0, config.window_samples, config.hop_samples)
+        before = torch.cat([windows[:, :1], windows[:, :-1]], 1)
+        emphasised = windows - config.pre_emphasis * before
+        spectrum = torch.fft.rfft(emphasised * self.window, config.fft_size).abs().pow(config.power)
+        return spectrum @ self.mel_filters
+
+    def _emphasised(self, waveform: Tensor) -> Tensor:
+        if not self.config.pre_emphasis:
+            return waveform
+        return waveform - self.config.pre_emphasis * functional.pad(waveform[:-1], (1, 0))
+
+    def _normalised(self, features: Tensor) -> Tensor:
+        over = (0,) if self.config.normalise == "mel" else (0, 1)
+        deviation, mean = torch.std_mean(features, dim=over, correction=0, keepdim=True)
+        return (features - mean) / deviation.clamp_(min=SMALLEST_DEVIATION)

@@ -1,0 +1,96 @@
+"""SpecAugment (Park et al. 2019) without time warping: hides bands of mel channels and of time.
+
+The fill is 0, the mean of normalised features. The input is left as it is: features are shared.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from base.learning_settings import LearningSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecAugment:
+    """`freq_masks` bands of up to `freq_width` channels, `time_masks` of up to `time_width` frames.
+
+    No time mask is longer than `time_ratio` of its utterance. `ends` says whether the draws can give
+    their ends: "included", every width from 0 to the limit and every place; "excluded", as in the
+    paper's release, widths below the limit (0 if that is 0), and no band reaches the last channel or the
+    utterance's last frame.
+    """
+
+    freq_masks: int = 2
+    freq_width: int = 8
+    time_masks: int = 2
+    time_width: int = 15
+    time_ratio: float = 0.1
+    ends: Literal["included", "excluded"] = "included"
+
+    def __post_init__(self) -> None:
+        for name in ("freq_masks", "freq_width", "time_masks", "time_width"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0.")
+        if not 0 <= self.time_ratio <= 1:
+            raise ValueError(f"time_ratio={self.time_ratio} must lie in [0, 1].")
+        if self.ends not in _BEYOND:
+            raise ValueError(f"ends={self.ends!r} must be {' or '.join(map(repr, _BEYOND))}.")
+
+    def __call__(self, features: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
+        """A masked copy of features (B, T, mels) whose utterances have `lengths` (B,) frames.
+
+        The draws come from `generator`, on the CPU, for every utterance its own.
+        """
+        time, mels = features.shape[1:]
+        channels = torch.full_like(lengths, mels)
+        freq_limits = channels.clamp(max=self.freq_width)
+        time_limits = (lengths * self.time_ratio).long().clamp_(max=self.time_width)
+        beyond = _BEYOND[self.ends]
+        in_freq = _bands(channels, freq_limits, self.freq_masks, mels, beyond, generator)
+        in_time = _bands(lengths, time_limits, self.time_masks, time, beyond, generator)
+        hidden = in_time.unsqueeze(2) | in_freq.unsqueeze(1)
+        return features.masked_fill(hidden.to(features.device), 0.0)
+
+
+# How many values a draw up to n has more than n.
+_BEYOND = {"included": 1, "excluded": 0}
+_SMALL = SpecAugment()
+_WIDE = SpecAugment(freq_width=30, time_masks=10, time_width=50)  # arXiv 2310.00098, App. F
+_PAPER = replace(_WIDE, ends="excluded")  # as its authors' release draws them
+PRESETS = {
+    "tiny": _SMALL,
+    "small": _SMALL,
+    "conformer": _WIDE,
+    "paper": _PAPER,
+    "paper-post-norm": _PAPER,
+    "paper-narrow": _PAPER,
+    "paper-shallow": _PAPER,
+    "paper-wide": _PAPER,
+    "paper-deep": _PAPER,
+}
+
+
+def make_augment(preset: str, settings: LearningSettings) -> SpecAugment | None:
+    """The masks of a preset, with what `settings` change in them; None if they turn them off."""
+    if not settings.spec_augment:
+        return None
+    names = {field.name for field in fields(SpecAugment)} & type(settings).model_fields.keys()
+    chosen = {name: getattr(settings, name) for name in names}
+    return replace(PRESETS[preset], **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _bands(
+    sizes: Tensor, limits: Tensor, count: int, length: int, beyond: int, generator: torch.Generator
+) -> Tensor:
+    """(B, length) bool: a union of `count` bands of width U{0..limit}, each within its size.
+
+    With `beyond` 0 instead of 1 the largest width and the last place are never drawn.
+    """
+    draws = torch.rand(2, len(sizes), count, generator=generator)
+    widths = (draws[0] * (limits.unsqueeze(1) + beyond)).long()
+    starts = (draws[1] * (sizes.unsqueeze(1) - widths + beyond)).long()
+    place = torch.arange(length)
+    starts, widths = starts.unsqueeze(2), widths.unsqueeze(2)
+    return ((place >= starts) & (place < starts + widths)).any(1)

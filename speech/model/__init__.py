@@ -1,0 +1,1 @@
+"""The CTC transformer: layers, presets, loss, arithmetic, model files."""

@@ -1,0 +1,161 @@
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from speech.evaluation.error_rates import word_error_rate
+from speech.model.checkpoint import save_model
+from speech.model.ctc_transformer import build_model
+from tests.corpora import make_corpus
+from tests.server.in_process import federate, recipe
+from tests.speech import toy
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    save_model(tmp_path / "model.safetensors", build_model("tiny", seed=0), "tiny")
+    return tmp_path / "model.safetensors"
+
+
+def murmur(*arguments: object):
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_the_screen_and_the_json_say_the_same(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=3)
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test", "--worst", 2)
+    screen, done = murmur(*chosen), murmur(*chosen, "--json")
+    assert (screen.exit_code, done.exit_code) == (0, 0), screen.output
+    found = json.loads(done.stdout)
+    assert (found["speakers"], found["utterances"], len(found["worst_utterances"])) == (3, 12, 2)
+    assert len(found["by_speaker"]) == 3 and found["warnings"] == []
+    assert found["real_time_factor"] > 0
+    wer = found["wer"]
+    assert wer["errors"] == wer["substitutions"] + wer["insertions"] + wer["deletions"]
+    assert wer["rate"] == pytest.approx(wer["errors"] / wer["of"])
+    lines = screen.stdout.splitlines()
+    assert "split 'seed-test': 3 speakers, 12 utterances" in lines[1]
+    row = next(line for line in lines if line.startswith("WER "))
+    assert f"{100 * wer['rate']:.1f} %" in row and f"{wer['deletions']:,}" in row
+    assert "bootstrap over 3 speakers; with fewer than 10 it is too narrow" in screen.stdout
+    worst = found["worst_utterances"][0]
+    assert f"{worst['id']}: {worst['errors']} errors" in screen.stdout
+    one = word_error_rate([worst["reference"]], [worst["hypothesis"]])
+    assert one * len(worst["reference"].split()) == pytest.approx(worst["errors"])
+    assert "\x1b[" not in screen.stdout  # not a terminal: plain
+
+
+def test_one_speaker_has_no_interval_and_says_so(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=1)
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test")
+    assert "no interval: it is drawn over speakers, and there is one only" in murmur(*chosen).stdout
+    assert json.loads(murmur(*chosen, "--json").stdout)["wer"]["interval"] is None
+
+
+def test_two_models_are_compared_on_the_same_speakers(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
+    other = tmp_path / "other.safetensors"
+    save_model(other, build_model("tiny", seed=1), "tiny")
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test", "--against", other)
+    found = json.loads(murmur(*chosen, "--json").stdout)
+    against = found["against"]
+    assert against["model"] == str(other)
+    assert against["wer_difference"] == pytest.approx(found["wer"]["rate"] - against["wer"]["rate"])
+    assert f"against {other}: WER {100 * against['wer']['rate']:.1f} %" in murmur(*chosen).stdout
+    same = json.loads(murmur(*chosen[:-1], model, "--json").stdout)["against"]
+    assert (same["wer_difference"], same["verdict"], same["speakers_better"]) == (0, "undecided", 0)
+
+
+def test_what_is_compared_with_counts_from_home_as_the_run_does(tmp_path, monkeypatch) -> None:
+    folder = federate(recipe(make_corpus(tmp_path / "c", {"train": 5, "test": 2}), **{"training.rounds": 1}))
+    monkeypatch.chdir(tmp_path)
+    done = murmur("--run", "runs/latest", "--against", "runs/latest/seed.safetensors", "--json")
+    assert done.exit_code == 0, done.output
+    against = json.loads(done.stdout)["against"]["model"]
+    assert Path(against).resolve() == folder / "seed.safetensors"
+
+
+def test_a_number_of_synthetic_speakers_is_no_path(model, monkeypatch) -> None:
+    loaded = []
+    monkeypatch.setattr(
+        "cli.evaluate.command.load_corpus", lambda kind, place, **_: loaded.append((kind, place)) or 1 / 0
+    )
+    murmur("--model", model, "--kind", "synthetic", "--path", "3")
+    murmur("--model", model, "--path", "3")
+    assert loaded == [("synthetic", "3"), ("manifest", str(Path("3").resolve()))]
+
+
+def test_a_run_is_evaluated_on_its_own_held_out_speech_and_agrees_with_its_own_evaluation(tmp_path) -> None:
+    folder = federate(recipe(make_corpus(tmp_path / "c", {"train": 5, "test": 2}), **{"training.rounds": 1}))
+    done = murmur("--run", folder, "--json")
+    assert done.exit_code == 0, done.output
+    found, own = json.loads(done.stdout), json.loads((folder / "evaluation.json").read_text())
+    assert (found["split"], found["warnings"]) == ("test", [])
+    assert found["wer"] == own["wer"] and found["hours"] == pytest.approx(own["hours"])
+
+
+def test_people_whom_a_private_run_trained_on_are_heard_only_if_asked_for(tmp_path) -> None:
+    corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
+    folder = federate(recipe(corpus, **{"training.rounds": 1}))
+    refused = murmur("--run", folder, "--split", "train")
+    assert refused.exit_code == 1 and "5 speakers of split 'train' are in the training" in refused.stderr
+    assert "--on-training-speech" in refused.stderr and refused.stdout == ""
+    asked = murmur("--run", folder, "--split", "train", "--on-training-speech")
+    assert asked.exit_code == 0 and "warning: 5 speakers" in " ".join(asked.stderr.split())
+    by_file = murmur("--model", folder / "model.safetensors", "--path", corpus, "--split", "train")
+    assert by_file.exit_code == 1
+    told = json.loads(murmur("--run", folder, "--split", "train", "--on-training-speech", "--json").stdout)
+    assert "covered by its epsilon" in told["warnings"][0]
+
+
+def test_naming_the_runs_corpus_anew_does_not_hide_its_people(tmp_path, monkeypatch) -> None:
+    """Other rules than the run's make another digest of it, and a path may be written in many ways."""
+    corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
+    longest = max(json.loads(line)["duration"] for line in corpus.read_text().splitlines())
+    folder = federate(recipe(corpus, **{"training.rounds": 1, "corpus.max-seconds": longest - 0.01}))
+    (tmp_path / "link").symlink_to("c")
+    monkeypatch.chdir(tmp_path)
+    for path in (corpus, "c", "link/manifest.jsonl"):
+        for one in (("--run", folder), ("--model", folder / "model.safetensors")):
+            refused = murmur(*one, "--path", path, "--split", "train")
+            assert (
+                refused.exit_code == 1 and "5 speakers of split 'train' are in the training" in refused.stderr
+            )
+    found = json.loads(murmur("--run", folder, "--path", corpus, "--json").stdout)
+    assert found["utterances"] == json.loads(murmur("--run", folder, "--json").stdout)["utterances"]
+    other = make_corpus(tmp_path / "d", {"train": 6})
+    done = murmur("--run", folder, "--path", other, "--split", "train")
+    assert done.exit_code == 0 and "comes from a private run" in " ".join(done.stderr.split())
+
+
+def test_without_its_run_folder_a_private_model_is_used_with_a_warning(tmp_path) -> None:
+    corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
+    folder = federate(recipe(corpus, **{"training.rounds": 1}))
+    (tmp_path / "alone.safetensors").write_bytes((folder / "model.safetensors").read_bytes())
+    done = murmur("--model", tmp_path / "alone.safetensors", "--path", corpus, "--split", "train")
+    assert done.exit_code == 0 and "comes from a private run" in " ".join(done.stderr.split())
+
+
+def test_a_run_without_privacy_needs_no_flag(tmp_path) -> None:
+    corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
+    folder = federate(recipe(corpus, **{"training.rounds": 1, "privacy.noise-multiplier": 0.0}))
+    done = murmur("--run", folder, "--split", "train")
+    assert done.exit_code == 0 and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--model", "absent"), "no such model file"),
+        (("--run", "absent"), "no such run folder"),
+        (("--model", "{model}", "--split", "nope"), "no split 'nope'; it has"),
+        (("--model", "{model}", "--path", "absent"), "absent"),
+        (("--model", "{model}", "--against", "absent"), "no such run folder"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_clear_line(model, arguments, message) -> None:
+    done = murmur(*(one.format(model=model) for one in arguments))
+    assert done.exit_code == 1 and message in done.stderr and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1

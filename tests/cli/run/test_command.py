@@ -1,0 +1,147 @@
+"""What `murmur run` decides before anything starts; whole runs are in tests/test_simulation.py."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.composing import default_config, read_recipe
+from cli.main import app
+from cli.run.settings import check, compose, recipe_of_run
+from recipes import ConfigError
+from recipes.places import FIRST_RUN
+from server.errors import ResumeRefused
+from server.factory import make_plan
+from speech.corpora.loading import load_corpus
+from speech.errors import CorpusError
+from tests.corpora import make_corpus
+from tests.server.in_process import federate, recipe
+
+
+@pytest.fixture
+def folder(tmp_path):
+    corpus = make_corpus(tmp_path / "corpus", {"train": 5, "test": 1}, utterances=1)
+    return federate(recipe(corpus, **{"training.rounds": 1, "server.beta1": 0.5}))
+
+
+def test_a_run_is_resumed_by_its_own_recipe(folder, monkeypatch):
+    by_name = recipe_of_run("latest", {})
+    assert by_name["server.beta1"] == 0.5
+    assert by_name["run.resume"] == str(folder)
+    assert check(by_name).run.resume == str(folder)
+    monkeypatch.chdir(folder.parent)
+    assert recipe_of_run(folder.name, {}) == by_name  # a path counts from here, as a person types it
+
+
+def test_latest_is_looked_for_where_the_given_recipe_has_its_runs(folder, tmp_path):
+    elsewhere = folder.parent.rename(tmp_path / "elsewhere")
+    (tmp_path / "r.toml").write_text(f'[run]\nfolder = "{elsewhere}"\n')
+    assert compose(tmp_path / "r.toml", "latest", {})["run.resume"] == str(elsewhere / folder.name)
+
+
+def test_a_resumed_run_that_would_be_another_is_refused_before_anything_starts(folder):
+    done = CliRunner().invoke(app, ["run", "--resume", str(folder), "--set", "server.beta1=0.6"])
+    assert done.exit_code == 2
+    assert "server.beta1 was 0.5 and is now 0.6" in done.stderr
+
+
+def test_no_run_to_resume_is_said(folder):
+    done = CliRunner().invoke(app, ["run", "--resume", "runs/none"])
+    assert (done.exit_code, "there is no run folder" in done.stderr) == (2, True)
+    with pytest.raises(ResumeRefused):
+        recipe_of_run("latest", {"run.folder": "elsewhere"})
+
+
+def test_a_run_without_a_recipe_is_the_first_run():
+    composed = compose(None, None, {})
+    assert composed == {**read_recipe(FIRST_RUN), "corpus.path": composed["corpus.path"]}
+    assert compose(None, None, {"training.rounds": 3})["training.rounds"] == 3
+
+
+def test_its_own_epsilon_is_below_8_by_both_accountants():
+    config = check(compose(None, None, {}), nodes=8)
+    plan = make_plan(config, config.privacy.population)
+    spent = plan.epsilon_of(plan.releases_in(config.training.rounds))
+    assert plan.is_private and max(spent.rdp, spent.pld) < 8 and config.privacy.delta <= 100_000**-1.1
+
+
+def test_each_run_draws_a_population_of_its_own():
+    paths = {compose(None, None, {})["corpus.path"] for _ in range(5)}
+    assert len(paths) == 5 and all(path.startswith("100000x") for path in paths)
+    assert len({load_corpus("synthetic", path).digest for path in paths}) == 5
+    assert compose(None, None, {"corpus.path": "50x2@a"})["corpus.path"] == "50x2@a"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in FIRST_RUN.parent.glob("*.toml")))
+def test_an_explicit_recipe_or_corpus_wins(name):
+    file = FIRST_RUN.with_name(name)
+    settings = {"corpus.kind": "embedded"}
+    assert compose(None, None, settings) == settings
+    if file != FIRST_RUN:
+        assert compose(file, None, {}) == read_recipe(file)
+
+
+def test_the_former_default_is_a_recipe_with_the_same_settings():
+    embedded = check(compose(FIRST_RUN.with_name("embedded.toml"), None, {}), nodes=8)
+    assert embedded.to_flat() == default_config()
+
+
+def test_a_resumed_run_keeps_its_population_whatever_recipe_is_given(tmp_path):
+    folder = tmp_path / "runs" / "20260101-000000-000001"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text('[corpus]\nkind = "synthetic"\npath = "100000x5@3f9a"\n')
+    for name in ("checkpoints", "ledger.jsonl"):
+        (folder / name).touch()
+    assert compose(None, str(folder), {})["corpus.path"] == "100000x5@3f9a"
+    new = {"corpus.kind": "synthetic", "corpus.path": "100000x5@new"}
+    assert compose(None, str(folder), new)["corpus.path"] == "100000x5@3f9a"
+    other = compose(None, str(folder), {**new, "corpus.path": "9x5@new"})["corpus.path"]
+    assert other.startswith("9x5@") and other != "9x5@new"  # another run, which `check` refuses
+
+
+def test_only_synthetic_speakers_are_drawn():
+    files = {"corpus.kind": "manifest", "corpus.path": "/data/speech@new"}
+    assert compose(None, None, files) == files
+
+
+def test_more_nodes_than_speakers_are_refused_before_anything_starts():
+    done = CliRunner().invoke(
+        app, ["run", "--nodes", "97", "--recipe", str(FIRST_RUN.with_name("embedded.toml"))]
+    )
+    assert done.exit_code == 2
+    assert "--nodes 97: corpus embedded has 96 speakers in split 'train'" in done.stderr
+    assert "fewer than the 97 nodes of the federation: use at most 96 nodes" in done.stderr
+
+
+def test_people_in_two_splits_are_refused_before_anything_starts(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
+    manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
+    corpus = {"corpus.kind": "manifest", "corpus.path": str(manifest)}
+    with pytest.raises(CorpusError, match="the first 'train-00' in 'test' and 'train'"):
+        check(corpus)
+    check({**corpus, "corpus.shared-speakers": True, "training.cohort": 1, "privacy.people": "two"})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"training.cohort": 1000}, "training.cohort = 1000: the nodes hold only 96 speakers"),
+        ({"privacy.population": 5}, "privacy.population = 5: the nodes hold 96 speakers"),
+        ({"privacy.cohort-cap": 3}, "privacy.cohort-cap = 3: it must lie between training.cohort = 48"),
+        ({"privacy.bands": 50}, "privacy.bands = 50: .* use at most 2 bands"),
+        ({"privacy.delta": 0.1}, "privacy.delta = 0.1: .* below 1 / 96"),
+        ({"training.min-nodes": 100}, "training.min-nodes = 100: only 8 nodes are simulated"),
+        ({"model.seed": "/nowhere.safetensors"}, "model.seed = .*: there is no file /nowhere.safetensors"),
+        ({"run.folder": "/dev/null/runs"}, "run.folder = .*: /dev/null/runs cannot be written"),
+    ],
+)
+def test_what_this_many_speakers_cannot_carry_is_refused_before_anything_starts(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        check(settings, nodes=8)
+
+
+def test_a_check_does_not_wait_for_torch():
+    code = "import sys\nfrom cli.run.settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

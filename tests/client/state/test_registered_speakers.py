@@ -1,0 +1,129 @@
+"""A node whose speech changes in mid-run: a number stays a person, or nobody is trained."""
+
+import json
+import logging
+
+import pytest
+import torch
+from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+
+from cli.composing import default_config
+from client import node
+from client.app import app
+from client.state import registered_speakers
+from privacy import ClipBounds, Quantiser
+from privacy.released_metrics import STATISTICS
+from recipes import ConfigError
+from speech.model.ctc_transformer import build_model
+from strategies import bind
+from tests.corpora import make_corpus
+from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+from tests.strategies.federation import integers_of
+from wire.messages import Answer, Task, pack_vector
+
+LAYOUT, VECTOR = bind(build_model("tiny"))
+BOUNDS = ClipBounds.of("uniform", 0.5, LAYOUT, statistics=len(STATISTICS))
+QUANTISER = Quantiser.of(BOUNDS)
+
+
+@pytest.fixture
+def hospital(tmp_path):
+    """A node of a deployment with three speakers, and its manifest."""
+    manifest = make_corpus(tmp_path, {"train": 3}, utterances=1)
+    own = {"corpus-kind": "manifest", "corpus-path": str(manifest), "limits": "none"}
+    context = Context(run_id=1, node_id=2, node_config=own, state=RecordDict(), run_config=default_config())
+    yield context, manifest
+    forget()
+
+
+def forget():
+    """What a new ClientApp process knows: nothing."""
+    node.forget()
+
+
+def change(manifest, keep):
+    """Let the manifest hold only the lines that `keep` says, and forget it."""
+    lines = [line for line in manifest.read_text().splitlines() if keep(json.loads(line)["speaker"])]
+    manifest.write_text("\n".join(lines) + "\n")
+    forget()
+
+
+def register_nodes(context):
+    message = Message(RecordDict({"query": ConfigRecord()}), 2, MessageType.QUERY)
+    return app(message, context).content["answer"]["dataset"]
+
+
+def train(context, dataset, *speakers):
+    """The reply to a task for speakers, by number."""
+    task = Task(
+        round_number=1,
+        nonce="n",
+        layout=LAYOUT.digest,
+        dataset=dataset,
+        speakers=speakers,
+        bounds=BOUNDS,
+        quantiser=QUANTISER,
+    )
+    return app(task.to_message(2, pack_vector(VECTOR), 60.0), context)
+
+
+def sum_of(context, dataset, speaker):
+    """The sum of one speaker, as integers, and what the node says of its data set."""
+    answer = Answer.from_message(train(context, dataset, speaker))
+    return integers_of(answer, BOUNDS, QUANTISER), answer.dataset
+
+
+def test_speakers_who_are_gone_count_as_zero_and_the_others_keep_their_numbers(hospital, caplog):
+    context, manifest = hospital
+    dataset = register_nodes(context)
+    before = [sum_of(context, dataset, number)[0] for number in range(3)]
+    change(manifest, lambda speaker: speaker != "train-00")
+    with caplog.at_level(logging.WARNING, logger="murmuration.client"):
+        after = [sum_of(context, dataset, number) for number in range(3)]
+    assert not after[0][0].any()
+    assert torch.equal(after[1][0], before[1])
+    assert torch.equal(after[2][0], before[2])
+    assert all(now != dataset for _, now in after)  # the server is told
+    told = [record.getMessage() for record in caplog.records if "roll call" in record.getMessage()]
+    assert told == [
+        "speech has changed since the roll call: 1 speakers are gone and count as zero, 0 are new and are "
+        "not drawn before a new run"
+    ]
+
+
+def test_new_speakers_have_no_number(hospital):
+    context, manifest = hospital
+    everyone = manifest.read_text()
+    change(manifest, lambda speaker: speaker != "train-00")
+    dataset = register_nodes(context)
+    before = [sum_of(context, dataset, number)[0] for number in range(2)]
+    manifest.write_text(everyone)  # train-00 would take number 0
+    forget()
+    assert all(torch.equal(sum_of(context, dataset, number)[0], before[number]) for number in range(2))
+    reply = train(context, dataset, 2)
+    assert "problem" in reply.content["answer"]
+
+
+def test_a_node_that_forgot_whom_it_answered_for_trains_nobody(hospital):
+    context, manifest = hospital
+    dataset = register_nodes(context)
+    change(manifest, lambda speaker: speaker != "train-00")
+    context.state = RecordDict()  # its SuperNode was started anew
+    reply = train(context, dataset, 0)
+    assert "has changed since the roll call (it holds 2 speakers now)" in reply.content["answer"]["problem"]
+
+
+def test_a_node_that_was_started_anew_with_the_same_speech_goes_on(hospital):
+    context, _ = hospital
+    dataset = register_nodes(context)
+    context.state = RecordDict()
+    total, now = sum_of(context, dataset, 1)
+    assert total.any()
+    assert now == dataset
+
+
+def test_the_roll_of_another_data_set_is_not_taken():
+    state = RecordDict()
+    registered_speakers.keep(state, "old", ["a"])
+    with pytest.raises(ConfigError, match="since the roll call"):
+        registered_speakers.called(state, "asked", "now", ["b"])

@@ -1,0 +1,74 @@
+"""Whatever the process of the speakers sends is a few numbers and a text to its parent, or nothing."""
+
+import math
+import pickle
+import select
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from client.training.process_messages import ERRORS, FRAME_BYTES, Failed, Ready, Trained, decode, encode
+from recipes import ConfigError
+from speech.errors import CheckpointMismatch
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        None,
+        Ready(frozen="", longest_seconds=0.25),
+        Ready(frozen="ab" * 32, longest_seconds=1e9),
+        Trained(loss=1.5, steps=7),
+        Trained(loss=math.inf, steps=2**64 - 1),
+    ],
+)
+def test_an_answer_arrives_as_it_was(said):
+    assert len(encode(said)) == FRAME_BYTES
+    assert decode(encode(said)) == said
+
+
+@pytest.mark.parametrize("kind", [ConfigError, CheckpointMismatch, FileNotFoundError, ValueError])
+def test_an_error_of_ours_keeps_its_kind_and_its_text(kind):
+    found = decode(encode(Failed(error=kind("seed: näher, 7 of 9"))))
+    assert type(found.error) is kind and str(found.error) == "seed: näher, 7 of 9"
+
+
+def test_any_other_error_is_named():
+    class Odd(Exception):
+        pass
+
+    found = decode(encode(Failed(error=Odd("x"))))
+    assert type(found.error) is RuntimeError and str(found.error) == "Odd: x"
+
+
+def test_a_long_text_loses_its_end():
+    found = decode(encode(Failed(error=ValueError("ü" * 10_000))))
+    assert type(found.error) is ValueError and 400 < len(str(found.error)) < 1000
+
+
+def test_a_frame_fits_into_a_pipe_in_one_piece():
+    assert FRAME_BYTES <= select.PIPE_BUF
+
+
+@given(some.binary(min_size=FRAME_BYTES, max_size=FRAME_BYTES))
+def test_any_bytes_are_a_message_or_an_error(frame):
+    try:
+        said = decode(frame)
+    except ValueError:
+        return
+    assert said is None or isinstance(said, Ready | Trained | Failed)
+    if isinstance(said, Failed):
+        assert type(said.error) in {RuntimeError, *ERRORS.values()} and len(str(said.error)) <= 1000
+
+
+@pytest.mark.parametrize("length", [0, 1, FRAME_BYTES - 1, FRAME_BYTES + 1])
+def test_another_length_is_no_frame(length):
+    with pytest.raises(ValueError, match="frame"):
+        decode(bytes(length))
+
+
+def test_a_pickle_is_no_message():
+    pickled = pickle.dumps(Trained(loss=1.0, steps=1)).ljust(FRAME_BYTES, b"\0")
+    with pytest.raises(ValueError, match="frame"):
+        decode(pickled)

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import nn
+
+from speech.features.torchaudio_loader import torchaudio
+from speech.model.ctc_transformer import build_model
+from strategies import bind, bind_gradients
+
+
+def small_model():
+    return nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
+
+
+def test_writing_the_vector_writes_the_model_and_the_other_way_round():
+    model = small_model()
+    before = [value.detach().clone() for value in model.parameters()]
+    layout, vector = bind(model)
+    assert layout.size == sum(value.numel() for value in before)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    vector.fill_(0.5)
+    assert all((value == 0.5).all() for value in model.parameters())
+    with torch.no_grad():
+        model[0].bias[2] = 9.0
+    assert (vector == 9.0).sum() == 1
+
+
+def test_an_sgd_step_on_the_vectors_is_torchs_sgd_step():
+    model, reference = small_model(), small_model()
+    reference.load_state_dict(model.state_dict())
+    layout, vector = bind(model)
+    gradients = bind_gradients(model, layout)
+    optimiser = torch.optim.SGD(reference.parameters(), lr=0.1)
+    data = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        gradients.zero_()
+        model(data).square().sum().backward()
+        vector.add_(gradients, alpha=-0.1)
+        optimiser.zero_grad()
+        reference(data).square().sum().backward()
+        optimiser.step()
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("model", "complaint"),
+    [
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), "1 is a BatchNorm1d.*use LayerNorm or GroupNorm"),
+        (nn.Sequential(nn.BatchNorm1d(2, track_running_stats=False)), "0 is a BatchNorm1d"),
+        (torchaudio.models.Conformer(4, 2, 8, 1, 3), "conv_module.sequential.3 is a BatchNorm1d"),
+        (nn.InstanceNorm1d(2, track_running_stats=True), "has buffers .running_mean"),
+        (nn.Linear(2, 2).double(), "float64"),
+    ],
+)
+def test_what_would_leave_outside_the_clipped_update_is_refused(model, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        bind(model)
+
+
+def test_parameters_that_share_memory_are_refused_under_whatever_objects():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    bind(model)
+    bind(model)  # parts of one vector share its storage, and no memory
+    model[1].weight = nn.Parameter(model[0].weight.data)
+    with pytest.raises(ValueError, match=r"1.weight with 0.weight"):
+        bind(model)
+
+
+def test_the_conformer_is_one_vector():
+    layout, vector = bind(build_model("conformer"))
+    assert (len(layout), vector.shape) == (488, (7_937_600,))
+
+
+def test_a_model_on_two_devices_is_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta"))
+    with pytest.raises(ValueError, match=r"\['cpu', 'meta'\]: move the model to one device"):
+        bind(model)
+
+
+def test_tied_parameters_are_refused():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    with pytest.raises(ValueError, match="share storage"):
+        bind(model)

@@ -1,0 +1,52 @@
+import pytest
+import torch
+
+from speech.data.batching import collate
+from speech.decoding import greedy
+from speech.evaluation.error_rates import character_error_rate, word_error_rate
+from speech.evaluation.evaluation import evaluate
+from speech.model.ctc_transformer import build_model
+from speech.model.loss import ctc_loss
+from speech.text import ENGLISH
+from tests.speech import toy
+
+
+def test_evaluation_is_a_loop_over_single_utterances_in_their_order() -> None:
+    model = build_model("tiny", seed=0).eval()
+    examples = toy.examples([90, 41, 120, 60, 77])
+    texts, losses = [], []
+    with torch.no_grad():
+        for example in examples:
+            batch = collate([example])
+            texts += greedy(*model(batch.features, batch.lengths), ENGLISH)
+            losses.append(float(ctc_loss(model, batch)))
+    assert len(set(texts)) == 5
+    for batch_size in (1, 2, 32):
+        found = evaluate(model, examples, batch_size)
+        assert list(found.hypotheses) == texts
+        assert found.references == ("ab cd",) * 5
+        assert found.loss == pytest.approx(sum(losses) / 5, rel=1e-4)
+        assert found.wer == word_error_rate(found.references, texts)
+        assert found.cer == character_error_rate(found.references, texts)
+
+
+def test_an_utterance_too_short_for_its_text_is_left_out_of_the_loss_alone() -> None:
+    model = build_model("tiny", seed=0)
+    fitting, short = toy.examples([90]), toy.examples([8])
+    both = evaluate(model, fitting + short)
+    assert both.loss == pytest.approx(evaluate(model, fitting).loss, rel=1e-5)
+    assert len(both.hypotheses) == 2
+    assert evaluate(model, short).loss == 0
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_dropout_is_off_and_the_mode_restored(training: bool) -> None:
+    examples = toy.examples([90, 41])
+    model = build_model("tiny", seed=0, dropout=0.5).train(training)
+    assert evaluate(model, examples).loss == evaluate(model, examples).loss
+    assert model.training is training
+
+
+def test_nothing_to_evaluate_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to evaluate on"):
+        evaluate(build_model("tiny"), [])

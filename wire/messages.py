@@ -1,0 +1,240 @@
+"""What travels between server and node: the one place that knows the names of the fields.
+
+A task carries the round's model once per contacted node and which of the node's speakers were drawn;
+an answer carries one sum of clipped, grid-rounded updates, packed into a number of bytes that is the same
+whatever was said. Of a node with several drawn speakers nothing about a single one leaves; the sum over
+one is its clipped update, for which the server is trusted.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from torch import Tensor
+
+from privacy import ClipBounds, Quantiser, ReplyRejected, pack
+from wire.declared_plan import RECORD as PLAN
+from wire.declared_plan import DeclaredPlan
+from wire.inflation import REFUSED
+from wire.raw_metrics import RECORD as RAW
+from wire.raw_metrics import RawMetrics
+from wire.records import find_record, read_record, whole_number
+
+VERSION = 7
+MODEL = "model"
+CONTROL = "control"  # the record of SCAFFOLD's control variates
+
+
+class NodeFailed(ReplyRejected):
+    """A reply without a sum, which says so itself: the node, or what is between, could not make one."""
+
+
+def pack_vector(vector: Tensor) -> ArrayRecord:
+    """The global model (d,) as the record that goes to the nodes."""
+    return ArrayRecord({"vector": Array(vector.numpy())})
+
+
+def unpack_vector(record: ArrayRecord) -> Tensor:
+    """The inverse of `pack_vector`; only to be read, since it is the record's own memory."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array_view(record["vector"]))
+
+
+def array_view(array: Array) -> npt.NDArray[Any]:
+    """The array in its record's own memory, read-only; Flower's `Array.numpy` copies it.
+
+    Raises:
+        ValueError: If the bytes are not those of numpy's format 1.0, or too few.
+    """
+    stream = BytesIO(array.data)
+    if (version := np.lib.format.read_magic(stream)) != (1, 0):
+        raise ValueError(f"an array of numpy's format {version}; Flower writes (1, 0)")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    flat = np.frombuffer(array.data, dtype, count=math.prod(shape), offset=stream.tell())
+    return flat.reshape(shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a node is asked to do in a round.
+
+    `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
+    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are). `run` names
+    the run in what is random about a speaker's training (`client.training.speaker_round`). `plan` is what the
+    server declares of the run's privacy (None in simulations).
+    """
+
+    round_number: int
+    nonce: str
+    layout: str
+    speakers: tuple[int, ...]
+    bounds: ClipBounds
+    quantiser: Quantiser
+    run: str = ""
+    dataset: str = ""
+    frozen: str = ""
+    raw_metrics: bool = False
+    plan: DeclaredPlan | None = None
+
+    def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
+        """The message for `node`; messages of a round share `arrays`."""
+        config = ConfigRecord(
+            {
+                "version": VERSION,
+                "round": self.round_number,
+                "nonce": self.nonce,
+                "run": self.run,
+                "layout": self.layout,
+                "dataset": self.dataset,
+                "frozen": self.frozen,
+                "speakers": list(self.speakers),
+                "bound-offsets": list(self.bounds.offsets),
+                "bounds": list(self.bounds.bounds),
+                "quantisation-step": self.quantiser.step,
+                "quantisation-bits": self.quantiser.bits,
+                "statistics": self.bounds.statistics,
+                "indicators": self.bounds.indicators,
+                "clip-action": self.bounds.action,
+                "raw-metrics": self.raw_metrics,
+            }
+        )
+        content = RecordDict({MODEL: arrays, "task": config})
+        if self.plan is not None:
+            content[PLAN] = self.plan.to_record()
+        return Message(content, node, MessageType.TRAIN, ttl=ttl_seconds)
+
+    @classmethod
+    def from_message(cls, message: Message) -> tuple[Task, Tensor]:
+        """The task, and the round's model as a vector (d,).
+
+        Raises:
+            ValueError: If the message speaks another version of this protocol.
+        """
+        config = read_record(message.content, "task", ConfigRecord)
+        if config["version"] != VERSION:
+            raise ValueError(other_version("the server", config["version"], "this node"))
+        task = cls(
+            round_number=int(config["round"]),
+            nonce=str(config["nonce"]),
+            run=str(config["run"]),
+            layout=str(config["layout"]),
+            dataset=str(config["dataset"]),
+            frozen=str(config["frozen"]),
+            speakers=tuple(config["speakers"]),
+            bounds=ClipBounds(
+                offsets=tuple(config["bound-offsets"]),
+                bounds=tuple(config["bounds"]),
+                statistics=int(config["statistics"]),
+                indicators=int(config["indicators"]),
+                action=str(config["clip-action"]),
+            ),
+            quantiser=Quantiser(step=float(config["quantisation-step"]), bits=int(config["quantisation-bits"])),
+            raw_metrics=bool(config["raw-metrics"]),
+            plan=DeclaredPlan.in_content(message.content),
+        )
+        return task, unpack_vector(read_record(message.content, MODEL, ArrayRecord))
+
+    @staticmethod
+    def speakers_in(message: Message) -> int:
+        """How many speakers a message is for; 0 if it is no task."""
+        config = find_record(message.content, "task", ConfigRecord)
+        return len(config["speakers"]) if config else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A node's part of a round: the `pack`ed sum over its drawn speakers, in grid steps.
+
+    `dataset` is the digest of the speech that the node holds now, or what it was asked if nobody looked.
+    """
+
+    round_number: int
+    nonce: str
+    layout: str
+    count: int
+    packed: npt.NDArray[np.uint8]
+    dataset: str = ""
+    raw: RawMetrics | None = None
+
+    @classmethod
+    def of(
+        cls, task: Task, total: Tensor, raw: RawMetrics | None = None, dataset: str | None = None
+    ) -> Answer:
+        """The answer to `task` with the sum `total` (task.bounds.size,) over its speakers."""
+        count = len(task.speakers)
+        return cls(
+            round_number=task.round_number,
+            nonce=task.nonce,
+            layout=task.layout,
+            count=count,
+            packed=pack(total, count, task.bounds, task.quantiser),
+            dataset=task.dataset if dataset is None else dataset,
+            raw=raw,
+        )
+
+    def to_record(self) -> RecordDict:
+        """The content of the reply."""
+        config = ConfigRecord(
+            {
+                "version": VERSION,
+                "round": self.round_number,
+                "nonce": self.nonce,
+                "layout": self.layout,
+                "dataset": self.dataset,
+                "count": self.count,
+            }
+        )
+        sums = ArrayRecord({"packed": Array(self.packed)})
+        asked_for = {RAW: self.raw.to_record()} if self.raw else {}
+        return RecordDict({"sum": sums, "answer": config, **asked_for})
+
+    @classmethod
+    def from_message(cls, message: Message) -> Answer:
+        """Read a reply.
+
+        Raises:
+            NodeFailed: With the reason, if the node, or Flower in its place, says that there is no sum.
+            ReplyRejected: With the reason, if the reply is not of this protocol.
+        """
+        if message.has_error() and message.error.code == REFUSED:
+            raise ReplyRejected(message.error.reason)
+        if message.has_error():
+            raise NodeFailed(f"Flower error {message.error.code}: {message.error.reason}")
+        try:
+            config = read_record(message.content, "answer", ConfigRecord)
+            if "problem" in config:
+                raise NodeFailed(f"the node reports: {config['problem']}")
+            if config["version"] != VERSION:
+                raise ReplyRejected(other_version("the node", config["version"], "this server"))
+            return cls(
+                round_number=whole_number(config["round"]),
+                nonce=str(config["nonce"]),
+                layout=str(config["layout"]),
+                dataset=str(config["dataset"]),
+                count=whole_number(config["count"]),
+                packed=array_view(read_record(message.content, "sum", ArrayRecord)["packed"]),
+                raw=RawMetrics.from_content(message.content),
+            )
+        except ReplyRejected:
+            raise
+        except Exception as error:  # hostile bytes fail in numpy, torch or Flower, each in ways of its own
+            raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
+
+
+def other_version(they: str, theirs: object, we: str) -> str:
+    """What is wrong where two releases meet, and what to do."""
+    return f"{they} speaks protocol {theirs}, {we} {VERSION}: install the same release of murmuration on both"
+
+
+def problem(reason: str) -> RecordDict:
+    """The content of a reply that says why there is no sum."""
+    return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})

@@ -1,0 +1,95 @@
+"""What a node says of itself at the roll call: how many speakers it holds, and of which speech they are."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, asdict, dataclass, fields
+
+from flwr.app import ConfigRecord, RecordDict
+
+from wire.messages import VERSION
+from wire.pseudonyms import TOKEN_BYTES, split_tokens
+from wire.records import whole_number
+
+MOST_SPEAKERS = 100_000_000  # of one node; drawing a cohort takes time with the population
+MOST_TOKENS = 100_000  # of one node: 1.6 MB
+MOST_CHARACTERS = 200  # of a name
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeInfo:
+    """`speakers` people: part `part` (from 0) of `parts` of a split of the corpus with the digest `dataset`.
+
+    `skipped` utterances of that corpus cannot be used. `synthetic` speakers are nobody's voices. `tokens` are
+    the speakers' pseudonyms under the key with the fingerprint `namespace` (`wire.pseudonyms`); of
+    synthetic speakers, and of more than `MOST_TOKENS`, there are none.
+    """
+
+    speakers: int
+    dataset: str
+    split: str
+    part: int = 0
+    parts: int = 1
+    skipped: int = 0
+    synthetic: bool = False
+    namespace: str = ""
+    tokens: bytes = b""
+
+    def __post_init__(self) -> None:
+        for what in ("speakers", "part", "parts", "skipped"):
+            _require_short(what, getattr(self, what))
+        if type(self.speakers) is not int or not 1 <= self.speakers <= MOST_SPEAKERS:
+            raise ValueError(
+                f"it says that it holds {self.speakers!r} speakers, expected is 1 to {MOST_SPEAKERS:,}: "
+                "`murmur doctor` there tells more"
+            )
+        names = {"data set": self.dataset, "split": self.split, "namespace": self.namespace}
+        for what, name in names.items():
+            if not isinstance(name, str) or len(name) > MOST_CHARACTERS or not name.isprintable():
+                raise ValueError(
+                    f"it names its {what} {name!r}, expected are at most {MOST_CHARACTERS} characters that "
+                    "can be printed"
+                )
+        if type(self.skipped) is not int or self.skipped < 0:
+            raise ValueError(f"it says that it skipped {self.skipped!r} utterances")
+        if not (type(self.part) is type(self.parts) is int and 0 <= self.part < self.parts):
+            raise ValueError(f"it says that it holds part {self.part!r} of {self.parts!r} (counted from 0)")
+        if not isinstance(self.synthetic, bool):
+            raise ValueError(f"it says that its speakers are synthetic: {self.synthetic!r}")
+        self._check_tokens()
+
+    def _check_tokens(self) -> None:
+        if not isinstance(self.tokens, bytes):
+            raise ValueError(f"its speakers' tokens are {type(self.tokens).__name__}, expected are bytes")
+        if not self.tokens:
+            return
+        if len(self.tokens) != TOKEN_BYTES * min(self.speakers, MOST_TOKENS):
+            raise ValueError(
+                f"its tokens of {self.speakers} speakers have {len(self.tokens)} bytes, expected are "
+                f"{TOKEN_BYTES} for each, and none of more than {MOST_TOKENS:,}"
+            )
+        if len(set(split_tokens(self.tokens))) != self.speakers:
+            raise ValueError("it counts one speaker twice: two of its speakers have the same token")
+
+    @classmethod
+    def of(cls, answer: ConfigRecord) -> NodeInfo:
+        """Read an answer. Raises `ValueError` with what it is, if it is none."""
+        defaults = {field.name: None if field.default is MISSING else field.default for field in fields(cls)}
+        return cls(**{name: answer.get(name, default) for name, default in defaults.items()})
+
+    def to_record(self) -> RecordDict:
+        """The answer to the roll call."""
+        return RecordDict({"answer": ConfigRecord({"version": VERSION, **asdict(self)})})
+
+    @property
+    def speech(self) -> tuple[str, str]:
+        """What is shared by the nodes that hold parts of one whole."""
+        return self.dataset, self.split
+
+
+def _require_short(what: str, value: object) -> None:
+    """Refuse whole numbers beyond 64 bits, before they are compared or written anywhere."""
+    if isinstance(value, int):
+        try:
+            whole_number(int(value))
+        except ValueError as error:
+            raise ValueError(f"it says of its {what} what {error}") from None

@@ -1,0 +1,61 @@
+"""Un-noised metrics of a simulation: what a debugger wants, and what no guarantee covers.
+
+They travel beside a node's sum in a record of their own, and only if the task asks for them. A node of
+a real deployment refuses such a task (`client/node.py`); the server writes them to a file that says
+what it is (`server/storage/run_folder.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord, RecordDict
+
+from wire.records import find_record, whole_number
+
+RECORD = "not-private"
+
+
+@dataclass(kw_only=True)
+class RawMetrics:
+    """Sums over the speakers that a node trained in a round."""
+
+    trained: int = 0
+    train_loss: float = 0.0
+    clipped_share: float = 0.0
+
+    def add(self, *, train_loss: float, clipped_share: float) -> None:
+        """Count one more speaker."""
+        self.trained += 1
+        self.train_loss += train_loss
+        self.clipped_share += clipped_share
+
+    def to_record(self) -> ConfigRecord:
+        """What goes into the reply."""
+        return ConfigRecord(
+            {"trained": self.trained, "train-loss": self.train_loss, "clipped-share": self.clipped_share}
+        )
+
+    @classmethod
+    def from_content(cls, content: RecordDict) -> RawMetrics | None:
+        """What a reply tells, or None."""
+        record = find_record(content, RECORD, ConfigRecord)
+        if record is None:
+            return None
+        return cls(
+            trained=whole_number(record["trained"]),
+            train_loss=float(record["train-loss"]),
+            clipped_share=float(record["clipped-share"]),
+        )
+
+    def as_line(self, round_number: int, node: int) -> dict[str, float | int]:
+        """Means over the node's trained speakers, for the file."""
+        count = self.trained or math.nan
+        return {
+            "round": round_number,
+            "node": node,
+            "speakers": self.trained,
+            "train_loss": self.train_loss / count,
+            "clipped_share": self.clipped_share / count,
+        }
