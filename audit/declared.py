@@ -122,7 +122,10 @@ def _divided(events: Events, plan: PrivacyPlan) -> Complaints:
     for query in only(Queried, events):
         for step in only(Stepped, events):
             if not math.isclose(step.unit * plan.cohort, query.quantiser.step, rel_tol=1e-6):
-                yield "divisor", f"{query.quantiser.step / step.unit:.6g}, the plan's cohort is {plan.cohort:g}"
+                yield (
+                    "divisor",
+                    f"{query.quantiser.step / step.unit:.6g}, the plan's cohort is {plan.cohort:g}",
+                )
 
 
 def _answers(events: Events, plan: PrivacyPlan) -> Complaints:

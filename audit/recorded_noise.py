@@ -40,7 +40,12 @@ class RecordedNoise:
         self._inner, self._notes, self._on_disk = inner, notes, on_disk
 
     def noised_blocks(
-        self, sums: Tensor, bounds: ClipBounds, quantiser: Quantiser, noise_multiplier: float, source: NoiseSource
+        self,
+        sums: Tensor,
+        bounds: ClipBounds,
+        quantiser: Quantiser,
+        noise_multiplier: float,
+        source: NoiseSource,
     ) -> Iterator[NoisedBlock]:
         """See `RoundNoise`."""
         number = self._notes.round_number
@@ -58,7 +63,9 @@ class RecordedNoise:
             )
         )
         watched = _Source(source, self._frozen(number))
-        for begin, end, block in self._inner.noised_blocks(sums, bounds, quantiser, noise_multiplier, watched):
+        for begin, end, block in self._inner.noised_blocks(
+            sums, bounds, quantiser, noise_multiplier, watched
+        ):
             drawn, stds = watched.taken()
             query.released[begin:end] = block
             whole = drawn.size == end - begin and np.array_equal(block, query.steps[begin:end] + drawn)

@@ -39,9 +39,13 @@ class LearningSettings(BaseModel):
         default=0, ge=0, description="rounds (in central training: steps) before that begins"
     )
     freq_masks: NumberOrPreset = Field(default=None, description="SpecAugment: bands of mels, or 'preset'")
-    freq_width: NumberOrPreset = Field(default=None, description="SpecAugment: most mels of a band, or 'preset'")
+    freq_width: NumberOrPreset = Field(
+        default=None, description="SpecAugment: most mels of a band, or 'preset'"
+    )
     time_masks: NumberOrPreset = Field(default=None, description="SpecAugment: bands of frames, or 'preset'")
-    time_width: NumberOrPreset = Field(default=None, description="SpecAugment: most frames of a band, or 'preset'")
+    time_width: NumberOrPreset = Field(
+        default=None, description="SpecAugment: most frames of a band, or 'preset'"
+    )
     time_ratio: FractionOrPreset = Field(
         default=None, description="SpecAugment: most of an utterance in one band of frames, or 'preset'"
     )

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.pfl_environment import NoPfl, last_line, pfl_python
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
-from privacy import ClipBounds, Quantiser, LayerLayout, add_checked_, add_clipped_, add_packed_, pack
+from privacy import ClipBounds, LayerLayout, Quantiser, add_checked_, add_clipped_, add_packed_, pack
 
 LAYERS, SHAPE = 42, (768, 768)
 NAMES = [f"layer{index}" for index in range(LAYERS)]

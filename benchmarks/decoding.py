@@ -96,7 +96,9 @@ def digits(manifest: Path) -> str:
     )
 
 
-def compared(dev: UtteranceResult, tuning_text: Sequence[str], test: UtteranceResult, text: Sequence[str]) -> str:
+def compared(
+    dev: UtteranceResult, tuning_text: Sequence[str], test: UtteranceResult, text: Sequence[str]
+) -> str:
     """A table: each decoder with its weights of dev, on test."""
     rates = "dev WER %", "test WER %", "test CER %"
     rows = [("decoder", "LM weight", "word bonus", *rates, "utterances/CPU s")]

@@ -111,7 +111,9 @@ def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:
     """A node whose `count` speakers all have the same random update; each reply has bytes of its own."""
     bounds, quantiser = make_bounds(config.privacy, layout_of(config.model.preset))
     total = torch.zeros(bounds.size, dtype=torch.int32)
-    add_clipped_(total, torch.randn(bounds.size, generator=torch.Generator().manual_seed(0)), bounds, quantiser)
+    add_clipped_(
+        total, torch.randn(bounds.size, generator=torch.Generator().manual_seed(0)), bounds, quantiser
+    )
     packed = Array(pack(total.mul_(count), count, bounds, quantiser))
 
     def node(message: Message) -> RecordDict:

@@ -23,7 +23,7 @@ import torch
 from benchmarks.report import best_seconds, conditions, one_thread, table, write
 from cli.composing import default_config
 from client.node import Node
-from privacy import ClipBounds, Quantiser, LayerLayout, pack, packed_bytes, unpack
+from privacy import ClipBounds, LayerLayout, Quantiser, pack, packed_bytes, unpack
 from recipes import RunConfig
 from server.factory import make_bounds, starting_model
 from speech.model.ctc_transformer import build_model
@@ -70,7 +70,12 @@ def real_sums() -> dict[str, tuple[torch.Tensor, int, ClipBounds, Quantiser]]:
     for count in (1, 6, len(node.speakers)):
         speakers = tuple(range(count))
         task = Task(
-            round_number=1, nonce="", layout=layout.digest, speakers=speakers, bounds=bounds, quantiser=quantiser
+            round_number=1,
+            nonce="",
+            layout=layout.digest,
+            speakers=speakers,
+            bounds=bounds,
+            quantiser=quantiser,
         )
         node.load(task, vector)
         total, _ = node.train(task, node.speakers)

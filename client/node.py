@@ -37,7 +37,7 @@ from client.state.departures import Departures
 from client.state.node_state import node_state, node_state_path
 from client.training.control_variates import ControlVariates
 from client.training.local_training import LocalTrainer
-from client.training.process import KEPT_SHARE, SpeakerProcess, Trained, SpeakerBudget
+from client.training.process import KEPT_SHARE, SpeakerBudget, SpeakerProcess, Trained
 from client.training.speaker_round import SpeakerRound, SpeechLimit
 from client.training.speaker_training import SpeakerTraining
 from optim.flat_model import layout_of
@@ -92,7 +92,9 @@ class Learner:
             preset=config.model.preset,
             local=config.local,
             trainable=trainable,
-            seed=None if trainable == TRAIN_ALL else _seed_here(own_seed or node_speech.seed(config.model.seed)),
+            seed=None
+            if trainable == TRAIN_ALL
+            else _seed_here(own_seed or node_speech.seed(config.model.seed)),
         )
 
     def layout(self) -> LayerLayout:
@@ -254,7 +256,9 @@ class Node:
         """
         _require_held(task, people)
         raw = RawMetrics() if task.raw_metrics else None
-        total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.quantiser))
+        total = torch.zeros(
+            task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.quantiser)
+        )
         over = self._over_their_limit(task, people)
         for number in task.speakers:
             if people[number] in over or self.departures.of(people[number]) is not None:

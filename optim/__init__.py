@@ -5,7 +5,7 @@ against it, as against any gradient. Every optimiser works in place on buffers i
 """
 
 from optim.adaptive import AdaGrad, Adam, Yogi
-from optim.base import FlatOptimiser, ServerOptimiser, make_optimiser, server_optimiser, settings_of
+from optim.base import FlatOptimiser, ServerOptimiser, make_optimiser, settings_of
 from optim.layerwise import LAMB, LARS
 from optim.momentum import SGD
 

@@ -52,7 +52,9 @@ TRAIN_LOSS = Statistic(name="train_loss", low=0.0, high=10.0)
 STATISTICS = (CLIPPED_SHARE, TRAIN_LOSS)
 
 
-def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, quantiser: Quantiser) -> None:
+def add_statistics_(
+    accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, quantiser: Quantiser
+) -> None:
     """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's statistics.
 
     Rounding is towards zero, so the slice's integer norm is at most its bound in grid steps.
@@ -65,7 +67,9 @@ def add_statistics_(accumulator: Tensor, values: Sequence[float], bounds: ClipBo
     accumulator[bounds.statistics_part] += torch.tensor(integers, dtype=accumulator.dtype)
 
 
-def read_statistics(released: Tensor, cohort: float, bounds: ClipBounds, quantiser: Quantiser) -> dict[str, float]:
+def read_statistics(
+    released: Tensor, cohort: float, bounds: ClipBounds, quantiser: Quantiser
+) -> dict[str, float]:
     """The noisy mean of each statistic over a round's speakers.
 
     Args:

@@ -56,7 +56,7 @@ def seed_model(seed: str) -> Path:
 
 
 def corpus_path(kind: str, path: str) -> str:
-    """The path of a corpus for `speech.corpora.loading.load_corpus`; what is no path on a disk stays as it is."""
+    """The path of a corpus for `load_corpus`; what is no path on a disk stays as it is."""
     return str(resolve(path)) if path and kind not in WITHOUT_FILES else path
 
 

@@ -6,12 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from base.settings import Count, NotNegative, Positive, Section, Fraction, WholeNumber
+from base.registries import CLIP_RULES, NOISE_SHAPES
+from base.settings import Count, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 
-CLIP_RULES = Literal["global", "uniform", "dim", "power"]
+ClipRuleName = Annotated[str, name_of(CLIP_RULES)]
 CLIP_ACTIONS = Literal["clip", "normalise"]
 NOISE_SOURCES = Literal["secure", "seeded-not-private"]
-NOISE_SHAPES = Literal["isotropic", "variance-optimal"]
+NoiseShapeName = Annotated[str, name_of(NOISE_SHAPES)]
 
 
 class PrivacySection(Section):
@@ -26,11 +27,11 @@ class PrivacySection(Section):
     target_epsilon: NotNegative = Field(description="if above 0, z is calibrated to it instead")
     delta: Annotated[float, Field(gt=0, lt=1)] = Field(description="delta of the guarantee")
     epsilon_budget: NotNegative = Field(description="stop before passing it; 0: no budget")
-    clip_rule: CLIP_RULES = Field(description="how the clip bound is split over the layers")
+    clip_rule: ClipRuleName = Field(description="how the clip bound is split over the layers")
     clip_exponent: Fraction = Field(description="p of the rule 'power', C_h ~ d_h^p; others ignore it")
     clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
     clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
-    noise_shape: NOISE_SHAPES = Field(
+    noise_shape: NoiseShapeName = Field(
         description="noise equal everywhere, or per layer with the least total variance at the same z"
     )
     adaptive_clip: bool = Field(

@@ -138,7 +138,8 @@ def _explain(fault: ErrorDetails) -> str:
     if fault["type"] == "missing":
         return f"{key} is missing: add it ({known_keys().get(key, 'a section of the recipe')})"
     if fault["type"] == "value_error":
-        return str(fault["msg"]).removeprefix("Value error, ")
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        return message if key not in known_keys() else f"{key} = {value!r}: {message}"
     message = fault["msg"][0].lower() + fault["msg"][1:]
     shown = f"{value!r}" if not isinstance(value, float) or math.isfinite(value) else str(value)
     return f"{key} = {shown}: {message} ({known_keys().get(key, '')})"

@@ -7,15 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from base.learning_settings import LearningSettings
-from base.settings import Count, Decay, NotNegative, Positive, Section, Fraction, WholeNumber
+from base.registries import CORPUS_KINDS, SCHEDULES, SERVER_OPTIMISERS
+from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 
-CORPUS_KINDS = Literal[
-    "embedded", "synthetic", "manifest", "librispeech", "commonvoice", "speechocean762", "huggingface"
-]
+CorpusKind = Annotated[str, name_of(CORPUS_KINDS)]
 LANGUAGES = Literal["en", "fr", "de"]
 UNSPELLED = Literal["skip", "map"]
-OPTIMISERS = Literal["adam", "lamb", "lars", "yogi", "adagrad", "sgd"]
-SCHEDULES = Literal["constant", "exponential", "step", "cosine", "half-cosine"]
+OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
+ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
 LOCAL_ALGORITHMS = Literal["fedavg", "fedprox", "scaffold"]
 TRAIN_ALL = "all"
@@ -24,7 +23,7 @@ TRAIN_ALL = "all"
 class CorpusSection(Section):
     """Whose speech."""
 
-    kind: CORPUS_KINDS = Field(description="what lies at the path; 'embedded' ships with us")
+    kind: CorpusKind = Field(description="what lies at the path; 'embedded' ships with us")
     path: str = Field(
         description="manifest file, corpus folder or number of synthetic speakers; empty for 'embedded'"
     )
@@ -178,9 +177,9 @@ class LocalSection(Section, LearningSettings):
 class ServerSection(Section):
     """How the noisy mean becomes a model."""
 
-    optimiser: OPTIMISERS = Field(description="server optimiser")
+    optimiser: OptimiserName = Field(description="server optimiser")
     learning_rate: Positive = Field(description="server learning rate")
-    schedule: SCHEDULES = Field(description="how the server learning rate moves over the rounds")
+    schedule: ScheduleName = Field(description="how the server learning rate moves over the rounds")
     warm_up_rounds: WholeNumber = Field(description="rounds of a linear ramp before any schedule")
     decay_after: WholeNumber = Field(description="rounds before decay begins (exponential, step)")
     decay_every: Count = Field(description="rounds per factor of decay (exponential, step)")

@@ -10,7 +10,7 @@ from flwr.serverapp import Grid
 
 from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
-from server.errors import ResumeRefused, RegistrationError
+from server.errors import RegistrationError, ResumeRefused
 from server.federation import run_federation
 from server.node_changes import RepliesRefused, TooFewAnswers
 from speech.errors import SpeechError

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from optim import ServerOptimiser, make_optimiser, settings_of
 from optim.schedules import Schedule, ScheduleSettings, make_schedule
-from privacy import ClipBounds, Quantiser, LayerLayout, PrivacyPlan, QuantileClip
+from privacy import ClipBounds, LayerLayout, PrivacyPlan, QuantileClip, Quantiser
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig, seed_model
 from recipes.privacy_section import PrivacySection

@@ -14,7 +14,7 @@ from threading import Thread
 
 import numpy as np
 from flwr.serverapp import Grid
-from flwr.superlink.quantiser import InMemoryGrid
+from flwr.superlink.grid import InMemoryGrid
 
 from base.printable_text import one_line
 from optim.trainable import freeze, frozen_digest
@@ -48,7 +48,7 @@ from server.node_changes import (
     require_none_refused,
 )
 from server.planning import with_time_for_all
-from server.registration import Registration, register_nodes, declare
+from server.registration import Registration, declare, register_nodes
 from server.report import live_table
 from server.report.live_table import Row
 from server.report.metrics import as_metrics
@@ -154,7 +154,9 @@ class Federation:
         optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
         extrapolated = make_extrapolated(config, plan)
-        people = PopulationIdentity(digests=frozenset(roll.population_index.datasets), tokens=roll.tokens, synthetic=roll.synthetic)
+        people = PopulationIdentity(
+            digests=frozenset(roll.population_index.datasets), tokens=roll.tokens, synthetic=roll.synthetic
+        )
         opened = open_run(config, identity, people, interrupted, run_id)
         strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
             vector=vector,
@@ -189,7 +191,9 @@ class Federation:
             synthetic=roll.synthetic,
             interrupted=interrupted,
             skipped=roll.skipped,
-            node_changes=NodeChanges(roll.population_index, (*opened.remarks, *unprotected(opened.account.lineage))),
+            node_changes=NodeChanges(
+                roll.population_index, (*opened.remarks, *unprotected(opened.account.lineage))
+            ),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
@@ -340,7 +344,9 @@ class Federation:
             extrapolated=self.extrapolated,
             seed=self.seed_reading,
             final=self.last_reading,
-            sentences=transcribed_sentences(self.seed_reading, self.last_reading, self.config.run.sentences_shown),
+            sentences=transcribed_sentences(
+                self.seed_reading, self.last_reading, self.config.run.sentences_shown
+            ),
             failures=self.strategy.failures,
             remarks=self.node_changes.remarks,
             skipped=self.skipped,

@@ -3,10 +3,10 @@
 from optim import Adam, ServerOptimiser
 from optim.flat_model import bind, bind_gradients
 from strategies.dp_fed_opt import DPFedOpt
+from strategies.loop import run_rounds
 from strategies.named import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi
 from strategies.population import PopulationIndex
 from strategies.round import RoundReport
-from strategies.run_rounds import run_rounds
 from strategies.streaming import StreamingGrid
 
 __all__ = [
@@ -18,7 +18,7 @@ __all__ = [
     "DPFedLARS",
     "DPFedOpt",
     "DPFedYogi",
-    "Roster",
+    "PopulationIndex",
     "RoundReport",
     "ServerOptimiser",
     "StreamingGrid",

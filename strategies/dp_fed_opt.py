@@ -27,12 +27,12 @@ from optim import ServerOptimiser
 from optim.schedules import Schedule, constant
 from privacy import (
     ClipBounds,
-    Quantiser,
     LayerLayout,
     Ledger,
     NoiseSource,
     PrivacyPlan,
     QuantileClip,
+    Quantiser,
     Release,
     SecureGaussian,
     draw_cohort,
@@ -112,7 +112,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             )
         _ = squared_limits(bounds, quantiser)  # refuses a grid that was made for other bounds
         _ = relative_stds(noise_shape, bounds)  # refuses a shape that these bounds do not allow
-        if not unit_in_steps(bounds, quantiser) or (bounds.indicators and not half_bit_in_steps(bounds, quantiser)):
+        if not unit_in_steps(bounds, quantiser) or (
+            bounds.indicators and not half_bit_in_steps(bounds, quantiser)
+        ):
             raise ValueError(f"a grid of {quantiser.bits} bits is too coarse for statistics: give it more")
         if plan.bands > 1 and adaptive is not None and noise_shape != "isotropic":
             raise ValueError(
@@ -285,7 +287,11 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         to_mean = self.quantiser.step / self.plan.cohort
         mean = total.integers.view(torch.float32)[: self.bounds.size]  # written where the sum was read
         noised = self.noise.noised_blocks(
-            total.integers, self.bounds, self.quantiser, self.plan.noise_multiplier, self._source(server_round)
+            total.integers,
+            self.bounds,
+            self.quantiser,
+            self.plan.noise_multiplier,
+            self._source(server_round),
         )
         for begin, end, block in noised:
             scale_into_(mean[begin:end].numpy(), block, to_mean)
@@ -305,7 +311,9 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def _adapt(self, indicators: Tensor) -> None:
         """Move the bounds for the next round by what this round released (grid steps)."""
         if self.adaptive is not None:
-            self._set_bounds(self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.quantiser))
+            self._set_bounds(
+                self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.quantiser)
+            )
 
     def _set_bounds(self, bounds: ClipBounds) -> None:
         self.bounds, self.quantiser = bounds, Quantiser.of(bounds, bits=self.quantiser.bits)

@@ -137,7 +137,9 @@ class Task:
                 indicators=int(config["indicators"]),
                 action=str(config["clip-action"]),
             ),
-            quantiser=Quantiser(step=float(config["quantisation-step"]), bits=int(config["quantisation-bits"])),
+            quantiser=Quantiser(
+                step=float(config["quantisation-step"]), bits=int(config["quantisation-bits"])
+            ),
             raw_metrics=bool(config["raw-metrics"]),
             plan=DeclaredPlan.in_content(message.content),
         )

@@ -1,4 +1,4 @@
-"""What a node's SuperExec starts for a task: `cli.approval.approved_app` for a ClientApp, nothing for other kinds."""
+"""What a node's SuperExec starts: `cli.approval.approved_app` for a ClientApp, nothing for other kinds."""
 
 from __future__ import annotations
 

@@ -20,14 +20,13 @@ from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, resolve
 from server.errors import ResumeRefused
-from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.errors import SpeechError
 from speech.model.checkpoint import LoadedModel, load_model
 
 if TYPE_CHECKING:
-    from speech.evaluation.assessment import Assessment, Comparison
+    from speech.evaluation.assessment import Comparison
 
 BATCH_SIZE = 32
 

@@ -86,7 +86,9 @@ class NodePolicy:
         return policy
 
     @classmethod
-    def for_run(cls, config: RunConfig, node_speech: NodeSpeech, node_config: Mapping[str, Any]) -> NodePolicy:
+    def for_run(
+        cls, config: RunConfig, node_speech: NodeSpeech, node_config: Mapping[str, Any]
+    ) -> NodePolicy:
         """The node's limits, within which the run's settings are. Raises `ConfigError` if they are not."""
         policy = cls.of(node_config, people=node_speech.of_people)
         policy.require_recipe(config, node_speech.split)

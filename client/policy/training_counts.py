@@ -50,7 +50,13 @@ class TrainingCounts:
     folder: Path
 
     def add(
-        self, speakers: Sequence[str], most: int, *, run: str, round_number: int, plan: DeclaredPlan | None = None
+        self,
+        speakers: Sequence[str],
+        most: int,
+        *,
+        run: str,
+        round_number: int,
+        plan: DeclaredPlan | None = None,
     ) -> set[str]:
         """Count one visit for each; returns those of them who had `most` before, and are not counted again.
 

@@ -43,7 +43,7 @@ from torch import Tensor
 from client.training.process_messages import FRAME_BYTES, Failed, Ready, Said, Trained, decode, encode
 from client.training.speaker_round import SpeakerRound
 
-__all__ = ["KEPT_SHARE", "MakeTraining", "Ready", "SpeakerProcess", "Trained", "Training", "VisitBudget"]
+__all__ = ["KEPT_SHARE", "MakeTraining", "Ready", "SpeakerBudget", "SpeakerProcess", "Trained", "Training"]
 
 log = logging.getLogger("murmuration.client")
 

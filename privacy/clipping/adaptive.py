@@ -78,7 +78,9 @@ class QuantileClip:
         open_probability(quantile=self.quantile)
         positive(rate=self.rate)
 
-    def fractions(self, released: torch.Tensor, cohort: float, bounds: ClipBounds, quantiser: Quantiser) -> list[float]:
+    def fractions(
+        self, released: torch.Tensor, cohort: float, bounds: ClipBounds, quantiser: Quantiser
+    ) -> list[float]:
         """The noised share of unclipped updates per slice, held to [0, 1].
 
         Args:

@@ -23,9 +23,9 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 
 from base.registries import CLIP_RULES
-from privacy.clipping.rules import ClipRule, Weights
 from privacy.layout import LayerLayout
 from privacy.validate import finite, open_probability, positive, whole
+
 
 def _each_alone(slices: int) -> tuple[range, ...]:
     return tuple(range(index, index + 1) for index in range(slices))

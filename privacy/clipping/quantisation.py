@@ -81,7 +81,8 @@ def squared_limits(bounds: ClipBounds, quantiser: Quantiser) -> tuple[int, ...]:
     if not math.isclose(quantiser.step * 2**quantiser.bits, bounds.total, rel_tol=1e-12):
         raise ValueError(
             f"The grid (step {quantiser.step}, {quantiser.bits} bits) belongs to a clip bound of "
-            f"{quantiser.step * 2**quantiser.bits}, but the bounds have {bounds.total}; make it with Quantiser.of(bounds)."
+            f"{quantiser.step * 2**quantiser.bits}, but the bounds have {bounds.total}; make it with "
+            "Quantiser.of(bounds)."
         )
     steps = (bounds.group_bound(group) / bounds.total * 2**quantiser.bits for group in bounds.groups)
     return tuple(math.floor(bound * bound) for bound in steps)

@@ -29,7 +29,9 @@ Piece = tuple[int, int, float]
 """Where a slice begins and ends, and the factor that takes its values to grid steps."""
 
 
-def add_clipped_(accumulator: torch.Tensor, update: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser) -> float:
+def add_clipped_(
+    accumulator: torch.Tensor, update: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser
+) -> float:
     """Clip one update, round it to the grid and add it into an integer sum, in place.
 
     Guarantee:

@@ -1,7 +1,7 @@
 """Clip rules: how the clip bound C is split over the layers of a model.
 
-A rule maps layer sizes and an exponent to slices of the model, each with a relative bound. It cannot break the
-promise: `ClipBounds` scales whatever it returns to C, and the clip checks the norm on the integers.
+A rule maps layer sizes and an exponent to slices of the model, each with a relative bound. It cannot break
+the promise: `ClipBounds` scales whatever it returns to C, and the clip checks the norm on the integers.
 """
 
 from __future__ import annotations

@@ -59,7 +59,12 @@ class BandedNoise:
         self._usable = True
 
     def noised_blocks(
-        self, sums: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser, noise_multiplier: float, source: NoiseSource
+        self,
+        sums: torch.Tensor,
+        bounds: ClipBounds,
+        quantiser: Quantiser,
+        noise_multiplier: float,
+        source: NoiseSource,
     ) -> Iterator[NoisedBlock]:
         """See `privacy.noise.independent.RoundNoise`. All blocks must be taken.
 

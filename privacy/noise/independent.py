@@ -24,7 +24,12 @@ class RoundNoise(Protocol):
     """What adds a round's noise to its sum."""
 
     def noised_blocks(
-        self, sums: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser, noise_multiplier: float, source: NoiseSource
+        self,
+        sums: torch.Tensor,
+        bounds: ClipBounds,
+        quantiser: Quantiser,
+        noise_multiplier: float,
+        source: NoiseSource,
     ) -> Iterator[NoisedBlock]:
         """Yield every block of ``sums`` (integers, shape (size,), only read) with noise, in order.
 
@@ -45,7 +50,12 @@ class IndependentNoise:
         self.shape = shape
 
     def noised_blocks(
-        self, sums: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser, noise_multiplier: float, source: NoiseSource
+        self,
+        sums: torch.Tensor,
+        bounds: ClipBounds,
+        quantiser: Quantiser,
+        noise_multiplier: float,
+        source: NoiseSource,
     ) -> Iterator[NoisedBlock]:
         """See `RoundNoise`; a noise multiplier of 0 adds nothing."""
         scratch = torch.empty(min(BLOCK, sums.numel()), dtype=torch.int64)

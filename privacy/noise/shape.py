@@ -21,6 +21,7 @@ from privacy.clipping.bounds import ClipBounds
 NoiseShape = Callable[[ClipBounds], tuple[float, ...]]
 """From the bounds to one relative standard deviation per slice."""
 
+
 def relative_stds(shape: str, bounds: ClipBounds) -> tuple[float, ...]:
     """Of each slice the noise's standard deviation in units of z C.
 
@@ -31,7 +32,8 @@ def relative_stds(shape: str, bounds: ClipBounds) -> tuple[float, ...]:
     Raises:
         ValueError: for an unknown shape, or one that these bounds do not allow.
     """
-    relative = NOISE_SHAPES[shape](bounds)
+    layout: NoiseShape = NOISE_SHAPES[shape]
+    relative = layout(bounds)
     if not joint_multiplier(bounds, relative) >= 1 - 1e-9:
         raise ValueError(
             f"The noise shape {shape!r} breaks the joint rule for clip action {bounds.action!r}: slices "

@@ -67,14 +67,18 @@ def add_checked_(
     _add_held_(accumulator, lambda: slices, limits)
 
 
-def add_packed_(accumulator: torch.Tensor, packed: Bytes, count: int, bounds: ClipBounds, quantiser: Quantiser) -> None:
+def add_packed_(
+    accumulator: torch.Tensor, packed: Bytes, count: int, bounds: ClipBounds, quantiser: Quantiser
+) -> None:
     """`add_checked_` of what `unpack` makes of the bytes, but a block at a time: never of a model's size.
 
     Raises:
         ReplyRejected: as `unpack` and `add_checked_`; the accumulator is then what it was.
     """
     _add_held_(
-        accumulator, lambda: unpacked_blocks(packed, count, bounds, quantiser), _limits(count, bounds, quantiser)
+        accumulator,
+        lambda: unpacked_blocks(packed, count, bounds, quantiser),
+        _limits(count, bounds, quantiser),
     )
 
 

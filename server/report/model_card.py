@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from base.printable_text import in_code, in_markdown, one_line
-from optim.trainable import trained_names
 from base.release import release
+from optim.trainable import trained_names
 from recipes import RunConfig
 from server.report.card_evaluation import evaluation_section
 from server.report.card_privacy import WEAK, privacy_section

@@ -70,7 +70,9 @@ def _ledgers(folder: Path) -> list[Path]:
 
 def people_of(ledger: Path) -> PopulationIdentity:
     """Whose releases `ledger` is known to hold."""
-    return PopulationIdentity(digests=frozenset(_speech_of(ledger)), tokens=frozenset(_noted(ledger, SPEAKERS)))
+    return PopulationIdentity(
+        digests=frozenset(_speech_of(ledger)), tokens=frozenset(_noted(ledger, SPEAKERS))
+    )
 
 
 def note_people(ledger: Path, people: PopulationIdentity) -> None:

@@ -136,7 +136,11 @@ class OpenRun:
 
 
 def open_run(
-    config: RunConfig, identity: Identity, people: PopulationIdentity, interrupted: Interrupted | None, run_id: str
+    config: RunConfig,
+    identity: Identity,
+    people: PopulationIdentity,
+    interrupted: Interrupted | None,
+    run_id: str,
 ) -> OpenRun:
     """The run's folder, fresh or reopened, and the ledger of its people, locked. `run_id` is Flower's.
 

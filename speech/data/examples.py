@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speech.audio import Recording
 from speech.corpora.corpus import Corpus, Skipped, Utterance
-from speech.data.feature_cache import FeatureCache, UtteranceResult, Passing
+from speech.data.feature_cache import FeatureCache, Passing, UtteranceResult
 from speech.errors import AudioError, AudioUnavailable
 from speech.features.log_mel import FeatureConfig, LogMel
 from speech.text import ENGLISH, Alphabet

@@ -26,7 +26,7 @@ from client import answers  # noqa: F401  (what a fault replaces is loaded)
 from client.app import app
 from client.node import Node
 from optim import make_optimiser
-from privacy import ClipBounds, Quantiser, Ledger, PrivacyPlan, QuantileClip
+from privacy import ClipBounds, Ledger, PrivacyPlan, QuantileClip, Quantiser
 from privacy.released_metrics import STATISTICS
 from recipes import RunConfig
 from recipes.run_config import known_keys

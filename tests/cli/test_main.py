@@ -10,9 +10,9 @@ from importlib.metadata import packages_distributions
 import pytest
 from typer.testing import CliRunner
 
+from base.release import release
 from cli.composing import app_folder
 from cli.main import COMMANDS, app
-from base.release import release
 from recipes.run_config import known_keys
 
 

@@ -7,8 +7,17 @@ from cli.composing import default_config
 from client import node as node_module
 from client.state.departures import Departure, record
 from client.state.node_state import node_state
+from tests.client.state.test_registered_speakers import (
+    BOUNDS,
+    QUANTISER,
+    change,
+    forget,
+    hospital,
+    register_nodes,
+    sum_of,
+    train,
+)
 from tests.client.test_app import ask, context, task
-from tests.client.state.test_registered_speakers import BOUNDS, QUANTISER, register_nodes, change, forget, hospital, sum_of, train
 from tests.corpora import make_corpus
 from tests.strategies.federation import integers_of
 from wire.messages import Answer, pack_vector

@@ -12,7 +12,7 @@ from cli.composing import default_config
 from client.node_speech import NodeSpeech
 from client.policy.limits import NO_LIMITS, NodePolicy
 from client.policy.training_counts import FILE, TrainingCounts
-from privacy import ClipBounds, Quantiser, PrivacyPlan
+from privacy import ClipBounds, PrivacyPlan, Quantiser
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
 from speech.model.ctc_transformer import build_model
@@ -22,7 +22,9 @@ from wire.declared_plan import RECORD, DeclaredPlan
 from wire.messages import Task
 
 LAYOUT, _ = bind(build_model("tiny"))
-DECLARED = DeclaredPlan(population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, epsilon=5.0, delta=1e-6)
+DECLARED = DeclaredPlan(
+    population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, epsilon=5.0, delta=1e-6
+)
 
 
 def policy(people=True, **settings):
@@ -97,7 +99,13 @@ def test_a_plan_of_impossible_numbers_cannot_be_read(change):
 def test_a_round_beyond_the_plan_is_refused(number):
     bounds = ClipBounds.of("uniform", 0.5, LAYOUT, statistics=len(STATISTICS))
     last = Task(
-        round_number=50, nonce="", layout="", speakers=(), bounds=bounds, quantiser=Quantiser.of(bounds), plan=DECLARED
+        round_number=50,
+        nonce="",
+        layout="",
+        speakers=(),
+        bounds=bounds,
+        quantiser=Quantiser.of(bounds),
+        plan=DECLARED,
     )
     policy().require_task(last, settings_of(DECLARED))
     with pytest.raises(ConfigError, match="none of the 50"):

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from flwr.app import Message
 
-from privacy import ClipBounds, Quantiser, LayerLayout, Ledger, PrivacyPlan, unpack
+from privacy import ClipBounds, LayerLayout, Ledger, PrivacyPlan, Quantiser, unpack
 from privacy.kernels import scale_into_
 from privacy.noise.factory import make_noise
 from privacy.noise.seeded import SeededGaussian

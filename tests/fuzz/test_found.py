@@ -15,7 +15,7 @@ from privacy.errors import LedgerCorrupt
 from privacy.ledger.ledger import Ledger, read_ledger
 from privacy.ledger.lineage import lineage_from_json
 from recipes import ConfigError, RunConfig
-from server.errors import ResumeRefused, RegistrationError
+from server.errors import RegistrationError, ResumeRefused
 from server.registration import register_nodes
 from server.storage.checkpoints import load_checkpoint
 from speech.audio import read_audio, resample

@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Noise that a seed repeats, for runs that say of themselves that they are not private.
 NOT_PRIVATE = ROOT / "privacy" / "noise" / "seeded.py"
 MODULES = sorted(
-    {file for room in ("optim", "privacy", "strategies") for file in (ROOT / room).glob("**/*.py")} - {NOT_PRIVATE}
+    {file for room in ("optim", "privacy", "strategies") for file in (ROOT / room).glob("**/*.py")}
+    - {NOT_PRIVATE}
 )
 GENERATORS = {"random", "numpy.random", "torch.random", "torch.distributions"}
 ORDINARY = {

@@ -9,7 +9,18 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "privacy.md").read_text(encoding="utf-8")
 SOURCES = "\n".join(
     file.read_text(encoding="utf-8")
-    for room in ("audit", "base", "wire", "optim", "privacy", "strategies", "server", "client", "speech", "tests")
+    for room in (
+        "audit",
+        "base",
+        "wire",
+        "optim",
+        "privacy",
+        "strategies",
+        "server",
+        "client",
+        "speech",
+        "tests",
+    )
     for file in sorted((ROOT / room).glob("**/*.py"))
 )
 DEFINED = set(re.findall(r"^ *(?:class|def) (\w+)", SOURCES, re.MULTILINE))

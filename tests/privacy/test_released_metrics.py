@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy import ClipBounds, Quantiser, LayerLayout
+from privacy import ClipBounds, LayerLayout, Quantiser
 from privacy.clipping.quantisation import squared_limits
 from privacy.released_metrics import STATISTICS, Statistic, add_statistics_, read_statistics
 from tests.privacy.sum_checks import check_sum

@@ -3,14 +3,12 @@ from typing import get_args
 
 import pytest
 
+from base.registries import CLIP_RULES, CORPUS_KINDS, NOISE_SHAPES, SCHEDULES, SERVER_OPTIMISERS
 from cli.composing import app_folder, default_config, flatten
-from optim import schedules
-from optim.base import _REGISTRY
 from privacy.clipping import bounds
 from recipes import ConfigError, RunConfig
-from recipes.privacy_section import CLIP_ACTIONS, CLIP_RULES
+from recipes.privacy_section import CLIP_ACTIONS
 from recipes.run_config import known_keys
-from recipes.sections import OPTIMISERS, SCHEDULES
 
 DEFAULT = default_config()
 
@@ -122,11 +120,31 @@ def test_a_whole_number_stands_for_a_float():
     assert RunConfig.from_flat({**DEFAULT, "training.cohort": 16}).training.cohort == 16.0
 
 
-def test_the_names_of_a_recipe_are_those_that_are_registered():
-    assert set(get_args(OPTIMISERS)) == set(_REGISTRY)
-    assert set(get_args(SCHEDULES)) == set(schedules.SCHEDULES)
-    assert set(get_args(CLIP_RULES)) == set(bounds.CLIP_RULES)
+def test_the_clip_actions_of_a_recipe_are_those_that_there_are():
     assert set(get_args(CLIP_ACTIONS)) == set(bounds.CLIP_ACTIONS)
+
+
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [
+        ("corpus.kind", CORPUS_KINDS),
+        ("server.optimiser", SERVER_OPTIMISERS),
+        ("server.schedule", SCHEDULES),
+        ("privacy.clip-rule", CLIP_RULES),
+        ("privacy.noise-shape", NOISE_SHAPES),
+    ],
+)
+def test_a_recipe_takes_every_registered_name_and_lists_them_for_another(key, registry):
+    names = ", ".join(map(repr, registry))
+    with pytest.raises(
+        ConfigError, match=f"{key} = 'strange': unknown {registry.kind} 'strange'; known are {names}"
+    ):
+        RunConfig.from_flat({**DEFAULT, key: "strange"})
+    registry.add("strange")(object())
+    try:
+        RunConfig.from_flat({**DEFAULT, key: "strange", "corpus.path": "/x"})
+    finally:
+        registry.remove("strange")
 
 
 def test_the_speakers_who_are_trained_are_not_held_out():

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
+from base.registries import SERVER_OPTIMISERS
 from cli.composing import app_folder, default_config, read_recipe
 from optim import LAMB
-from optim.base import _REGISTRY
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig
 from server.factory import make_bounds, make_extrapolated, make_plan, make_server_step, starting_model
@@ -129,7 +129,7 @@ def test_the_exponent_of_the_power_rule_is_the_recipes():
     assert bounds.bounds[1] / bounds.bounds[0] == pytest.approx(4.0)
 
 
-@pytest.mark.parametrize("name", sorted(_REGISTRY))
+@pytest.mark.parametrize("name", sorted(SERVER_OPTIMISERS))
 def test_every_optimiser_can_be_made_from_a_recipe(name):
     layout = LayerLayout.of({"a": (3,)})
     optimiser, _ = make_server_step(config(**{"server.optimiser": name}).server, layout)

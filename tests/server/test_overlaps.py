@@ -28,7 +28,11 @@ def test_one_person_in_two_splits_on_two_nodes_is_refused():
 
 
 def test_one_id_of_a_namespace_on_two_nodes_is_one_person():
-    nodes = {2: node_info("a", "b", "c"), 5: node_info("b", "c", dataset="other"), 7: node_info("z", dataset="o")}
+    nodes = {
+        2: node_info("a", "b", "c"),
+        5: node_info("b", "c", dataset="other"),
+        7: node_info("z", dataset="o"),
+    }
     with pytest.raises(RegistrationError, match="2 speakers are on node 2 and on node 5"):
         require_nobody_twice(nodes)
 
@@ -66,20 +70,30 @@ def test_two_splits_of_one_corpus_without_a_common_person_are_taken():
     ],
 )
 def test_two_splits_of_one_corpus_that_cannot_be_compared_are_refused(other):
-    with pytest.raises(RegistrationError, match="nodes 1 and 2 hold the splits 'train' and 'more' of one corpus"):
+    with pytest.raises(
+        RegistrationError, match="nodes 1 and 2 hold the splits 'train' and 'more' of one corpus"
+    ):
         require_nobody_twice({1: node_info("a"), 2: other})
 
 
 def test_every_node_of_a_corpus_is_compared_with_one_of_another_split():
     """The first node has the split of the second and the key of the third: neither comparison is enough."""
-    nodes = {1: node_info("a"), 2: node_info("b", part=1, parts=2, key=OTHER_KEY), 3: node_info("c", split="more")}
+    nodes = {
+        1: node_info("a"),
+        2: node_info("b", part=1, parts=2, key=OTHER_KEY),
+        3: node_info("c", split="more"),
+    }
     nodes[1] = node_info("a", part=0, parts=2)
-    with pytest.raises(RegistrationError, match="nodes 2 and 3 hold the splits 'train' and 'more' of one corpus"):
+    with pytest.raises(
+        RegistrationError, match="nodes 2 and 3 hold the splits 'train' and 'more' of one corpus"
+    ):
         require_nobody_twice(nodes)
 
 
 def test_synthetic_speakers_of_two_splits_are_not_the_same():
-    nodes = {n: node_info(speakers=3, split=split, synthetic=True) for n, split in ((1, "train"), (2, "test"))}
+    nodes = {
+        n: node_info(speakers=3, split=split, synthetic=True) for n, split in ((1, "train"), (2, "test"))
+    }
     require_nobody_twice(nodes)
 
 
@@ -88,7 +102,9 @@ def test_a_node_that_trains_on_the_servers_held_out_split_is_refused():
     for held in (node_info("a", split="test"), node_info(speakers=2, split="test", synthetic=True)):
         with pytest.raises(RegistrationError, match="node 4 holds the held-out split 'test'"):
             require_nobody_held_out({3: node_info("b"), 4: held}, held_out_speakers)
-    require_nobody_held_out({3: node_info("b"), 4: node_info("c", dataset="e", split="test")}, held_out_speakers)
+    require_nobody_held_out(
+        {3: node_info("b"), 4: node_info("c", dataset="e", split="test")}, held_out_speakers
+    )
 
 
 def test_a_held_out_speaker_of_a_namespace_is_known_again_on_a_node(tmp_path):
@@ -100,7 +116,9 @@ def test_a_held_out_speaker_of_a_namespace_is_known_again_on_a_node(tmp_path):
         return HeldOut.of(section, "tiny").held_out_speakers(section)
 
     node = {6: node_info("test-00", "z", dataset="another")}
-    with pytest.raises(RegistrationError, match="1 speakers of node 6 are held-out speakers of split 'test' too"):
+    with pytest.raises(
+        RegistrationError, match="1 speakers of node 6 are held-out speakers of split 'test' too"
+    ):
         require_nobody_held_out(node, held_out_speakers())
     require_nobody_held_out(node, held_out_speakers(**{"corpus.shared-speakers": True}))
     require_nobody_held_out(node, held_out_speakers(**{"corpus.speaker-namespace": ""}))

@@ -97,9 +97,13 @@ def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason)
 
 def test_a_node_that_claims_more_speakers_than_are_planned_is_named_with_number_and_setting():
     nodes = {1: holds(3), 2: holds(10**8)}
-    with pytest.raises(RegistrationError, match=r"^node 2 says that it holds 100,000,000 speakers, .*= 96 plans"):
+    with pytest.raises(
+        RegistrationError, match=r"^node 2 says that it holds 100,000,000 speakers, .*= 96 plans"
+    ):
         call(nodes, planned=96)
-    with pytest.raises(RegistrationError, match=r"together 100,000,003; privacy.population = 0 takes at most"):
+    with pytest.raises(
+        RegistrationError, match=r"together 100,000,003; privacy.population = 0 takes at most"
+    ):
         call(nodes)
     half = MOST_UNPLANNED // 2
     with pytest.raises(RegistrationError, match=r"^node 5 says that it holds 500,001 speakers, all nodes"):
@@ -111,7 +115,9 @@ def test_a_node_that_claims_more_speakers_than_are_planned_is_named_with_number_
 def test_the_plan_bounds_what_is_claimed_in_a_whole_run_before_anybody_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr("strategies.dp_fed_opt.draw_cohort", lambda *_: pytest.fail("a cohort was drawn"))
     corpus = make_corpus(tmp_path / "corpus", {"test": 1})
-    with pytest.raises(RegistrationError, match=r"node 2 says .* 100,000,000 speakers, privacy.population = 5"):
+    with pytest.raises(
+        RegistrationError, match=r"node 2 says .* 100,000,000 speakers, privacy.population = 5"
+    ):
         federate(recipe(corpus, **{"privacy.population": 5}), speakers=(3, 10**8))
 
 
@@ -130,7 +136,9 @@ def test_a_reply_to_the_roll_call_that_is_refused_stops_the_start_and_is_named()
     ],
 )
 def test_the_same_speakers_on_two_nodes_are_refused(one, other):
-    with pytest.raises(RegistrationError, match=r"nodes 2 and 5 hold the same speakers .*'train'.*partition-id"):
+    with pytest.raises(
+        RegistrationError, match=r"nodes 2 and 5 hold the same speakers .*'train'.*partition-id"
+    ):
         call({5: one, 2: other, 3: holds(4, "elsewhere", part=0, parts=1)})
 
 
@@ -141,7 +149,10 @@ def test_people_who_are_on_two_nodes_or_held_out_stop_the_start():
         call(nodes)
     with pytest.raises(RegistrationError, match="node 1 holds the held-out split 'train'"):
         register_nodes(
-            StreamingGrid(FakeGrid({1: holds(3)})), settings(), "", HeldOutSpeakers(dataset="d", split="train")
+            StreamingGrid(FakeGrid({1: holds(3)})),
+            settings(),
+            "",
+            HeldOutSpeakers(dataset="d", split="train"),
         )
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech.corpora.download import DownloadError, fetch, unpack
 from speech.corpora import download, openslr
+from speech.corpora.download import DownloadError, fetch, unpack
 from speech.corpora.loading import load_corpus
 from tests.speech import layouts
 

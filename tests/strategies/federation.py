@@ -7,10 +7,10 @@ from flwr.app import Error, Message, RecordDict
 
 from privacy import (
     ClipBounds,
-    Quantiser,
     LayerLayout,
     Ledger,
     PrivacyPlan,
+    Quantiser,
     accumulator_dtype,
     add_clipped_,
     add_indicators_,

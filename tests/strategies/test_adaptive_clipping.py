@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from privacy import ClipBounds, Quantiser, QuantileClip
+from privacy import ClipBounds, QuantileClip, Quantiser
 from privacy.noise.independent import IndependentNoise
 from privacy.released_metrics import STATISTICS
 from strategies import StreamingGrid

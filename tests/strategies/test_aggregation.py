@@ -6,7 +6,7 @@ import torch
 
 from privacy import ReplyRejected, pack
 from strategies.aggregation import CohortSum
-from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, answer_to, integers_of
+from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, answer_to, integers_of
 from wire.messages import Task
 
 

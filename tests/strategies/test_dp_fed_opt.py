@@ -9,12 +9,12 @@ import pytest
 import torch
 from scipy import stats
 
-from privacy import BandedNoise, BudgetExhausted, Quantiser, PrivacyPlan, Release, epsilon
+from privacy import BandedNoise, BudgetExhausted, PrivacyPlan, Quantiser, Release, epsilon
 from strategies import DPFedAdam, StreamingGrid, run_rounds
 from tests.strategies.federation import (
     BOUNDS,
-    QUANTISER,
     LAYOUT,
+    QUANTISER,
     PlainStep,
     failing,
     honest,

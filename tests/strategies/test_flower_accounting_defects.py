@@ -39,7 +39,15 @@ from tests.strategies.control import (
     theirs,
     wrapped,
 )
-from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, answer_to, honest, integers_of, make_strategy
+from tests.strategies.federation import (
+    BOUNDS,
+    LAYOUT,
+    QUANTISER,
+    answer_to,
+    honest,
+    integers_of,
+    make_strategy,
+)
 from tests.strategies.flower import FakeGrid
 from wire.messages import Answer, Task
 

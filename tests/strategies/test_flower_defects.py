@@ -30,8 +30,8 @@ from tests.strategies.control import (
 )
 from tests.strategies.federation import (
     BOUNDS,
-    QUANTISER,
     LAYOUT,
+    QUANTISER,
     answer_to,
     failing,
     honest,

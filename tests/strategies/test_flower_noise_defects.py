@@ -25,8 +25,8 @@ from tests.strategies.control import (
 )
 from tests.strategies.federation import (
     BOUNDS,
-    QUANTISER,
     LAYOUT,
+    QUANTISER,
     answer_to,
     failing,
     honest,
@@ -75,7 +75,9 @@ def test_d12_flowers_clipped_norm_lies_above_the_bound_and_ours_never():
     ]
     assert 1 < max(norms) < 1 + 1e-6
 
-    task = Task(round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, quantiser=QUANTISER)
+    task = Task(
+        round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, quantiser=QUANTISER
+    )
     ours = [integers_of(answer_to(task, lambda number, one=one: one, 1e9)).long() for one in updates]
     assert max(int((integers**2).sum()) for integers in ours) <= 4**QUANTISER.bits
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from optim.base import _REGISTRY
+from base.registries import SERVER_OPTIMISERS
 from strategies import DPFedAdaGrad, DPFedAdam, DPFedAvgM, DPFedLAMB, DPFedLARS, DPFedYogi, StreamingGrid
 from tests.strategies.federation import LAYOUT, honest, make_strategy
 from tests.strategies.flower import FakeGrid
@@ -21,7 +21,7 @@ FIRST_STEP = {
 
 
 def test_every_optimiser_has_its_strategy():
-    assert {strategy.optimiser_name for strategy in FIRST_STEP} == set(_REGISTRY)
+    assert {strategy.optimiser_name for strategy in FIRST_STEP} == set(SERVER_OPTIMISERS)
 
 
 @pytest.mark.parametrize("strategy", FIRST_STEP, ids=lambda strategy: strategy.__name__)

@@ -8,15 +8,16 @@ import pytest
 import pytorch_optimizer
 import torch
 
-from optim import Adam, FlatOptimiser, make_optimiser, server_optimiser, settings_of
-from optim.base import _REGISTRY, BLOCK
+from base.registries import SERVER_OPTIMISERS
+from optim import Adam, FlatOptimiser, make_optimiser, settings_of
+from optim.base import BLOCK
 from privacy import LayerLayout
 from tests.strategies import trajectories
 from tests.strategies.trajectories import SHAPES, STEPS, flat, gradient, learning_rate
 
 LAYOUT = LayerLayout.of(SHAPES)
 OPTAX = json.loads(Path(__file__).with_name("optax_golden.json").read_text())
-NAMES = sorted(_REGISTRY)
+NAMES = sorted(SERVER_OPTIMISERS)
 
 
 def walk(optimiser, dtype=torch.float64, layers=SHAPES, rate=learning_rate):
@@ -242,4 +243,4 @@ def test_a_gradient_of_another_shape_is_refused_and_a_layout_of_another_size():
 
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="registered already"):
-        server_optimiser("adam")(Adam)
+        SERVER_OPTIMISERS.add("adam")

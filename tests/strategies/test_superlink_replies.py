@@ -15,7 +15,7 @@ from strategies import StreamingGrid
 from strategies.streaming import _Times
 from strategies.superlink_replies import SuperLinkChannel
 from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with_array
-from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, answer_to, make_strategy
+from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, answer_to, make_strategy
 from tests.strategies.superlink import SuperLink
 from wire.allowances import REGISTRATION, reply_allowance
 from wire.inflation import InflationRefused
@@ -43,7 +43,9 @@ def superlink(tmp_path, empty, monkeypatch):
 
 
 def task_message(node_id: int, ttl: float = 60.0) -> Message:
-    task = Task(round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, quantiser=QUANTISER)
+    task = Task(
+        round_number=1, nonce="n", layout=LAYOUT.digest, speakers=(0,), bounds=BOUNDS, quantiser=QUANTISER
+    )
     return task.to_message(node_id, pack_vector(torch.zeros(LAYOUT.size)), ttl)
 
 

@@ -16,11 +16,13 @@ import strategies
 import wire
 from privacy import ReplyRejected
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
-from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, answer_to
+from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, answer_to
 from wire.messages import VERSION, Answer, Task, array_view, pack_vector, problem, unpack_vector
 from wire.raw_metrics import RawMetrics
 
-TASK = Task(round_number=2, nonce="n", layout=LAYOUT.digest, speakers=(0, 5), bounds=BOUNDS, quantiser=QUANTISER)
+TASK = Task(
+    round_number=2, nonce="n", layout=LAYOUT.digest, speakers=(0, 5), bounds=BOUNDS, quantiser=QUANTISER
+)
 
 
 def sent(vector=None):

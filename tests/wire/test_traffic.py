@@ -2,7 +2,7 @@ import torch
 from flwr.app import ConfigRecord
 
 from privacy import packed_bytes
-from tests.strategies.federation import BOUNDS, QUANTISER, LAYOUT, failing, honest, make_strategy
+from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, failing, honest, make_strategy
 from tests.strategies.flower import FakeGrid
 from wire.messages import pack_vector
 from wire.traffic import Traffic, array_bytes

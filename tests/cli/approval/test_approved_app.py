@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from flwr.supernode.runtime import run_clientapp
 
+from base.release import release
 from cli.approval.approvals import NotApproved, approve, digest_of
 from cli.approval.approved_app import SIGNATURE, ApprovedTask
 from cli.approval.releases import own_bundle
-from base.release import release
 
 BUNDLE = own_bundle()
 DIGEST = digest_of(BUNDLE)

@@ -8,8 +8,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.corpus import command as corpus
-from speech.corpora.download import DownloadError
 from speech.corpora import openslr
+from speech.corpora.download import DownloadError
 from speech.corpora.loading import load_corpus
 from tests.corpora import make_corpus
 from tests.speech import layouts

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from client.training import process
-from client.training.process import Ready, SpeakerProcess, Trained, SpeakerBudget
+from client.training import process as process_module
+from client.training.process import Ready, SpeakerBudget, SpeakerProcess, Trained
 from client.training.process_messages import FRAME_BYTES, encode
 from client.training.speaker_round import SpeakerRound
 
@@ -177,7 +177,7 @@ def test_a_budget_is_of_one_visit_not_of_all(process):
 
 
 def test_a_visit_that_stands_still_is_ended(process, monkeypatch, caplog):
-    monkeypatch.setattr(process, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(process_module, "LOOK_SECONDS", 0.1)
     assert process.train(visit("waits"), "train") is None
     assert "stood still for more than the 0.5 seconds" in caplog.text
     assert process.train(visit("trains"), "train")
@@ -247,7 +247,7 @@ def test_a_process_that_goes_on_writing_changes_nothing_that_was_taken():
     ],
 )
 def test_a_process_that_was_taken_over_is_ended_and_nothing_it_sends_is_run(process, monkeypatch, deed):
-    monkeypatch.setattr(process, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(process_module, "LOOK_SECONDS", 0.1)
     monkeypatch.setattr(process, "_END_SECONDS", 0.5)
     expected = process.train(visit("trains"), "train")[0].clone()
     began = time.monotonic()
@@ -305,7 +305,7 @@ class Stuck(Deeds):
 
 def test_a_process_that_does_not_become_ready_again_is_given_up(monkeypatch):
     """Or one visit that went wrong could keep the node from ever answering."""
-    monkeypatch.setattr(process, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(process_module, "LOOK_SECONDS", 0.1)
     process = SpeakerProcess(Deeds, size=1, room=2, budget=BUDGET)
     process._make, process._start_seconds = Stuck, 0.1
     assert process.train(visit("exits"), "train") is None

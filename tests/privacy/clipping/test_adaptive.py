@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from privacy import (
     ClipBounds,
-    Quantiser,
     LayerLayout,
     QuantileClip,
+    Quantiser,
     SecureGaussian,
     add_clipped_,
     add_indicators_,

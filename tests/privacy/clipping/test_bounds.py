@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.clipping.bounds import CLIP_ACTIONS, CLIP_RULES, ClipBounds, clip_rule
+from base.registries import CLIP_RULES
+from privacy.clipping.bounds import CLIP_ACTIONS, ClipBounds
 from privacy.layout import LayerLayout
 
 LAYOUT = LayerLayout.of({"w": (3, 4), "b": (4,), "scale": ()})
@@ -108,4 +109,4 @@ def test_impossible_partitions_are_refused(
 
 def test_a_rule_cannot_be_registered_twice() -> None:
     with pytest.raises(ValueError, match="registered already"):
-        clip_rule("dim")(CLIP_RULES["uniform"])
+        CLIP_RULES.add("dim")

@@ -124,7 +124,9 @@ def test_values_are_those_of_the_definition(rule: str, action: str) -> None:
             factors = [min(1.0, bound / norm) for bound, norm in zip(bounds.bounds, norms, strict=True)]
         expected = torch.cat([part * factor for part, factor in zip(slices, factors, strict=True)])
         result = clip_to_grid(update, bounds, quantiser)
-        room = quantiser.step / 2 + expected.abs() * quantiser.margin(layout.size) / min(bounds.bounds) + 1e-12
+        room = (
+            quantiser.step / 2 + expected.abs() * quantiser.margin(layout.size) / min(bounds.bounds) + 1e-12
+        )
         assert bool(((result.integers * quantiser.step - expected).abs() <= room).all())
         above = sum(norm > bound for norm, bound in zip(norms, bounds.bounds, strict=True)) / len(bounds)
         assert result.clipped == above
@@ -208,7 +210,8 @@ def test_an_update_that_is_not_contiguous_is_clipped_as_its_copy() -> None:
     quantiser = Quantiser.of(bounds)
     update = torch.randn(9, 2, generator=torch.Generator().manual_seed(6))[:, 1]
     assert torch.equal(
-        clip_to_grid(update, bounds, quantiser).integers, clip_to_grid(update.clone(), bounds, quantiser).integers
+        clip_to_grid(update, bounds, quantiser).integers,
+        clip_to_grid(update.clone(), bounds, quantiser).integers,
     )
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
-from privacy import BandedNoise, ClipBounds, Grid, LayerLayout, PrivacyPlan, SecureGaussian, draw_cohort
+from privacy import BandedNoise, ClipBounds, LayerLayout, PrivacyPlan, Quantiser, SecureGaussian, draw_cohort
 from privacy.noise.banded_matrix import band_ratios, inverse_column, square_root_bands
 from privacy.noise.secure import CENTRE_BITS
 
 FALSE_ALARM = 1e-7  # of each statistical comparison below
 LAYOUT = LayerLayout.of([("a", (60, 50)), ("b", (500,))])
 BOUNDS = ClipBounds.of("uniform", 1.0, LAYOUT)
-GRID = Grid.of(BOUNDS)
+QUANTISER = Quantiser.of(BOUNDS)
 ONE = 2**CENTRE_BITS
 
 
@@ -45,7 +45,9 @@ def rounded(fixed):
 
 
 def release(noise, sums, source, z=0.9, bounds=BOUNDS):
-    return np.concatenate([block.copy() for *_, block in noise.noised_blocks(sums, bounds, GRID, z, source)])
+    return np.concatenate(
+        [block.copy() for *_, block in noise.noised_blocks(sums, bounds, QUANTISER, z, source)]
+    )
 
 
 @pytest.mark.parametrize("bands", [1, 2, 3, 8])
@@ -147,7 +149,7 @@ def test_bounds_may_adapt_under_equal_noise() -> None:
 def test_a_round_left_unfinished_ends_it() -> None:
     noise = BandedNoise(2)
     sums = torch.zeros(BOUNDS.size, dtype=torch.int32)
-    next(noise.noised_blocks(sums, BOUNDS, GRID, 1.0, SecureGaussian()))
+    next(noise.noised_blocks(sums, BOUNDS, QUANTISER, 1.0, SecureGaussian()))
     with pytest.raises(RuntimeError, match="unfinished"):
         release(noise, sums, SecureGaussian())
 

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from base.registries import NOISE_SHAPES
 from privacy import (
-    NOISE_SHAPES,
     ClipBounds,
-    Quantiser,
     IndependentNoise,
     LayerLayout,
+    Quantiser,
     SecureGaussian,
     joint_multiplier,
     relative_stds,
@@ -97,7 +97,9 @@ def test_released_noise_has_the_planned_std_in_every_slice(shape: str) -> None:
     sums = torch.zeros(bounds.size, dtype=torch.int64)
     draws = np.stack(
         [
-            np.concatenate([block.copy() for *_, block in noise.noised_blocks(sums, bounds, quantiser, z, source)])
+            np.concatenate(
+                [block.copy() for *_, block in noise.noised_blocks(sums, bounds, quantiser, z, source)]
+            )
             for _ in range(rounds)
         ]
     )

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from privacy import ClipBounds, Quantiser, LayerLayout, ReplyRejected, accumulator_dtype, add_clipped_, add_packed_
+from privacy import (
+    ClipBounds,
+    LayerLayout,
+    Quantiser,
+    ReplyRejected,
+    accumulator_dtype,
+    add_clipped_,
+    add_packed_,
+)
 from privacy.sums import rice
 from privacy.sums.packing import pack, packed_bytes, unpack
 from tests.privacy.sum_checks import check_sum

@@ -94,9 +94,9 @@ def test_segments_of_one_file_are_decoded_once(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Recording, "read", lambda path: decoded.append(path) or read(path))
     found = ExampleStore(load_corpus("manifest", manifest), TINY).examples("train", "s")
     assert len(decoded) == 1
-    log_mel = log_mel.LogMel(TINY)
+    features_of = log_mel.LogMel(TINY)
     for example, text in zip(found, texts, strict=True):
-        torch.testing.assert_close(example.features, log_mel(torch.from_numpy(toy.tone(text))))
+        torch.testing.assert_close(example.features, features_of(torch.from_numpy(toy.tone(text))))
 
 
 def test_an_unknown_speaker_is_refused(tmp_path: Path) -> None:

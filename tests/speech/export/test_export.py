@@ -16,7 +16,7 @@ from speech.decoding import greedy
 from speech.errors import ExportError
 from speech.export import LICENCE_MISSING, describe, export_model, formats, writer
 from speech.export.check import largest_difference
-from speech.export.waveform_model import WaveformModel, WaveformFeatures
+from speech.export.waveform_model import WaveformFeatures, WaveformModel
 from speech.features.log_mel import PRESETS, LogMel
 from speech.model import ctc_transformer as models
 from speech.model.checkpoint import LoadedModel, load_model

@@ -111,17 +111,17 @@ def test_a_configuration_from_before_framing_is_written_as_it_was() -> None:
 
 
 def test_an_utterance_shorter_than_a_window_is_filled_up_with_silence() -> None:
-    log_mel = LogMel(log_mel.PRESETS["paper"])
+    features_of = LogMel(log_mel.PRESETS["paper"])
     wave = 0.1 * torch.randn(150, generator=torch.Generator().manual_seed(4))
-    torch.testing.assert_close(log_mel(wave), log_mel(torch.cat([wave, torch.zeros(250)])))
+    torch.testing.assert_close(features_of(wave), features_of(torch.cat([wave, torch.zeros(250)])))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_a_gpu_computes_the_features_of_the_cpu(preset: str) -> None:
     wave = 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(3))
-    log_mel = LogMel(log_mel.PRESETS[preset])
-    here, there = log_mel(wave), log_mel(wave.cuda())
+    features_of = LogMel(log_mel.PRESETS[preset])
+    here, there = features_of(wave), features_of(wave.cuda())
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=1e-3)
 
