@@ -108,13 +108,13 @@ def require_nobody_held_out(answers: Mapping[int, NodeInfo], held_out_speakers: 
         if held.speech == (held_out_speakers.dataset, held_out_speakers.split):
             raise RegistrationError(
                 f"the run cannot start: node {node} holds the held-out split {held_out_speakers.split!r} of "
-                "the server's own corpus: what is measured on these speakers, un-noised, would be of speakers "
-                "who are trained. Start its SuperNode with another corpus-split, or name another "
+                "the server's own corpus. Un-noised error rates of these speakers would be error rates of "
+                "speakers who are trained. Start its SuperNode with another corpus-split, or set another "
                 "corpus.test-split"
             )
         if shared := held_out_speakers.tokens.intersection(split_tokens(held.tokens)):
             raise RegistrationError(
                 f"the run cannot start: {len(shared)} speakers of node {node} are held-out speakers of split "
-                f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace): give each "
-                "person to one of them, or say corpus.shared-speakers = true, and every table and card will say so"
+                f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace). Give each speaker "
+                "to one of them, or set corpus.shared-speakers = true: every table and model card then says so"
             )
