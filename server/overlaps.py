@@ -116,5 +116,5 @@ def require_nobody_held_out(answers: Mapping[int, NodeInfo], held_out_speakers: 
             raise RegistrationError(
                 f"the run cannot start: {len(shared)} speakers of node {node} are held-out speakers of split "
                 f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace). Give each speaker "
-                "to one of them, or set corpus.shared-speakers = true: every table and model card then says so"
+                "to one of them, or set corpus.shared-speakers = true: every table and card then says so"
             )
