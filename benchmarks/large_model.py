@@ -19,8 +19,8 @@ import grpc
 
 from benchmarks.report import conditions, table, write
 from benchmarks.watch import Watch, every_half_second
-from cli.composing import app_folder
 from cli.processes import QUIET, free_port
+from recipes import checkout
 from tests.corpora import make_corpus
 from tests.processes import run_command, server, wait_until
 
@@ -71,7 +71,7 @@ def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, obj
             f"training.min-nodes={nodes} training.cohort={float(SPEAKERS * nodes)} "
             f'training.round-deadline-seconds={SECONDS} privacy.people="tones"'
         )
-        run = ("flwr", "run", app_folder(), "--run-config", config, "--stream")
+        run = ("flwr", "run", checkout(), "--run-config", config, "--stream")
         done = run_command(*run, home=home, cwd=home, seconds=SECONDS)
     folder = home / "runs" / "latest"
     if not (folder / "summary.txt").exists():

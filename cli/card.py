@@ -16,11 +16,13 @@ from server.report.model_card import model_card
 from server.storage.run_folder import RunFolder
 from speech.errors import SpeechError
 
-LATEST = Path("runs/latest")
+LATEST = Path("latest")
 
 
 def card(
-    run: Annotated[Path, typer.Option("--run", "-r", help="A run folder.")] = LATEST,
+    run: Annotated[
+        Path, typer.Option("--run", "-r", help="A run folder, or a name in the runs folder.")
+    ] = LATEST,
     licence: Annotated[str | None, typer.Option(help="The model's licence, e.g. cc-by-4.0.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here, e.g. README.md.")] = None,
 ) -> None:

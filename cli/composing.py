@@ -9,51 +9,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from recipes import ConfigError, RunConfig, checkout
+from recipes import ConfigError, RunConfig, home
+from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE, app_source
+from recipes.run_config import known_kinds
 
 Flat = dict[str, Any]
 # As Flower's own, and spaces round "=" as in a recipe.
 SETTING = re.compile(r"""(?P<key>[^\s=]+)\s*=\s*(?P<value>'[^']*'|"[^"]*"|[^\s#]+)(\s+|$)""")
 
 
-def app_folder() -> Path:
-    """The Flower app: the checkout.
-
-    Raises:
-        ConfigError: If murmuration was installed without its checkout, which Flower runs apps from.
-    """
-    folder = checkout()
-    if folder is None:
-        raise ConfigError(
-            "no Flower app here: murmuration is installed without its source checkout; clone it "
-            "and install with `pip install --editable .`"
-        )
-    return folder
-
-
 def staged_app(folder: Path) -> Path:
-    """A copy, in `folder`, of what the Flower app consists of.
+    """Copy what the Flower app consists of into `folder`: its pyproject.toml and the rooms that it runs.
 
-    Flower looks at every file beside an app before it takes those that belong to it, and a checkout with a
-    virtual environment has 50,000: that takes longer than all the rest of a start.
+    Flower looks at every file beside an app before it takes those that belong to it. A checkout with a
+    virtual environment has 50,000 files: that takes longer than all the rest of a start.
     """
-    app = app_folder()
-    named = [found for pattern in _flower_app()["fab-include"] for found in app.glob(pattern)]
-    for path in (app / "pyproject.toml", *named):
-        copy = folder / path.relative_to(app)
+    pyproject, rooms = app_source()
+    named = [found for pattern in _flower_app()["fab-include"] for found in rooms.glob(pattern)]
+    for path, name in [(pyproject, "pyproject.toml"), *((one, str(one.relative_to(rooms))) for one in named)]:
+        copy = folder / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, copy)
     return folder
 
 
 def default_config() -> Flat:
-    """The flat default run configuration of pyproject.toml."""
+    """The flat default run configuration: that of the app's pyproject.toml."""
     return flatten(_flower_app()["config"])
 
 
 def _flower_app() -> dict[str, Any]:
-    pyproject = tomllib.loads((app_folder() / "pyproject.toml").read_text(encoding="utf-8"))
-    app: dict[str, Any] = pyproject["tool"]["flwr"]["app"]
+    pyproject, _ = app_source()
+    app: dict[str, Any] = tomllib.loads(pyproject.read_text(encoding="utf-8"))["tool"]["flwr"]["app"]
     return app
 
 
@@ -77,7 +64,22 @@ def config_of_run(folder: Path) -> RunConfig:
     Raises:
         ConfigError: If there is none, or it is not valid.
     """
-    return RunConfig.from_flat({**default_config(), **read_recipe(folder / "config.toml")})
+    earlier = with_absolute_paths(read_recipe(folder / "config.toml"), home())  # as earlier releases counted
+    return RunConfig.from_flat({**default_config(), **earlier})
+
+
+def with_absolute_paths(settings: Flat, base: Path | None = None) -> Flat:
+    """`settings` whose relative paths count from `base`, by default the working directory."""
+    kind = settings.get("corpus.kind", default_config()["corpus.kind"])
+    paths = {"corpus.path": kind in CORPORA_IN_FILES, "run.folder": True}
+    paths["model.seed"] = settings.get("model.seed") not in SEEDS_WITHOUT_FILE
+    paths["run.resume"] = "/" in str(settings.get("run.resume", ""))
+    changed = {
+        key: str((base or Path.cwd()) / Path(str(settings[key])).expanduser())
+        for key, is_path in paths.items()
+        if is_path and settings.get(key)
+    }
+    return {**settings, **changed}
 
 
 def read_settings(settings: Sequence[str]) -> Flat:
@@ -98,15 +100,23 @@ def _read_setting(setting: str) -> Flat:
             raise ConfigError(
                 f"setting {setting!r}: {rest!r} cannot be read; write it as 'section.key=value'"
             )
-        try:
-            flat.update(flatten(tomllib.loads(f"{found['key']} = {found['value']}")))
-        except (ValueError, RecursionError):
-            raise ConfigError(
-                f"setting {setting!r}: {found['value']} is no value of {found['key']}; give a number, "
-                "true or false, or words in quotes of their own: 'model.preset=\"tiny\"'"
-            ) from None
+        flat.update(_value(found["key"], found["value"]))
         rest = rest[found.end() :]
     return flat
+
+
+def _value(key: str, written: str) -> Flat:
+    """One setting. Text needs no quotes of its own: what is no number, no boolean and not quoted is text."""
+    if known_kinds().get(key) is str and written[0] not in "\"'":
+        return {key: written}
+    try:
+        found = flatten(tomllib.loads(f"{key} = {written}"))
+    except (ValueError, RecursionError):
+        if written[0] in "\"'":
+            raise ConfigError(f"{key}={written}: the quotes do not close; write {key}='...'") from None
+        return {key: written}
+    scalar = all(isinstance(value, (bool, int, float, str)) for value in found.values())
+    return found if scalar else {key: written}
 
 
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Flat:

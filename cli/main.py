@@ -42,6 +42,7 @@ COMMANDS = {
     "recipe": Place(
         "cli.recipe:recipe", "List every key of the run configuration with its default and meaning."
     ),
+    "app": Place("cli.app:app", "Write the Flower app that `flwr run FOLDER` takes."),
     "doctor": Place(
         "cli.deploy.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
     ),

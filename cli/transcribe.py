@@ -8,7 +8,7 @@ import soundfile
 import typer
 
 from cli.outputs import is_among, require_folder
-from recipes import resolve
+from recipes import existing_run
 from speech.decoding import BeamConfig, BeamSearch
 from speech.errors import AudioError, CheckpointMismatch
 from speech.model.checkpoint import load_model
@@ -147,15 +147,15 @@ def _write(path: Path, text: str) -> None:
 
 
 def model_path(run: Path | None, model: Path | None) -> Path:
-    """The model file of a run folder, or the one given; exactly one of both must be.
+    """The model file of a run folder, or the one given; exactly one of both must be given.
 
-    A relative run folder counts from where one stands, or else from where runs are kept.
+    A run folder is a path, or a name in the runs folder (`recipes.places.existing_run`).
     """
     if (run is None) == (model is None):
         raise typer.BadParameter("give either --run with a run folder or --model with a model file")
     if model is not None:
         return model
-    folder = run if run is not None and run.is_dir() else resolve(str(run))
+    folder = existing_run(str(run))
     if not folder.is_dir():
         raise CheckpointMismatch(f"{folder}: no such run folder; `murmur run` makes one.")
     if not (folder / FINAL_MODEL).is_file():

@@ -5,9 +5,11 @@ from recipes.places import (
     WITHOUT_FILES,
     checkout,
     corpus_path,
+    existing_run,
     feature_cache,
     home,
     resolve,
+    runs_folder,
     seed_model,
 )
 from recipes.run_config import ConfigError, RunConfig
@@ -19,8 +21,10 @@ __all__ = [
     "RunConfig",
     "checkout",
     "corpus_path",
+    "existing_run",
     "feature_cache",
     "home",
     "resolve",
+    "runs_folder",
     "seed_model",
 ]

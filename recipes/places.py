@@ -2,8 +2,8 @@
 
 Flower unpacks the app's code into a folder of its own and runs it from a working directory that is
 nobody's choice. So nothing is looked up beside the code or the working directory: shipped data is
-found through the *installed* data package (which the bundle leaves out), and every relative path of
-a recipe counts from one place, `home()`.
+found through the *installed* data package (which the bundle leaves out), and a run's paths are absolute.
+`murmur` makes relative ones absolute, from the working directory of the person who types.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ HOME_VARIABLE = "MURMUR_HOME"
 FIRST_RUN = Path(__file__).parent / "run" / "first-run.toml"
 # Kinds of corpora that lie in no folder of the user's.
 WITHOUT_FILES = ("embedded", "synthetic")
+# Those whose path is a file or a folder.
+CORPORA_IN_FILES = ("commonvoice", "huggingface", "librispeech", "manifest", "speechocean762")
 # Seed models that are in no file of the user's.
 SEEDS_WITHOUT_FILE = ("embedded", "random")
 
@@ -33,8 +35,16 @@ def checkout() -> Path | None:
     return root if name == "murmuration" else None
 
 
+def app_source() -> tuple[Path, Path]:
+    """The pyproject.toml of the Flower app, and the folder that its rooms lie in."""
+    rooms = Path(__file__).resolve().parent.parent
+    installed = Path(__file__).with_name("app.toml")  # which the wheel brings (setup.py)
+    root = checkout()
+    return (root / "pyproject.toml" if root else installed), rooms
+
+
 def home() -> Path:
-    """The folder that relative paths count from.
+    """The folder of what nobody named a place for (runs, a node's records).
 
     `$MURMUR_HOME` where set, else the checkout, else `~/.murmuration`.
     """
@@ -42,6 +52,18 @@ def home() -> Path:
     if chosen:
         return Path(chosen).expanduser().resolve()
     return checkout() or Path.home() / ".murmuration"
+
+
+def runs_folder(folder: str = "") -> Path:
+    """Where run folders are made: the folder of a recipe, or `runs` in `home()`."""
+    return resolve(folder) if folder else home() / "runs"
+
+
+def existing_run(named: str | Path) -> Path:
+    """The run folder (or a file in one) that somebody names on a command line: a path from here, or a name in
+    the runs folder ("latest", "runs/latest"). The first of them where none exists."""
+    places = [resolve(named), runs_folder() / named, runs_folder().parent / named]
+    return next((place for place in places if place.exists()), places[0])
 
 
 def feature_cache() -> Path:
@@ -61,6 +83,5 @@ def corpus_path(kind: str, path: str) -> str:
 
 
 def resolve(path: str | Path) -> Path:
-    """`path` as an absolute path; a relative one counts from `home()`, `~` is expanded."""
-    expanded = Path(path).expanduser()
-    return expanded if expanded.is_absolute() else home() / expanded
+    """`path` as an absolute path; a relative one counts from the working directory, `~` is expanded."""
+    return Path(path).expanduser().absolute()

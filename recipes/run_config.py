@@ -10,12 +10,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from base.settings import Section
+from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
 from recipes.sections import (
     CorpusSection,
@@ -74,6 +76,25 @@ class RunConfig(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _absolute_paths(self) -> RunConfig:
+        relative = {key: path for key, path in self._paths().items() if not Path(path).is_absolute()}
+        if relative:
+            key, path = next(iter(relative.items()))
+            raise ValueError(
+                f"{key} = {path!r}: the path is relative, and nobody chooses an app's working directory; give an "
+                "absolute path (`murmur run` makes relative paths absolute, `flwr run` does not)"
+            )
+        return self
+
+    def _paths(self) -> dict[str, str]:
+        """The settings that are paths, by their keys."""
+        paths = {"corpus.path": self.corpus.path if self.corpus.kind in CORPORA_IN_FILES else ""}
+        paths["model.seed"] = "" if self.model.seed in SEEDS_WITHOUT_FILE else self.model.seed
+        paths["run.folder"] = self.run.folder
+        paths["run.resume"] = self.run.resume if "/" in self.run.resume else ""
+        return {key: path for key, path in paths.items() if path}
+
     @classmethod
     def from_flat(cls, flat: Mapping[str, Any]) -> RunConfig:
         """Build from Flower's flat run config.
@@ -102,6 +123,16 @@ def known_keys() -> dict[str, str]:
             for name, inner in model.model_fields.items():
                 keys[f"{section}.{name.replace('_', '-')}"] = inner.description or ""
     return keys
+
+
+def known_kinds() -> dict[str, Any]:
+    """The declared type of every key."""
+    kinds = {}
+    for section, field in RunConfig.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            for name, inner in field.annotation.model_fields.items():
+                kinds[f"{section}.{name.replace('_', '-')}"] = inner.annotation
+    return kinds
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:

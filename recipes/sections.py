@@ -207,7 +207,9 @@ class ServerSection(Section):
 class RunSection(Section):
     """What is kept."""
 
-    folder: str = Field(min_length=1, description="run folders are made here")
+    folder: str = Field(
+        description="run folders are made here; empty: `runs` in $MURMUR_HOME or the checkout"
+    )
     resume: str = Field(description="a run folder to go on with, or 'latest'; empty: a fresh run")
     checkpoint_every: WholeNumber = Field(
         description="rounds between checkpoints; 0: 1, or up to 20 where a run would write over 200 GB"

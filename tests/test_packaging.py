@@ -5,9 +5,9 @@ import tomllib
 from importlib.metadata import PackageNotFoundError
 
 from base import release
-from cli.composing import app_folder
+from recipes import checkout
 
-PYPROJECT = tomllib.loads((app_folder() / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads((checkout() / "pyproject.toml").read_text())
 
 
 def names(requirements):
@@ -23,7 +23,7 @@ def test_flower_finds_nothing_to_install_at_run_time():
 def test_every_dependency_has_its_exact_version_in_the_constraints():
     pinned = dict(
         line.split("==")
-        for line in (app_folder() / "constraints.txt").read_text().splitlines()
+        for line in (checkout() / "constraints.txt").read_text().splitlines()
         if line and not line.startswith("#")
     )
     known = {name.lower().replace("_", "-") for name in pinned}

@@ -18,7 +18,7 @@ from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
 from cli.transcribe import model_path
 from privacy import PrivacyError
-from recipes import ConfigError, corpus_path, resolve
+from recipes import ConfigError, corpus_path
 from server.errors import ResumeRefused
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
@@ -167,8 +167,7 @@ def _speech(
 
 def _other(path: Path) -> Path:
     """A model file, or that of a run folder; relative ones count as those of `model_path` do."""
-    files = (one for one in (path, resolve(path)) if one.is_file())
-    return next(files, None) or model_path(path, None)
+    return path if path.is_file() else model_path(path, None)
 
 
 def _cautions(

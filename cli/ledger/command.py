@@ -13,7 +13,7 @@ import typer
 from base.printable_text import one_line
 from cli.composing import config_of_run, default_config
 from cli.ledger import profile as ledger_profile
-from recipes import ConfigError, resolve
+from recipes import ConfigError, existing_run, runs_folder
 from recipes.run_config import RunConfig
 from server.errors import ResumeRefused
 from server.storage.checkpoints import load_checkpoint
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Show, verify, back up or restore a privacy ledger.")
 
-LATEST = "runs/latest"
+LATEST = "latest"
 LONGEST_LINE = 2000
 PLACE = "A ledger, or a run folder; by default that of the newest run."
 
@@ -41,12 +41,11 @@ class Place:
 
     @classmethod
     def of(cls, path: Path | None) -> Place:
-        """From a ledger file or a run folder; a relative path counts from here, then from home.
+        """From a ledger file or a run folder (`recipes.places.existing_run`); by default the newest run.
 
         Raises `ConfigError` if there is neither.
         """
-        chosen = path or Path(LATEST)
-        found = chosen if path and chosen.exists() else resolve(chosen)
+        found = existing_run(path) if path else runs_folder() / LATEST
         if found.is_dir():
             folder = RunFolder(found.resolve())
             return cls._existing(folder.ledger, folder)

@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from base.printable_text import one_line
-from cli.composing import default_config
 from cli.ledger.command import LONGEST_LINE, Place, app
-from recipes import ConfigError, resolve
+from recipes import ConfigError, runs_folder
 
 RUNS = "The runs folder; by default that of the default recipe."
 NAME = "The population's name (privacy.people)"
@@ -19,7 +18,7 @@ NAME = "The population's name (privacy.people)"
 def _ledger(name: str, runs: Path | None) -> Path:
     from server.storage.populations import ledger_path
 
-    return ledger_path(resolve(runs or Path(str(default_config()["run.folder"]))), name)
+    return ledger_path(runs.absolute() if runs else runs_folder(), name)
 
 
 @app.command("backup")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from cli.composing import Flat, default_config, read_recipe
-from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, resolve, seed_model
+from cli.composing import Flat, default_config, read_recipe, with_absolute_paths
+from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, runs_folder, seed_model
 from recipes.places import FIRST_RUN
 from server.errors import ResumeRefused
 from server.planning import require_population
@@ -34,6 +34,7 @@ def compose(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
     if recipe is None and not resume and "corpus.kind" not in settings:
         recipe = FIRST_RUN
     given = {**(read_recipe(recipe) if recipe else {}), **settings}
+    given = with_absolute_paths(given)
     before = recipe_of_run(resume, given) if resume else {}
     return {**before, **given, **_population(before, given)}
 
@@ -57,8 +58,9 @@ def recipe_of_run(resume: str, settings: Flat) -> Flat:
     from server.storage.resumption import interrupted_path
 
     here = Path(resume).expanduser()
-    runs = str(settings.get("run.folder", default_config()["run.folder"]))
-    path = interrupted_path(str(here.absolute()) if here.is_dir() else resume, runs)
+    path = interrupted_path(
+        str(here.absolute()) if here.is_dir() else resume, str(settings.get("run.folder", ""))
+    )
     return {**read_recipe(path / "config.toml"), "run.resume": str(path)}
 
 
@@ -100,7 +102,7 @@ def _require_name(config: RunConfig, corpus: Corpus) -> None:
     if config.privacy.people or config.corpus.kind in WITHOUT_FILES:
         return
     people = PopulationIdentity(digests=frozenset([corpus.digest]))
-    require_name(config, ledger_path(resolve(config.run.folder), corpus.digest), people)
+    require_name(config, ledger_path(runs_folder(config.run.folder), corpus.digest), people)
 
 
 def _require_seed(config: RunConfig) -> None:
@@ -112,7 +114,7 @@ def _require_seed(config: RunConfig) -> None:
 
 
 def _require_folder(config: RunConfig) -> None:
-    folder = resolve(config.run.folder)
+    folder = runs_folder(config.run.folder)
     there = next(place for place in (folder, *folder.parents) if place.exists())
     try:
         TemporaryFile(dir=there).close()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privacy import Ledger, Lineage
-from recipes import RunConfig, resolve
+from recipes import RunConfig, resolve, runs_folder
 from server.errors import ResumeRefused
 from server.storage.ancestry import lineage_before, lineage_of_seed
 from server.storage.checkpoints import (
@@ -115,12 +115,12 @@ class Interrupted:
 
 
 def interrupted_path(resume: str, runs: str) -> Path:
-    """The run folder that a person means by a path, or by `latest` (the newest one of `runs`).
+    """The run folder of a path, or of a name in the folder `runs`, such as `latest` (the newest one).
 
     Raises:
         ResumeRefused: If there is no such folder.
     """
-    path = (resolve(runs) / LATEST if resume == LATEST else resolve(resume)).resolve()
+    path = (resolve(resume) if "/" in resume else runs_folder(runs) / resume).resolve()
     if not path.is_dir():
         raise ResumeRefused(f"run.resume = {resume!r}: there is no run folder {path}")
     return path
@@ -154,7 +154,7 @@ def open_run(
     """
     if interrupted is not None:
         interrupted.require(identity)
-    runs = interrupted.folder.path.parent if interrupted else resolve(config.run.folder)
+    runs = interrupted.folder.path.parent if interrupted else runs_folder(config.run.folder)
     name = config.privacy.people or identity.dataset
     path = ledger_path(runs, name)
     lineage = interrupted.lineage() if interrupted else lineage_of_seed(config.model.seed)

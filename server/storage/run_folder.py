@@ -29,7 +29,7 @@ from typing import Any
 
 import tomli_w
 
-from recipes import ConfigError, RunConfig, resolve
+from recipes import ConfigError, RunConfig, runs_folder
 from server.storage.checkpoints import UNFINISHED, load_checkpoint
 from strategies import RoundReport
 from wire.raw_metrics import RawMetrics
@@ -70,7 +70,7 @@ class RunFolder:
         Raises:
             ConfigError: If the folder cannot be made or written.
         """
-        parent = resolve(config.run.folder)
+        parent = runs_folder(config.run.folder)
         path = parent / f"{time.strftime('%Y%m%d-%H%M%S')}-{run_id[-6:]}"
         try:
             parent.mkdir(parents=True, exist_ok=True)

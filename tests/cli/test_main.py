@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from base.release import release
-from cli.composing import app_folder
 from cli.main import COMMANDS, app
+from recipes import checkout
 from recipes.run_config import known_keys
 
 
@@ -60,14 +60,14 @@ def test_no_key_of_a_recipe_has_its_meaning_cut_off(width: int, monkeypatch: pyt
 
 
 def test_every_package_that_is_imported_is_declared() -> None:
-    project = tomllib.loads((app_folder() / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((checkout() / "pyproject.toml").read_text())["project"]
     given = (project["dependencies"], *project["optional-dependencies"].values())
     declared = {re.split(r"[\[<>=]", one)[0] for requirements in given for one in requirements}
     rooms = ("cli", "client", "privacy", "recipes", "server", "speech", "strategies")
     imported = {
         name.partition(".")[0]
         for room in rooms
-        for file in (app_folder() / room).rglob("*.py")
+        for file in (checkout() / room).rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         for name in _modules(node)
     }

@@ -4,9 +4,9 @@ from typing import get_args
 import pytest
 
 from base.registries import CLIP_RULES, CORPUS_KINDS, NOISE_SHAPES, SCHEDULES, SERVER_OPTIMISERS
-from cli.composing import app_folder, default_config, flatten
+from cli.composing import default_config, flatten
 from privacy.clipping import bounds
-from recipes import ConfigError, RunConfig
+from recipes import ConfigError, RunConfig, checkout
 from recipes.privacy_section import CLIP_ACTIONS
 from recipes.run_config import known_keys
 
@@ -19,7 +19,7 @@ def test_the_defaults_are_valid_and_name_every_key():
     assert RunConfig.from_flat(config.to_flat()) == config
 
 
-RUN_RECIPES = sorted((app_folder() / "recipes" / "run").glob("*.toml"))
+RUN_RECIPES = sorted((checkout() / "recipes" / "run").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RUN_RECIPES, ids=lambda path: path.stem)

@@ -2,10 +2,10 @@ import pytest
 import torch
 
 from base.registries import SERVER_OPTIMISERS
-from cli.composing import app_folder, default_config, read_recipe
+from cli.composing import default_config, read_recipe
 from optim import LAMB
 from privacy import LayerLayout
-from recipes import ConfigError, RunConfig
+from recipes import ConfigError, RunConfig, checkout
 from server.factory import make_bounds, make_extrapolated, make_plan, make_server_step, starting_model
 from speech.errors import CheckpointMismatch
 from speech.model.checkpoint import save_model
@@ -47,7 +47,7 @@ def test_an_extrapolation_beyond_what_is_accounted_for_is_refused_by_name():
 
 @pytest.mark.parametrize(("name", "pld", "rdp"), [("smallest-epsilon", 5.17, 6.77)])
 def test_these_recipes_have_a_true_epsilon_below_8_by_both_accountants(name, pld, rdp):
-    recipe = config(**read_recipe(app_folder() / "recipes" / "run" / f"{name}.toml"))
+    recipe = config(**read_recipe(checkout() / "recipes" / "run" / f"{name}.toml"))
     population = recipe.privacy.population
     assert recipe.corpus.path.startswith(f"{population}x")
     assert recipe.privacy.delta <= population**-1.1
