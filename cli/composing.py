@@ -113,7 +113,7 @@ def _value(key: str, written: str) -> Flat:
         found = flatten(tomllib.loads(f"{key} = {written}"))
     except (ValueError, RecursionError):
         if written[0] in "\"'":
-            raise ConfigError(f"{key}={written}: the quotes do not close; write {key}='...'") from None
+            raise ConfigError(f"setting {key}={written}: the quotes do not close") from None
         return {key: written}
     scalar = all(isinstance(value, (bool, int, float, str)) for value in found.values())
     return found if scalar else {key: written}

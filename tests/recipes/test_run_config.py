@@ -42,7 +42,10 @@ FAULTS = {
     "negative noise": ({"privacy.noise-multiplier": -1.0}, "privacy.noise-multiplier = -1.0"),
     "nan": ({"privacy.clip-bound": float("nan")}, "privacy.clip-bound = nan"),
     "delta of one": ({"privacy.delta": 1.0}, "privacy.delta = 1.0"),
-    "unknown rule": ({"privacy.clip-rule": "median"}, "'global', 'uniform', 'dim' or 'power'"),
+    "unknown rule": (
+        {"privacy.clip-rule": "median"},
+        "unknown clip rule 'median'; known are 'dim', 'global', 'power', 'uniform'",
+    ),
     "scaffold in private": (
         {"local.algorithm": "scaffold"},
         "local.algorithm = 'scaffold': refused in a private",
@@ -54,7 +57,10 @@ FAULTS = {
     "fedprox without mu": ({"local.algorithm": "fedprox"}, "mu belongs to 'fedprox'"),
     "mu without fedprox": ({"local.proximal-mu": 0.1}, "mu belongs to 'fedprox'"),
     "no decay": ({"server.schedule": "step"}, "nothing would decay"),
-    "unknown optimiser": ({"server.optimiser": "adamw"}, "'yogi', 'adagrad' or 'sgd'"),
+    "unknown optimiser": (
+        {"server.optimiser": "adamw"},
+        "unknown server optimiser 'adamw'; known are 'adagrad', 'adam'",
+    ),
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
     "unknown language": ({"corpus.language": "tlh"}, "corpus.language = 'tlh'"),
     "shipped seed in German": ({"corpus.language": "de"}, "the shipped seed model writes English"),
