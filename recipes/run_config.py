@@ -82,8 +82,8 @@ class RunConfig(Section):
         if relative:
             key, path = next(iter(relative.items()))
             raise ValueError(
-                f"{key} = {path!r}: the path is relative, and nobody chooses an app's working directory; give "
-                "an absolute one (`murmur run` makes relative paths absolute, `flwr run` does not)"
+                f"{key} = {path!r}: the path is relative, and an app has no working directory of its own; "
+                "give an absolute one (`murmur run` makes relative paths absolute, `flwr run` does not)"
             )
         return self
 
