@@ -33,7 +33,7 @@ HOP_SECONDS = PRESETS["tiny"].hop_seconds
 
 
 def main() -> None:
-    """Train on two corpora, listen to a third, and write the page."""
+    """Train on two corpora, evaluate on a third, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("speech", type=Path, help="the folder of corpora")
     folder: Path = parser.parse_args().speech
@@ -51,8 +51,8 @@ def main() -> None:
         f"## Digit strings, real voices (recipes/pretrain/digits.toml)\n\n{digits_page}\n\n"
         "The study this project began with: 46.1 / 22.2 / 11.0 % WER after 2 / 4 / 6 epochs, in 25 / 53 / 80 "
         "CPU seconds.\n\n"
-        f"## Read sentences of 32 people, the same recipe\n\n{sentences_page}\n\n"
-        f"## LibriSpeech's own layout\n\n{heard(books, {'digits': digits, 'sentences': read})}\n\n"
+        f"## Read sentences of 32 speakers, the same recipe\n\n{sentences_page}\n\n"
+        f"## LibriSpeech's own layout\n\n{evaluated(books, {'digits': digits, 'sentences': read})}\n\n"
         f"## What padding costs\n\n{padding({'digits': lengths(strings), 'books': lengths(books)})}\n\n"
         f"## What a snapshot costs\n\n{snapshot_cost(sentences, config)}",
     )
@@ -67,8 +67,8 @@ def trained(corpus: Corpus, config: PretrainConfig) -> tuple[Pretrained, str]:
 
 def row(epoch: Epoch) -> tuple[str, ...]:
     """A pass in figures."""
-    (heard,) = epoch.evaluations.values()
-    figures = (epoch.loss, 100 * heard.wer, 100 * heard.cer, epoch.cpu_seconds, epoch.seconds)
+    (evaluation,) = epoch.evaluations.values()
+    figures = (epoch.loss, 100 * evaluation.wer, 100 * evaluation.cer, epoch.cpu_seconds, epoch.seconds)
     return (
         str(epoch.number),
         *(f"{figure:.1f}" for figure in figures),
@@ -76,8 +76,8 @@ def row(epoch: Epoch) -> tuple[str, ...]:
     )
 
 
-def heard(corpus: Corpus, models: dict[str, Pretrained]) -> str:
-    """What models that never heard such speech make of it: the loader and the evaluation at work."""
+def evaluated(corpus: Corpus, models: dict[str, Pretrained]) -> str:
+    """Models on speech of a kind that they were not trained on: the loader and the evaluation at work."""
     began = time.process_time()
     examples = ExampleStore(corpus, PRESETS["tiny"]).split_examples("test")
     features_seconds = time.process_time() - began
@@ -91,7 +91,7 @@ def heard(corpus: Corpus, models: dict[str, Pretrained]) -> str:
     return (
         f"{len(corpus.speakers('test'))} speakers, {len(examples)} utterances, {audio / 60:.1f} minutes, "
         f"{len(corpus.skipped)} skipped; decoding the FLAC files and computing features took "
-        f"{features_seconds:.1f} CPU seconds. Neither model has ever heard such speech: this shows that "
+        f"{features_seconds:.1f} CPU seconds. Neither model was trained on such speech: this shows that "
         f"loader and evaluation work, not that the models do.\n\n{table(rows)}"
     )
 

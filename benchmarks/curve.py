@@ -21,9 +21,11 @@ def draw(metrics: list[dict[str, Any]], path: Path, title: str) -> None:
     rounds = [line["round"] for line in metrics]
     figure, (errors, privacy) = pyplot.subplots(1, 2, figsize=(9, 3.4), constrained_layout=True)
     figure.suptitle(title)
-    heard = [line for line in metrics if line["wer"] is not None]
+    evaluated = [line for line in metrics if line["wer"] is not None]
     for key, label in (("wer", "WER"), ("cer", "CER")):
-        errors.plot([line["round"] for line in heard], [100 * line[key] for line in heard], label=label)
+        errors.plot(
+            [line["round"] for line in evaluated], [100 * line[key] for line in evaluated], label=label
+        )
     errors.set(xlabel="round", ylabel="% on held-out speech", ylim=(0, None))
     errors.legend(frameon=False)
     for key, label in (

@@ -78,12 +78,12 @@ def synthetic() -> str:
     said_in_dev = {u.text for u in dev}
     tuning_text = [sentence for sentence in text if sentence not in said_in_dev]
     return "## Synthetic speakers, the shipped seed model\n\n" + compared(
-        listen(model, dev), tuning_text, listen(model, test), text
+        transcribed(model, dev), tuning_text, transcribed(model, test), text
     )
 
 
 def digits(manifest: Path) -> str:
-    """A tiny model of six people reading digits; test has other recordings of the same people."""
+    """A tiny model of six speakers who read digits; test has other recordings of the same speakers."""
     corpus = load_corpus("manifest", manifest)
     train = utterances(corpus, "train")
     kept = [replace(u, split="dev" if number % 8 == 7 else "train") for number, u in enumerate(train)]
@@ -91,8 +91,11 @@ def digits(manifest: Path) -> str:
     config = PretrainConfig(split="train", held_out=("dev",), epochs=3, batch_size=8)
     model = pretrain(parts, config).model
     text = [u.text for u in utterances(parts, "train")]
-    return "## Connected digits of six people, a tiny model after 3 epochs\n\n" + compared(
-        listen(model, utterances(parts, "dev")), text, listen(model, utterances(corpus, "test")), text
+    return "## Connected digits of six speakers, a tiny model after 3 epochs\n\n" + compared(
+        transcribed(model, utterances(parts, "dev")),
+        text,
+        transcribed(model, utterances(corpus, "test")),
+        text,
     )
 
 
@@ -167,10 +170,10 @@ def utterances(corpus: Corpus, split: str) -> list[Utterance]:
 
 
 @torch.inference_mode()
-def listen(model: CTCTransformer, said: Sequence[Utterance]) -> UtteranceResult:
+def transcribed(model: CTCTransformer, said: Sequence[Utterance]) -> UtteranceResult:
     """The model's log-probabilities of every utterance."""
-    store = ExampleStore(Corpus.of("heard", (replace(u, split="heard") for u in said)), PRESETS["tiny"])
-    examples = store.split_examples("heard")
+    store = ExampleStore(Corpus.of("all", (replace(u, split="all") for u in said)), PRESETS["tiny"])
+    examples = store.split_examples("all")
     log_probs = [model(e.features[None], torch.tensor([len(e.features)]))[0][0] for e in examples]
     return UtteranceResult(log_probs, [example.text for example in examples])
 

@@ -47,8 +47,8 @@ def works(folder: Path) -> dict[str, Callable[[], object]]:
 
     def train() -> None:
         for speaker in speakers:
-            visit = SpeakerRound(run="", round_number=1, speaker=speaker)
-            trainer.update(vector, warm.examples(SPLIT, speaker), visit)
+            speaker_round = SpeakerRound(run="", round_number=1, speaker=speaker)
+            trainer.update(vector, warm.examples(SPLIT, speaker), speaker_round)
 
     return {
         "computed": lambda: store(None).split_examples(SPLIT),
@@ -66,19 +66,19 @@ def main() -> None:
         seconds = best_seconds(works(folder), repeats=3)
         size = sum(path.stat().st_size for path in folder.glob("written/*/*"))
     examples = ExampleStore(load_corpus("embedded", ""), PRESETS["tiny"]).split_examples(SPLIT)
-    heard = sum(len(example.features) for example in examples) * PRESETS["tiny"].hop_seconds
+    seconds = sum(len(example.features) for example in examples) * PRESETS["tiny"].hop_seconds
     plain = seconds["computed"]
     rows = [("features of the training split", "seconds", "beside computing them")]
     rows += [(name, f"{taken:.3f}", f"{taken / plain:.2f}") for name, taken in seconds.items()]
     text = "\n".join(
         [
-            f"# Features on disk: {len(examples)} utterances, {heard / 60:.1f} minutes of speech",
+            f"# Features on disk: {len(examples)} utterances, {seconds / 60:.1f} minutes of speech",
             "",
             conditions(),
             "",
             table(rows),
             "",
-            f"The files hold {size / 1e6:.1f} MB, {size / heard / 1e3:.1f} kB a second of speech.",
+            f"The files hold {size / 1e6:.1f} MB, {size / seconds / 1e3:.1f} kB a second of speech.",
             "What is found on disk is checked against its checksum: every page is read. Best of 3, in turns.",
         ]
     )

@@ -57,7 +57,7 @@ def server_seconds(preset: str, nodes: int, cohort: int) -> float:
                 ledger=ledger,
                 learning_rate=1e-3,
                 run_id="growth",
-                dataset="people",
+                dataset="speakers",
             )
             node = made_node(config, cohort // nodes)
             ends = [time.process_time()]

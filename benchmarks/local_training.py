@@ -3,7 +3,7 @@
 The goal: 1.3 times the plain loop's utterances per second and core, for `tiny` on the embedded corpus, by
 cached features, bucketing, no waste in a step. The plain loop is `plain_update`, as one would write it: the
 same model, loss, SpecAugment and number of steps; batches at random; `load_state_dict`, `torch.optim.SGD`,
-`clip_grad_norm_`; the update as a dictionary; features at each visit, as a data loader has them. A second one
+`clip_grad_norm_`; the update as a dictionary; features in each round, as a data loader has them. A second one
 has its features in memory, as ours do: what is left then is the step.
 """
 
@@ -28,7 +28,7 @@ from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.loss import ctc_loss
 
 SPEAKERS, REPEATS = 16, 6
-PLAIN = "plain, features at each visit"
+PLAIN = "plain, features in each round"
 LOCAL = config().local
 AUGMENT = make_augment(PRESET, LOCAL)
 

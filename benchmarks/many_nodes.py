@@ -151,7 +151,7 @@ def main() -> None:
 
 NOTES = f"""`tiny`, {PROCESSES} processes of local training, {ROUNDS} rounds of ours, of which the second is
 timed, and {FLOWERS_ROUNDS} of Flower's. A run is from the command to its end: Ray's start, for ours the
-roll call of all nodes and two evaluations, in it. The server is the process that holds ServerApp, Flower's
+registration of all nodes and two evaluations, in it. The server is the process that holds ServerApp, Flower's
 state and simulation engine; its processor seconds are those of the whole run, its peak and the largest
 worker's of resident memory. Ours makes a release with secure noise, ledger, checkpoint and model files in
 each round. Flower's keeps all replies of a round."""

@@ -20,7 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam
 from flwr.simulation import run_simulation
 
-from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer, visit
+from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer, speaker_round
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 
@@ -38,7 +38,7 @@ def train(message: Message, context: Context) -> Message:
     layout, vector = bind(model)
     model.load_state_dict(message.content["arrays"].to_torch_state_dict())
     name = examples.corpus.speakers("train")[number]
-    update, _ = trainer().update(vector, examples.examples("train", name), visit(1, number))
+    update, _ = trainer().update(vector, examples.examples("train", name), speaker_round(1, number))
     if not update.any():  # a node whose one utterance is too short: Flower's clip divides by the norm
         update[0] = SMALL
     vector.sub_(update[: layout.size])

@@ -119,7 +119,7 @@ def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:
     def node(message: Message) -> RecordDict:
         if message.metadata.message_type == MessageType.QUERY:
             part = message.metadata.dst_node_id
-            held = NodeInfo(speakers=count, dataset="people", split="train", part=part, parts=NODES + 1)
+            held = NodeInfo(speakers=count, dataset="speakers", split="train", part=part, parts=NODES + 1)
             return held.to_record()
         task = message.content["task"]
         names = {name: task[name] for name in ("version", "round", "nonce", "layout", "dataset")}

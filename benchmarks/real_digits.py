@@ -1,4 +1,4 @@
-"""Real voices: the shipped synthetic seed adapted by DP-FedAdam to six people reading digits.
+"""Real voices: the shipped synthetic seed adapted by DP-FedAdam to six speakers who read digits.
 
 `python -m benchmarks.real_digits MANIFEST` runs recipes/run/real-digits.toml on the corpus of that manifest.
 The corpus is not ours to ship: README.md says where anyone gets such a one.

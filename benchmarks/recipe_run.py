@@ -98,11 +98,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _row(line: dict[str, Any]) -> tuple[str, ...]:
-    heard = line["wer"] is not None
+    evaluated = line["wer"] is not None
     return (
         str(line["round"]),
-        f"{line['loss']:.3f}" if heard else "",
-        f"{100 * line['wer']:.1f}" if heard else "",
-        f"{100 * line['cer']:.1f}" if heard else "",
+        f"{line['loss']:.3f}" if evaluated else "",
+        f"{100 * line['wer']:.1f}" if evaluated else "",
+        f"{100 * line['cer']:.1f}" if evaluated else "",
         epsilon_text(float(line["epsilon_rdp_this_run"]), 4),
     )

@@ -13,7 +13,7 @@ from benchmarks.simulation_speakers import (
     first_vector,
     speakers,
     trainer,
-    visit,
+    speaker_round,
 )
 
 
@@ -24,7 +24,7 @@ def work(pipe: Connection) -> None:
     while (asked := pipe.recv()) is not None:
         number, chosen = asked
         for speaker in chosen:
-            train.update(vector, speakers()[speaker], visit(number, speaker))
+            train.update(vector, speakers()[speaker], speaker_round(number, speaker))
         pipe.send(number)
 
 

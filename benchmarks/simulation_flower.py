@@ -28,7 +28,7 @@ from benchmarks.simulation_speakers import (
     first_vector,
     speakers,
     trainer,
-    visit,
+    speaker_round,
 )
 from speech.data.examples import ExampleStore
 from speech.features.log_mel import PRESETS
@@ -55,12 +55,12 @@ def train_by_ours(model: CTCTransformer, state: dict[str, Tensor], speaker: int)
     """`LocalTrainer.update`, with the features that simulations share."""
     layout, vector = bind(model)
     model.load_state_dict(state)
-    update, _ = trainer().update(vector, speakers()[speaker], visit(1, speaker))
+    update, _ = trainer().update(vector, speakers()[speaker], speaker_round(1, speaker))
     vector.sub_(update[: layout.size])
 
 
 def train_plainly(model: CTCTransformer, state: dict[str, Tensor], speaker: int) -> None:
-    """A plain loop on features made of the sound at each visit."""
+    """A plain loop on features made of the sound in each round."""
     name = corpus().speakers("train")[speaker]
     plain_update(model, state, ExampleStore(corpus(), PRESETS[PRESET]).examples("train", name))
 

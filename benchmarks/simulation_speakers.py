@@ -60,7 +60,7 @@ def trainer() -> LocalTrainer:
     return LocalTrainer(PRESET, config().local)
 
 
-def visit(round_number: int, speaker: int) -> SpeakerRound:
+def speaker_round(round_number: int, speaker: int) -> SpeakerRound:
     """What is random about the training of a speaker (its number) in a round."""
     return SpeakerRound(run="", round_number=round_number, speaker=str(speaker))
 

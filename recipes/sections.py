@@ -39,11 +39,11 @@ class CorpusSection(Section):
     )
 
     speaker_namespace: str = Field(
-        description="within which ids of speakers mean the same people, here and on nodes that name it too; "
+        description="name of the space in which an id means one speaker, here and on nodes that set it too; "
         "empty: within the corpus"
     )
     shared_speakers: bool = Field(
-        description="go on although people are in two splits; what is measured on them flatters the model"
+        description="go on although speakers are in two splits; error rates on them are too low"
     )
 
     @model_validator(mode="after")

@@ -116,7 +116,7 @@ class Approvals:
 
 
 def approval_line(kind: str, what: str, note: str) -> str:
-    """A line of the list; what `note` says is for people."""
+    """A line of the list; `note` is for readers."""
     shown = "".join(one for one in note if one.isprintable() and one != "#")
     return f"{kind} {what}  {shown}".rstrip() + "\n"
 

@@ -115,7 +115,7 @@ def _forget(corpus: Corpus, departures: Departures, named: Iterable[Path]) -> st
         else:
             count += sum(remove(folder, spoken) for spoken in _spoken(corpus, leaving))
     looked = ", ".join(map(str, folders)) or "no folder of them is here"
-    return f"features: {count} files deleted, all but those of people who stay ({looked})"
+    return f"features: {count} files deleted, all but those of speakers who stay ({looked})"
 
 
 def _spoken(corpus: Corpus, speakers: Iterable[str]) -> Iterator[tuple[Utterance, ...]]:

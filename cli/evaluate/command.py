@@ -1,4 +1,4 @@
-"""`murmur evaluate`: how well a model hears a split of a corpus, and whether it hears better than another."""
+"""`murmur evaluate`: error rates of a model on a split of a corpus, alone or compared with another model."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evaluate(
     against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
     worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
     on_training_speech: Annotated[
-        bool, typer.Option("--on-training-speech", help="Look at people that a private run trained on.")
+        bool, typer.Option("--on-training-speech", help="Evaluate on speakers that a private run trained on.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -53,7 +53,7 @@ def evaluate(
         models = _loaded(files)
         speech = _speech(files[0] if run else None, models[0], kind, path, split)
         warnings = _cautions(files, models, speech, on_training_speech)
-        mine, *others = [hear(*pair, speech) for pair in zip(files, models, strict=True)]
+        mine, *others = [measure(*pair, speech) for pair in zip(files, models, strict=True)]
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
@@ -66,7 +66,7 @@ def evaluate(
     evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst)
 
 
-def hear(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
+def measure(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
     """Evaluate the model of a file. Raises `SpeechError` for a split without usable audio."""
     from speech.evaluation.evaluation import assess
     from speech.evaluation.evaluation import evaluate as evaluate_model
@@ -113,13 +113,13 @@ def answer(
         },
         "worst_utterances": [
             {
-                "id": heard.id,
-                "speaker": heard.speaker,
-                "errors": heard.words.errors,
-                "reference": heard.reference,
-                "hypothesis": heard.hypothesis,
+                "id": result.id,
+                "speaker": result.speaker,
+                "errors": result.words.errors,
+                "reference": result.reference,
+                "hypothesis": result.hypothesis,
             }
-            for heard in mine.assessment.worst_utterances(worst)
+            for result in mine.assessment.worst_utterances(worst)
         ],
         "warnings": list(warnings),
     }
@@ -173,12 +173,12 @@ def _other(path: Path) -> Path:
 def _cautions(
     files: Sequence[Path], models: Sequence[LoadedModel], speech: Speech, allowed: bool
 ) -> list[str]:
-    """What must be said of people whom a private run trained on. Raises `ConfigError` unless allowed."""
+    """Warnings where a private run trained on these speakers. Raises `ConfigError` unless allowed."""
     pairs = zip(files, models, strict=True)
     found = [
         c for file, loaded in pairs if (c := caution(file, loaded, speech.corpus, speech.split, speech.place))
     ]
     for one in found:
         if one.certain and not allowed:
-            raise ConfigError(f"{one.text} If you may hear these people, add --on-training-speech.")
+            raise ConfigError(f"{one.text} If you may evaluate on these speakers, add --on-training-speech.")
     return [one.text for one in found]

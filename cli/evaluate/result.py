@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    """A split to be heard, and where its corpus lies."""
+    """A split to evaluate on, and the place of its corpus."""
 
     corpus: Corpus
     split: str
@@ -24,7 +24,7 @@ class Speech:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What one model made of a split, and how long it took: seconds for features, and for the rest."""
+    """The evaluation of one model on a split, with the seconds that features and model took."""
 
     path: Path
     loaded: LoadedModel

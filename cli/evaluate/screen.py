@@ -125,15 +125,15 @@ def _show_worst(console: Console, worst: Sequence[UtteranceResult]) -> None:
         ),
         soft_wrap=True,
     )
-    for heard in worst:
-        console.print(Text(f"{heard.id}: {heard.words.errors} errors in {heard.words.said} words"))
-        console.print(aligned(heard.reference, heard.hypothesis, console.width), soft_wrap=True)
+    for result in worst:
+        console.print(Text(f"{result.id}: {result.words.errors} errors in {result.words.said} words"))
+        console.print(aligned(result.reference, result.hypothesis, console.width), soft_wrap=True)
 
 
 def aligned(reference: str, hypothesis: str, width: int) -> Text:
     """Both texts, word under word, in lines of at most `width` characters."""
     text = Text()
-    labels = ("said ", "heard", "     ")
+    labels = ("spoken    ", "recognised", "          ")
     for row in rows(columns(reference, hypothesis), width - len(_INDENT) - 6):
         for label, line in zip(labels, zip(*(column.cells() for column in row), strict=True), strict=True):
             text.append(f"{_INDENT}{label} ")

@@ -1,6 +1,6 @@
-"""Is a model about to be tried on people whom a private run trained it on?
+"""Is a model about to be evaluated on speakers of the private run that trained it?
 
-Its guarantee covers the model, and what is computed from the model and from *other* people's speech.
+Its guarantee covers the model, and what is computed from the model and from the speech of *other* speakers.
 An error rate on the training population is computed from that population once more, without noise.
 """
 
@@ -41,17 +41,17 @@ def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str, place:
         return None
     folder = RunFolder(model.resolve().parent)
     _require_spent(folder)
-    heard = _trained_on(folder, corpus, split, place)
-    if heard is None:
+    trained = _trained_on(folder, corpus, split, place)
+    if trained is None:
         return Caution(
-            text=f"{model} comes from a private run. If it was trained on people of split {split!r}, no "
+            text=f"{model} comes from a private run. If it was trained on speakers of split {split!r}, no "
             "epsilon covers these figures.",
             certain=False,
         )
-    if not heard:
+    if not trained:
         return None
     return Caution(
-        text=f"{len(heard)} speakers of split {split!r} are in the training population of this private run: "
+        text=f"{len(trained)} speakers of split {split!r} are in the training population of this private run: "
         "no figure about them, not even an average, is covered by its epsilon. Publish none.",
         certain=True,
     )

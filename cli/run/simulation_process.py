@@ -64,7 +64,7 @@ def _end_with_the_command() -> None:
 def await_nodes(grid: Any, nodes: int, seconds: float = 60.0) -> None:
     """Wait until so many are there, `seconds` at most.
 
-    Flower registers them beside a ServerApp that has begun, and a node that is not there at the roll call
+    Flower registers them beside a ServerApp that has begun, and a node that is not there at registration
     takes no part in the run.
     """
     deadline = time.monotonic() + seconds

@@ -1,0 +1,90 @@
+"""Words that we gave up, because only we used them or they say something else (docs/glossary.md)."""
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+
+import pytest
+
+from recipes import checkout
+
+ROOT = checkout()
+ROOMS = (
+    *("audit", "base", "benchmarks", "cli", "client", "murmuration_data", "optim", "privacy", "recipes"),
+    *("server", "speech", "strategies", "wire"),
+)
+GIVEN_UP = {
+    r"hear(s|d|ing)?|listen(s|ed|ing|ers?)?": "decode, transcribe, recognise, evaluate",
+    r"people('s)?": "speakers, population, participants",
+    r"roll[ -]calls?|rosters?|attendance|readings": "registration, population index, node changes, evaluations",
+    r"visit(s|ed|ing)?": "local training, client update",
+    r"mail": "replies",
+}
+# What a word stands for elsewhere. Each is a line's own text, and why it may stay.
+EXCEPTIONS = {
+    "You will hear from us within a week": "a reader hears from us",
+    "models recognise, they do not hear": "the glossary explains the word",
+    "listens on": "a server's port",
+    "listen on": "a server's port",
+    "listening on": "a server's port",
+}
+
+
+def pages() -> Iterator[tuple[str, str]]:
+    for file in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").glob("*.md")):
+        if file.name != "CHANGELOG.md":  # it tells what was said at the time
+            yield str(file.relative_to(ROOT)), without_code(file.read_text(encoding="utf-8"))
+
+
+def without_code(text: str) -> str:
+    """A page without the names in backticks, which tests of other pages check."""
+    return re.sub(r"`[^`\n]*`", "", text)
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Strings and comments of the code: docstrings, help, messages."""
+    for room in ROOMS:
+        for file in sorted((ROOT / room).rglob("*.py")):
+            for token in tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline):
+                if token.type in (tokenize.STRING, tokenize.COMMENT):
+                    yield f"{file.relative_to(ROOT)}:{token.start[0]}", without_code(token.string)
+
+
+def found(pattern: str, text: str) -> list[str]:
+    lines = [line for line in text.splitlines() if not any(known in line for known in EXCEPTIONS)]
+    return [
+        line.strip() for line in lines if re.search(rf"(?<![\w./-])({pattern})(?![\w-])", line, re.IGNORECASE)
+    ]
+
+
+@pytest.mark.parametrize("pattern", GIVEN_UP, ids=lambda pattern: pattern.split("(")[0])
+def test_no_page_and_no_text_of_the_code_has_a_word_that_we_gave_up(pattern):
+    left = [f"{place}: {line}" for place, text in (*pages(), *texts()) for line in found(pattern, text)]
+    assert not left, f"use {GIVEN_UP[pattern]}:\n" + "\n".join(left)
+
+
+def test_a_word_is_found_where_it_is():
+    assert found("visit(s|ed|ing)?", "a speaker's\nVisits of one round") == ["Visits of one round"]
+    assert not found("visit(s|ed|ing)?", "max_visits, node-visits and revisit")
+
+
+def test_no_public_name_has_one():
+    names = [
+        f"{file.relative_to(ROOT)}: {node.name}"
+        for room in ROOMS
+        for file in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+        if re.search(
+            r"(^|_)(heard?|listen\w*|people|roll|roster|attendance|readings?|visits?|mail)(_|$)",
+            node.name.lower(),
+        )
+    ]
+    assert not names
+
+
+def test_every_exception_is_needed():
+    everything = "\n".join(text for _, text in (*pages(), *texts()))
+    assert not [known for known in EXCEPTIONS if known not in everything]
