@@ -20,7 +20,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, FedAdam
 from flwr.simulation import run_simulation
 
-from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, synthetic, trainer, speaker_round
+from benchmarks.simulation_speakers import PRESET, PROCESSES, first_vector, speaker_round, synthetic, trainer
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 

@@ -11,9 +11,9 @@ from benchmarks.simulation_speakers import (
     RoundLog,
     cohort,
     first_vector,
+    speaker_round,
     speakers,
     trainer,
-    speaker_round,
 )
 
 

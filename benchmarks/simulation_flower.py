@@ -26,9 +26,9 @@ from benchmarks.simulation_speakers import (
     RoundLog,
     corpus,
     first_vector,
+    speaker_round,
     speakers,
     trainer,
-    speaker_round,
 )
 from speech.data.examples import ExampleStore
 from speech.features.log_mel import PRESETS

@@ -12,7 +12,10 @@ import pytest
 from recipes import checkout
 from tests.processes import environment
 
-QUICK = "training.rounds=1 training.cohort=40 corpus.path=2000x2@3f9a privacy.population=2000 privacy.delta=1e-4 privacy.bands=1"
+QUICK = (
+    "training.rounds=1 training.cohort=40 corpus.path=2000x2@3f9a privacy.population=2000 "
+    "privacy.delta=1e-4 privacy.bands=1"
+)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ ROOMS = (
 GIVEN_UP = {
     r"hear(s|d|ing)?|listen(s|ed|ing|ers?)?": "decode, transcribe, recognise, evaluate",
     r"people('s)?": "speakers, population, participants",
-    r"roll[ -]calls?|rosters?|attendance|readings": "registration, population index, node changes, evaluations",
+    r"roll[ -]calls?|rosters?|attendance|readings": "registration, population index, evaluations",
     r"visit(s|ed|ing)?": "local training, client update",
     r"mail": "replies",
 }

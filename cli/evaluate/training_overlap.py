@@ -51,7 +51,7 @@ def caution(model: Path, loaded: LoadedModel, corpus: Corpus, split: str, place:
     if not trained:
         return None
     return Caution(
-        text=f"{len(trained)} speakers of split {split!r} are in the training population of this private run: "
+        text=f"{len(trained)} speakers of split {split!r} are in the population of this private run: "
         "no figure about them, not even an average, is covered by its epsilon. Publish none.",
         certain=True,
     )

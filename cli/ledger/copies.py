@@ -27,7 +27,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The file to write; none is overwritten.")],
     runs: Annotated[Path | None, typer.Option(help=RUNS)] = None,
 ) -> None:
-    """Write a ledger, and what is known of its population, to one file. The file tells whose speech was used."""
+    """Write a ledger, and the notes on its population, to one file. The file tells whose speech was used."""
     from privacy import PrivacyError
     from server.storage.ledger_copies import back_up
 
