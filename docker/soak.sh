@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # A compose federation of 3 nodes under random faults for hours: benchmarks/soak says which, and what must hold.
 #
-# Needs root on a Debian, for loop devices, packet filters in the containers' networks and libfaketime. What it wrote
+# Needs root on a Debian, for loop devices, packet filters in the containers' networks and a C compiler. What it wrote
 # down is in $WORK/events.jsonl; `python -m benchmarks.soak.page $WORK/events.jsonl` makes benchmarks/soak.md of it.
 #
 # Settings, all optional, from the environment:
 #   SOAK_SECONDS  how long faults are played (7200)
 #   SOAK_SEED     of what is drawn (1)
 #   WORK          the folder for disks, clocks and logs (/tmp/soak)
+#   REUSE_IMAGES=1  build no images: those of the soak before are good
 #   PYTHON, BASE_IMAGE, MUST_RUN  as for test-compose.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,7 +17,7 @@ export MURMURATION_IMAGE=murmuration:soak MURMURATION_PROXY_IMAGE=murmuration-pr
 project=murmuration-soak
 PYTHON=${PYTHON:-python3}
 work=${WORK:-/tmp/soak}
-mkdir -p "$work/logs" "$work/faketime"
+mkdir -p "$work/logs"
 chmod 755 "$work"
 
 say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
@@ -59,15 +60,15 @@ disk() {
 # clock PART: a folder that the part reads its clock's error from.
 clock() {
   mkdir -p "$work/clock/$1"
-  cp "$work"/faketime/usr/lib/*/faketime/libfaketimeMT.so.1 "$work/clock/$1/"
+  cp "$work/clock.so" "$work/clock/$1/"
   echo +0 > "$work/clock/$1/now"
   chmod -R a+rX "$work/clock"
 }
 
 need_engine
-build_images
+[ -n "${REUSE_IMAGES:-}" ] || build_images
 say "disks and clocks"
-(cd "$work" && apt-get download -qq libfaketime && dpkg -x libfaketime_*.deb faketime) || fail "libfaketime cannot be fetched"
+cc -O2 -shared -fPIC -o "$work/clock.so" docker/clock.c || fail "docker/clock.c does not compile"
 disk runs 1024
 disk superlink 512
 disk clientapp-1 256

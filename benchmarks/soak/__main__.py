@@ -75,9 +75,13 @@ class Soak:
                 healthy = waited
             if waited > RECOVERY_SECONDS and not late:
                 late = True
-                self._late(f"no round within {RECOVERY_SECONDS:.0f} s after fault {self.number}; not healthy: {ill}")
+                self._late(
+                    f"no round within {RECOVERY_SECONDS:.0f} s after fault {self.number}; not healthy: {ill}"
+                )
             if waited > STUCK_SECONDS:
-                self.events.add("violation", of="stuck", said=f"fault {self.number}: all parts are started anew")
+                self.events.add(
+                    "violation", of="stuck", said=f"fault {self.number}: all parts are started anew"
+                )
                 self.federation.docker("restart", *(part.id for part in parts.values()), seconds=300)
                 return
         self.events.add(
@@ -133,7 +137,9 @@ def main() -> int:
 
 
 def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return done.stdout.strip()
 
 

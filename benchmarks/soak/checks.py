@@ -28,7 +28,9 @@ def folders(runs: Path) -> list[Path]:
     """All run folders."""
     if not runs.is_dir():
         return []
-    return sorted(path for path in runs.iterdir() if (path / "checkpoints").is_dir() and not path.is_symlink())
+    return sorted(
+        path for path in runs.iterdir() if (path / "checkpoints").is_dir() and not path.is_symlink()
+    )
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -100,7 +102,9 @@ class Watch:
                 delta = _delta(folder)
                 possible = [epsilon(ledger_releases(own[:end]), delta, pld=False).value for end in ends]
                 if not any(math.isclose(shown, value, rel_tol=CLOSE) for value in possible):
-                    self._violation("epsilon", f"{folder.name} round {row['round']}: {shown}, ledger {possible}")
+                    self._violation(
+                        "epsilon", f"{folder.name} round {row['round']}: {shown}, ledger {possible}"
+                    )
                 if shown < highest:
                     self._violation("epsilon", f"{folder.name} round {row['round']}: fell to {shown}")
                 highest = max(highest, shown)
@@ -140,7 +144,9 @@ class Watch:
         spent = Counter(entry.round for entry in entries if entry.run == run)
         for number, times in Counter(row["round"] for row in rows).items():
             if times > spent[number]:
-                self._violation("spend first", f"{folder.name} round {number}: {times} rows, {spent[number]} entries")
+                self._violation(
+                    "spend first", f"{folder.name} round {number}: {times} rows, {spent[number]} entries"
+                )
         for row in rows[self.known[folder.name] :]:
             self.released += 1
             self.last_round = self.events.now()

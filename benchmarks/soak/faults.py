@@ -101,7 +101,9 @@ def frozen(federation: Federation, random: Random) -> Fault:
 def partitioned(federation: Federation, random: Random) -> Fault:
     """No packet comes or goes: one node, two nodes, a ClientApp, the SuperLink or the ServerApp."""
     two = tuple(f"supernode-{node}" for node in random.sample(NODES, 2))
-    targets = random.choice((two[:1], two, ("superlink",), ("serverapp",), (f"clientapp-{random.choice(NODES)}",)))
+    targets = random.choice(
+        (two[:1], two, ("superlink",), ("serverapp",), (f"clientapp-{random.choice(NODES)}",))
+    )
     rules = [[way, side, "lo", "-j", "DROP"] for way, side in (("INPUT", "-i"), ("OUTPUT", "-o"))]
     rules = [[way, "!", *rest] for way, *rest in rules]
     return _rules("partition", federation, targets, rules, random.uniform(10, 120), "all packets dropped")
@@ -173,7 +175,12 @@ def set_clock(federation: Federation, name: str, offset: int) -> None:
 
 
 def _rules(
-    family: str, federation: Federation, targets: tuple[str, ...], rules: list[list[str]], hold: float, detail: str
+    family: str,
+    federation: Federation,
+    targets: tuple[str, ...],
+    rules: list[list[str]],
+    hold: float,
+    detail: str,
 ) -> Fault:
     """Packet filter rules in the networks of some containers; a container that is started anew has none."""
 

@@ -112,7 +112,9 @@ def cgroup(part: Part) -> Path | None:
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             return CGROUPS / "memory" / path.lstrip("/")
-    return next((CGROUPS / line.split(":", 2)[2].lstrip("/") for line in lines if line.startswith("0::")), None)
+    return next(
+        (CGROUPS / line.split(":", 2)[2].lstrip("/") for line in lines if line.startswith("0::")), None
+    )
 
 
 def processes(part: Part) -> list[int]:
@@ -165,11 +167,8 @@ def overlay(work: Path) -> str:
             f"  {name}:",
             f"    volumes: ['{work / 'clock' / name}:/clock:ro']",
             "    environment:",
-            "      LD_PRELOAD: /clock/libfaketimeMT.so.1",
-            "      FAKETIME_TIMESTAMP_FILE: /clock/now",
-            "      FAKETIME_CACHE_DURATION: '1'",
-            "      FAKETIME_DONT_FAKE_MONOTONIC: '1'  # nor does a real step of the clock move it",
-            "      NO_FAKE_STAT: '1'",
+            "      LD_PRELOAD: /clock/clock.so",
+            "      CLOCK_FILE: /clock/now",
         ]
     lines.append("volumes:")
     for name, volume in DISKS.items():

@@ -74,7 +74,12 @@ def held(events: Sequence[Event]) -> str:
     end, replies = next(of(events, "end"), None), next(of(events, "replies"), None)
     lines = []
     if end:
-        lines += [f"Looked at {end['looks']:,} times, each look at all ledgers and all run folders:", "", HELD, ""]
+        lines += [
+            f"Looked at {end['looks']:,} times, each look at all ledgers and all run folders:",
+            "",
+            HELD,
+            "",
+        ]
         lines += [f"At the end {end['recomputed']:,} epsilons that rounds had shown were computed again."]
     if replies:
         reasons = Counter(replies["reasons"]).most_common(5)
@@ -115,14 +120,20 @@ def draw(events: Sequence[Event], picture: Path) -> None:
     times = [event["t"] / 60 for event in of(events, "round")]
     above.plot(times, range(1, len(times) + 1), color="black", linewidth=1)
     for one in played(events):
-        above.axvspan(one.began / 60, max(one.undone, one.began + 10) / 60, alpha=0.25, color="tab:red", linewidth=0)
+        above.axvspan(
+            one.began / 60, max(one.undone, one.began + 10) / 60, alpha=0.25, color="tab:red", linewidth=0
+        )
     above.set_ylabel("rounds released (faults red)")
     colours = {}
     for name, those in sorted(lives(events).items()):
         for life in those:
             minutes, megabytes = [t / 60 for t, _ in life], [numbers["memory"] / 1e6 for _, numbers in life]
             (line,) = below.plot(
-                minutes, megabytes, linewidth=0.8, color=colours.get(name), label=None if name in colours else name
+                minutes,
+                megabytes,
+                linewidth=0.8,
+                color=colours.get(name),
+                label=None if name in colours else name,
             )
             colours[name] = line.get_color()
     below.set(xlabel="minutes", ylabel="anonymous memory, MB")

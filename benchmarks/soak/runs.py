@@ -68,7 +68,9 @@ class Operator:
         self.ended = {} if not code else {"resume": 1}
         self.in_vain = self.in_vain + 1 if code and resume and not gained else 0
         if self.in_vain >= MOST_RESUMED_IN_VAIN:
-            self.events.add("violation", of="resuming", said=f"{self.in_vain} times in vain; a fresh run begins")
+            self.events.add(
+                "violation", of="resuming", said=f"{self.in_vain} times in vain; a fresh run begins"
+            )
             self.ended, self.in_vain = {}, 0
 
     def _resume(self) -> str:

@@ -45,7 +45,9 @@ def _pids(folder: Path | None) -> list[int]:
 def _anonymous(folder: Path | None) -> int:
     """Bytes that are no file's cache."""
     try:
-        lines = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines()) if folder else {}
+        lines = (
+            dict(line.split() for line in (folder / "memory.stat").read_text().splitlines()) if folder else {}
+        )
     except OSError:
         return 0
     return int(lines.get("total_rss", lines.get("anon", 0)))
