@@ -1,6 +1,6 @@
-"""Drive a federation that is up through faults: `python -m benchmarks.soak PROJECT WORK SECONDS SEED COMPOSE...`.
+"""Drive a federation through faults: `python -m benchmarks.soak PROJECT WORK SECONDS SEED COMPOSE..`
 
-COMPOSE are the words with which docker/soak.sh calls compose. Ends with 1 if something that must hold did not.
+COMPOSE are the words with which docker/soak.sh calls compose. Ends with 1 if what must hold did not.
 """
 
 from __future__ import annotations

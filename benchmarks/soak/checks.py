@@ -1,7 +1,6 @@
-"""What must hold at every moment of a soak, looked at from the host: the ledger, and what the runs released.
+"""What must hold at every moment of a soak, looked at from the host: the ledger, and what was released.
 
-A look reads what was released before it reads the ledger: what is released has its entry then, if it was spent
-first.
+A look reads what was released before it reads the ledger: if it was spent first, it has its entry there.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ class Watch:
                     self._violation("verify", str(again))
 
     def recompute(self) -> int:
-        """Each epsilon that was shown, beside that of the ledger's entries up to then; how many were compared."""
+        """Compare each epsilon that was shown with that of the ledger's entries; returns how many."""
         compared = 0
         entries = self._entries()
         for folder in folders(self.runs):

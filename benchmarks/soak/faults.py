@@ -40,8 +40,8 @@ def kind(weight: float) -> Callable[[Kind], Kind]:
 
 def draw(federation: Federation, random: Random) -> Fault:
     """A fault of a kind drawn by the weights."""
-    weights, makers = zip(*KINDS.values(), strict=True)
-    return random.choices(makers, weights)[0](federation, random)
+    (chosen,) = random.choices(list(KINDS.values()), [weight for weight, _ in KINDS.values()])
+    return chosen[1](federation, random)
 
 
 def _any_part(random: Random) -> str:

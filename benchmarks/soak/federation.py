@@ -1,4 +1,4 @@
-"""The parts of a compose federation, as the host sees them: containers, processes, networks, disks, clocks."""
+"""The parts of a compose federation, as the host sees them, and what can be done to them from there."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ def opening(events: Sequence[Event]) -> str:
     begin, last = next(of(events, "begin")), events[-1]
     settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
     return (
-        f"`docker/soak.sh`: the compose file's SuperLink, proxy, ServerApp and three nodes on one host "
-        f"({processor()}, two cores, shared with other work) for {last['t'] / 3600:.2f} hours, faults drawn with "
-        f"seed {begin['seed']}. Code of commit {begin['commit']}. Runs are submitted one after the other "
-        f"({settings}), and one that ends before its time is resumed. The log of events is one line of JSON each."
+        "`docker/soak.sh`: the compose file's SuperLink, proxy, ServerApp and three nodes on one host "
+        f"({processor()}, two cores, shared with other work) for {last['t'] / 3600:.2f} hours, faults drawn "
+        f"with seed {begin['seed']}. Code of commit {begin['commit']}. Runs are submitted one after the "
+        f"other ({settings}), and one that ends before its time is resumed."
     )
 
 
@@ -82,7 +82,7 @@ def held(events: Sequence[Event]) -> str:
         ]
         lines += [f"At the end {end['recomputed']:,} epsilons that rounds had shown were computed again."]
     if replies:
-        reasons = Counter(replies["reasons"]).most_common(5)
+        reasons = Counter[str](replies["reasons"]).most_common(5)
         told = "; ".join(f'"{reason}" {times} times' for reason, times in reasons)
         lines += [f"{replies['lost']} of {replies['rounds']} rounds lacked a reply ({told})."]
     wrong = [event for event in of(events, "violation")]
@@ -95,7 +95,7 @@ def stores(events: Sequence[Event]) -> str:
     """Databases, disks and logs at the beginning and at the end."""
     samples = list(of(events, "sample"))
     first = samples[len(samples) // 10]
-    rows = [("bytes on disk, MB", "after a tenth of the time", "most", "at the end")]
+    rows: list[tuple[str, ...]] = [("bytes on disk, MB", "after a tenth of the time", "most", "at the end")]
 
     def row(name: str, value: list[float]) -> None:
         rows.append((name, *(f"{number / 1e6:.2f}" for number in (value[0], max(value), value[-1]))))
@@ -124,7 +124,7 @@ def draw(events: Sequence[Event], picture: Path) -> None:
             one.began / 60, max(one.undone, one.began + 10) / 60, alpha=0.25, color="tab:red", linewidth=0
         )
     above.set_ylabel("rounds released (faults red)")
-    colours = {}
+    colours: dict[str, str] = {}
     for name, those in sorted(lives(events).items()):
         for life in those:
             minutes, megabytes = [t / 60 for t, _ in life], [numbers["memory"] / 1e6 for _, numbers in life]
@@ -142,21 +142,23 @@ def draw(events: Sequence[Event], picture: Path) -> None:
     figure.savefig(picture)
 
 
-FAULTS = """A fault begins 5 to 45 s after the one before was recovered from. Health: all nine parts are healthy by their
-own checks. The seconds count from the moment when the fault was undone; for SIGKILL, which nobody undoes, from the
-fault itself. This kernel has no netem: a slow link is tc's token bucket, a lossy one a packet filter that drops at
-random. The clock is libfaketime's: what programs read as the time of day steps, as their monotonic clock does not."""
+FAULTS = """A fault begins 5 to 45 s after the one before was recovered from. Health: all nine parts are
+healthy by their own checks. The seconds count from the moment when the fault was undone; for SIGKILL,
+which nobody undoes, from the fault itself. This kernel has no netem: a slow link is tc's token bucket, a
+lossy one a packet filter that drops at random. A clock is stepped by `docker/clock.c`: what programs read
+as the time of day steps, their monotonic clocks do not. (libfaketime 0.9.10 makes each sleep of Python
+3.11 fail with EINVAL, where it is told to leave monotonic clocks alone.)"""
 
-HELD = """- the chain of each ledger is whole (`murmur ledger verify`'s own function, once a minute), and its earlier bytes
-  are as they were;
-- sequence numbers count up; rounds of a run go on by one, or back where it was resumed; each entry of a run has the
-  same sampling rate and noise multiplier, however many nodes answered;
-- each round in metrics.jsonl is in the ledger, at least as often as it was shown, and each newest checkpoint's head is
-  in a ledger: spent first, released second;
+HELD = """- the chain of each ledger is whole (`murmur ledger verify`'s own function, once a minute), and
+  its earlier bytes are as they were;
+- sequence numbers count up; rounds of a run go on by one, or back where it was resumed; each entry of a run
+  has the same sampling rate and noise multiplier, however many nodes answered;
+- each round in metrics.jsonl is in the ledger, at least as often as it was shown, and each newest
+  checkpoint's head is in a ledger: spent first, released second;
 - each released model is a whole file of finite numbers."""
 
-MEMORY = """Anonymous memory by the kernel's count (what files are cached is not in it), every 10 s. A part that is started
-anew begins anew: the table has the longest life of each."""
+MEMORY = """Anonymous memory by the kernel's count (what files are cached is not in it), every 10 s. A
+part that is started anew begins anew: the table has the longest life of each."""
 
 if __name__ == "__main__":
     main()

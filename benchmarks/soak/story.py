@@ -68,7 +68,7 @@ def fault_rows(faults: Sequence[Played]) -> list[tuple[str, ...]]:
         "longest time without a round, seconds",
         "not recovered",
     )
-    rows = [heading]
+    rows: list[tuple[str, ...]] = [heading]
     for family, those in sorted(families.items()):
         healthy = [one.healthy for one in those if one.healthy is not None]
         seconds = [one.recovered for one in those if one.recovered is not None]
