@@ -17,7 +17,7 @@ ROUNDS = 12
 SETTINGS = {
     "training.rounds": ROUNDS,
     "training.cohort": "12.0",
-    "training.round-deadline-seconds": "75.0",
+    "training.round-deadline-seconds": "120.0",
     "local.processor-seconds": "2.5",
     "local.most-seconds": "40.0",
 }
