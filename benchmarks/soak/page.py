@@ -55,14 +55,19 @@ def run_rows(events: Sequence[Event]) -> list[tuple[str, ...]]:
     gaps = sorted(later - earlier for earlier, later in pairwise(times))
     rows = [
         ("rounds released", len(times)),
-        ("runs completed", sum(event["code"] == 0 for event in ended)),
-        ("of them after they were resumed", sum(event["code"] == 0 and event["resumed"] for event in ended)),
+        ("runs submitted or resumed", len(ended)),
+        ("runs completed", sum(event["code"] == 0 and event["rounds"] > 0 for event in ended)),
+        ("of them after they were resumed", sum(_resumed_to_the_end(event) for event in ended)),
         ("ended before their time", sum(event["code"] != 0 for event in ended)),
         ("times a person was needed for more than `run.resume`", _stuck(events)),
         ("seconds from one round to the next, median", f"{gaps[len(gaps) // 2]:.0f}"),
         ("the same, longest", f"{gaps[-1]:.0f}"),
     ]
     return [("what", "number"), *((name, str(value)) for name, value in rows)]
+
+
+def _resumed_to_the_end(event: Event) -> bool:
+    return event["code"] == 0 and event["resumed"] and event["rounds"] > 0
 
 
 def _stuck(events: Sequence[Event]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -35,7 +35,7 @@ class Operator:
     number: int = 0
     in_vain: int = 0
     busy: bool = False
-    ended: dict[str, int] = field(default_factory=dict)
+    interrupted: bool = False
 
     def work(self) -> None:
         """Submit a run, or resume one, and follow it to its end."""
@@ -65,19 +65,21 @@ class Operator:
             rounds=gained,
             said=[line[:300] for line in said if line][-6:] if code else [],
         )
-        self.ended = {} if not code else {"resume": 1}
+        self.interrupted = bool(code)
         self.in_vain = self.in_vain + 1 if code and resume and not gained else 0
         if self.in_vain >= MOST_RESUMED_IN_VAIN:
             self.events.add(
                 "violation", of="resuming", said=f"{self.in_vain} times in vain; a fresh run begins"
             )
-            self.ended, self.in_vain = {}, 0
+            self.interrupted, self.in_vain = False, 0
 
     def _resume(self) -> str:
-        """`latest` if the run before ended before its time and left a checkpoint."""
+        """`latest` if the run before was interrupted, and the newest folder is of a run that can go on."""
         newest = (self.federation.runs / "latest").resolve()
         there = RunFolder(newest).newest_checkpoint() if newest.is_dir() else None
-        return "latest" if self.ended and there is not None else ""
+        made_all = any(row["round"] == ROUNDS for row in rows_of(newest))
+        complete = made_all and RunFolder(newest).card.exists()  # its last file; to resume takes it away
+        return "latest" if self.interrupted and there is not None and not complete else ""
 
     def _rounds(self) -> int:
         """How many lines of rounds all runs have filed."""
