@@ -142,7 +142,7 @@ def draw(events: Sequence[Event], picture: Path) -> None:
             )
             colours[name] = line.get_color()
     below.set(xlabel="minutes", ylabel="anonymous memory, MB")
-    below.legend(fontsize=6, ncols=3)
+    below.legend(fontsize=6, ncols=9, loc="upper center", bbox_to_anchor=(0.5, 1.12))
     figure.tight_layout()
     figure.savefig(picture)
 
@@ -162,8 +162,10 @@ HELD = """- the chain of each ledger is whole (`murmur ledger verify`'s own func
   checkpoint's head is in a ledger: spent first, released second;
 - each released model is a whole file of finite numbers."""
 
-MEMORY = """Anonymous memory by the kernel's count (what files are cached is not in it), every 10 s. A
-part that is started anew begins anew: the table has the longest life of each."""
+MEMORY = """Anonymous memory by the kernel's count (what files are cached is not in it), every 10 s, each
+container's processes together. A part that is started anew begins anew: the table has the longest life of
+each, its first three minutes aside. The apps are processes that come and go within the ServerApp's and
+the ClientApps' containers, so that what grows shows in the lowest value."""
 
 if __name__ == "__main__":
     main()

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import linear_regression, median
+from statistics import median
 from typing import Any
 
 WARM_UP_SECONDS = 180.0
@@ -108,10 +108,9 @@ def memory_rows(events: Sequence[Event]) -> list[tuple[str, ...]]:
         "part",
         "times started",
         "longest life, minutes",
-        "its MB after 3 minutes, and at its end",
-        "its growth, MB an hour",
-        "most MB",
-        "its descriptors after 3 minutes, and at its end",
+        "in its first third: lowest and most MB",
+        "in its last third: lowest and most MB",
+        "descriptors, lowest, in these thirds",
         "most processes, most zombies",
     )
     return [heading, *(_memory_row(name, those) for name, those in sorted(lives(events).items()))]
@@ -119,23 +118,25 @@ def memory_rows(events: Sequence[Event]) -> list[tuple[str, ...]]:
 
 def _memory_row(name: str, those: list[Life]) -> tuple[str, ...]:
     longest = max(those, key=lambda life: life[-1][0] - life[0][0])
-    warm = [one for one in longest if one[0] - longest[0][0] >= WARM_UP_SECONDS] or longest
-    megabytes = [numbers["memory"] / 1e6 for _, numbers in warm]
+    warm = [one for t, one in longest if t - longest[0][0] >= WARM_UP_SECONDS] or [one for _, one in longest]
+    third = max(1, len(warm) // 3)
+    first, last = warm[:third], warm[-third:]
     everything = [numbers for life in those for _, numbers in life]
+    descriptors = [min(one["descriptors"] for one in part) for part in (first, last)]
     return (
         name,
         str(len(those)),
         f"{(longest[-1][0] - longest[0][0]) / 60:.0f}",
-        f"{megabytes[0]:.0f}, {megabytes[-1]:.0f}",
-        f"{_slope([t / 3600 for t, _ in warm], megabytes):+.1f}",
-        f"{max(numbers['memory'] for numbers in everything) / 1e6:.0f}",
-        f"{warm[0][1]['descriptors']}, {warm[-1][1]['descriptors']}",
+        _lowest_and_most(first),
+        _lowest_and_most(last),
+        f"{descriptors[0]}, {descriptors[1]}",
         f"{max(one['processes'] for one in everything)}, {max(one['zombies'] for one in everything)}",
     )
 
 
-def _slope(hours: Sequence[float], values: Sequence[float]) -> float:
-    return linear_regression(hours, values).slope if len(set(hours)) > 1 else 0.0
+def _lowest_and_most(numbers: list[dict[str, Any]]) -> str:
+    megabytes = [one["memory"] / 1e6 for one in numbers]
+    return f"{min(megabytes):.0f}, {max(megabytes):.0f}"
 
 
 def of(events: Sequence[Event], what: str) -> Iterator[Event]:
