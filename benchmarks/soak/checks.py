@@ -18,6 +18,7 @@ from benchmarks.soak.events import Events
 from cli.ledger import Place, verified
 from privacy import LedgerEntry, epsilon, ledger_releases, read_ledger
 from server.checkpoints import load_checkpoint
+from server.errors import ResumeRefused
 from server.run_folder import RunFolder
 
 CLOSE = 1e-9
@@ -95,10 +96,11 @@ class Watch:
             run = run_of_folder(folder)
             own = [entry for entry in entries if entry.run == run]
             highest = 0.0
+            if (delta := _delta(folder)) is None:
+                continue
             for row in rows_of(folder):
                 shown = float(row["epsilon_rdp_this_run"])
                 ends = [place + 1 for place, entry in enumerate(own) if entry.round == row["round"]]
-                delta = _delta(folder)
                 possible = [epsilon(ledger_releases(own[:end]), delta, pld=False).value for end in ends]
                 if not any(math.isclose(shown, value, rel_tol=CLOSE) for value in possible):
                     self._violation(
@@ -202,6 +204,10 @@ def _heads(entries: tuple[LedgerEntry, ...]) -> set[str]:
     return {"0" * 64, *(entry.previous for entry in entries), head_of(entries)}
 
 
-def _delta(folder: Path) -> float:
+def _delta(folder: Path) -> float | None:
+    """The delta of a run, as its newest checkpoint has it; None without one that can be read."""
     newest = RunFolder(folder).newest_checkpoint()
-    return load_checkpoint(newest, tensors=False).plan.delta if newest else math.nan
+    try:
+        return load_checkpoint(newest, tensors=False).plan.delta if newest else None
+    except ResumeRefused:  # `look` has told
+        return None

@@ -67,7 +67,7 @@ def run_rows(events: Sequence[Event]) -> list[tuple[str, ...]]:
 
 
 def _resumed_to_the_end(event: Event) -> bool:
-    return event["code"] == 0 and event["resumed"] and event["rounds"] > 0
+    return bool(event["code"] == 0 and event["resumed"] and event["rounds"] > 0)
 
 
 def _stuck(events: Sequence[Event]) -> int:
