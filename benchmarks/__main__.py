@@ -31,6 +31,7 @@ BY_HAND = {
     "smallest_epsilon": "the smallest such run found that gains 3 points of WER: two minutes",
     "real_digits": "a federation on real voices; needs a corpus",
     "central_training": "central training on real voices; needs corpora",
+    "soak": "a compose federation under faults for two hours (docker/soak.sh); root, a Docker engine",
 }
 
 

@@ -18,7 +18,6 @@ file=docker-compose.yml
 export MURMURATION_IMAGE=murmuration:test-$$ MURMURATION_PROXY_IMAGE=murmuration-proxy:test-$$ BACKEND=${BACKEND:-172.30.93}
 PYTHON=${PYTHON:-python3}
 work=$(mktemp -d)
-there=" $(ls docker/wheels | tr '\n' ' ')"
 ended=""
 
 say() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
@@ -30,6 +29,7 @@ fail() {
   exit 1
 }
 . docker/engine.sh
+. docker/images.sh
 
 # --- Clean up, whatever happens -----------------------------------------------------------------------
 finish() {
@@ -37,7 +37,7 @@ finish() {
   trap '' TERM INT HUP
   [ -z "${building:-}" ] || kill "$building" 2> /dev/null || true
   [ -n "$ended" ] || [ -z "${compose_command:-}" ] || tear_down > /dev/null 2>&1 || true
-  for wheel in docker/wheels/*.whl; do [[ "$there" == *" ${wheel##*/} "* ]] || rm -f "$wheel"; done
+  drop_wheels
   stop_engine
   rm -rf "$work"
   exit "$status"
@@ -49,12 +49,6 @@ tear_down() {
 }
 trap finish EXIT
 trap 'fail "the time limit"' TERM
-
-# PyPI's torch brings CUDA; where this machine's own torch is for CPUs, its pip knows where such a one lies.
-torch_index() {
-  "$PYTHON" -c 'from importlib.metadata import version as v; exit("+cpu" not in v("torch"))' 2> /dev/null \
-    || echo --extra-index-url https://download.pytorch.org/whl/cpu
-}
 
 # --- Words of this test -------------------------------------------------------------------------------
 compose() { "${compose_command[@]}" --project-name "$project" --project-directory . --file "$file" "$@"; }
@@ -91,23 +85,7 @@ table() { grep -E "^round|^ +[0-9]+ +[0-9-]|^held-out WER" "$log" || true; }
 
 # --- Build, start -------------------------------------------------------------------------------------
 need_engine
-say "fetching wheels"
-"$PYTHON" docker/requirements.py pyproject.toml > "$work/requirements.txt"
-# shellcheck disable=SC2046
-"$PYTHON" -m pip download --quiet --only-binary :all: --python-version 3.11 --constraint constraints.txt $(torch_index) \
-  --requirement "$work/requirements.txt" --dest docker/wheels > "$work/pip.log" 2>&1 &
-building=$!
-need_base_image
-need_proxy_image
-wait "$building" || { tail "$work/pip.log"; fail "pip cannot fetch the wheels"; }
-say "building from $BASE_IMAGE"
-docker build --network none --file docker/Dockerfile --tag "$MURMURATION_IMAGE" --build-arg BASE_IMAGE="$BASE_IMAGE" \
-  --build-arg PIP_NO_INDEX=1 . > "$work/build.log" 2>&1 &
-building=$!
-wait "$building" || { tail -n 30 "$work/build.log"; fail "the image does not build"; }
-building=""
-docker build --network none --file docker/proxy.Dockerfile --tag "$MURMURATION_PROXY_IMAGE" --build-arg PROXY_IMAGE="$PROXY_IMAGE" . \
-  > "$work/build.log" 2>&1 || { tail -n 30 "$work/build.log"; fail "the proxy's image does not build"; }
+build_images
 docker image inspect --format 'image: {{.Size}} bytes' "$MURMURATION_IMAGE" "$BASE_IMAGE"
 
 say "up"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 
 import torch
 from flwr.app import Context
 from flwr.serverapp import Grid
+from safetensors import SafetensorError
 
 from privacy import PrivacyError
 from recipes import ConfigError, RunConfig
@@ -20,17 +22,39 @@ FAULTS = (
     *(TooFewAnswers, RepliesRefused),
 )
 
+NO_ROOM = {errno.ENOSPC: "(os error 28)", errno.EDQUOT: "(os error 122)"}  # as safetensors says it
+
 # The server evaluates while nodes of a simulation train: one thread each, no fighting over cores.
 torch.set_num_threads(1)
 
 
 def serve(grid: Grid, context: Context) -> None:
-    """Run a federation; a fault of the set-up ends the run as failed, with one clear message."""
+    """Run a federation; a fault of the set-up, or a full disk, ends it as failed, with one clear message."""
     # Our table tells the story; Flower's own round-by-round log would say everything twice.
     logger = logging.getLogger("flwr")
     logger.setLevel(max(logger.level, logging.WARNING))
     try:
-        run_federation(grid, RunConfig.from_flat(context.run_config), run_id=str(context.run_id))
+        config = RunConfig.from_flat(context.run_config)
+        run_federation(grid, config, run_id=str(context.run_id))
     except FAULTS as error:
         print(f"\nmurmuration: {error}\n", flush=True)
         raise
+    except (OSError, SafetensorError) as error:
+        if no_room(error):
+            print(f"\nmurmuration: {full_disk(config)}\n", flush=True)
+        raise
+
+
+def no_room(error: OSError | SafetensorError) -> bool:
+    """Whether something could not be written since the disk, or the user's share of it, is full."""
+    if isinstance(error, OSError):
+        return error.errno in NO_ROOM
+    return any(words in str(error) for words in NO_ROOM.values())
+
+
+def full_disk(config: RunConfig) -> str:
+    """What to say then: the run ends, and what it has spent and released stays as it was filed."""
+    return (
+        f"run.folder = {config.run.folder!r}: the disk is full. Nothing was released that is not in the "
+        'ledger; make room, and go on with run.resume = "latest"'
+    )

@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from cli.approval.approvals import Approvals, NotApproved
 from cli.approval.bounded_messages import bound_messages, inflation
 from cli.approval.clientapp import APPROVALS, FOLDER, PARAMETERS
 
+NO_MESSAGE = 70
 SIGNATURE = "run.release-signature"
 
 
@@ -86,6 +88,25 @@ class ApprovedTask:
         run_clientapp.install_from_fab = self.install
 
 
+def end_without_message() -> None:
+    """Let a task that gets no message end as one whose process was killed.
+
+    Flower 1.39 ends it as failed then, and its SuperNode waits for the reply for ever: connected, healthy and
+    deaf to all that comes later. For a task whose process falls silent it answers itself, within a minute.
+    """
+    pull = run_clientapp.pull_task_input
+
+    def pull_or_end(client: Any) -> Any:
+        try:
+            return pull(client)
+        except Exception:
+            traceback.print_exc()
+            sys.stderr.flush()
+            os._exit(NO_MESSAGE)
+
+    run_clientapp.pull_task_input = pull_or_end
+
+
 def main() -> None:
     """Flower's `flwr-clientapp`, with these steps and a folder of its own."""
     tasks = Path(os.environ[FOLDER])
@@ -94,6 +115,7 @@ def main() -> None:
     os.environ["FLWR_HOME"] = folder
     ApprovedTask(Path(os.environ[APPROVALS])).put_in_place()
     bound_messages(inflation().Allowance.of_model(int(os.environ[PARAMETERS])))
+    end_without_message()
     try:
         flwr_clientapp()
     finally:

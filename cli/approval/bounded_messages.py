@@ -67,7 +67,8 @@ def bound_messages(allowance: Any, flower: ModuleType | None = None) -> None:
 
     def pull_and_inflate(tree: Any, pull_object: Any, confirm: Any, **_: object) -> Any:
         limits.meter = bounds.Meter(allowance)
-        root = limits.meter.take(pull_object(tree.object_id))
+        # The SuperNode announces a message before its objects have come: on a slow link, long before.
+        root = bounds.pull_within([tree.object_id], pull_object, limits.meter)[tree.object_id]
         try:
             others = bounds.object_ids(tree, allowance)[1:]
             contents = bounds.pull_within(others, pull_object, limits.meter)

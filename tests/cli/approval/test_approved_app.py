@@ -12,7 +12,7 @@ from flwr.supernode.runtime import run_clientapp
 
 from base.release import release
 from cli.approval.approvals import NotApproved, approve, digest_of
-from cli.approval.approved_app import SIGNATURE, ApprovedTask
+from cli.approval.approved_app import NO_MESSAGE, SIGNATURE, ApprovedTask, end_without_message
 from cli.approval.releases import own_bundle
 
 BUNDLE = own_bundle()
@@ -120,3 +120,25 @@ def test_each_task_has_a_folder_of_its_own_and_leaves_none(tmp_path):
     )
     assert done.stdout.startswith(str(tasks))
     assert list(tasks.iterdir()) == []
+
+
+def test_a_task_without_a_message_ends_without_another_word(monkeypatch, capfd):
+    def nothing(client):
+        raise RuntimeError("No messages received from Runtime API")
+
+    def ended(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr(run_clientapp, "pull_task_input", nothing)
+    monkeypatch.setattr(os, "_exit", ended)
+    end_without_message()
+    with pytest.raises(SystemExit) as end:
+        run_clientapp.pull_task_input(None)
+    assert end.value.code == NO_MESSAGE
+    assert "No messages received" in capfd.readouterr().err
+
+
+def test_a_task_with_a_message_goes_on(monkeypatch):
+    monkeypatch.setattr(run_clientapp, "pull_task_input", lambda client: ("message", client))
+    end_without_message()
+    assert run_clientapp.pull_task_input("client") == ("message", "client")

@@ -6,7 +6,7 @@ import sys
 import httpx
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, Context, Message, MessageType, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.common.serde import context_to_proto, fab_to_proto, message_to_proto, run_to_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedResponse, PullObjectResponse
 from flwr.proto.runtime_pb2 import PullAppMessagesResponse, PullTaskInputResponse
@@ -78,6 +78,29 @@ def test_an_honest_message_comes_through(bounded):
     assert client.confirmed == [client.forged.object_id]
     run_clientapp.install_from_fab(b"bundle", skip_prompt=True)
     assert bounded == [b"bundle"]
+
+
+class SlowClient(Client):
+    """The same where no object has come yet when its message is announced: it is there at the second try."""
+
+    def __init__(self, forged: Forged) -> None:
+        super().__init__(forged)
+        self.asked: set[str] = set()
+
+    def PullObject(self, request):
+        if request.object_id in self.asked:
+            return super().PullObject(request)
+        self.asked.add(request.object_id)
+        return PullObjectResponse(object_found=True, object_available=False)
+
+
+def test_a_message_whose_objects_come_late_is_waited_for(bounded):
+    client = SlowClient(
+        honest(Message(RecordDict({"task": ConfigRecord({"version": 5})}), 2, MessageType.TRAIN))
+    )
+    message, *_ = run_clientapp.pull_task_input(client)
+    assert message.content["task"]["version"] == 5
+    assert client.asked == set(client.forged.contents())
 
 
 @pytest.mark.parametrize(
