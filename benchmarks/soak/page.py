@@ -45,6 +45,10 @@ def opening(events: Sequence[Event]) -> str:
         f"({processor()}, two cores, shared with other work) for {last['t'] / 3600:.2f} hours, faults drawn "
         f"with seed {begin['seed']}. Code of commit {begin['commit']}. Runs are submitted one after the "
         f"other ({settings}), and one that ends before its time is resumed."
+        + "".join(
+            f" At {event['t'] / 60:.0f} minutes {event['of']} were replaced by a mended version: {event['said']}."
+            for event in of(events, "new version")
+        )
     )
 
 
