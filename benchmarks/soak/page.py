@@ -16,6 +16,7 @@ from benchmarks.soak.events import read_events
 from benchmarks.soak.runs import SETTINGS
 from benchmarks.soak.story import Event, fault_rows, lives, memory_rows, of, played
 
+APPS = ("serverapp", "clientapp")  # whose containers' apps come and go
 PAGE = Path(__file__).resolve().parent.parent / "soak.md"
 
 
@@ -45,6 +46,10 @@ def opening(events: Sequence[Event]) -> str:
         f"({processor()}, two cores, shared with other work) for {last['t'] / 3600:.2f} hours, faults drawn "
         f"with seed {begin['seed']}. Code of commit {begin['commit']}. Runs are submitted one after the "
         f"other ({settings}), and one that ends before its time is resumed."
+        + "".join(
+            f" At {event['t'] / 60:.0f} minutes a mended version replaced {event['of']}: {event['said']}."
+            for event in of(events, "new version")
+        )
     )
 
 
@@ -121,28 +126,23 @@ def draw(events: Sequence[Event], picture: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 6), dpi=80)
+    figure, (above, *panels) = pyplot.subplots(3, 1, sharex=True, figsize=(9, 8), dpi=80)
     times = [event["t"] / 60 for event in of(events, "round")]
     above.plot(times, range(1, len(times) + 1), color="black", linewidth=1)
     for one in played(events):
-        above.axvspan(
-            one.began / 60, max(one.undone, one.began + 10) / 60, alpha=0.25, color="tab:red", linewidth=0
-        )
+        end = max(one.undone, one.began + 10) / 60
+        above.axvspan(one.began / 60, end, alpha=0.25, color="tab:red", linewidth=0)
     above.set_ylabel("rounds released (faults red)")
-    colours: dict[str, str] = {}
     for name, those in sorted(lives(events).items()):
+        panel = panels[name.startswith(APPS)]
+        colour = panel.plot([], [], label=name)[0].get_color()
         for life in those:
-            minutes, megabytes = [t / 60 for t, _ in life], [numbers["memory"] / 1e6 for _, numbers in life]
-            (line,) = below.plot(
-                minutes,
-                megabytes,
-                linewidth=0.8,
-                color=colours.get(name),
-                label=None if name in colours else name,
-            )
-            colours[name] = line.get_color()
-    below.set(xlabel="minutes", ylabel="anonymous memory, MB")
-    below.legend(fontsize=6, ncols=9, loc="upper center", bbox_to_anchor=(0.5, 1.12))
+            minutes = [t / 60 for t, _ in life]
+            panel.plot(minutes, [one["memory"] / 1e6 for _, one in life], linewidth=0.8, color=colour)
+    for panel in panels:
+        panel.set_ylabel("anonymous memory, MB")
+        panel.legend(fontsize=6, ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.12))
+    panels[1].set_xlabel("minutes")
     figure.tight_layout()
     figure.savefig(picture)
 
