@@ -44,7 +44,7 @@ def test_grid_refuses_bounds_below_its_rounding_margin_and_says_what_would_do() 
 def test_grid_refuses_other_bounds_and_impossible_sizes() -> None:
     layout = LayerLayout.of({"a": (5,)})
     other = Quantiser.of(ClipBounds.of("global", 2.0, layout))
-    with pytest.raises(ValueError, match=r"Grid\.of"):
+    with pytest.raises(ValueError, match=r"Quantiser\.of"):
         clip_to_grid(torch.zeros(5), ClipBounds.of("global", 1.0, layout), other)
     for bits in (0, 25):
         with pytest.raises(ValueError, match="bits"):
