@@ -62,7 +62,7 @@ class PrivacyPlan:
         cohort_cap: the maximum number of speakers in a round. If more are drawn, a random subset of this size
             stays, and the rounds are accounted for as truncated Poisson samples. 0 for no cap.
         noise_source: 'secure', or 'seeded-not-private': noise that a seed repeats, for simulations. Such a
-            run has no privacy, whatever its noise multiplier, and all that it writes states this.
+            run has no privacy at any noise multiplier, and everything that it writes states this.
         noise_seed: the seed of 'seeded-not-private'; nothing else reads it.
 
     Raises:
@@ -190,7 +190,7 @@ class PrivacyPlan:
 
     @property
     def release(self) -> Release:
-        """The release of one round; with bands, that of `bands` consecutive rounds together.
+        """The release of one round; with bands, the release of `bands` consecutive rounds together.
 
         Noise that a seed repeats counts as no noise.
         """

@@ -7,7 +7,7 @@ There are two cases.
 
 * All releases on the population are of this run, and all are of the plan's one kind, fixed before the first
   result. Then the number of releases that fit the budget is fixed too. To stop earlier, or to try a round
-  again after a crash, does not change what so many releases together guarantee. The best of all Renyi orders
+  again after a crash, does not change what that number of releases guarantees. The best of all Renyi orders
   and PLD counts.
 * Other runs released too, or this run released under another plan. Then later releases were chosen after
   earlier results had been seen. All releases together must pass the filter of `privacy.accounting.filters`,

@@ -118,12 +118,12 @@ class ClipBounds:
         """The bounds that a clip rule gives to the layers of a model.
 
         Guarantee:
-            The rule is asked once. Whatever it answers, `total` is the given one to a relative 1e-9, and the
+            The rule is asked once. For every accepted answer, `total` is the given one to 1e-9, and the
             slices cover the model exactly, or the answer is refused.
 
         Args:
             rule: a name in `base.registries.CLIP_RULES`: 'global', 'uniform', 'dim' or 'power' (paper,
-                Definition 3, and C_h ~ d_h^exponent), or that of another package.
+                Definition 3, and C_h ~ d_h^exponent), or a name of another package.
             total: the clip bound C of one whole update.
             layout: the model's layers.
             action: 'clip' or 'normalise'.

@@ -106,7 +106,7 @@ def entries_in(content: bytes, name: Path) -> tuple[LedgerEntry, ...]:
     """
     entries, intact = replay(name, content)
     if rest := content[intact:]:
-        raise LedgerCorrupt(f"{name}: {len(entries)} entries, then {len(rest)} bytes that are not an entry")
+        raise LedgerCorrupt(f"{name}: {len(entries)} entries, then {len(rest)} bytes that are no entry")
     return entries
 
 

@@ -152,7 +152,7 @@ class BandedNoise:
             )
 
     def _memory(self, size: int, largest: float) -> torch.Tensor:
-        """Memory for this round's noise: that of the oldest noise, once b - 1 noises are kept.
+        """Memory for this round's noise: the oldest noise's memory, once b - 1 noises are kept.
 
         Each block of the oldest noise is read before it is overwritten.
         """

@@ -98,7 +98,7 @@ class Stage:
 
 @dataclass(kw_only=True)
 class Performance:
-    """A run of a stage: what was recorded, and the plan by which it was."""
+    """A run of a stage: what was recorded, and its plan."""
 
     trace: Trace
     plan: PrivacyPlan

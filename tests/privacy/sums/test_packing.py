@@ -62,7 +62,7 @@ def test_every_sum_comes_back_bit_for_bit_and_its_length_is_public(seed, count, 
     quantiser = Quantiser.of(bounds, bits=bits)
     total = summed(seed, count, bounds, quantiser, SHAPES[shape])
     packed = pack(total, count, bounds, quantiser)
-    assert len(packed) == packed_bytes(count, bounds, quantiser)  # said before any of the data was looked at
+    assert len(packed) == packed_bytes(count, bounds, quantiser)  # known before any data is read
     back = unpack(packed, count, bounds, quantiser)
     assert back.dtype == total.dtype
     assert torch.equal(back, total)
@@ -113,7 +113,7 @@ PACKED = pack(summed(0, 2, SOME, QUANTISER, SHAPES["gaussian"]), 2, SOME, QUANTI
 
 
 def meaning(packed, count=2):
-    """What the bytes say, or None if they are refused (any other error fails the test)."""
+    """The sum that the bytes hold, or None if they are refused (any other error fails the test)."""
     try:
         return unpack(packed, count, SOME, QUANTISER)
     except ReplyRejected:
