@@ -1,8 +1,8 @@
-"""What one recorded run must hold by itself: that it did what plan and ledger declare.
+"""Checks of a single recorded run: it did what plan and ledger declare.
 
-These checks are for plans without bands, whose every round is one release with the same noise everywhere.
-They read what was *asked* of the sampler and the source, never a random outcome, so they have no false
-alarms; only whether two streams of noise are the same is a comparison of random values.
+The checks are for plans without bands, in which every round is one release with the same noise on all values.
+They read the *requests* to the sampler and the noise source, never a random outcome, so they have no false
+alarms. Only the comparison of two noise streams reads random values.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from audit.findings import Finding
 from audit.trace import (
     Answered,
     Asked,
     Collected,
     Drawn,
-    Dropped,
     Event,
     Logged,
+    NodesDropped,
     Noised,
     Published,
     Queried,
@@ -30,39 +29,42 @@ from audit.trace import (
     Trace,
     only,
 )
+from audit.violations import Violation
 from privacy import PrivacyPlan
 
 ROUND = (Drawn, Asked, Answered, Collected, Spent, Queried, Noised, Stepped, Published)
-"""A round's primitives, each once and in this order; noise comes in one or more blocks."""
-BESIDE = (Logged, Dropped)
-"""What may come between; a replay compares it."""
+"""The primitives of a round, each once and in this order; noise has one or more blocks."""
+BESIDE = (Logged, NodesDropped)
+"""Events that may occur between the primitives; a replay compares them."""
 RUN = 16
-"""So many values in a row that are the same are no chance: below 2^-128 with noise of 2^8 steps or more."""
+"""This many equal values in a row have a probability below 2^-128 with noise of 2^8 steps or more."""
 
-Complaints = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str, str]]
+"""Pairs of a word for the broken promise and its detail."""
 Events = tuple[Event, ...]
 
 
-def check_declared(trace: Trace, plan: PrivacyPlan) -> list[Finding]:
-    """Where the run is not the one that `plan` accounts for.
+def check_declared(trace: Trace, plan: PrivacyPlan) -> list[Violation]:
+    """The differences between a run and the run that `plan` accounts for.
 
-    Guarantee: an empty list means that every round drew by independent coins at the ledger's rate, spent
-    before it noised, covered every released value with the plan's noise from the secure source, divided by
-    the plan's cohort, and had from its nodes nothing but sums of a length that their count decides.
+    Guarantee:
+        An empty list means: every round drew by independent coins at the ledger's rate, spent before it added
+        noise, covered every released value with the plan's noise from the secure source, divided by the
+        plan's cohort, and received from its nodes only sums whose length depends on their count alone.
     """
     return [
-        Finding(what=what, round_number=number, detail=detail)
+        Violation(what=what, round_number=number, detail=detail)
         for number in trace.rounds
         for check in CHECKS
         for what, detail in check(trace.events_of(number), plan)
     ]
 
 
-def check_fresh_noise(*traces: Trace) -> list[Finding]:
-    """Noise that came twice, in one run or in several (which stand for a run and its restarts)."""
+def check_fresh_noise(*traces: Trace) -> list[Violation]:
+    """Repeated noise, in one run or in several runs (which stand for a run and its restarts)."""
     queries = [query for trace in traces for query in trace.queries]
     return [
-        Finding(what="repeated noise", round_number=later.round_number, detail="it is that of an earlier one")
+        Violation(what="repeated noise", round_number=later.round_number, detail="equal to an earlier one")
         for place, later in enumerate(queries)
         if any(_share_noise(earlier, later) for earlier in queries[:place])
     ]
@@ -74,25 +76,25 @@ def _share_noise(one: Query, other: Query) -> bool:
     return bool(np.any((left == right).all(axis=1) & left.any(axis=1)))
 
 
-def _order(events: Events, plan: PrivacyPlan) -> Complaints:
+def _order(events: Events, plan: PrivacyPlan) -> Problems:
     kinds = [type(event) for event in events if not isinstance(event, BESIDE)]
     blocks = [kind for place, kind in enumerate(kinds) if [kind, Noised] != [Noised, *kinds[:place][-1:]]]
     if tuple(blocks) != ROUND:
         yield "order", " ".join(kind.__name__ for kind in kinds)
 
 
-def _coins(events: Events, plan: PrivacyPlan) -> Complaints:
-    """One coin for each of N people, at the rate of the plan, and the ledger is charged for that rate."""
+def _coins(events: Events, plan: PrivacyPlan) -> Problems:
+    """One coin for each of N speakers, at the plan's rate, and the ledger is charged for that rate."""
     expected = ((plan.population, plan.sampling_rate),)
     for drawn in only(Drawn, events):
         if drawn.coins != expected:
-            yield "sampler", f"asked for {drawn.coins}, declared is {expected}"
+            yield "sampler", f"requested {drawn.coins}, declared {expected}"
     for spent in only(Spent, events):
         if spent.rate != plan.sampling_rate:
-            yield "ledger", f"it has the rate {spent.rate}, drawn was at {plan.sampling_rate}"
+            yield "ledger", f"its rate is {spent.rate}, the cohort was drawn at {plan.sampling_rate}"
 
 
-def _spent(events: Events, plan: PrivacyPlan) -> Complaints:
+def _spent(events: Events, plan: PrivacyPlan) -> Problems:
     for spent in only(Spent, events):
         if spent.noise_multiplier != plan.noise_multiplier or spent.count != 1:
             yield "ledger", f"{spent.count} releases of z = {spent.noise_multiplier}, the plan has {plan}"
@@ -101,15 +103,15 @@ def _spent(events: Events, plan: PrivacyPlan) -> Complaints:
             yield "ledger", f"{query.on_disk} entries on disk at the release of round {query.round_number}"
 
 
-def _noised(events: Events, plan: PrivacyPlan) -> Complaints:
-    """Every released value once, with at least the noise that the plan declares."""
+def _noised(events: Events, plan: PrivacyPlan) -> Problems:
+    """Every value is released once, with at least the noise that the plan declares."""
     for query in only(Queried, events):
         if not query.secure:
-            yield "source", "the noise does not come from SecureGaussian"
+            yield "source", "the noise is not from SecureGaussian"
         least, covered = query.quantiser.noise_std_steps(plan.noise_multiplier), 0
         for block in only(Noised, events):
             if not block.whole or block.begin != covered:
-                yield "noise", f"values {block.begin} to {block.end}: some left without it"
+                yield "noise", f"values {block.begin} to {block.end}: some were released without noise"
             if any(std < least * (1 - 1e-12) for std in block.stds):
                 yield "noise", f"values {block.begin} to {block.end}: {block.stds} steps, declared {least}"
             covered = block.end
@@ -117,8 +119,8 @@ def _noised(events: Events, plan: PrivacyPlan) -> Complaints:
             yield "noise", f"{covered} of {query.size} values were noised"
 
 
-def _divided(events: Events, plan: PrivacyPlan) -> Complaints:
-    """The optimiser is given the release in units of the update, over the expected cohort."""
+def _divided(events: Events, plan: PrivacyPlan) -> Problems:
+    """The optimiser receives the release in units of the update, divided by the expected cohort."""
     for query in only(Queried, events):
         for step in only(Stepped, events):
             if not math.isclose(step.unit * plan.cohort, query.quantiser.step, rel_tol=1e-6):
@@ -128,19 +130,19 @@ def _divided(events: Events, plan: PrivacyPlan) -> Complaints:
                 )
 
 
-def _answers(events: Events, plan: PrivacyPlan) -> Complaints:
-    """Every node that was asked gave a sum, of the declared length, and nothing beside it."""
+def _answers(events: Events, plan: PrivacyPlan) -> Problems:
+    """Every node with a task returned a sum of the declared length, and nothing else."""
     for answered in only(Answered, events):
-        for node, told in answered.replies.items():
-            if told.outcome != "sum":
-                yield "answer", f"node {node}: {told.outcome}"
-            if told.size != told.declared_size:
-                yield "length", f"node {node}: {told.size} bytes, declared {told.declared_size}"
-            if told.extra:
-                yield "extra", f"node {node}: {sorted(told.extra)}"
+        for node, reply in answered.replies.items():
+            if reply.outcome != "sum":
+                yield "answer", f"node {node}: {reply.outcome}"
+            if reply.size != reply.declared_size:
+                yield "length", f"node {node}: {reply.size} bytes, declared {reply.declared_size}"
+            if reply.extra:
+                yield "extra", f"node {node}: {sorted(reply.extra)}"
 
 
-CHECKS: tuple[Callable[[Events, PrivacyPlan], Complaints], ...] = (
+CHECKS: tuple[Callable[[Events, PrivacyPlan], Problems], ...] = (
     _order,
     _coins,
     _spent,

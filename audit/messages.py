@@ -1,6 +1,6 @@
-"""What messages show to whoever sees them: who is asked what, and all of a reply but its sum.
+"""What messages show to anyone who sees them: the tasks of nodes, and all of a reply except its sum.
 
-A round's nonce and a data set's digest are names without meaning; of these only the lengths are kept.
+A round's nonce and a data set's digest are names without meaning. Only their lengths are recorded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from flwr.app import Message
 
-from audit.trace import Told
+from audit.trace import ReplySummary
 from privacy import ClipBounds, Quantiser
 from privacy.sums.packing import packed_bytes
 from wire.messages import MODEL
@@ -17,11 +17,11 @@ from wire.traffic import array_bytes
 
 NAMES = ("nonce", "dataset")
 REPLY = frozenset({"sum", "answer", "packed", "version", "round", "layout", "count", *NAMES})
-"""All that a reply may hold: its records and their fields."""
+"""The records and fields that a reply may have."""
 
 
-def asked(messages: Iterable[Message]) -> dict[int, tuple[object, ...]]:
-    """By node its message: the records, the bytes of the model, the life time, the fields."""
+def tasks_sent(messages: Iterable[Message]) -> dict[int, tuple[object, ...]]:
+    """Each node's message: its records, the bytes of the model, the time to live, the fields."""
     return {
         one.metadata.dst_node_id: (
             *sorted(one.content),
@@ -33,16 +33,16 @@ def asked(messages: Iterable[Message]) -> dict[int, tuple[object, ...]]:
     }
 
 
-def told(reply: Message, bounds: ClipBounds, quantiser: Quantiser) -> Told:
-    """What a reply shows; the length of its sum beside the one that its count alone decides."""
+def summary_of(reply: Message, bounds: ClipBounds, quantiser: Quantiser) -> ReplySummary:
+    """What a reply shows; the length of its sum beside the length that its count decides."""
     if reply.has_error():
-        return Told(outcome=f"error {reply.error.code}: {reply.error.reason}")
+        return ReplySummary(outcome=f"error {reply.error.code}: {reply.error.reason}")
     answer = dict(reply.content["answer"])
     if "problem" in answer:
-        return Told(outcome=f"problem: {answer['problem']}")
+        return ReplySummary(outcome=f"problem: {answer['problem']}")
     packed = reply.content["sum"]["packed"]
     header = len(packed.data) - packed.shape[0]
-    return Told(
+    return ReplySummary(
         outcome="sum",
         fields=tuple(_fields(answer)),
         extra=frozenset({*reply.content, *answer, *reply.content["sum"]} - REPLY),

@@ -1,4 +1,4 @@
-"""Neighbouring data sets: what one person can be, and in which sense the two sets are neighbours."""
+"""Neighbouring data sets: the kinds of one person's speech, and how two data sets can be neighbours."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import Enum
 
 import numpy as np
 
-from audit.manifests import RATE_HZ, Said, Speech, Wave, ordinary_speech, tone
+from audit.manifests import RATE_HZ, Speech, Utterance, Wave, ordinary_speech, tone
 
 
 class Adjacency(Enum):
-    """Zero-out: the person is there and counts as nothing. Add or remove: N differs by one."""
+    """Zero-out: the person is in the population and adds zero. Add or remove: N differs by one."""
 
     ZERO_OUT = "zero-out"
     ADD_OR_REMOVE = "add-or-remove"
@@ -20,16 +20,20 @@ class Adjacency(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """What one person's speech can be, beside the same person who counts as nothing.
+    """One kind of speech of a person, to compare with the same person who adds zero.
 
-    `still` says that with this speech too the person must count as nothing at all; `files_go` that the files
-    go away after registration.
+    Args:
+        name: the kind's name.
+        speech: makes the speech.
+        adjacency: how the two data sets differ.
+        counts_as_zero: whether the person must add zero with this speech too.
+        files_go: whether the files are deleted after registration.
     """
 
     name: str
     speech: Callable[[], Speech]
     adjacency: Adjacency = Adjacency.ZERO_OUT
-    still: bool = False
+    counts_as_zero: bool = False
     files_go: bool = False
 
 
@@ -39,7 +43,7 @@ NEIGHBOURS: dict[str, Neighbour] = {}
 def neighbour(
     name: str, adjacency: Adjacency = Adjacency.ZERO_OUT, **how: bool
 ) -> Callable[[Callable[[], Speech]], Callable[[], Speech]]:
-    """Register what a person's speech can be under a name."""
+    """A decorator that registers a kind of speech under a name."""
 
     def register(speech: Callable[[], Speech]) -> Callable[[], Speech]:
         if name in NEIGHBOURS:
@@ -50,21 +54,21 @@ def neighbour(
     return register
 
 
-def _ordinary() -> list[Said]:
+def _ordinary() -> list[Utterance]:
     return ordinary_speech(7)
 
 
-def _with_wave(change: Callable[[Wave], Wave], **fields: object) -> list[Said]:
-    """Ordinary words, and a sound that was changed."""
+def _with_wave(change: Callable[[Wave], Wave], **fields: object) -> list[Utterance]:
+    """Ordinary words with changed audio."""
     return [
-        replace(said, wave=change(said.wave), **fields)  # type: ignore[arg-type]
-        for said in _ordinary()
-        if said.wave is not None
+        replace(one, wave=change(one.wave), **fields)  # type: ignore[arg-type]
+        for one in _ordinary()
+        if one.wave is not None
     ]
 
 
-def _with_text(text: str) -> list[Said]:
-    return [replace(said, text=text) for said in _ordinary()]
+def _with_text(text: str) -> list[Utterance]:
+    return [replace(one, text=text) for one in _ordinary()]
 
 
 def _filled(value: float) -> Callable[[Wave], Wave]:
@@ -74,12 +78,12 @@ def _filled(value: float) -> Callable[[Wave], Wave]:
 neighbour("ordinary speech")(_ordinary)
 
 
-@neighbour("sound of NaN", still=True)
+@neighbour("sound of NaN", counts_as_zero=True)
 def _nan() -> Speech:
     return _with_wave(_filled(np.nan), subtype="FLOAT")
 
 
-@neighbour("sound of infinity", still=True)
+@neighbour("sound of infinity", counts_as_zero=True)
 def _infinite() -> Speech:
     return _with_wave(_filled(np.inf), subtype="FLOAT")
 
@@ -94,14 +98,14 @@ def _silence() -> Speech:
     return _with_wave(_filled(0.0))
 
 
-@neighbour("a file without a sample", still=True)
+@neighbour("a file without a sample", counts_as_zero=True)
 def _no_sample() -> Speech:
     return _with_wave(lambda wave: wave[:0])
 
 
-@neighbour("an empty file", still=True)
+@neighbour("an empty file", counts_as_zero=True)
 def _empty() -> Speech:
-    return [Said(text="one two", content=b"", duration=1.0)]
+    return [Utterance(text="one two", content=b"", duration=1.0)]
 
 
 @neighbour("one sample")
@@ -109,37 +113,37 @@ def _one_sample() -> Speech:
     return _with_wave(lambda wave: wave[:1], duration=1 / RATE_HZ)
 
 
-@neighbour("no sound file at all", still=True)
+@neighbour("not an audio file", counts_as_zero=True)
 def _not_audio() -> Speech:
-    return [Said(text="one two", content=b"this is no sound", duration=1.0)]
+    return [Utterance(text="one two", content=b"this is no sound", duration=1.0)]
 
 
-@neighbour("a file that is cut off", still=True)
+@neighbour("a file that is cut off", counts_as_zero=True)
 def _cut_off() -> Speech:
-    return [Said(text="one two", content=b"RIFF\xff\xff\xff\x00WAVEfmt ", duration=1.0)]
+    return [Utterance(text="one two", content=b"RIFF\xff\xff\xff\x00WAVEfmt ", duration=1.0)]
 
 
-@neighbour("files that go after registration", still=True, files_go=True)
+@neighbour("files that go after registration", counts_as_zero=True, files_go=True)
 def _gone() -> Speech:
     return _ordinary()
 
 
-@neighbour("missing files", Adjacency.ADD_OR_REMOVE, still=True)
+@neighbour("missing files", Adjacency.ADD_OR_REMOVE, counts_as_zero=True)
 def _missing() -> Speech:
-    return [Said(text="one two", duration=1.0)]
+    return [Utterance(text="one two", duration=1.0)]
 
 
-@neighbour("unreadable files without a length", Adjacency.ADD_OR_REMOVE, still=True)
+@neighbour("unreadable files without a length", Adjacency.ADD_OR_REMOVE, counts_as_zero=True)
 def _unmeasured() -> Speech:
-    return [Said(text="one two", content=b"this is no sound")]
+    return [Utterance(text="one two", content=b"this is no sound")]
 
 
-@neighbour("empty transcripts", Adjacency.ADD_OR_REMOVE, still=True)
+@neighbour("empty transcripts", Adjacency.ADD_OR_REMOVE, counts_as_zero=True)
 def _no_text() -> Speech:
     return _with_text("")
 
 
-@neighbour("foreign transcripts", Adjacency.ADD_OR_REMOVE, still=True)
+@neighbour("foreign transcripts", Adjacency.ADD_OR_REMOVE, counts_as_zero=True)
 def _foreign_text() -> Speech:
     return _with_text("42 \u4e00\u4e8c\u4e09")
 
@@ -162,38 +166,38 @@ def _ten_times() -> Speech:
 @neighbour("400 times the utterances")
 def _four_hundred_times() -> Speech:
     wave = tone("a", 7)
-    said = Said(text="a", wave=wave, duration=len(wave) / RATE_HZ, file="again.wav")
-    return [replace(said, id=f"again-{number}") for number in range(400)]
+    one = Utterance(text="a", wave=wave, duration=len(wave) / RATE_HZ, file="again.wav")
+    return [replace(one, id=f"again-{number}") for number in range(400)]
 
 
 @neighbour("an id twice")
 def _id_twice() -> Speech:
-    return [replace(said, id="the same") for said in _ordinary()]
+    return [replace(one, id="the same") for one in _ordinary()]
 
 
-@neighbour("two people under one name")
-def _two_people() -> Speech:
+@neighbour("two speakers under one name")
+def _two_speakers() -> Speech:
     return [
         *_ordinary(),
-        *(replace(said, file=f"other-{n}.wav") for n, said in enumerate(ordinary_speech(8))),
+        *(replace(one, file=f"other-{n}.wav") for n, one in enumerate(ordinary_speech(8))),
     ]
 
 
 @neighbour("a long recording")
 def _long() -> Speech:
     wave = np.tile(tone("one two three", 3), 40)[: 29 * RATE_HZ]
-    return [Said(text="one two three", wave=wave, duration=29.0)]
+    return [Utterance(text="one two three", wave=wave, duration=29.0)]
 
 
-@neighbour("a recording longer than may be", Adjacency.ADD_OR_REMOVE, still=True)
+@neighbour("a recording longer than the limit", Adjacency.ADD_OR_REMOVE, counts_as_zero=True)
 def _too_long() -> Speech:
-    return [Said(text="one two three", wave=np.zeros(31 * RATE_HZ, dtype=np.float32))]
+    return [Utterance(text="one two three", wave=np.zeros(31 * RATE_HZ, dtype=np.float32))]
 
 
 @neighbour("one second of ten minutes")
 def _part_of_a_long_file() -> Speech:
     wave = np.tile(tone("one two three", 3), 850)[: 601 * RATE_HZ]
-    return [Said(text="one two", wave=wave, duration=1.0, offset=590.0)]
+    return [Utterance(text="one two", wave=wave, duration=1.0, offset=590.0)]
 
 
 @neighbour("an odd sample rate")

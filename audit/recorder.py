@@ -1,8 +1,8 @@
-"""The recorder: it stands between a `DPFedOpt` and its primitives, and writes down what is asked of them.
+"""The recorder: it is between a `DPFedOpt` and its primitives, and records every request to them.
 
-With a `frozen` trace it replays: the same people are drawn, and every noise source gives back the value that
-the first run released, whatever the sum is now. Nothing else is changed; what the strategy, the ledger, the
-clip and the nodes do is their own.
+With a `frozen` trace it replays: the same speakers are drawn, and every noise source returns the value that
+the first run released, whatever the sum is now. It changes nothing else: strategy, ledger, clip and nodes run
+as always.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from strategies import DPFedOpt
 
 
 class Recorder:
-    """Records one run into `trace`; `frozen` is the run whose noised outputs it gives back.
+    """Records one run into `trace`. With `frozen`, it returns the noised outputs of that run.
 
-    Whoever runs the rounds sets `round_number`, and adds the events of the messages, which it sees.
+    The code that runs the rounds sets `round_number`, and records the events of the messages.
     """
 
     def __init__(self, frozen: Trace | None = None) -> None:
@@ -37,21 +37,22 @@ class Recorder:
         self.round_number = 0
 
     def watch(self, strategy: DPFedOpt) -> None:
-        """Stand between the strategy and its noise, optimiser and ledger from now on."""
+        """Record the strategy's noise, optimiser and ledger from now on."""
         ledger = strategy.ledger
         strategy.noise = RecordedNoise(strategy.noise, self, on_disk=lambda: len(read_ledger(ledger.path)))
         strategy.optimiser = _Optimiser(strategy.optimiser, self)
         strategy.ledger = _Ledger(ledger, self)  # type: ignore[assignment]
 
     def note(self, event: Event) -> None:
-        """Write an event down."""
+        """Record an event."""
         self.trace.events.append(event)
 
     @contextmanager
-    def drawing(self, people: Sequence[int]) -> Iterator[None]:
-        """Let the strategy draw just `people` (ascending numbers), after asking its sampler in earnest.
+    def drawing(self, speakers: Sequence[int]) -> Iterator[None]:
+        """Let the strategy draw exactly `speakers` (ascending numbers), after a real call of its sampler.
 
-        Recorded are the coins that the sampler asks `poisson_sample` for; how they fell is thrown away.
+        The recorder records the coins that the sampler requests from `poisson_sample`, and ignores the
+        result.
         """
         coins: list[tuple[int, float]] = []
 
@@ -67,7 +68,7 @@ class Recorder:
                 coins.clear()
                 sampler(plan, step)
                 self._note_draw(plan, step, tuple(coins))
-                return np.array(people, dtype=np.int64)
+                return np.array(speakers, dtype=np.int64)
 
             return draw_cohort
 
@@ -90,7 +91,7 @@ class Recorder:
 
     @contextmanager
     def server_log(self) -> Iterator[None]:
-        """Record every line that is logged meanwhile."""
+        """Record every line that is logged inside the block."""
         handler = _Lines(self)
         logging.getLogger().addHandler(handler)
         try:
@@ -120,19 +121,19 @@ class _Lines(logging.Handler):
         self._recorder = recorder
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line down."""
+        """Record the line."""
         number = self._recorder.round_number
         self._recorder.note(Logged(round_number=number, logger=record.name, line=record.getMessage()))
 
 
 class _Ledger:
-    """A ledger whose `spend` is recorded; everything else is the ledger's own."""
+    """A ledger whose `spend` is recorded; all else is passed on to the ledger."""
 
     def __init__(self, inner: Ledger, recorder: Recorder) -> None:
         self._inner, self._recorder = inner, recorder
 
     def spend(self, release: Release, **names: Any) -> LedgerEntry:
-        """Spend, then say so: an entry that could not be written is none."""
+        """Spend, then record it: an entry that could not be written does not count."""
         entry = self._inner.spend(release, **names)
         self._recorder.note(
             Spent(
@@ -157,7 +158,7 @@ class _Optimiser:
         self._inner, self._recorder = inner, recorder
 
     def step_(self, vector: Tensor, pseudo_gradient: Tensor, learning_rate: float) -> None:
-        """Record what the optimiser is given and what it makes of the model; step."""
+        """Make a step, and record the optimiser's input and the model after it."""
         given = pseudo_gradient.double().numpy().copy()
         self._inner.step_(vector, pseudo_gradient, learning_rate)
         self._recorder.note(
@@ -180,10 +181,10 @@ class _Optimiser:
         return unit if off <= 1e-6 * float(np.abs(given).max()) else math.nan
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The inner one's."""
+        """The state of the optimiser inside."""
         state: dict[str, Tensor] = self._inner.state_dict()
         return state
 
     def load_state_dict(self, state: Any) -> None:
-        """The inner one's."""
+        """Load the state of the optimiser inside."""
         self._inner.load_state_dict(state)

@@ -1,9 +1,9 @@
-"""What a run did: its primitives in order, and its queries with the bounds that were declared for them.
+"""The record of a run: its primitives in order, and its queries with the bounds that were declared for them.
 
-Every primitive is an event of a class of its own. What it says must not depend on any one person, but for the
-fields marked `of_population`: what changes with N or with who was drawn (the rate S / N, who was asked, how
-long a sum of so many is). N is public and the draw is the server's secret, so these may differ where one
-person more is there, and only there.
+Every primitive is an event with a class of its own. The values of its fields must not depend on any one
+person. The exception are fields marked `of_population`, which change with N or with the draw: the rate S / N,
+the nodes with a task, the length of a sum of this count. N is public and the draw is the server's secret, so
+these may differ if one data set has a person more, and only then.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ import numpy.typing as npt
 from privacy import ClipBounds, Quantiser
 
 Steps = npt.NDArray[np.int64]
-"""Values in whole grid steps."""
+"""Values in whole quantisation steps."""
 
 OF_POPULATION = "of population"
 
 
 def of_population() -> Any:
-    """A field that changes with N, or with who was drawn."""
+    """A dataclass field that may change with N, or with the draw."""
     return field(metadata={OF_POPULATION: True})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One primitive, in a round; round 0 is what comes before the first."""
+    """One primitive in a round. Round 0 is the time before the first round."""
 
     round_number: int
 
     @property
     def name(self) -> str:
-        """What it was, in a word."""
+        """The kind of primitive, in a word."""
         return type(self).__name__
 
-    def said(self, *, with_population: bool) -> Iterator[tuple[str, object]]:
-        """Its fields and their values, with or without those that are of the population."""
+    def values(self, *, with_population: bool) -> Iterator[tuple[str, object]]:
+        """Names and values of the fields, with or without those marked `of_population`."""
         for one in fields(self):
             if with_population or OF_POPULATION not in one.metadata:
                 yield one.name, getattr(self, one.name)
@@ -48,7 +48,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Registered(Event):
-    """A node said whom it holds, or what its `problem` is."""
+    """A node reported its number of speakers, or its `problem`."""
 
     node: int
     problem: str
@@ -57,7 +57,7 @@ class Registered(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn(Event):
-    """The sampler was asked for a cohort, and flipped `coins`: so many, each of such a rate."""
+    """The sampler drew a cohort, with `coins`: pairs of their number and their rate."""
 
     step: int
     bands: int
@@ -67,17 +67,21 @@ class Drawn(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Asked(Event):
-    """Messages went out; of each node what its message said and how many speakers it was for."""
+    """Tasks were sent; for each node what its message shows."""
 
     messages: Mapping[int, tuple[object, ...]] = of_population()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Told:
-    """What a node's reply shows beside its packed sum: `outcome` is "sum", or what went wrong.
+class ReplySummary:
+    """What a node's reply shows beside its packed sum.
 
-    `fields` are the values that it names, `extra` what it has beyond the protocol; `size` and `declared_size`
-    are bytes of its arrays.
+    Args:
+        outcome: "sum", or the error or problem.
+        fields: its named values.
+        extra: names that are not part of the protocol.
+        size: the bytes of its arrays.
+        declared_size: the bytes that its count decides.
     """
 
     outcome: str
@@ -89,20 +93,20 @@ class Told:
 
 @dataclass(frozen=True, kw_only=True)
 class Answered(Event):
-    """The nodes replied. `problems` are the outcomes that are no sum."""
+    """The nodes replied. `problems` are the outcomes that are not a sum."""
 
     problems: tuple[str, ...]
-    replies: Mapping[int, Told] = of_population()
+    replies: Mapping[int, ReplySummary] = of_population()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Collected(Event):
-    """The strategy took the last reply."""
+    """The strategy received the last reply."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spent(Event):
-    """The ledger took an entry."""
+    """The ledger wrote an entry."""
 
     noise_multiplier: float
     cohort_cap: int
@@ -113,7 +117,7 @@ class Spent(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Queried(Event):
-    """Noise was asked for a sum (`Query` has it), when the ledger had `on_disk` entries in its file."""
+    """Noise was requested for a sum (see `Query`), when the ledger's file had `on_disk` entries."""
 
     bounds: ClipBounds
     quantiser: Quantiser
@@ -125,7 +129,10 @@ class Queried(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Noised(Event):
-    """Values `begin` to `end` left; `whole` says that each did as sum plus what a source drew with `stds`."""
+    """Values `begin` to `end` were released.
+
+    `whole` is true if each of them is its sum plus what a source drew with standard deviations `stds`.
+    """
 
     begin: int
     end: int
@@ -135,9 +142,9 @@ class Noised(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Stepped(Event):
-    """The optimiser was `given` a vector and made a `model` of it (SHA-256 of each).
+    """The optimiser received a vector, `given`, and made a `model` (SHA-256 of each).
 
-    `unit` is the one factor that takes the released steps to that vector; NaN if there is none.
+    `unit` is the single factor from the released steps to that vector; NaN if there is none.
     """
 
     given: str
@@ -148,14 +155,14 @@ class Stepped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Published(Event):
-    """What is shown of a round, and what the next begins with, by name."""
+    """What is shown of a round, and what the next round starts with, by name."""
 
     line: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dropped(Event):
-    """Nodes that gave nothing, and why."""
+class NodesDropped(Event):
+    """Nodes whose reply was dropped or missing, and the reason."""
 
     who: tuple[tuple[int, str], ...]
 
@@ -177,9 +184,9 @@ class Stopped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A sum (size,) before its noise, the bounds declared for one person, and what was released of it.
+    """A sum (size,) before its noise, the bounds declared for one person, and its released values.
 
-    `noise` is what the source added, zero where it added nothing. It is filled in as the blocks leave.
+    `noise` is what the source added, zero where it added nothing. It is filled in when a block is released.
     """
 
     round_number: int
@@ -202,7 +209,7 @@ class Trace:
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """The rounds in which anything happened, ascending."""
+        """The rounds with events, ascending."""
         return tuple(sorted({event.round_number for event in self.events} - {0}))
 
     def events_of(self, round_number: int) -> tuple[Event, ...]:
@@ -210,10 +217,10 @@ class Trace:
         return tuple(event for event in self.events if event.round_number == round_number)
 
     def query_of(self, round_number: int) -> Query | None:
-        """A round's (first) query, if there was one."""
+        """The (first) query of a round, if there is one."""
         return next((query for query in self.queries if query.round_number == round_number), None)
 
 
 def only(kind: type[Kind], events: tuple[Event, ...]) -> tuple[Kind, ...]:
-    """The events of a kind, in order."""
+    """The events of one class, in order."""
     return tuple(event for event in events if isinstance(event, kind))

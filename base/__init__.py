@@ -1,1 +1,1 @@
-"""What every room may use: registries, typed settings, durable files, printable text, the release."""
+"""Code that every room may use: registries, typed settings, durable files, printable text, the release."""

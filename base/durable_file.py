@@ -1,4 +1,7 @@
-"""Files that survive a crash: what a call wrote is on the disk, with its name, when the call returns."""
+"""Files that survive a crash.
+
+Guarantee: when one of these functions returns, what it wrote is on the disk, and so is the file's name.
+"""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +10,11 @@ from pathlib import Path
 
 
 def open_durably(path: Path, mode: int = 0o644) -> int:
-    """Open for appending; what was just created (with `mode`) is in its folder for good when this returns."""
+    """Open a file for reading and appending; create it with `mode` if it does not exist, durably.
+
+    Returns:
+        The file descriptor.
+    """
     _make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     sync(path.parent)
@@ -15,30 +22,31 @@ def open_durably(path: Path, mode: int = 0o644) -> int:
 
 
 def read_all(descriptor: int) -> bytes:
-    """The whole file behind the descriptor that is locked, whatever the path names by now."""
+    """The whole content of the descriptor's file, even if its path names another file by now."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(0)
         return file.read()
 
 
 def append_durably(descriptor: int, data: bytes) -> None:
-    """Write all of ``data``; it is on disk when this returns."""
+    """Write all of ``data`` at the end; it is on the disk when this returns."""
     while data:
         data = data[os.write(descriptor, data) :]
     os.fsync(descriptor)
 
 
 def replace_durably(path: Path, content: bytes) -> None:
-    """Let the whole file be ``content``, in one step; it is on disk when this returns."""
+    """Replace the whole file by ``content`` in one step; it is on the disk when this returns."""
     with replacing(path) as fresh:
         fresh.write_bytes(content)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path``, which takes its place in one step, on the disk too, if all goes well.
+    """A temporary path beside ``path`` to write to. At the end of the block it replaces ``path`` durably.
 
-    The file has the mode that the process's umask gives, whatever the code that writes it wants.
+    If the block raises, ``path`` stays as it is. The file has the mode that the process's umask gives,
+    whatever mode the code in the block sets.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -54,7 +62,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Have the kernel write a file, or the names in a folder, to the disk."""
+    """Let the kernel write a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

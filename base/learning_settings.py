@@ -1,6 +1,6 @@
-"""Settings that training beside the data and central training share: dropout, masks, arithmetic.
+"""Settings that local training and central training share: dropout, masks, arithmetic.
 
-A setting that reads "preset" in a recipe is None here: what the model's preset says.
+A setting that is "preset" in a recipe is None here: the value of the model's preset applies.
 """
 
 from __future__ import annotations
@@ -28,28 +28,34 @@ NumberOrPreset = Annotated[Annotated[int, Field(ge=0)] | None, *_OR_PRESET]
 
 
 class LearningSettings(BaseModel):
-    """How a model is regularised while it learns, and in what arithmetic."""
+    """Regularisation and arithmetic of a model's training."""
 
     dropout: ProbabilityOrPreset = Field(default=None, description="dropout in [0, 1), or 'preset'")
     layer_drop: ProbabilityOrPreset = Field(
         default=None, description="probability of leaving out a block for a whole batch, or 'preset'"
     )
-    spec_augment: bool = Field(default=True, description="hide bands of frequency and time in training")
+    spec_augment: bool = Field(
+        default=True, description="mask bands of frequency and time in training (SpecAugment)"
+    )
     spec_augment_after: int = Field(
-        default=0, ge=0, description="rounds (in central training: steps) before that begins"
+        default=0, ge=0, description="number of rounds (in central training: steps) before SpecAugment starts"
     )
-    freq_masks: NumberOrPreset = Field(default=None, description="SpecAugment: bands of mels, or 'preset'")
+    freq_masks: NumberOrPreset = Field(
+        default=None, description="SpecAugment: number of frequency masks, or 'preset'"
+    )
     freq_width: NumberOrPreset = Field(
-        default=None, description="SpecAugment: most mels of a band, or 'preset'"
+        default=None, description="SpecAugment: maximum width of a frequency mask in mels, or 'preset'"
     )
-    time_masks: NumberOrPreset = Field(default=None, description="SpecAugment: bands of frames, or 'preset'")
+    time_masks: NumberOrPreset = Field(
+        default=None, description="SpecAugment: number of time masks, or 'preset'"
+    )
     time_width: NumberOrPreset = Field(
-        default=None, description="SpecAugment: most frames of a band, or 'preset'"
+        default=None, description="SpecAugment: maximum width of a time mask in frames, or 'preset'"
     )
     time_ratio: FractionOrPreset = Field(
-        default=None, description="SpecAugment: most of an utterance in one band of frames, or 'preset'"
+        default=None, description="SpecAugment: maximum share of an utterance in one time mask, or 'preset'"
     )
     precision: PRECISIONS = Field(
-        default="float32", description="arithmetic on a GPU, 'float32' or 'bfloat16'; a CPU takes float32"
+        default="float32", description="arithmetic on a GPU, 'float32' or 'bfloat16'; a CPU uses float32"
     )
     compile: bool = Field(default=False, description="compile the model's blocks, on a GPU only")

@@ -1,6 +1,6 @@
-"""All registries: what a recipe can name. Adding one of ours is a module and a line here.
+"""All registries: the names that a recipe can use. To add one of ours, write a module and a line here.
 
-Other packages add theirs by entry points, in the group named here; docs/extend.md has an example of each.
+Other packages add theirs by entry points, in the groups named here. docs/extend.md has an example of each.
 """
 
 from __future__ import annotations

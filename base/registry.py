@@ -1,11 +1,13 @@
 """Named extensions of one kind: ours, and those that installed packages bring.
 
-A registry knows names without importing what they name, so that a recipe is checked before torch is loaded.
-Ours are written in `base.registries`; another package adds one by a Python entry point in the registry's
-group::
+A registry knows names without importing the extensions, so a recipe can be checked before torch is loaded.
+Ours are in `base.registries`. Another package adds one by a Python entry point in the registry's group::
 
     [project.entry-points."murmuration.clip_rules"]
     by-depth = "my_package.clipping:by_depth"
+
+An extension is code of this process, and can do what such code can do. What it *returns* is checked by the
+code that asks for it, each time (`ClipBounds.of`, `relative_stds`).
 """
 
 from __future__ import annotations
@@ -18,18 +20,25 @@ from typing import Any, TypeVar
 
 Found = TypeVar("Found")
 
+OURS = "murmuration"
+"""The owner of our own extensions in messages."""
+
 
 class UnknownName(ValueError):
-    """No extension has this name; the message lists those that there are."""
+    """No extension has this name; the message lists all names."""
 
 
 class Registry(Mapping[str, Any]):
-    """Extensions by name. An item is imported when it is asked for, and not before.
+    """Extensions by name. An extension is imported when it is asked for, not before.
+
+    Guarantee: no two packages have the same name. A name of ours always means ours, and is found without a
+    look at other packages. A package that brings a name that is taken is refused, with both owners, as soon
+    as a name of another package is asked for or the names are listed.
 
     Args:
-        kind: What messages call one of them, such as "clip rule".
-        group: The entry-point group of other packages.
-        ours: Name -> "module:attribute" of those that this project brings.
+        kind: what messages call one extension, such as "clip rule".
+        group: the entry-point group for other packages.
+        ours: name -> "module:attribute" of the extensions of this project.
 
     Example:
         >>> shapes = Registry("shape", "murmuration.shapes", {"dict": "builtins:dict"})
@@ -46,7 +55,7 @@ class Registry(Mapping[str, Any]):
         """The extension itself.
 
         Raises:
-            UnknownName: If there is none of this name.
+            UnknownName: if no extension has this name.
         """
         self.require(name)
         if name in self._added:
@@ -69,17 +78,17 @@ class Registry(Mapping[str, Any]):
         """`name`, if there is such an extension.
 
         Raises:
-            UnknownName: If there is none; the message lists all names.
+            UnknownName: if there is none; the message lists all names.
         """
         if name not in self:
             raise UnknownName(f"unknown {self.kind} {name!r}; known are {', '.join(map(repr, self))}")
         return name
 
     def add(self, name: str) -> Callable[[Found], Found]:
-        """Register what is decorated, in this process alone; other packages use an entry point.
+        """A decorator that registers an extension in this process only. Other packages use an entry point.
 
         Raises:
-            ValueError: If the name is taken.
+            ValueError: if the name is taken.
         """
         if name in self:
             raise ValueError(f"{self.kind} {name!r} is registered already")
@@ -91,20 +100,24 @@ class Registry(Mapping[str, Any]):
         return register
 
     def remove(self, name: str) -> None:
-        """Forget what `add` registered."""
+        """Remove an extension that `add` registered."""
         del self._added[name]
 
     @cached_property
     def _installed(self) -> dict[str, EntryPoint]:
-        """Those of installed packages.
+        """The entry points of installed packages, by name.
 
         Raises:
-            ValueError: If a package takes a name that we, or another package, have.
+            ValueError: if a package brings a name of ours or of another package.
         """
         found: dict[str, EntryPoint] = {}
+        owners = dict.fromkeys(self._ours, OURS)
         for point in entry_points(group=self.group):
-            owner = point.dist.name if point.dist else "a package"
-            if point.name in self._ours or point.name in found:
-                raise ValueError(f"{owner} brings a {self.kind} {point.name!r}, and there is one already")
-            found[point.name] = point
+            owner = point.dist.name if point.dist else "a package without a name"
+            if point.name in owners:
+                raise ValueError(
+                    f"{owner} and {owners[point.name]} both bring a {self.kind} {point.name!r} (entry-point "
+                    f"group {self.group}): uninstall one of them, or rename its entry point"
+                )
+            found[point.name], owners[point.name] = point, owner
         return found

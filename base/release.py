@@ -1,4 +1,4 @@
-"""Which release of this software runs."""
+"""The release of this software."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def release() -> str:
-    """The version of this code: of the pyproject.toml beside it (Flower's bundle has it), or as installed."""
+    """The version of this code: of the pyproject.toml beside it (as in Flower's bundle), or as installed."""
     beside = Path(__file__).resolve().parent.parent / "pyproject.toml"
     if beside.is_file():
         return str(tomllib.loads(beside.read_text(encoding="utf-8"))["project"]["version"])

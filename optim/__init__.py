@@ -1,7 +1,7 @@
-"""Server optimisers on the flat vector. They run after the noise: post-processing, free of charge.
+"""Server optimisers on the flat vector. They run after the noise: post-processing, which costs no privacy.
 
 The pseudo-gradient is the mean of "old minus new" over the cohort (paper, Algorithm 1), so a step goes
-against it, as against any gradient. Every optimiser works in place on buffers it owns.
+against it, as against any gradient. Every optimiser works in place, on buffers that it owns.
 """
 
 from optim.adaptive import AdaGrad, Adam, Yogi

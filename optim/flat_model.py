@@ -1,7 +1,7 @@
-"""A model as one vector: its parameters, and its gradients, become views into contiguous buffers.
+"""A model as one vector: its parameters and its gradients become views into contiguous buffers.
 
-After `bind`, writing the vector writes the model and the other way round, with no copy between them;
-clipping a gradient is one norm, an SGD step one addition.
+Guarantee: after `bind`, vector and model share their memory. To write one is to write the other, without a
+copy. So clipping a gradient is one norm, and a step of SGD is one addition.
 """
 
 from __future__ import annotations
@@ -13,15 +13,18 @@ from privacy import LayerLayout
 
 
 def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
-    """Move the parameters that `module` trains into one float32 vector (layout.size,), where they are.
+    """Move the trained parameters of `module` into one float32 vector (layout.size,), on their device.
 
-    Those that ask for no gradient (`optim.trainable.freeze`) stay outside.
+    Parameters that need no gradient (`optim.trainable.freeze`) are not in the vector.
+
+    Returns:
+        The layout, and the vector whose views are now the parameters.
 
     Raises:
-        ValueError: If the module has buffers (they would leave a client un-noised) or a BatchNorm, parameters
-            that are not float32, on several devices, or that share storage.
+        ValueError: if the module has buffers (they would leave a client without noise) or a BatchNorm, or if
+            parameters are not float32, are on several devices, or share storage.
     """
-    _refuse_what_would_escape(module)
+    _refuse_untracked_state(module)
     layout = layout_of(module)
     parameters = dict(module.named_parameters())
     vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
@@ -32,15 +35,18 @@ def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
 
 
 def layout_of(module: nn.Module) -> LayerLayout:
-    """Names and shapes of what `module` trains: the layout of its vector."""
+    """Names and shapes of the trained parameters of `module`: the layout of its vector."""
     trained = ((name, value) for name, value in module.named_parameters() if value.requires_grad)
     return LayerLayout.of((name, tuple(value.shape)) for name, value in trained)
 
 
 def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None = None) -> Tensor:
-    """A zeroed vector whose views are the gradients of `module`; backward passes add into it.
+    """A vector of zeros whose views are the gradients of `module`. Backward passes add to it.
 
-    It lies in `memory` (d,), float32 where the module is, if that is given.
+    Args:
+        module: the model that was bound.
+        layout: its layout.
+        memory: shape (d,), float32, on the module's device: the memory to use; by default new memory.
     """
     if memory is None:
         memory = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
@@ -52,19 +58,20 @@ def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None
 
 
 def _device(module: nn.Module) -> torch.device:
-    """Where the parameters are; the CPU if there are none."""
+    """The device of the parameters; the CPU if there are none."""
     devices = {value.device for value in module.parameters()} or {torch.device("cpu")}
     if len(devices) > 1:
-        raise ValueError(f"parameters lie on {sorted(map(str, devices))}: move the model to one device")
+        raise ValueError(f"parameters are on {sorted(map(str, devices))}: move the model to one device")
     return devices.pop()
 
 
-def _refuse_what_would_escape(module: nn.Module) -> None:
+def _refuse_untracked_state(module: nn.Module) -> None:
+    """Refuse state that training would change outside the clipped update."""
     for name, layer in module.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
-                f"{name or 'the model'} is a {type(layer).__name__}: what it says of an utterance depends on "
-                "the others of its batch, and its running statistics are trained outside the clipped "
+                f"{name or 'the model'} is a {type(layer).__name__}: its output for an utterance depends on "
+                "the others of the batch, and its running statistics are trained outside the clipped "
                 "update; use LayerNorm or GroupNorm"
             )
     buffers = [name for name, _ in module.named_buffers()]

@@ -1,7 +1,8 @@
-"""LAMB's two passes over a layer, compiled; torch takes a dozen, and a fresh buffer of the layer's size.
+"""LAMB's two passes over a layer, compiled. torch needs a dozen passes and a new buffer of the layer's size.
 
-The arithmetic is that of the vectors' dtype, float32 or float64, of which all constants must be; squared
-norms are float64. The second pass makes the direction again from the moments instead of storing it.
+The arithmetic has the dtype of the vectors, float32 or float64. All constants must have that dtype too.
+Squared norms are float64. The second pass computes the direction again from the moments, instead of storing
+it.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +17,12 @@ Number = np.floating[Any]
 
 
 class Direction(NamedTuple):
-    """u = m * first_scale / (sqrt(s * second_scale) + epsilon) + decay * w."""
+    """The constants of u = m * first_scale / (sqrt(s * second_scale) + epsilon) + decay * w.
+
+    Example:
+        >>> float(Direction(np.float32(1), np.float32(1), np.float32(1e-6), np.float32(0.5)).decay)
+        0.5
+    """
 
     first_scale: Number
     second_scale: Number
@@ -33,7 +39,7 @@ def move_moments_(
     rates: tuple[Number, Number],
     form: Direction,
 ) -> tuple[float, float]:
-    """Move both moments, in place, by `rates` = (1 - beta1, 1 - beta2); returns |w|^2 and |u|^2."""
+    """Update both moments, in place, by `rates` = (1 - beta1, 1 - beta2); returns |w|^2 and |u|^2."""
     first_scale, second_scale, epsilon, decay = form
     squared_weights = squared_direction = 0.0
     for index in range(weights.size):

@@ -1,7 +1,7 @@
-"""Optimisers that scale each layer's step by the ratio of the layer's norm to its update's: LAMB, LARS.
+"""Optimisers that scale the step of each layer by the norm of the layer over the norm of its update.
 
-Under clipping and noise the size of an update says little (its direction is what a round learns), which
-is why the paper's server runs LAMB. A layer is a slice of the vector, as everywhere; single scalars and
+They are LAMB and LARS. With clipping and noise, the size of an update has little meaning, but its direction
+has; so the paper's server uses LAMB. A layer is a slice of the vector, as everywhere. Single scalars and
 biases are layers like all others, as in optax.
 """
 
@@ -21,12 +21,20 @@ from privacy import LayerLayout
 
 @dataclass(kw_only=True)
 class LayerwiseOptimiser(FlatOptimiser):
-    """A flat optimiser that knows where the layers lie."""
+    """Base of optimisers that work layer by layer.
+
+    Args:
+        layout: the model's layout.
+
+    Example:
+        >>> LAMB(layout=LayerLayout.of({"weight": (2,)})).layout.names
+        ('weight',)
+    """
 
     layout: LayerLayout
 
     def _layers(self, *vectors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-        """As `_blocks`, a layer at a time."""
+        """Like `_blocks`, but one layer at a time."""
         everything = (*vectors, *(self._buffers[name] for name in self.initial_values()))
         if vectors[0].numel() != self.layout.size:
             raise ValueError(f"the vector has {vectors[0].numel()} values, the layout {self.layout.size}")
@@ -36,10 +44,17 @@ class LayerwiseOptimiser(FlatOptimiser):
 
 @dataclass(kw_only=True)
 class LAMB(LayerwiseOptimiser):
-    """LAMB (You et al. 2020), bias-corrected, as `optax.lamb`, which the paper used.
+    """LAMB (You et al. 2020) with bias correction, as in `optax.lamb`, which the paper used.
 
-    `trust_ratio_cap` bounds the ratio of norms (0: no cap, as in optax); a cap keeps the first rounds of
-    a layer with large weights and tiny updates in hand. `weight_decay` is decoupled.
+    `trust_ratio_cap` limits the ratio of norms (0: no cap, as in optax). A cap limits the first steps of a
+    layer with large weights and tiny updates. `weight_decay` is decoupled.
+
+    Example:
+        >>> vector = torch.tensor([3.0, 4.0])
+        >>> optimiser = LAMB(layout=LayerLayout.of({"weight": (2,)}))
+        >>> optimiser.step_(vector, torch.tensor([1.0, 1.0]), learning_rate=0.1)
+        >>> vector  # the step's norm is the learning rate times the layer's norm
+        tensor([2.6464, 3.6464])
     """
 
     beta1: float = 0.9
@@ -49,12 +64,12 @@ class LAMB(LayerwiseOptimiser):
     weight_decay: float = 0.0
 
     def initial_values(self) -> dict[str, float]:
-        """First and second moment."""
+        """The first and the second moment start from 0."""
         return {"first": 0.0, "second": 0.0}
 
     def _step_(self, vector: Tensor, pseudo_gradient: Tensor, learning_rate: float) -> None:
         """Per layer: u = m_hat / (sqrt(s_hat) + epsilon) + decay * v; v <- v - lr * |v| / |u| * u."""
-        number = vector.numpy().dtype.type  # a constant of a longer type would make all arithmetic as long
+        number = vector.numpy().dtype.type  # a constant of a longer type would widen all arithmetic
         form = Direction(
             first_scale=number(1 / (1 - self.beta1**self._steps)),
             second_scale=number(1 / (1 - self.beta2**self._steps)),
@@ -72,9 +87,16 @@ class LAMB(LayerwiseOptimiser):
 
 @dataclass(kw_only=True)
 class LARS(LayerwiseOptimiser):
-    """LARS (You et al. 2017), as `optax.lars`: the learning rate enters before the momentum.
+    """LARS (You et al. 2017), as in `optax.lars`: the learning rate is applied before the momentum.
 
-    `weight_decay` is added to the gradient before its norm is taken (You et al. add the two norms).
+    `weight_decay` is added to the gradient before its norm is computed (You et al. add the two norms).
+
+    Example:
+        >>> vector = torch.tensor([3.0, 4.0])
+        >>> optimiser = LARS(layout=LayerLayout.of({"weight": (2,)}), trust_coefficient=0.1)
+        >>> optimiser.step_(vector, torch.tensor([0.0, 2.0]), learning_rate=1.0)
+        >>> vector
+        tensor([3.0000, 3.5000])
     """
 
     momentum: float = 0.9
@@ -82,7 +104,7 @@ class LARS(LayerwiseOptimiser):
     weight_decay: float = 0.0
 
     def initial_values(self) -> dict[str, float]:
-        """The velocity, in units of a step."""
+        """The velocity, in units of a step, starts from 0."""
         return {"velocity": 0.0}
 
     def _step_(self, vector: Tensor, pseudo_gradient: Tensor, learning_rate: float) -> None:

@@ -1,6 +1,6 @@
-"""Learning-rate schedules of the server: a factor on the base rate, from the round alone.
+"""Learning-rate schedules of the server: a factor on the base rate that depends only on the round.
 
-A schedule is a pure function of the round, so a resumed run continues it without any state.
+Guarantee: a schedule is a pure function of the round, so a resumed run continues it without any state.
 """
 
 from __future__ import annotations
@@ -13,19 +13,27 @@ from base.registries import SCHEDULES
 from privacy.validate import positive, probability, whole
 
 Schedule = Callable[[int, int], float]
-"""From the round (1, 2, ...) and the number of rounds to a factor."""
+"""A function from the round (1, 2, ...) and the number of rounds to a factor."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleSettings:
-    """What shapes a schedule; each says which of them it reads.
+    """The settings of schedules. Each schedule reads only some of them.
 
     Args:
         warm_up_rounds: w; every schedule is multiplied by round / w before round w.
-        decay_after: a, the rounds before 'exponential' and 'step' begin to decay.
-        decay_every: b, the rounds in which they shrink by `decay_factor`.
+        decay_after: a, the number of rounds before 'exponential' and 'step' start to decay.
+        decay_every: b, the number of rounds in which they shrink by `decay_factor`.
         decay_factor: x, in (0, 1].
-        final_factor: where 'cosine' and 'half-cosine' end, in [0, 1].
+        final_factor: the last factor of 'cosine' and 'half-cosine', in [0, 1].
+
+    Raises:
+        ValueError: for a value out of range.
+
+    Example:
+        >>> schedule = make_schedule("step", ScheduleSettings(decay_after=2, decay_every=2, decay_factor=0.5))
+        >>> [schedule(round_number, 6) for round_number in range(1, 7)]
+        [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
     """
 
     warm_up_rounds: int = 0
@@ -43,14 +51,14 @@ class ScheduleSettings:
 
 
 Shape = Callable[[int, int, ScheduleSettings], float]
-"""From the rounds that are done, the number of rounds and the settings to a factor."""
+"""A function from the number of finished rounds, the number of all rounds and the settings to a factor."""
 
 
 def make_schedule(name: str, settings: ScheduleSettings | None = None) -> Schedule:
-    """The registered schedule `name`, with its warm-up.
+    """The schedule `name` of `base.registries.SCHEDULES`, with its warm-up.
 
     Raises:
-        ValueError: For a name that is not registered; the message lists those that are.
+        ValueError: for a name that is not registered; the message lists all names.
     """
     shape: Shape = SCHEDULES[name]
     chosen = settings or ScheduleSettings()
@@ -63,36 +71,36 @@ def make_schedule(name: str, settings: ScheduleSettings | None = None) -> Schedu
 
 
 def constant(round_number: int, rounds: int) -> float:
-    """Factor 1 throughout."""
+    """Factor 1 in every round: the default `Schedule`."""
     return 1.0
 
 
 def flat(done: int, rounds: int, settings: ScheduleSettings) -> float:
-    """1."""
+    """Factor 1 in every round: the `Shape` of 'constant'."""
     return 1.0
 
 
 def exponential(done: int, rounds: int, settings: ScheduleSettings) -> float:
-    """1 for a rounds, then x^((done - a) / b), smoothly: the paper's server schedule."""
+    """Factor 1 for a rounds, then x^((done - a) / b): the paper's server schedule."""
     return float(settings.decay_factor ** (max(0, done - settings.decay_after) / settings.decay_every))
 
 
 def step(done: int, rounds: int, settings: ScheduleSettings) -> float:
-    """1 for a rounds, then x, and another factor of x after every b rounds."""
+    """Factor 1 for a rounds, then x, and another factor of x after every b rounds."""
     past = done - settings.decay_after
     return float(settings.decay_factor ** (1 + past // settings.decay_every)) if past >= 0 else 1.0
 
 
 def cosine(done: int, rounds: int, settings: ScheduleSettings) -> float:
-    """From 1 down to the final factor along half a wave."""
-    return _wave(done / max(1, rounds), settings)
+    """From 1 down to the final factor along half a period of a cosine."""
+    return _half_period(done / max(1, rounds), settings)
 
 
 def half_cosine(done: int, rounds: int, settings: ScheduleSettings) -> float:
-    """1 for the first half of the rounds, then as 'cosine'."""
-    return _wave(max(0.0, 2 * done / max(1, rounds) - 1), settings)
+    """Factor 1 for the first half of the rounds, then like 'cosine'."""
+    return _half_period(max(0.0, 2 * done / max(1, rounds) - 1), settings)
 
 
-def _wave(part: float, settings: ScheduleSettings) -> float:
+def _half_period(part: float, settings: ScheduleSettings) -> float:
     floor = settings.final_factor
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, part)))

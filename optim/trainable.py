@@ -1,8 +1,8 @@
-"""Which parameters a run trains; the others stay as the seed model has them and never travel.
+"""The parameters that a run trains. The others keep the seed model's values and are never sent.
 
 Fewer trained parameters mean less noise at the same privacy: the noise on the mean has the norm
-z C sqrt(d) / S, where d counts the trained ones alone. Server and nodes must hold the same frozen values,
-which a digest proves.
+z C sqrt(d) / S, where d counts only the trained ones. Server and nodes must hold the same frozen values; a
+digest proves that.
 """
 
 from __future__ import annotations
@@ -18,10 +18,14 @@ from recipes.sections import TRAIN_ALL
 
 
 def trained_names(module: nn.Module, trainable: str) -> list[str]:
-    """The parameters that `trainable` names: "all", or shell patterns with commas between.
+    """The names of the parameters to train.
+
+    Args:
+        module: the model.
+        trainable: "all", or shell patterns separated by commas.
 
     Raises:
-        ConfigError: If a pattern fits no parameter.
+        ConfigError: if a pattern matches no parameter.
     """
     names = [name for name, _ in module.named_parameters()]
     if trainable == TRAIN_ALL:
@@ -30,17 +34,21 @@ def trained_names(module: nn.Module, trainable: str) -> list[str]:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise ConfigError(
-                f"model.trainable = {trainable!r}: no parameter of the model fits {pattern!r}; its "
+                f"model.trainable = {trainable!r}: no parameter of the model matches {pattern!r}; its "
                 f"parameters are {', '.join(names)}"
             )
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
 
 
 def freeze(module: nn.Module, trainable: str) -> None:
-    """Let gradients be computed for what `trainable` names alone; `bind` leaves the others out.
+    """Turn off gradients for all parameters that `trainable` does not name; `bind` leaves those out.
+
+    Args:
+        module: the model.
+        trainable: as for `trained_names`.
 
     Raises:
-        ConfigError: If a pattern fits no parameter.
+        ConfigError: if a pattern matches no parameter.
     """
     trained = set(trained_names(module, trainable))
     for name, value in module.named_parameters():
@@ -48,7 +56,7 @@ def freeze(module: nn.Module, trainable: str) -> None:
 
 
 def frozen_digest(module: nn.Module) -> str:
-    """SHA-256 (hex) of the names, shapes and values that are not trained; "" if all are."""
+    """SHA-256 (hex) of names, shapes and values of the parameters that are not trained; "" if all are."""
     frozen = [(name, value) for name, value in module.named_parameters() if not value.requires_grad]
     digest = hashlib.sha256()
     for name, value in frozen:

@@ -1,6 +1,6 @@
-"""User-level differential privacy for federated learning: what is promised, and how it is kept.
+"""User-level differential privacy for federated learning: the guarantee, and the code that keeps it.
 
-Everything here works on flat vectors and numbers; nothing knows of speech, of models or of the network.
+Everything here works on flat vectors and numbers. Nothing depends on speech, models or the network.
 """
 
 from privacy.accounting.calibration import calibrate_noise_multiplier
@@ -17,13 +17,15 @@ from privacy.errors import (
     PrivacyError,
     ReplyRejected,
     SpendingUnknown,
+    UnaccountedMechanism,
 )
 from privacy.layout import LayerLayout
-from privacy.ledger.ledger import Ledger, LedgerEntry, ledger_releases, read_ledger
+from privacy.ledger.entries import LedgerEntry, ledger_releases, read_ledger
+from privacy.ledger.ledger import Ledger
 from privacy.ledger.lineage import Ancestor, Lineage
 from privacy.noise.banded import BandedNoise
 from privacy.noise.banded_matrix import BandChoice, compare_bands
-from privacy.noise.factory import make_noise
+from privacy.noise.factory import charge_of, make_noise
 from privacy.noise.independent import IndependentNoise, RoundNoise
 from privacy.noise.secure import NoiseSource, SecureGaussian
 from privacy.noise.shape import joint_multiplier, relative_stds
@@ -57,12 +59,14 @@ __all__ = [
     "RoundNoise",
     "SecureGaussian",
     "SpendingUnknown",
+    "UnaccountedMechanism",
     "accumulator_dtype",
     "add_checked_",
     "add_clipped_",
     "add_indicators_",
     "add_packed_",
     "calibrate_noise_multiplier",
+    "charge_of",
     "compare_bands",
     "draw_cohort",
     "epsilon",

@@ -1,7 +1,7 @@
-"""How an epsilon is shown: rounded up, for a bound that is rounded to nearest may say less than is true.
+"""How an epsilon is shown: rounded up, because a bound that is rounded to nearest may be too small.
 
-Guarantee (`epsilon_text`): the number that is shown, read back, is never below the number that was given.
-What fits in the digits is shown as it is: 7.22 stays 7.22, and 7.2249 is 7.23.
+Guarantee (`epsilon_text`): the number in the text is never below the number that was given. A number that
+fits in the digits is shown as it is: 7.22 stays 7.22, and 7.2249 becomes 7.23.
 """
 
 import math
@@ -12,13 +12,18 @@ NO_PRIVACY = "no privacy"
 
 
 def epsilon_text(value: float, digits: int = 3) -> str:
-    """An epsilon in so many significant digits, rounded up: 0.124, 7.23, 1,235, 3.3e+07, "no privacy".
+    """An epsilon in `digits` significant digits, rounded up: 0.124, 7.23, 1,235, 3.3e+07, "no privacy".
 
-    Below 100,000 the digits before the point are all there; from there on one digit fewer, and an exponent.
+    Below 100,000 all digits before the point are shown. From there on there is one digit fewer, and an
+    exponent. An infinite epsilon is "no privacy".
+
+    Example:
+        >>> [epsilon_text(value) for value in (7.2249, 1234.2, 3.21e7, float("inf"))]
+        ['7.23', '1,235', '3.3e+07', 'no privacy']
     """
     if not value < math.inf:
         return NO_PRIVACY
-    exact = Decimal(repr(float(value)))  # the shortest number that is read back as this one
+    exact = Decimal(repr(float(value)))  # the shortest decimal that reads back as this float
     up = _round_up(exact, max(digits, exact.adjusted() + 1))
     if up < _PLAIN_BELOW:
         return f"{up:,f}" if up >= 1 else f"{float(up):.{digits}g}"
@@ -27,7 +32,7 @@ def epsilon_text(value: float, digits: int = 3) -> str:
 
 
 def _round_up(value: Decimal, digits: int) -> Decimal:
-    """The least decimal of so many significant digits that is not below `value`, which is not negative."""
+    """The least decimal with `digits` significant digits that is not below `value`, which is not negative."""
     if not value:
         return Decimal(0)
     step = Decimal(1).scaleb(value.adjusted() + 1 - digits)

@@ -1,8 +1,8 @@
-"""The loops over whole updates, compiled: one pass over memory each, everything counted in float64.
+"""Compiled loops over whole updates: one pass over memory each, all sums of squares in float64.
 
-torch has no operation that scales, rounds, converts, counts and adds at once; by several, in blocks, that
-costs two to three times as much. The machine code is kept for the next process, in the user's
-cache folder or where `NUMBA_CACHE_DIR` says. Callers see that arrays are one-dimensional and of equal length.
+torch has no operation that scales, rounds, converts, counts and adds at once; several operations, block by
+block, take two to three times as long. The machine code is kept for the next process, in the user's cache
+folder or in `NUMBA_CACHE_DIR`. Callers must pass one-dimensional arrays of equal length.
 """
 
 import hashlib
@@ -21,12 +21,12 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 def compiled(*relaxed: str) -> Callable[[Loop], Loop]:
-    """Machine code for each combination of dtypes that a loop is called with, made at the first such call.
+    """Compile a loop for each combination of dtypes, at the first call with it.
 
     Args:
-        relaxed: what may differ from the arithmetic as written. "reassoc": sums are taken in any order (which
-            is what lets them use vector instructions). Nothing else is relaxed: NaN and infinity stay what
-            they are.
+        relaxed: in which ways the arithmetic may differ from the code as written. "reassoc": sums are taken
+            in any order (which allows vector instructions). Nothing else is relaxed: NaN and infinity keep
+            their meaning.
     """
 
     def decorate(loop: Loop) -> Loop:
@@ -41,26 +41,26 @@ def compiled(*relaxed: str) -> Callable[[Loop], Loop]:
 
 @cache
 def _machine_code(loop: Callable[..., Any], relaxed: tuple[str, ...]) -> Callable[..., Any]:
-    import numba  # here, since many a command never comes here
+    import numba  # imported here, because many commands never need it
 
     options = {"error_model": "numpy", "nogil": True, "fastmath": set(relaxed)}
     try:
         return cast(Callable[..., Any], numba.njit(cache=True, **options)(_at_home(loop, str(relaxed))))
-    except RuntimeError:  # there is no place to keep it: compiled by each process
+    except RuntimeError:  # no folder can keep the machine code: each process compiles
         return cast(Callable[..., Any], numba.njit(**options)(loop))
 
 
 def _at_home(loop: Callable[..., Any], relaxed: str) -> Callable[..., Any]:
-    """`loop`, as if it stood in a copy of its file whose place follows from what it is compiled from alone.
+    """`loop`, as if its source file were a copy whose path depends only on what is compiled.
 
-    numba keeps machine code by the path and the time of the source, and Flower makes a fresh copy of the app
-    for every local run: each of them would compile everything again. Nor does it look at the options: what
-    is `relaxed`, and this file. Where there is no place for a copy, `loop` itself.
+    numba keeps machine code by the path and the time of the source file. Flower makes a fresh copy of the app
+    for every local run, so each run would compile everything again. numba also ignores the options:
+    `relaxed`, and this file. If no copy can be written, the result is `loop` itself.
     """
     code = loop.__code__
     try:
         home = _home_of(Path(code.co_filename), relaxed)
-    except (OSError, RuntimeError):  # it cannot be written, or nobody's home is known
+    except (OSError, RuntimeError):  # it cannot be written, or the user has no home folder
         return loop
     moved = FunctionType(code.replace(co_filename=str(home)), loop.__globals__, loop.__name__)
     moved.__qualname__ = loop.__qualname__
@@ -77,7 +77,7 @@ def _home_of(source: Path, relaxed: str) -> Path:
         home.parent.mkdir(parents=True, exist_ok=True)
         unfinished = home.with_name(f"{home.name}.{os.getpid()}.{time.monotonic_ns()}")
         unfinished.write_bytes(content)
-        os.utime(unfinished, (0, 0))  # numba looks at the time, and it must not matter who was the first
+        os.utime(unfinished, (0, 0))  # numba reads the time, and it must not matter which process was first
         unfinished.replace(home)
     return home
 
@@ -93,7 +93,7 @@ def squared_norm(values: npt.NDArray[Any]) -> float:
 
 
 def load_compiler() -> None:
-    """What the first loop of a process would wait for: numba takes a second to get going."""
+    """Load numba now, which takes a second; otherwise the first loop of a process waits for it."""
     squared_norm(np.zeros(1, dtype=np.float32))
 
 
@@ -101,11 +101,13 @@ def load_compiler() -> None:
 def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float) -> float:
     """sums += round(values * factor), in place; returns the sum of squares of what was added.
 
-    With ``-factor`` it takes back exactly what it added. The returned sum is exact below 2**53.
+    A call with ``-factor`` subtracts exactly what a call with ``factor`` added. The returned sum is exact
+    below 2**53.
 
     Args:
         sums: int32 or int64, shape (n,).
         values: float32 or float64, shape (n,); every |value * factor| must be below 2**31.
+        factor: the number of steps per unit of a value.
     """
     squared = 0.0
     for index in range(values.size):
@@ -117,16 +119,17 @@ def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float
 
 @compiled()
 def scale_into_(out: npt.NDArray[np.float32], integers: npt.NDArray[Any], factor: float) -> None:
-    """out = integers * factor, the product in float64; the two may not share memory."""
+    """out = integers * factor, the product in float64; the two arrays must not share memory."""
     for index in range(integers.size):
         out[index] = np.float64(integers[index]) * factor
 
 
 @compiled("reassoc")
 def add_(sums: npt.NDArray[Any], others: npt.NDArray[Any]) -> float:
-    """sums += others, in place, for integers of which either may be the longer type.
+    """sums += others, in place, for int32 and int64 in any combination.
 
-    Returns the sum of squares of the others, in float64.
+    Returns:
+        The sum of squares of the others, in float64.
     """
     squared = 0.0
     for index in range(sums.size):

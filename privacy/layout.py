@@ -1,8 +1,8 @@
-"""A model is one vector; a layer is a named slice of it.
+"""A model is one vector, and a layer is a named slice of it.
 
-`LayerLayout` is made once from the model's parameters and maps a contiguous buffer of ``size`` values to
-tensors of the right names and shapes as views, without a copy. Delta, clip, sum, noise, server step and
-checkpoint all work on that one buffer. Two parties hold the same layout exactly if the digests agree.
+A `LayerLayout` is made once from the model's parameters. It maps a contiguous buffer of ``size`` values to
+tensors with names and shapes: views, without a copy. Delta, clip, sum, noise, server step and checkpoint all
+work on that one buffer. Two parties have the same layout exactly if its digests are equal.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from privacy.validate import whole
 
 @dataclass(frozen=True, kw_only=True)
 class LayerLayout:
-    """Names and shapes of the layers, in the order in which they lie in the vector.
+    """Names and shapes of the layers, in the order of their values in the vector.
 
     Args:
         names: one non-empty, unique name per layer.
@@ -28,6 +28,13 @@ class LayerLayout:
 
     Raises:
         ValueError: for no layer, a duplicate or empty name, or a dimension below 1.
+
+    Example:
+        >>> layout = LayerLayout.of({"weight": (2, 3), "bias": (2,)})
+        >>> layout.size, layout.offsets
+        (8, (0, 6, 8))
+        >>> layout.views(torch.arange(8.0))["bias"]
+        tensor([6., 7.])
     """
 
     names: tuple[str, ...]
@@ -52,7 +59,7 @@ class LayerLayout:
     def of(
         cls, named_shapes: Mapping[str, Sequence[int]] | Iterable[tuple[str, Sequence[int]]]
     ) -> "LayerLayout":
-        """Make a layout from ``{name: shape}`` or pairs of them; the order given is the order kept."""
+        """Make a layout from ``{name: shape}`` or pairs of name and shape, in the given order."""
         is_mapping = isinstance(named_shapes, Mapping)
         pairs = list(named_shapes.items() if is_mapping else named_shapes)  # type: ignore[union-attr]
         return cls(
@@ -71,7 +78,7 @@ class LayerLayout:
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
-        """Where each layer begins in the vector, and last the vector's size: H + 1 numbers."""
+        """The begin of each layer in the vector, and at the end the vector's size: H + 1 numbers."""
         return tuple(accumulate(self.sizes, initial=0))
 
     @property
@@ -87,7 +94,7 @@ class LayerLayout:
         return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
     def views(self, vector: torch.Tensor) -> dict[str, torch.Tensor]:
-        """The layers of ``vector`` by name: views that share its memory.
+        """The layers of ``vector`` by name: views that share the vector's memory.
 
         Args:
             vector: contiguous, shape (d,), any dtype.

@@ -1,22 +1,20 @@
-"""One object owns sampler, clip-relative noise and accountant, so that they cannot disagree.
+"""The privacy plan: one object owns sampler, noise and accountant, so that they cannot disagree.
 
-A `PrivacyPlan` says who may be drawn, how many are expected each round, for how many rounds, and with how
-much noise. Whatever draws a cohort, adds noise or reports epsilon takes the plan, never loose numbers.
+A `PrivacyPlan` states the population, the expected cohort of a round, the number of rounds, and the noise.
+All code that draws a cohort, adds noise or reports epsilon takes the plan, never single numbers.
 
 One convention for noise, everywhere: the noise multiplier z is the standard deviation of the noise on the
 *sum* of updates in units of the clip bound C. The paper's sigma_DP, noise on the *mean* in units of C, is
-z / S with S the expected cohort.
+z / S, where S is the expected cohort.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from privacy.accounting.budget import Budget
 from privacy.accounting.calibration import calibrate_noise_multiplier
-from privacy.accounting.epsilon import Epsilon, Release, epsilon, merge
-from privacy.accounting.filters import filtered_epsilon
-from privacy.display import epsilon_text
-from privacy.errors import BudgetExhausted
+from privacy.accounting.epsilon import Epsilon, Release, epsilon
 from privacy.validate import open_probability, positive, whole
 
 ADJACENCY = "zero-out / add-or-remove one speaker"
@@ -25,15 +23,16 @@ SECURE, SEEDED = NOISE_SOURCES = ("secure", "seeded-not-private")
 
 
 def adjacency_of(bands: int = 1, cohort_cap: int = 0) -> str:
-    """Which two data sets the guarantee compares.
+    """The adjacency: which two data sets the guarantee compares.
 
-    To remove someone would shift the groups of bands, and change the population that a cap is accounted by.
+    With bands or a cap a speaker is zeroed out and not removed: a removal would shift the groups of the
+    bands, and would change the population that the accounting of a cap uses.
     """
     return ADJACENCY if bands == 1 and not cohort_cap else "zero-out one speaker"
 
 
 def sampler_of(bands: int = 1, cohort_cap: int = 0) -> str:
-    """How cohorts must be drawn."""
+    """The sampler by which cohorts must be drawn."""
     groups = f"group-wise ({bands} fixed groups in turn) " if bands > 1 else ""
     cap = f"truncated (at most {cohort_cap}) " if cohort_cap else ""
     return groups + cap + SAMPLER
@@ -41,34 +40,38 @@ def sampler_of(bands: int = 1, cohort_cap: int = 0) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPlan:
-    """What a run promises to every speaker of its population.
+    """What a run guarantees to every speaker of its population.
 
     Guarantee:
-        If every round draws its cohort by `draw_cohort` (`poisson_sample` at `sampling_rate`), holds each
-        speaker's update to the clip bound C, adds Gaussian noise of standard deviation
-        ``noise_multiplier * C`` to the sum (with bands: `BandedNoise`) and divides by the fixed ``cohort``,
-        then the models of all rounds together are (epsilon, delta)-differentially private with respect to
+        Suppose that every round draws its cohort by `draw_cohort` (`poisson_sample` at `sampling_rate`),
+        clips each speaker's update to the bound C, adds Gaussian noise of standard deviation
+        ``noise_multiplier * C`` to the sum (with bands: `BandedNoise`), and divides by the fixed ``cohort``.
+        Then the models of all rounds together are (epsilon, delta)-differentially private with respect to
         zeroing out any one speaker, for the epsilon of `epsilon()`.
 
     Args:
-        population: how many speakers there are, N; public.
-        cohort: how many are *expected* in a round, S = q N; in (0, N], need not be whole.
-        rounds: how many rounds are planned, T.
+        population: N, the number of speakers; public.
+        cohort: S = q N, the *expected* number of speakers in a round; in (0, N], not necessarily an integer.
+        rounds: T, the number of planned rounds.
         noise_multiplier: z; 0 is a run without noise and without privacy (`is_private` is False).
         delta: the probability with which epsilon may fail; in (0, 1), best far below 1 / N.
-        epsilon_budget: where the run must stop, if anywhere before its last round.
-        bands: over how many rounds noise is correlated, b (`privacy.noise.banded_matrix`). Speakers are then
-        in b
-            fixed groups, round t draws from one of them with probability b q, and b rounds together are
-            one release of that rate. 1 is independent noise.
-        cohort_cap: the most speakers that may take part in a round; if more are drawn, a random subset of
-            this size stays, and the rounds are accounted for as truncated Poisson samples. 0 for no cap.
+        epsilon_budget: the epsilon at which the run must stop before its last round; None for no limit.
+        bands: b, the number of rounds over which noise is correlated (`privacy.noise.banded_matrix`).
+            Speakers are then in b fixed groups, round t draws from one of them with probability b q, and b
+            rounds together are one release of that rate. 1 is independent noise.
+        cohort_cap: the maximum number of speakers in a round. If more are drawn, a random subset of this size
+            stays, and the rounds are accounted for as truncated Poisson samples. 0 for no cap.
         noise_source: 'secure', or 'seeded-not-private': noise that a seed repeats, for simulations. Such a
-            run has no privacy, whatever its noise multiplier, and everything it leaves behind says so.
+            run has no privacy at any noise multiplier, and everything that it writes states this.
         noise_seed: the seed of 'seeded-not-private'; nothing else reads it.
 
     Raises:
         ValueError: for any value out of range.
+
+    Example:
+        >>> plan = PrivacyPlan(population=10_000, cohort=100, rounds=50, noise_multiplier=1.0, delta=1e-6)
+        >>> plan.sampling_rate, plan.sigma_dp, round(plan.epsilon(pld=False).value, 2)
+        (0.01, 0.01, 1.42)
     """
 
     population: int
@@ -96,8 +99,8 @@ class PrivacyPlan:
         if whole(1, bands=self.bands) * self.sampling_rate > 1:
             raise ValueError(
                 f"Expected bands * cohort / population <= 1, got {self.bands} * {self.cohort:g} / "
-                f"{self.population}: a group of {self.population / self.bands:g} speakers cannot give such a "
-                "cohort; use fewer bands or a smaller cohort."
+                f"{self.population}: a group of {self.population / self.bands:g} speakers is too small for "
+                "such a cohort; use fewer bands or a smaller cohort."
             )
         if whole(cohort_cap=self.cohort_cap):
             self._check_cap()
@@ -116,8 +119,8 @@ class PrivacyPlan:
             )
         if self.bands > 1:
             raise ValueError(
-                f"cohort_cap={self.cohort_cap} and bands={self.bands}: a capped cohort out of groups is not "
-                "accounted for; use one of the two."
+                f"cohort_cap={self.cohort_cap} and bands={self.bands}: no accounting covers a capped cohort "
+                "drawn from groups; use one of the two."
             )
 
     @classmethod
@@ -132,9 +135,9 @@ class PrivacyPlan:
         bands: int = 1,
         cohort_cap: int = 0,
     ) -> "PrivacyPlan":
-        """The plan with the least noise that keeps all its rounds within ``target_epsilon``.
+        """The plan with the least noise for which all its rounds stay within ``target_epsilon``.
 
-        The target becomes the plan's budget too.
+        The target also becomes the plan's budget.
         """
         draft = cls(
             population=population,
@@ -167,29 +170,29 @@ class PrivacyPlan:
 
     @property
     def adjacency(self) -> str:
-        """Which two data sets the guarantee compares."""
+        """The adjacency: which two data sets the guarantee compares."""
         return adjacency_of(self.bands, self.cohort_cap)
 
     @property
     def sampler(self) -> str:
-        """How cohorts must be drawn."""
+        """The sampler by which cohorts must be drawn."""
         return sampler_of(self.bands, self.cohort_cap)
 
     @property
     def is_private(self) -> bool:
-        """Whether there is any noise, and nobody can repeat it."""
+        """Whether there is noise, and nobody can repeat it."""
         return self.noise_multiplier > 0 and self.noise_source == SECURE
 
     @property
     def stamp(self) -> str:
-        """What every artefact of a run must say about its privacy."""
+        """What every file of a run must state about its privacy."""
         return "see ledger.jsonl" if self.is_private else "none"
 
     @property
     def release(self) -> Release:
-        """What one round releases; with bands, what any `bands` rounds in a row release.
+        """The release of one round; with bands, the release of `bands` consecutive rounds together.
 
-        Noise that a seed repeats counts as none.
+        Noise that a seed repeats counts as no noise.
         """
         return Release(
             sampling_rate=self.bands * self.sampling_rate,
@@ -199,30 +202,31 @@ class PrivacyPlan:
         )
 
     def releases_in(self, rounds: int) -> int:
-        """How many releases so many rounds are: ceil(rounds / bands)."""
+        """The number of releases in this number of rounds: ceil(rounds / bands)."""
         return -(-whole(rounds=rounds) // self.bands)
 
     def charge(self, step: int) -> Release | None:
-        """What the ``step``-th round since the process began (from 0) adds to the ledger.
+        """What the ``step``-th round since the start of this process (from 0) adds to the ledger.
 
-        With bands the first of every `bands` rounds is charged for all of them. A process that resumes a run
-        begins a cycle, and noise, of its own: nobody takes part twice in a cycle that was charged once.
+        With bands the first of every `bands` rounds is charged for all of them; the others are None. A
+        process that resumes a run starts a new cycle with new noise, so no speaker takes part twice in a
+        cycle that was charged once.
         """
         return None if whole(step=step) % self.bands else self.release
 
     def epsilon(self, rounds: int | None = None, pld: bool = True) -> Epsilon:
-        """Epsilon after so many rounds, by default all that are planned."""
+        """Epsilon after this number of rounds; by default after all planned rounds."""
         return self.epsilon_of(self.releases_in(self.rounds if rounds is None else rounds), pld)
 
     def epsilon_of(self, releases: int, pld: bool = True) -> Epsilon:
-        """Epsilon after so many releases: of a run with crashes there are more than its rounds come to."""
+        """Epsilon after this number of releases; after crashes there are more than the rounds need."""
         return epsilon([replace(self.release, count=whole(releases=releases))], self.delta, pld)
 
     def extrapolate(self, population: int, cohort: float) -> "PrivacyPlan":
         """The same training at another scale: sigma_DP, delta and rounds stay, z becomes sigma_DP * S'.
 
-        That the model would come out the same is the paper's assumption, not a result; show the epsilon
-        of such a plan only beside this one's.
+        That the model would be the same is the paper's assumption, not a result. Show the epsilon of such a
+        plan only beside the epsilon of this one.
         """
         cap = math.ceil(max(cohort, self.cohort_cap / self.cohort * cohort)) if self.cohort_cap else 0
         return replace(
@@ -235,63 +239,30 @@ class PrivacyPlan:
         )
 
     def require_budget(self, own: Iterable[Release], others: Iterable[Release] = ()) -> None:
-        """Refuse the next round if it would pass the budget; call it before the cohort is drawn.
+        """Refuse the next round if it would exceed the budget; see `privacy.accounting.budget`.
 
-        Where all that was released on these people is this run's own, each release is of the plan's one kind,
-        fixed before the first result. So is then how many fit the budget, and to stop sooner, or to try a
-        round again after a crash, changes nothing of what that many together promise: the best of all Renyi
-        orders and PLD count. RDP decides in microseconds while it suffices; beyond that PLD is asked, first
-        about all the rounds of the plan: one answer then serves every round of a run that fits.
-
-        Where other runs released too, or this run under another plan, later releases were chosen with the
-        results of earlier ones in view: everything together must pass the filter of
-        `privacy.accounting.filters`, which allows fewer rounds. With z from `calibrate` such a run stops
-        before its last round. (These are two statements, of the fixed run and of the filter, each at delta:
-        if a run is dropped for its results and another follows, both hold together at twice delta.)
+        Call it before the cohort is drawn. Without a budget it never refuses.
 
         Args:
-            own: this run's releases so far on these people.
-            others: all others on them: of other runs, and of runs whose model this one started from.
+            own: this run's releases so far on the population.
+            others: all other releases on it: those of other runs, and those of runs whose model this run
+                started from.
 
         Raises:
-            BudgetExhausted: naming what is spent, what the round would make of it, and the budget.
+            BudgetExhausted: naming what is spent, what it would be after the round, and the budget.
         """
         if self.epsilon_budget is None:
             return
-        mine, rest = merge(own), merge(others)
-        kind = replace(self.release, count=0)
-        if not rest and all(replace(one, count=0) == kind for one in mine):
-            self._require_fixed(sum(one.count for one in mine), self.epsilon_budget)
-        else:
-            self._require_filter((*mine, *rest), self.epsilon_budget)
-
-    def _require_fixed(self, done: int, budget: float) -> None:
-        if self.epsilon_of(done + 1, pld=False).value <= budget:
-            return
-        for releases in (max(done + 1, self.releases_in(self.rounds)), done + 1):
-            if (would_be := self.epsilon_of(releases).value) <= budget:
-                return
-        raise BudgetExhausted(
-            f"The budget is epsilon={budget:g} at delta={self.delta:g}; "
-            f"{epsilon_text(self.epsilon_of(done).value, 6)} is spent and one more round would make it "
-            f"{epsilon_text(would_be, 6)}. Stop here, or start a run with a higher budget or more noise."
+        budget = Budget(
+            epsilon=self.epsilon_budget,
+            delta=self.delta,
+            release=self.release,
+            planned=self.releases_in(self.rounds),
         )
-
-    def _require_filter(self, so_far: tuple[Release, ...], budget: float) -> None:
-        would_be = filtered_epsilon((*so_far, self.release), budget, self.delta)
-        if would_be <= budget:
-            return
-        spent = filtered_epsilon(so_far, budget, self.delta)
-        raise BudgetExhausted(
-            f"The budget is epsilon={budget:g} at delta={self.delta:g}, and other releases on these people "
-            f"were known when this run was planned, so a privacy filter counts: {epsilon_text(spent, 6)} is "
-            f"spent by all of them together and one more round would make it {epsilon_text(would_be, 6)}. "
-            "Stop here; with more noise, more rounds fit. (A budget that is raised with results in view "
-            "promises less than it says.)"
-        )
+        budget.require_room(own, others)
 
     def describe(self) -> dict[str, object]:
-        """The plan and its epsilon in plain values, fit for JSON (an infinite epsilon becomes None)."""
+        """The plan and its epsilon as values for JSON (an infinite epsilon becomes None)."""
         bounds = self.epsilon()
         return {
             "population": self.population,
@@ -313,7 +284,7 @@ class PrivacyPlan:
 
 
 def describe_epsilon(bounds: Epsilon) -> dict[str, object]:
-    """Both bounds, the claim and its accountant, as JSON can hold them."""
+    """Both bounds, the claim and its accountant, as values for JSON (infinity becomes None)."""
 
     def plain(number: float | None) -> float | None:
         return number if number is not None and math.isfinite(number) else None

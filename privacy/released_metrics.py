@@ -1,12 +1,11 @@
-"""Scalars about the training that ride in the noised sum, so that no metric leaves un-noised.
+"""Statistics of the training that are part of the noised sum, so that no metric leaves without noise.
 
-The released vector is the model's coordinates followed by a few statistics coordinates, a slice with
-a bound of its own (`ClipBounds.of(..., statistics=k)`). Each speaker's value is mapped to [-1, 1] and
-scaled so that the slice's norm stays within that bound; so the metrics share the round's one Gaussian
-release and its accounting.
+The released vector has the model's coordinates and then a few statistics, a slice with a bound of its own
+(`ClipBounds.of(..., statistics=k)`). Each speaker's value is mapped to [-1, 1] and scaled so that the norm of
+the slice stays within that bound. So the metrics share the round's one Gaussian release and its accounting.
 
-Guarantee: the statistics of one speaker have norm at most the bound of their slice, whatever the
-values are (a value that is not finite counts as 0, the middle of its range).
+Guarantee: the statistics of one speaker have a norm of at most the bound of their slice, for all values. (A
+value that is not finite counts as 0, the middle of its range.)
 """
 
 from __future__ import annotations
@@ -25,7 +24,16 @@ from privacy.validate import finite
 
 @dataclass(frozen=True, kw_only=True)
 class Statistic:
-    """One scalar per speaker, clamped to [`low`, `high`]."""
+    """One scalar per speaker, clamped to [`low`, `high`].
+
+    Raises:
+        ValueError: unless `low` is below `high` and both are finite.
+
+    Example:
+        >>> loss = Statistic(name="loss", low=0.0, high=10.0)
+        >>> loss.to_unit(7.5), loss.to_unit(99.0), loss.from_unit(0.5)
+        (0.5, 1.0, 7.5)
+    """
 
     name: str
     low: float
@@ -43,7 +51,7 @@ class Statistic:
         return 2 * (clamped - self.low) / (self.high - self.low) - 1
 
     def from_unit(self, unit: float) -> float:
-        """The inverse of `to_unit`; noise may carry it out of the range."""
+        """The inverse of `to_unit`. With noise the result may be outside the range."""
         return self.low + (unit + 1) / 2 * (self.high - self.low)
 
 
@@ -55,9 +63,9 @@ STATISTICS = (CLIPPED_SHARE, TRAIN_LOSS)
 def add_statistics_(
     accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, quantiser: Quantiser
 ) -> None:
-    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's statistics.
+    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's statistics, in place.
 
-    Rounding is towards zero, so the slice's integer norm is at most its bound in grid steps.
+    Rounding is towards zero, so the slice's integer norm is at most its bound in steps.
     """
     scale = unit_in_steps(bounds, quantiser)
     integers = [
@@ -73,9 +81,11 @@ def read_statistics(
     """The noisy mean of each statistic over a round's speakers.
 
     Args:
-        released (Tensor): (k,) the statistics of the released sum, in grid steps.
-        cohort (float): The public expected cohort S; never how many were drawn, which is a secret of the
-            sampling.
+        released: shape (k,), the statistics of the released sum, in steps.
+        cohort: the public expected cohort S; never the number of drawn speakers, which the sampling keeps
+            secret.
+        bounds: the bounds that the round clipped by.
+        quantiser: the round's quantiser.
     """
     scale = unit_in_steps(bounds, quantiser) * cohort
     return {
@@ -85,6 +95,6 @@ def read_statistics(
 
 
 def unit_in_steps(bounds: ClipBounds, quantiser: Quantiser) -> int:
-    """What 1 is in whole steps, rounded down so that all statistics together stay within their bound."""
+    """The number of steps of 1, rounded down so that all statistics together stay within their bound."""
     group = len(bounds.groups) - 1 - bool(bounds.indicators)
     return math.isqrt(squared_limits(bounds, quantiser)[group] // len(STATISTICS))

@@ -1,4 +1,4 @@
-"""Who takes part in a round: every member independently, by a coin of the operating system's randomness.
+"""The cohort of a round: each speaker is drawn independently, with the operating system's randomness.
 
 The accountants' amplification by sampling holds for exactly this sampler. A fixed-size cohort, a shuffled
 epoch or a seeded generator would each make the reported epsilon false.
@@ -18,13 +18,16 @@ _BLOCK = 1 << 20
 
 
 def draw_cohort(plan: PrivacyPlan, step: int) -> Indices:
-    """The cohort of the ``step``-th round since the process began, counted from 0; ascending indices.
+    """Draw the cohort of the ``step``-th round (from 0) since the start of this process.
 
     Guarantee:
-        Everyone is drawn by an independent coin from the operating system. With b bands, speaker i belongs
-        to group i mod b for good, and only group ``step mod b`` is drawn from, with probability b q: nobody
-        takes part twice in b consecutive rounds. With a cap, a larger cohort is cut down to a subset of it
+        Each speaker is drawn by an independent coin from the operating system. With b bands, speaker i always
+        belongs to group i mod b, and only group ``step mod b`` is drawn from, with probability b q: no
+        speaker takes part twice in b consecutive rounds. With a cap, a larger cohort is cut down to a subset
         that is uniform by the operating system's randomness: a truncated Poisson sample.
+
+    Returns:
+        The indices of the drawn speakers, ascending.
     """
     group = step % plan.bands
     members = len(range(group, plan.population, plan.bands))
@@ -39,12 +42,13 @@ def poisson_sample(population: int, rate: float) -> Indices:
     """Draw a Poisson cohort.
 
     Guarantee:
-        Each member is drawn independently of all others, with probability ``rate`` rounded down to a multiple
-        of 2**-64 (so never above it), by 64 bits of ``os.urandom``. Nothing can seed or replay the draw.
+        Each member is drawn independently of all others, by 64 bits of ``os.urandom``. The probability is
+        ``rate``, rounded down to a multiple of 2**-64 (so never above it). Nothing can seed or repeat the
+        draw.
 
     Args:
-        population: the number of members, N.
-        rate: the probability q of each; 1 draws all, 0 none.
+        population: N, the number of members.
+        rate: q, the probability of each; 1 draws all, 0 draws none.
 
     Returns:
         The drawn members' indices, ascending, int64. Their number is random and may be zero.

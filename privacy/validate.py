@@ -1,6 +1,6 @@
-"""One line per check: ``positive(delta=delta)`` returns the value or says what was expected and what came.
+"""One line per check: ``positive(delta=delta)`` returns the value, or names the expected and the given value.
 
-Every number is checked here before it reaches an accountant, because the accountants are not robust: on a
+Every number is checked here before it reaches an accountant, because the accountants are not robust: with a
 noise multiplier of NaN, infinity or 1e-160 opacus never returns.
 """
 
@@ -8,7 +8,7 @@ import math
 
 
 def finite(**named: float) -> float:
-    """Return the one named value as a float; refuse NaN, infinity and what is no number."""
+    """Return the one named value as a float; refuse NaN, infinity and what is not a number."""
     ((name, value),) = named.items()
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"Expected {name} to be a finite number, got {name}={value!r}.")
@@ -40,7 +40,7 @@ def open_probability(**named: float) -> float:
 
 
 def whole(minimum: int = 0, **named: int) -> int:
-    """Return the one named value; refuse what is no integer or below ``minimum``."""
+    """Return the one named value; refuse what is not an integer or is below ``minimum``."""
     ((name, value),) = named.items()
     if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
         raise ValueError(f"Expected {name} to be an integer >= {minimum}, got {name}={value!r}.")

@@ -41,7 +41,7 @@ from privacy import (
 from privacy.clipping.adaptive import half_bit_in_steps
 from privacy.clipping.quantisation import squared_limits
 from privacy.kernels import scale_into_
-from privacy.noise.factory import make_noise
+from privacy.noise.factory import charge_of, make_noise
 from privacy.noise.seeded import SeededGaussian
 from privacy.noise.shape import relative_stds
 from privacy.plan import SEEDED
@@ -280,7 +280,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
         """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""
-        charge = self.plan.charge(self._step)
+        charge = charge_of(self.plan, self.noise, self._step)
         if charge is not None:
             self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
         self._step += 1

@@ -1,1 +1,1 @@
-"""How much a run has spent: RDP and PLD accountants, calibration, filters, group privacy."""
+"""How much privacy a run has spent: RDP and PLD accountants, calibration, budgets, filters, group privacy."""

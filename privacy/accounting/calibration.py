@@ -1,7 +1,7 @@
-"""The least noise that keeps a run within a target epsilon.
+"""The least noise for which a run stays within a target epsilon.
 
-Epsilon falls as noise grows, so this is a one-dimensional root. RDP at a few orders finds the neighbourhood;
-the search is then finished by the bounds that the run will claim.
+Epsilon falls as noise grows, so this is the search of a root in one dimension. RDP at a few orders finds the
+neighbourhood of the root. Then the bounds that the run will claim finish the search.
 """
 
 import math
@@ -27,9 +27,15 @@ def calibrate_noise_multiplier(
     cohort_cap: int = 0,
     population: int = 0,
 ) -> float:
-    """The least noise multiplier whose better bound meets a target, to one part in ten thousand.
+    """The least noise multiplier whose smaller bound meets a target, to one part in ten thousand.
 
-    Cap and population are those of `Release`.
+    Args:
+        target_epsilon: the target.
+        delta: the probability with which epsilon may fail.
+        sampling_rate: as in `Release`.
+        rounds: the number of releases.
+        cohort_cap: as in `Release`.
+        population: as in `Release`.
 
     Guarantee:
         ``epsilon([Release(q, z, rounds)], delta).value <= target_epsilon`` for the z returned.
@@ -58,7 +64,7 @@ def calibrate_noise_multiplier(
     def excess(noise: float) -> float:
         by_pld = pld_epsilon(run(noise), delta)
         by_rdp, _ = rdp_epsilon(run(noise), delta, COARSE_ORDERS)
-        if by_rdp < by_pld:  # then RDP will be the claim, at all its orders
+        if by_rdp < by_pld:  # then the claim will be RDP, at all its orders
             by_rdp, _ = rdp_epsilon(run(noise), delta)
         return _log_ratio(min(by_rdp, by_pld), target_epsilon)
 
@@ -71,9 +77,10 @@ def _log_ratio(value: float, target: float) -> float:
 
 
 def _least(excess: Callable[[float], float], *, start: float, stride: float, tolerance: float) -> float:
-    """The least noise at which a falling ``excess`` is not above 0, from above, to a relative tolerance.
+    """The least noise at which a falling ``excess`` is not above 0, to a relative tolerance, never too low.
 
-    Brackets the root by growing strides, then runs false position (Illinois) over the logarithm of noise.
+    It brackets the root with growing strides, then runs false position (Illinois) over the logarithm of
+    noise.
     """
     low = high = start
     above = below = excess(start)
@@ -81,7 +88,7 @@ def _least(excess: Callable[[float], float], *, start: float, stride: float, tol
         if high >= MAX_NOISE_MULTIPLIER:
             raise ValueError(
                 f"No noise multiplier up to {MAX_NOISE_MULTIPLIER:g} meets the target epsilon: "
-                f"ask for a higher epsilon or delta, fewer rounds or a lower sampling rate."
+                f"use a higher epsilon or delta, fewer rounds or a lower sampling rate."
             )
         low, above = high, below
         high = min(high * stride, MAX_NOISE_MULTIPLIER)

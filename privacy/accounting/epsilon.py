@@ -1,16 +1,16 @@
-"""From what was released to epsilon: two independent upper bounds, of which the smaller is the claim.
+"""From releases to epsilon: two independent upper bounds; the claim is the smaller one.
 
 A `Release` is Gaussian noise on a Poisson-sampled sum. The noise multiplier z is always the standard
-deviation of the noise *on the sum* in units of the clip bound C. Adjacency is zero-out (equally,
-add-or-remove) of one person, for whom both accountants are exact about the sampling:
+deviation of the noise *on the sum* in units of the clip bound C. The adjacency is zero-out (equally,
+add-or-remove) of one speaker. For this adjacency both accountants are exact about the sampling:
 
 * RDP: opacus' Renyi moments at our own list of orders, converted by Balle et al. 2020, Theorem 21. It
-  reproduces the paper, costs milliseconds and adds up over rounds.
+  reproduces the paper, takes milliseconds, and adds up over rounds.
 * PLD: dp_accounting's privacy loss distributions, pessimistic at every discretisation interval: a coarser
-  interval is faster and claims more epsilon, never less. Its Fourier transforms round, which at a tiny delta
-  would claim too little (12.137 for 12.163 at 1e-14); so that much of delta is set aside.
+  interval is faster and claims more epsilon, never less. The rounding of its Fourier transforms would claim
+  too little at a tiny delta (12.137 for 12.163 at 1e-14), so a part of delta of that size is set aside.
 
-opacus' GaussianAccountant (a central limit approximation, up to 60 times too low) is not to be used here.
+Do not use opacus' GaussianAccountant here: it is a central limit approximation, up to 60 times too low.
 """
 
 from collections.abc import Iterable
@@ -37,7 +37,18 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Epsilon:
-    """Upper bounds on epsilon at one delta: ``rdp`` with its Renyi order, ``pld`` if it was computed."""
+    """Upper bounds on epsilon at one delta.
+
+    Args:
+        rdp: the bound by RDP.
+        order: the Renyi order of that bound.
+        pld: the bound by PLD; None if it was not computed.
+
+    Example:
+        >>> bounds = Epsilon(rdp=7.21, order=3.4, pld=6.95)
+        >>> bounds.value, bounds.accountant
+        (6.95, 'PLD')
+    """
 
     rdp: float
     order: float
@@ -55,7 +66,13 @@ class Epsilon:
 
 
 def epsilon(releases: Iterable[Release], delta: float, pld: bool = True) -> Epsilon:
-    """Epsilon of all releases together, by RDP and, if asked, by PLD."""
+    """Epsilon of all releases together, by RDP and, with ``pld``, by PLD.
+
+    Example:
+        >>> one = Release(sampling_rate=1.0, noise_multiplier=2.0)
+        >>> round(epsilon([one], delta=1e-5, pld=False).value, 3)
+        2.115
+    """
     merged = merge(releases)
     rdp, order = rdp_epsilon(merged, delta)
     return Epsilon(rdp=rdp, order=order, pld=pld_epsilon(merged, delta) if pld else None)

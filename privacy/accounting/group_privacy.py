@@ -1,14 +1,14 @@
-"""Epsilon for a person who is several speakers: one on each of k devices or nodes.
+"""Epsilon for one person who counts as several speakers: one on each of k devices or nodes.
 
 With independent noise and no cap the k coins are independent and each of the k updates is clipped to C, so
-the exact dominating pair is known (`pld_epsilon`, ``devices``). In all other cases, correlated noise and caps
-among them, group privacy holds: k steps from D to the data set without the person, each over one speaker,
-make (e, d) of one speaker into
+the exact dominating pair is known (`pld_epsilon`, ``devices``). In all other cases, such as correlated noise
+and caps, group privacy holds. From D to the data set without the person there are k steps of one speaker
+each. They turn (e, d) of one speaker into
 
     (k e,  d (exp(k e) - 1) / (exp(e) - 1)) of k
 
-(Vadhan 2017, The Complexity of Differential Privacy, Lemma 2.2). e is chosen such that this delta is the one
-asked.
+(Vadhan 2017, The Complexity of Differential Privacy, Lemma 2.2). e is chosen so that this delta is the given
+one.
 """
 
 import math
@@ -23,14 +23,17 @@ _HIGHEST = 1e6
 
 
 def group_epsilon(releases: Iterable[Release], delta: float, devices: int, *, independent: bool) -> float:
-    """Epsilon at ``delta`` for a person who is ``devices`` speakers, all removed together.
+    """Epsilon at ``delta`` for one person who counts as ``devices`` speakers, all removed together.
 
     Args:
-        independent: whether no release was of correlated noise (`PrivacyPlan.bands` above 1), which a ledger
-            does not tell. With caps it makes no difference.
+        releases: what was released.
+        delta: the probability with which epsilon may fail.
+        devices: k, the number of speakers of this person.
+        independent: whether no release had correlated noise (`PrivacyPlan.bands` above 1); a ledger does not
+            record this. With caps it makes no difference.
 
     Guarantee:
-        An upper bound; infinity where none was found. For one device it is not above `epsilon`'s claim.
+        An upper bound; infinity if none was found. For one device it is not above the claim of `epsilon`.
     """
     merged, k = merge(releases), whole(1, devices=devices)
     bound = _by_group_privacy(merged, open_probability(delta=delta), k)
@@ -40,14 +43,14 @@ def group_epsilon(releases: Iterable[Release], delta: float, devices: int, *, in
 
 
 def log_delta(releases: tuple[Release, ...], epsilon: float, delta: float) -> float:
-    """The logarithm of the delta at an epsilon, by the better accountant; ``delta`` sets the resolution."""
+    """The logarithm of the delta at an epsilon, by the better accountant; ``delta`` sets the PLD interval."""
     by_pld = pld_delta(releases, epsilon, delta)
     by_rdp = rdp_log_delta(moments_of(releases), epsilon)
     return min(by_rdp, math.log(by_pld) if by_pld else -math.inf)
 
 
 def _by_the_worst_draw(releases: tuple[Release, ...], delta: float, devices: int) -> float:
-    """As if whenever one of the devices is drawn, all were: looser, and with no Fourier transform."""
+    """A bound as if all devices were drawn whenever one is: looser, but without a Fourier transform."""
     worst = []
     for release in releases:
         noise = release.noise_multiplier / devices

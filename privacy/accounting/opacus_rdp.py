@@ -1,7 +1,8 @@
-"""The one module that imports opacus: its Renyi analysis, without the training engine around it.
+"""The only module that imports opacus: its Renyi analysis, without its training engine.
 
-`import opacus` imports that engine first, for three seconds of a processor; the analysis is one file that
-needs numpy and scipy alone. Where another opacus has it elsewhere, it is imported as usual.
+`import opacus` first imports that engine, which takes three seconds of processor time. The analysis is one
+file that needs only numpy and scipy. If another release of opacus has the file elsewhere, it is imported as
+usual.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ NAME = "opacus.accountants.analysis.rdp"
 
 @cache
 def rdp_analysis() -> ModuleType:
-    """opacus' module of `compute_rdp` and `get_privacy_spent`."""
+    """opacus' module with `compute_rdp` and `get_privacy_spent`."""
     package = find_spec("opacus")
     for folder in (package.submodule_search_locations if package else None) or ():
         file = Path(folder, "accountants", "analysis", "rdp.py")

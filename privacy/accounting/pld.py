@@ -1,7 +1,7 @@
-"""Privacy loss distributions of releases, by dp_accounting: tighter than Renyi's moments, in seconds.
+"""Privacy loss distributions of releases, by dp_accounting: tighter than Renyi moments, in seconds.
 
 Guarantee: every number here is an upper bound, at every discretisation interval. The library's Fourier
-transforms round; what they could hide is taken from delta, or added to it.
+transforms have rounding errors; what they could hide is subtracted from delta, or added to it.
 """
 
 import math
@@ -14,30 +14,31 @@ from privacy.accounting.renyi import COARSE_ORDERS, rdp_epsilon
 from privacy.validate import open_probability, whole
 
 _PLD_INTERVAL, _FINE_PLD_INTERVAL, _PLD_POINTS = 5e-4, 1e-4, 1e5
-_DEVICES_INTERVAL = 2e-2  # losses of mixtures are found by search, slowly: at most some 2 % is lost
-_DEVICES_RELEASES = 125.0  # for more releases it is finer, as what is lost adds up
-_PLD_ROUNDING = 2.0**-52  # of delta, a release; measured against closed forms: 0.2 of it at most
+_DEVICES_INTERVAL = 2e-2  # losses of mixtures need a slow search; this interval loses about 2 % at most
+_DEVICES_RELEASES = 125.0  # with more releases the interval is finer, because the losses add up
+_PLD_ROUNDING = 2.0**-52  # of delta, per release; measured against closed forms: at most 0.2 of it
 
 
 def pld_epsilon(releases: Iterable[Release], delta: float, devices: int = 1) -> float:
     """Epsilon of all releases together by privacy loss distributions.
 
-    The interval is 5e-4, then 1e-4 if epsilon is below 1 (for several devices 2e-2 down to 5e-3); where RDP
-    already shows an epsilon of 50 or more it grows with it, so that the answer takes seconds at most.
+    The interval is 5e-4, then 1e-4 if epsilon is below 1 (for several devices 2e-2 down to 5e-3). If RDP
+    already shows an epsilon of 50 or more, the interval grows with it, so that the answer takes seconds at
+    most.
 
     Args:
         releases: what was released; without caps if ``devices`` is above 1.
         delta: the probability with which epsilon may fail.
-        devices: for a person who is that many speakers, each drawn by a coin of its own and clipped to C.
-            Their sum over C is a mixture over how many were drawn, Binomial(devices, q), at most; with
-            Gaussian noise that is a mixture of Gaussians (Ganesh 2024, arXiv 2401.10294).
+        devices: the number of speakers of one person, each drawn by a coin of its own and clipped to C. Their
+            sum over C is at most a mixture over the number of drawn ones, Binomial(devices, q); with Gaussian
+            noise this is a mixture of Gaussians (Ganesh 2024, arXiv 2401.10294).
 
     Guarantee:
-        An upper bound at every interval; infinity where the library gives up, or where its rounding could
-        make up half of delta (below 1e-12 for 2,000 releases).
+        An upper bound at every interval. It is infinity where the library fails, or where its rounding could
+        be half of delta (below 1e-12 for 2,000 releases).
 
     Raises:
-        ValueError: for capped releases and several devices: a cap ties the devices' coins together.
+        ValueError: for capped releases and several devices, because a cap makes the devices' coins dependent.
     """
     open_probability(delta=delta)
     merged = merge(releases)
@@ -49,13 +50,13 @@ def pld_epsilon(releases: Iterable[Release], delta: float, devices: int = 1) -> 
     if devices > 1:
         return _pld_at(merged, delta, max(_devices_interval(merged), interval), devices)
     epsilon = _pld_at(merged, delta, interval)
-    if not 0 < epsilon < 1:  # 0 cannot be bettered, and with little noise the finer one takes minutes
+    if not 0 < epsilon < 1:  # 0 cannot improve, and with little noise the finer interval takes minutes
         return epsilon
     return min(epsilon, _pld_at(merged, delta, _FINE_PLD_INTERVAL))
 
 
 def pld_delta(releases: Iterable[Release], epsilon: float, delta: float) -> float:
-    """The delta at an ``epsilon``, at most 1, at the interval that `pld_epsilon` takes for ``delta``."""
+    """The delta at an ``epsilon``, at most 1, at the interval that `pld_epsilon` uses for ``delta``."""
     merged = merge(releases)
     if not merged:
         return 0.0
@@ -68,7 +69,7 @@ def pld_delta(releases: Iterable[Release], epsilon: float, delta: float) -> floa
 
 
 def _interval(merged: tuple[Release, ...], delta: float) -> float:
-    """Infinity where there is no telling how far the losses reach."""
+    """The discretisation interval; infinity if RDP gives no limit on the losses."""
     rough, _ = rdp_epsilon(merged, delta, COARSE_ORDERS)
     return max(_PLD_INTERVAL, rough / _PLD_POINTS)
 
@@ -96,7 +97,7 @@ def _pld_at(releases: tuple[Release, ...], delta: float, interval: float, device
 
 @lru_cache(maxsize=4)
 def _composed(releases: tuple[Release, ...], interval: float, devices: int) -> Any:
-    """dp_accounting's accountant after all releases; None where it gives up."""
+    """dp_accounting's accountant after all releases; None if it fails."""
     from dp_accounting import NeighboringRelation
     from dp_accounting.pld import PLDAccountant
 
@@ -112,7 +113,7 @@ def _composed(releases: tuple[Release, ...], interval: float, devices: int) -> A
 
 
 def _event(release: Release, devices: int) -> object:
-    """One release in dp_accounting's words."""
+    """One release as an event of dp_accounting."""
     from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, dp_event
 
     if release.cohort_cap:

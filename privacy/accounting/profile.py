@@ -1,14 +1,14 @@
-"""The whole of what releases promise: delta at several epsilons, GDP, zCDP, and persons on several devices.
+"""The privacy profile of releases: delta at several epsilons, GDP, zCDP, and one person on several devices.
 
-One pair (epsilon, delta) is a point of a curve. Here is the curve, and two numbers that are a curve in
-themselves:
+One pair (epsilon, delta) is a point of a curve. This module computes the curve, and two numbers that describe
+a whole curve:
 
-* mu of Gaussian differential privacy, sqrt(sum 1 / z^2) (Dong, Roth and Su 2022, arXiv 1905.02383). Exact
-  where everybody takes part in every release (q = 1, no cap); with sampling no mu is exact, and none is
-  shown.
+* mu of Gaussian differential privacy, sqrt(sum 1 / z^2) (Dong, Roth and Su 2022, arXiv 1905.02383). It is
+  exact if every speaker takes part in every release (q = 1, no cap). With sampling no mu is exact, and none
+  is shown.
 * rho of zero-concentrated differential privacy, sum 1 / (2 z^2) (Bun and Steinke 2016, arXiv 1605.02065). It
   bounds every release here. Sampling does not lower it: at high orders the divergence of a sampled Gaussian
-  over the order tends to 1 / (2 z^2), so that without a cap this rho is the least, too.
+  over the order tends to 1 / (2 z^2). So without a cap this rho is also the least.
 """
 
 import math
@@ -27,13 +27,19 @@ DEVICES = (2, 3)
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyProfile:
-    """What is promised beside one epsilon at ``delta``.
+    """What releases guarantee beside one epsilon at ``delta``.
 
     Args:
-        deltas: pairs of an epsilon and the delta at it, upper bounds.
-        gdp_mu: exact, or None where no mu is.
+        delta: the delta of the epsilons in ``devices``.
+        deltas: pairs of an epsilon and the delta at it; upper bounds.
+        gdp_mu: exact, or None if no mu is exact.
         zcdp_rho: infinite without noise.
-        devices: pairs of a number of devices, and epsilon at ``delta`` for a person on so many.
+        devices: pairs of a number of devices, and epsilon at ``delta`` for one person on that many devices.
+
+    Example:
+        >>> nothing = PrivacyProfile.of([], delta=1e-6, independent=True)
+        >>> nothing.gdp_mu, nothing.zcdp_rho, nothing.devices
+        (0.0, 0.0, ((2, 0.0), (3, 0.0)))
     """
 
     delta: float
@@ -51,10 +57,13 @@ class PrivacyProfile:
         independent: bool,
         devices: tuple[int, ...] = DEVICES,
     ) -> "PrivacyProfile":
-        """The profile of all releases together, as of a plan fixed beforehand.
+        """The profile of all releases together, for a plan that was fixed beforehand.
 
         Args:
+            releases: what was released.
+            delta: the probability with which epsilon may fail.
             independent: as in `group_epsilon`.
+            devices: the numbers of devices.
         """
         merged = merge(releases)
         return cls(
@@ -66,7 +75,7 @@ class PrivacyProfile:
         )
 
     def describe(self) -> dict[str, object]:
-        """The profile in plain values, fit for JSON; what is infinite or unknown is None."""
+        """The profile as values for JSON; infinite or unknown values become None."""
         return {
             "delta_at_epsilon": {f"{epsilon:g}": delta for epsilon, delta in self.deltas},
             "gdp_mu": _plain(self.gdp_mu),
@@ -75,7 +84,7 @@ class PrivacyProfile:
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """Names and values of a table; every bound is rounded up."""
+        """Names and values for a table; every bound is rounded up."""
         deltas = "; ".join(f"{rounded_up(delta)} at {epsilon:g}" for epsilon, delta in self.deltas)
         mu = "not exact with sampling or without noise" if self.gdp_mu is None else rounded_up(self.gdp_mu)
         of_devices = [
@@ -87,7 +96,7 @@ class PrivacyProfile:
 
 
 def gdp_mu(releases: Iterable[Release]) -> float | None:
-    """The mu of Gaussian differential privacy, where it is exact: no sampling, no cap that binds."""
+    """The mu of Gaussian differential privacy if it is exact (no sampling, no effective cap), else None."""
     merged = merge(releases)
     plain = all(
         release.sampling_rate == 1 and not 0 < release.cohort_cap < release.population for release in merged

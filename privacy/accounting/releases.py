@@ -1,4 +1,4 @@
-"""What is accounted for: Gaussian noise on a sum over a Poisson-sampled cohort, with or without a cap."""
+"""The accounting event: Gaussian noise on a sum over a Poisson-sampled cohort, with or without a cap."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,15 +13,20 @@ class Release:
     """``count`` releases of a sum over a Poisson cohort with Gaussian noise.
 
     Args:
-        sampling_rate: the probability q, in [0, 1], that one person takes part in one release.
-        noise_multiplier: the noise's standard deviation on the sum over the clip bound, z; 0 for none.
-        count: how many of them.
-        cohort_cap: if above 0, a cohort larger than this is cut down to a uniformly random subset of it
-            (a truncated Poisson sample).
-        population: how many people there are; needed with a cap, 0 without one.
+        sampling_rate: q, in [0, 1], the probability that one speaker takes part in one release.
+        noise_multiplier: z, the noise's standard deviation on the sum divided by the clip bound; 0 for no
+            noise.
+        count: the number of equal releases.
+        cohort_cap: if above 0, a cohort larger than this is cut down to a uniformly random subset of this
+            size (a truncated Poisson sample).
+        population: the number of speakers; needed with a cap, 0 without one.
 
     Raises:
         ValueError: for NaN, infinity, or a value out of range.
+
+    Example:
+        >>> merge([Release(sampling_rate=0.01, noise_multiplier=1.0) for _ in range(3)])[0].count
+        3
     """
 
     sampling_rate: float
@@ -45,7 +50,7 @@ class Release:
 
 
 def merge(releases: Iterable[Release]) -> tuple[Release, ...]:
-    """The same releases with equal ones counted together; those that reveal nothing are left out."""
+    """The same releases with equal ones counted together, in a fixed order; without those of rate 0."""
     counts: dict[tuple[float, float, int, int], int] = {}
     for release in releases:
         if release.sampling_rate and release.count:

@@ -1,4 +1,4 @@
-"""Renyi differential privacy of releases: divergences at many orders, which add up, and what they come to."""
+"""Renyi differential privacy of releases: divergences at many orders, their sums, and their epsilon."""
 
 import math
 import warnings
@@ -18,10 +18,10 @@ ORDERS: tuple[float, ...] = (
     *map(float, range(11, 128)),
     *(160.0, 192.0, 256.0, 384.0, 512.0, 768.0, 1024.0),
 )
-"""Renyi orders: opacus' own stop at 63, below which no epsilon under 0.25 is ever reported at delta 1e-9."""
+"""Renyi orders. opacus' own orders end at 63; with them no epsilon below 0.25 is reported at delta 1e-9."""
 
 USUAL_ORDERS: tuple[float, ...] = (*(1 + tenth / 10 for tenth in range(1, 100)), *map(float, range(12, 64)))
-"""opacus' own orders: what papers print. A looser bound than ours (7.2228 for 7.2122 at the 7.2 headline)."""
+"""opacus' own orders, which papers use. Their bound is looser than ours (7.2228 for 7.2122 in the paper)."""
 
 COARSE_ORDERS: tuple[float, ...] = (
     1.01,
@@ -39,10 +39,10 @@ COARSE_ORDERS: tuple[float, ...] = (
     64.0,
     256.0,
 )
-"""A few orders: a bound a little looser, found twenty times faster, for where a search begins."""
+"""A few orders, for the start of a search: the bound is a little looser, and twenty times faster."""
 
 _WHOLE_ORDERS_FROM = 100.0  # noise multiplier
-_ROUNDING = 2.0**-40  # of the logarithm of a moment: opacus ends its series at exp(-30), about 2^-43
+_ROUNDING = 2.0**-40  # of the logarithm of a moment; opacus ends its series at exp(-30), about 2^-43
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
@@ -52,15 +52,14 @@ def rdp_epsilon(
 ) -> tuple[float, float]:
     """Epsilon of all releases together by Renyi differential privacy.
 
-    The moments of each pair (q, z) are computed once and kept, so a running total takes microseconds.
-
-    Capped cohorts have moments of their own (`privacy.accounting.truncated_sampling`).
+    The moments of each pair (q, z) are computed once and kept, so a running total takes microseconds. Capped
+    cohorts have moments of their own (`privacy.accounting.truncated_sampling`).
 
     Guarantee:
-        An upper bound, at every list of orders; more releases never lower it. Nothing released is (0, 0).
+        An upper bound, for every list of orders; more releases never lower it. Without releases epsilon is 0.
 
     Returns:
-        Epsilon, and the order that gave it (infinity for an epsilon of 0 or infinity).
+        Epsilon, and its order (infinity for an epsilon of 0 or infinity).
     """
     open_probability(delta=delta)
     merged = merge(releases)
@@ -101,14 +100,14 @@ def _convert(moments: Vector, delta: float, orders: tuple[float, ...]) -> tuple[
 
 
 def conversion(orders: tuple[float, ...], delta: float) -> Vector:
-    """What each order adds to its divergence to make it an epsilon (Balle et al. 2020, Theorem 21)."""
+    """The term that turns the divergence of each order into an epsilon (Balle et al. 2020, Theorem 21)."""
     a = np.array(orders)
     added: Vector = np.log1p(-1 / a) - (math.log(delta) + np.log(a)) / (a - 1)
     return added
 
 
 def rdp_log_delta(moments: Vector, epsilon: float, orders: tuple[float, ...] = ORDERS) -> float:
-    """The logarithm of the least delta at an epsilon, at most 0; the inverse of the conversion to epsilon."""
+    """The logarithm of the least delta at an epsilon, at most 0: the inverse of the conversion to epsilon."""
     a = np.array(orders)
     logs = (a - 1) * (moments - epsilon + np.log1p(-1 / a)) - np.log(a)
     return min(0.0, float(logs.min()))
@@ -118,10 +117,10 @@ def rdp_log_delta(moments: Vector, epsilon: float, orders: tuple[float, ...] = O
 def _moments(rate: float, noise: float, orders: tuple[float, ...]) -> Vector:
     """The Renyi divergence of one release at each order; infinity where an order cannot be computed.
 
-    Never below what rounding may hide: 2^-40 / (order - 1), as it adds up over a million rounds (measured
-    against quadrature: a tenth of it, and 0 for 1e-16 where there is hardly any divergence). With much noise
-    opacus' series at fractional orders run for minutes (q = 1/2); the next whole order's divergence is no
-    smaller.
+    It includes what rounding may hide, 2^-40 / (order - 1), because such errors add up over a million rounds.
+    (Measured against quadrature, the error is a tenth of it; where there is hardly any divergence, opacus
+    returns 0 for 1e-16.) With much noise opacus' series at fractional orders run for minutes (q = 1/2); the
+    divergence at the next whole order is not smaller, and is used instead.
     """
     compute_rdp = rdp_analysis().compute_rdp
 
@@ -130,13 +129,13 @@ def _moments(rate: float, noise: float, orders: tuple[float, ...]) -> Vector:
         try:
             divergences = compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=[order])
             return float(divergences[0])
-        except (ValueError, OverflowError):  # to drop an order leaves the minimum an upper bound
+        except (ValueError, OverflowError):  # without an order the minimum is still an upper bound
             return math.inf
 
     moments: Vector = np.array([at(order) for order in orders], dtype=np.float64)
     moments[np.isnan(moments)] = math.inf
     np.maximum(moments, 0.0, out=moments)
-    if rate < 1:  # else a closed form
+    if rate < 1:  # rate 1 is a closed form
         moments += _ROUNDING / (np.array(orders) - 1)
     moments.setflags(write=False)
     return moments

@@ -1,23 +1,26 @@
-"""Renyi moments of a truncated Poisson sample: what a cap on the cohort makes of those of the plain one.
+"""Renyi moments of a truncated Poisson sample, from those of the plain Poisson sample.
 
-Everybody is drawn by a coin of probability q, and a draw of more than B people is cut down to a uniform
-subset of B. Compare D with the data set in which one person's speech is zeroed out: that person is still
-drawn, and takes a place, but adds nothing. Let R be the others who stay. R has the same distribution under
-both, and given R, the one that is drawn is with a probability p(R) that depends on the size of R alone:
+Each of N speakers is drawn by a coin of probability q, and a draw of more than B speakers is cut down to a
+uniform subset of B. Compare D with the data set in which one speaker's data is zeroed out: that speaker is
+still drawn, and takes a place, but adds nothing. Let R be the set of the other speakers who stay. R has the
+same distribution in both cases. Given R, the speaker is in the sample with a probability p(R) that depends
+only on the size of R:
 
 * |R| below B - 1: nothing was cut, p = q;
-* |R| = B - 1: either B - 1 others and the coin, or a larger draw was cut and the person stayed: p = p*,
-  with p* = (q P[K = B - 1] + t) / (P[K = B - 1] + t), where K is Binomial(N - 1, q) and t is the chance that
-  the person is drawn, the draw is cut and the person stays, (B / N) P[Binomial(N, q) > B];
-* |R| = B: the person is not in it.
+* |R| = B - 1: either B - 1 others were drawn and the coin decides, or a larger draw was cut and the speaker
+  stayed: p = p*, with p* = (q P[K = B - 1] + t) / (P[K = B - 1] + t), where K is Binomial(N - 1, q) and t is
+  the probability that the speaker is drawn, the draw is cut and the speaker stays, (B / N) P[Binomial(N, q) >
+  B];
+* |R| = B: the speaker is not in the sample.
 
-So the release is a mixture over R, with the same weights on both sides, of sampled Gaussians of rate p(R).
-The order-a moment A = exp((a - 1) D_a) is an f-divergence (of t^a), hence jointly convex, in both directions:
+So the release is a mixture over R, with the same weights in both cases, of sampled Gaussians of rate p(R).
+The order-a moment A = exp((a - 1) D_a) is an f-divergence (of t^a), so it is jointly convex, in both
+directions:
 
     A <= P[|R| < B - 1] A(q) + P[|R| = B - 1] A(p*) + P[|R| = B]
 
 where A(p) is the moment of the sampled Gaussian, which bounds both directions (Mironov, Talwar and Zhang
-2019, arXiv 1908.10530). Where the others' sums tell R, this is an equality.
+2019, arXiv 1908.10530). If the sums of the others reveal R, this is an equality.
 """
 
 import math
@@ -26,7 +29,7 @@ import numpy as np
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
-_UNDERFLOW = 1e-250  # probabilities below it are taken to be it
+_UNDERFLOW = 1e-250  # smaller probabilities count as this one
 _UPWARDS = 1 + 1e-9  # far more than the error of scipy's binomial
 
 
@@ -36,7 +39,7 @@ def truncation(rate: float, cap: int, population: int) -> tuple[float, float, fl
     Args:
         rate: q, in (0, 1].
         cap: B, at least 1.
-        population: N, with the person in question.
+        population: N, including the speaker in question.
     """
     from scipy.stats import binom
 
@@ -53,7 +56,7 @@ def truncation(rate: float, cap: int, population: int) -> tuple[float, float, fl
 
 
 def _odds_in_the_tail(rate: float, cap: int, population: int) -> float:
-    """An upper bound on t / P[K = B - 1] where both underflow: a geometric series bounds the tail."""
+    """An upper bound on t / P[K = B - 1] if both underflow: a geometric series bounds the tail."""
     falls = (population - cap - 1) * rate / ((cap + 2) * (1 - rate))  # P[B + 2] / P[B + 1], the largest ratio
     if falls >= 1:
         return math.inf
@@ -64,9 +67,10 @@ def mix_moments(orders: Vector, plain: Vector, at_cap: Vector, weights: tuple[fl
     """The divergences of the mixture from those of its two parts, at each order.
 
     Args:
-        orders: (k,) Renyi orders above 1.
-        plain, at_cap: (k,) divergences at rate q and at rate p*.
-        weights: P[|R| < B - 1] and P[|R| = B - 1]; what is left over reveals nothing.
+        orders: shape (k,), Renyi orders above 1.
+        plain: shape (k,), divergences at rate q.
+        at_cap: shape (k,), divergences at rate p*.
+        weights: P[|R| < B - 1] and P[|R| = B - 1]; the rest of the probability reveals nothing.
     """
     logs = np.stack([(orders - 1) * plain, (orders - 1) * at_cap])
     shares = np.array(weights)[:, None]

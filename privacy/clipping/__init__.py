@@ -1,1 +1,1 @@
-"""How an update is bounded: clip bounds by layer, adaptive bounds, integer quantisation."""
+"""How the norm of an update is bounded: clip bounds per layer, adaptive bounds, integer quantisation."""

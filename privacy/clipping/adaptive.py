@@ -1,20 +1,20 @@
-"""Clip bounds that follow a quantile of the updates' norms, learnt from noised bits (Andrew et al. 2021).
+"""Clip bounds that follow a quantile of the updates' norms, from noised bits (Andrew et al. 2021).
 
-Of each slice h of the model a person contributes one bit, b_h = 1 if its norm is within C_h (it is *not*
-clipped). The bits are centred, b_h - 1/2, and ride in the round's one Gaussian release as a further slice of
-the released vector, the *indicators*: a slice bound of C_b holds the H centred bits, each worth
-C_b / sqrt(H) either way. After the release, and from released values only,
+For each slice h of the model a speaker contributes one bit: b_h = 1 if the norm of the slice is within C_h
+(it is *not* clipped). The bits are centred, b_h - 1/2, and are one further slice of the released vector, the
+*indicators*, in the round's one Gaussian release. Their slice has the bound C_b: each of the H centred bits
+is plus or minus C_b / sqrt(H). After the release, from released values only,
 
     fraction_h = noised sum of centred bits / S + 1/2        C_h <- C_h exp(-rate (fraction_h - quantile))
 
-with the public expected cohort S: a bound that too many updates stay within falls. The noise of a round was
-laid out for the bounds that the round clipped by; the new ones hold from the next round on.
+with the public expected cohort S. A bound falls if too many updates are within it. The noise of a round
+belongs to the bounds that the round clipped by; the new bounds hold from the next round on.
 
-**The split of z is exact.** The published rule gives the bits noise of standard deviation sigma_b and the
-update a raised multiplier z_update, with 1/z^2 = 1/z_update^2 + H / (4 sigma_b^2). Here the release as a
-whole has bound C = sqrt(C_model^2 + C_b^2) (and the statistics) under noise z C. In units of the bits that
-is sigma_b = z C sqrt(H) / (2 C_b), in units of the model's bound z_update = z C / C_model, and the published
-rule is the Pythagorean theorem. Nothing is subtracted from z; the model's bound shrinks instead.
+**The split of z is exact.** The published rule gives the bits noise of standard deviation sigma_b, and gives
+the update a larger multiplier z_update, with 1/z^2 = 1/z_update^2 + H / (4 sigma_b^2). Here the whole release
+has the bound C = sqrt(C_model^2 + C_b^2) (and the statistics) under noise z C. In units of the bits this is
+sigma_b = z C sqrt(H) / (2 C_b); in units of the model's bound it is z_update = z C / C_model. With these the
+published rule is the Pythagorean theorem. Nothing is subtracted from z; the model's bound shrinks instead.
 """
 
 import math
@@ -31,12 +31,14 @@ _SMALLEST_BOUND, _LARGEST_BOUND = 1e-12, 1e12
 
 
 def unclipped_slices(update: torch.Tensor, bounds: ClipBounds) -> tuple[bool, ...] | None:
-    """Of each slice of the model whether the update's norm there is within the bound.
-
-    None for an update with an entry that is not finite: it counts as zero and says nothing.
+    """For each slice of the model, whether the update's norm is within the slice's bound.
 
     Args:
-        update: shape (d, ...): at least the model's coordinates.
+        update: one dimension; the model's d coordinates come first.
+        bounds: the clip bounds.
+
+    Returns:
+        One bit per slice; None for an update with an entry that is not finite, which counts as zero.
     """
     borders = zip(bounds.offsets, bounds.offsets[1 : bounds.model_slices + 1], strict=False)
     norms = [
@@ -50,10 +52,10 @@ def unclipped_slices(update: torch.Tensor, bounds: ClipBounds) -> tuple[bool, ..
 def add_indicators_(
     accumulator: torch.Tensor, unclipped: Sequence[bool] | None, bounds: ClipBounds, quantiser: Quantiser
 ) -> None:
-    """Add one person's centred bits to the accumulator's indicators; None adds nothing.
+    """Add one speaker's centred bits to the accumulator's indicators, in place; None adds nothing.
 
     Guarantee:
-        What is added has a norm of at most the indicators' bound, exactly, in whole grid steps.
+        What is added has a norm of at most the indicators' bound, exactly, in whole quantisation steps.
     """
     if unclipped is None:
         return
@@ -64,11 +66,22 @@ def add_indicators_(
 
 @dataclass(frozen=True, kw_only=True)
 class QuantileClip:
-    """How bounds follow: to which quantile of the norms, and how fast.
+    """The rule by which bounds adapt: to which quantile of the norms, and how fast.
 
     Args:
-        quantile: gamma, the share of updates that shall stay within their bound; in (0, 1).
-        rate: eta, the most by which the logarithm of a bound moves in a round.
+        quantile: gamma, the share of updates that should be within their bound; in (0, 1).
+        rate: eta, the maximum change of log(bound) per round.
+
+    Example:
+        >>> from privacy.layout import LayerLayout
+        >>> bounds = ClipBounds.of("global", 1.0, LayerLayout.of({"weight": (6,)}), adaptive=True)
+        >>> quantiser, all_within = Quantiser.of(bounds), (True,)
+        >>> sums = torch.zeros(bounds.size, dtype=torch.int64)
+        >>> add_indicators_(sums, all_within, bounds, quantiser)  # one speaker, not clipped
+        >>> clip = QuantileClip(quantile=0.5, rate=0.2)
+        >>> after = clip.next_bounds(sums[bounds.indicators_part], 1.0, bounds, quantiser)
+        >>> round(after.total, 4)  # exp(-0.2 * (1 - 0.5))
+        0.9048
     """
 
     quantile: float = 0.5
@@ -81,11 +94,13 @@ class QuantileClip:
     def fractions(
         self, released: torch.Tensor, cohort: float, bounds: ClipBounds, quantiser: Quantiser
     ) -> list[float]:
-        """The noised share of unclipped updates per slice, held to [0, 1].
+        """The noised share of updates within their bound, per slice, limited to [0, 1].
 
         Args:
-            released: shape (H,), the indicators of the noised sum, in grid steps.
-            cohort: the public expected cohort S; never how many took part.
+            released: shape (H,), the indicators of the noised sum, in quantisation steps.
+            cohort: the public expected cohort S; never the number of speakers that took part.
+            bounds: the bounds that the round clipped by.
+            quantiser: the round's quantiser.
         """
         full = 2 * half_bit_in_steps(bounds, quantiser) * cohort
         return [min(1.0, max(0.0, float(value) / full + 0.5)) for value in released]
@@ -96,14 +111,14 @@ class QuantileClip:
         """The bounds of the next round.
 
         Guarantee:
-            A function of released values and public numbers alone: post-processing. Statistics and
-            indicators keep their shares of the total, and no bound falls under what the grid can hold.
+            The result is a function of released values and public numbers only: post-processing. Statistics
+            and indicators keep their shares of the total. No bound falls below twice its rounding margin.
 
         Args:
             released: as for `fractions`.
             cohort: as for `fractions`.
-            bounds: those that the round clipped by.
-            grid: the round's grid.
+            bounds: as for `fractions`.
+            quantiser: as for `fractions`.
         """
         fractions = self.fractions(released, cohort, bounds, quantiser)
         moved = [
@@ -117,5 +132,5 @@ class QuantileClip:
 
 
 def half_bit_in_steps(bounds: ClipBounds, quantiser: Quantiser) -> int:
-    """The size of a centred bit in whole steps, rounded down so that all of them stay within their bound."""
+    """The size of a centred bit in steps, rounded down so that all bits together stay within their bound."""
     return math.isqrt(squared_limits(bounds, quantiser)[-1] // bounds.indicators)

@@ -1,19 +1,19 @@
-"""How far one person's update may reach: a partition of the released vector and one bound per slice.
+"""Clip bounds: a partition of the released vector into slices, and one bound per slice.
 
 Paper, Definition 3: the update g = (g_1 .. g_H) is clipped slice by slice to C_1 .. C_H with
-C^2 = sum of C_h^2, so that its whole norm stays within C whatever the partition. What is needed for privacy
-is only that partition and bounds do not depend on the data of the round.
+C^2 = sum of C_h^2. Its whole norm then stays within C for every partition. Privacy needs only that partition
+and bounds do not depend on the data of the round.
 
-The released vector is the model's d coordinates, followed by k *statistics* (loss, clipped share, ...), which
-form one further slice. They ride in the same Gaussian event as the model: nothing computed from people
-leaves un-noised, and the noise multiplier needs no split, because the model's bounds shrink by
-sqrt(1 - share^2) and the total stays C. Where bounds adapt, one *indicator* per slice of the model follows in
-the same way (`privacy.clipping.adaptive`).
+The released vector has the d coordinates of the model, then k *statistics* (loss, share of clipped slices,
+...), which are one further slice. They are part of the same Gaussian event as the model. So nothing that is
+computed from speakers leaves without noise, and the noise multiplier needs no split: the model's bounds
+shrink by sqrt(1 - share^2), and the total stays C. With adaptive bounds, one *indicator* per slice of the
+model follows in the same way (`privacy.clipping.adaptive`).
 
-Two actions are known. ``clip`` scales a slice down when its norm exceeds its own bound (Definition 3).
-``normalise`` is what the paper's authors run: nothing happens until the *whole* model update exceeds C; then
-every slice is scaled to exactly its bound, small ones upwards. Both are one rule on different groups of
-slices: *if a group's norm exceeds the group's bound, each of its slices is scaled to its own bound*.
+There are two actions. ``clip`` scales a slice down when its norm exceeds its own bound (Definition 3).
+``normalise`` is the action of the paper's authors: nothing happens until the *whole* model update exceeds C;
+then every slice is scaled to exactly its bound, small slices upwards. Both are one rule on different groups
+of slices: *if a group's norm exceeds the group's bound, each of its slices is scaled to its own bound*.
 """
 
 import math
@@ -23,6 +23,7 @@ from functools import cached_property
 from itertools import accumulate, pairwise
 
 from base.registries import CLIP_RULES
+from privacy.clipping.rules import Weights
 from privacy.layout import LayerLayout
 from privacy.validate import finite, open_probability, positive, whole
 
@@ -39,28 +40,33 @@ CLIP_ACTIONS: dict[str, Callable[[int], tuple[range, ...]]] = {
     "clip": _each_alone,
     "normalise": _all_together,
 }
-"""Of each action the groups into which it gathers the model's slices."""
+"""Each action, and how it groups the model's slices."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipBounds:
-    """A data-independent partition of the released vector with a bound per slice.
+    """A data-independent partition of the released vector, with one bound per slice.
 
     Guarantee:
-        A vector each of whose `groups` has a norm within that group's bound has a norm within `total`;
-        `add_clipped_` holds every update to that. Adding or removing one person then
+        If each of a vector's `groups` has a norm within the group's bound, the vector has a norm within
+        `total`. `add_clipped_` ensures this for every update. Adding or removing one speaker then
         changes the sum by at most `total` (L2 sensitivity, zero-out or add-or-remove adjacency).
 
     Args:
         offsets: P + 1 ascending numbers from 0 to the vector's size. A slice may be empty.
         bounds: P positive numbers, in the units of the update.
-        statistics: how many coordinates after the model are statistics; they are then one slice.
-        indicators: how many coordinates at the end are indicators, one per slice of the model, or 0; they
-            are then the last slice.
+        statistics: the number of statistics after the model; they form one slice.
+        indicators: the number of indicators at the end: one per slice of the model, or 0. They form the
+            last slice.
         action: 'clip' or 'normalise', see above.
 
     Raises:
         ValueError: for anything else.
+
+    Example:
+        >>> bounds = ClipBounds.of("dim", 1.0, LayerLayout.of({"weight": (3, 5), "bias": ()}))
+        >>> bounds.offsets, [round(bound, 3) for bound in bounds.bounds], round(bounds.total, 9)
+        ((0, 15, 16), [0.968, 0.25], 1.0)
     """
 
     offsets: tuple[int, ...]
@@ -86,8 +92,8 @@ class ClipBounds:
         extras = [extra for extra in (self.statistics, self.indicators) if extra]
         if self.model_slices < 1 or self._sizes[self.model_slices :] != extras:
             raise ValueError(
-                f"Expected a slice of the model and {self.statistics} statistics and {self.indicators} "
-                f"indicators as slices of their own after it, got offsets {self.offsets}."
+                f"Expected at least one slice of the model, then {self.statistics} statistics and "
+                f"{self.indicators} indicators as slices of their own, got offsets {self.offsets}."
             )
         if self.indicators not in (0, self.model_slices):
             raise ValueError(
@@ -109,21 +115,30 @@ class ClipBounds:
         adaptive: bool = False,
         indicators_share: float = 0.1,
     ) -> "ClipBounds":
-        """The bounds that a named rule gives the layers of a model.
+        """The bounds that a clip rule gives to the layers of a model.
+
+        Guarantee:
+            The rule is asked once. For every accepted answer, `total` is the given one to 1e-9, and the
+            slices cover the model exactly, or the answer is refused.
 
         Args:
-            rule: 'global', 'uniform', 'dim' or 'power' (paper, Definition 3, and C_h ~ d_h^exponent).
+            rule: a name in `base.registries.CLIP_RULES`: 'global', 'uniform', 'dim' or 'power' (paper,
+                Definition 3, and C_h ~ d_h^exponent), or a name of another package.
             total: the clip bound C of one whole update.
             layout: the model's layers.
             action: 'clip' or 'normalise'.
-            exponent: p of the rule 'power'; no other rule reads it.
-            statistics: how many statistics follow the model in the released vector, k.
+            exponent: p of the rule 'power'; no other rule of ours reads it.
+            statistics: k, the number of statistics after the model in the released vector.
             statistics_share: the statistics' bound as a share of C, in (0, 1); unused when k is 0.
-            adaptive: whether an indicator per slice of the model follows, for bounds that adapt.
-            indicators_share: the indicators' bound as a share of C; unused without them.
+            adaptive: whether one indicator per slice of the model follows, for bounds that adapt.
+            indicators_share: the indicators' bound as a share of C; unused without indicators.
+
+        Raises:
+            ValueError: for a value out of range, an unknown rule, or an answer of the rule that is not a
+                partition of the model with positive, finite bounds.
         """
         positive(total=total)
-        weights = CLIP_RULES[rule](layout.sizes, finite(exponent=exponent))
+        weights = _weights(rule, layout, finite(exponent=exponent))
         extras = [(whole(statistics=statistics), open_probability(statistics_share=statistics_share))]
         extras += [(len(weights) * adaptive, open_probability(indicators_share=indicators_share))]
         extras = [(size, share) for size, share in extras if size]
@@ -131,18 +146,24 @@ class ClipBounds:
         scale = total * math.sqrt(left) / math.hypot(*(weight for _, weight in weights))
         sizes = [size for size, _ in (*weights, *extras)]
         bounds = [scale * weight for _, weight in weights] + [total * share for _, share in extras]
-        return cls(
+        made = cls(
             offsets=tuple(accumulate(sizes, initial=0)),
             bounds=tuple(bounds),
             statistics=statistics,
             indicators=len(weights) * adaptive,
             action=action,
         )
+        if not math.isclose(made.total, total, rel_tol=1e-9):
+            raise ValueError(
+                f"The clip rule {rule!r} gave relative bounds that float64 cannot scale to C={total!r}: they "
+                f"come to {made.total!r}. Let the rule return weights near 1."
+            )
+        return made
 
     def with_model_bounds(self, bounds: Sequence[float]) -> "ClipBounds":
         """The same partition with other bounds on the model's slices.
 
-        What follows the model keeps its share of the total, which moves with the model's.
+        Statistics and indicators keep their shares of the total, so their bounds change with the model's.
         """
         scale = math.hypot(*bounds) / math.hypot(*self.bounds[: self.model_slices])
         extras = (scale * bound for bound in self.bounds[self.model_slices :])
@@ -164,12 +185,12 @@ class ClipBounds:
 
     @property
     def statistics_part(self) -> slice:
-        """Where the statistics lie in the released vector."""
+        """The statistics' part of the released vector."""
         return slice(self.model_size, self.model_size + self.statistics)
 
     @property
     def indicators_part(self) -> slice:
-        """Where the indicators lie in the released vector."""
+        """The indicators' part of the released vector."""
         return slice(self.size - self.indicators, self.size)
 
     @property
@@ -178,24 +199,45 @@ class ClipBounds:
 
     @property
     def model_slices(self) -> int:
-        """How many of the slices belong to the model."""
+        """The number of slices that belong to the model."""
         return len(self.bounds) - bool(self.statistics) - bool(self.indicators)
 
     @cached_property
     def total(self) -> float:
-        """The clip bound C of one whole update: sqrt of the sum of squared bounds."""
+        """The clip bound C of one whole update: the square root of the sum of squared bounds."""
         return math.hypot(*self.bounds)
 
     @cached_property
     def groups(self) -> tuple[range, ...]:
-        """Which slices are held to a bound together; what follows the model is always held alone."""
+        """The slices that share a bound. Statistics and indicators are always groups of their own."""
         model = CLIP_ACTIONS[self.action](self.model_slices)
         return model + tuple(range(index, index + 1) for index in range(self.model_slices, len(self)))
 
     def group_bound(self, group: range) -> float:
-        """The bound on the norm of a group's slices together."""
+        """The bound on the norm of all slices of a group together."""
         return math.hypot(*(self.bounds[index] for index in group))
 
     def group_size(self, group: range) -> int:
         """The number of coordinates in a group."""
         return self.offsets[group.stop] - self.offsets[group.start]
+
+
+def _weights(rule: str, layout: LayerLayout, exponent: float) -> Weights:
+    """A clip rule's answer as numbers of our own: a partition of the model with positive relative bounds."""
+    answer = CLIP_RULES[rule](layout.sizes, exponent)
+    try:
+        weights = [(int(size), float(weight)) for size, weight in answer]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"The clip rule {rule!r} returned no pairs of size and bound: {error}.") from error
+    for index, (size, weight) in enumerate(weights):
+        whole(**{f"size of slice {index} by the clip rule {rule!r}": size})
+        positive(**{f"relative bound of slice {index} by the clip rule {rule!r}": weight})
+    if (covered := sum(size for size, _ in weights)) != layout.size:
+        raise ValueError(
+            f"The clip rule {rule!r} returned slices of {covered} coordinates in all, but the model has "
+            f"{layout.size}: let the slices cover the model, or a coordinate has no bound."
+        )
+    positive(
+        **{f"norm of the relative bounds by the clip rule {rule!r}": math.hypot(*(w for _, w in weights))}
+    )
+    return weights

@@ -1,11 +1,12 @@
-"""Clipping onto the integer grid: what one person's update adds to a sum, and that it is never beyond C.
+"""Clipping to integers: what one speaker's update adds to a sum is never longer than C.
 
-Rounding moves a slice of n values by at most ``step * sqrt(n) / 2``, so the clip aims that *margin* below
-the bound. What was added is counted, exactly: a sum of squares of integers is exact in float64 here, and a
-slice that exceeded its bound is taken back and shrunk. Norms are float64, whatever the update's dtype.
+Rounding changes the norm of a slice of n values by at most ``step * sqrt(n) / 2``, so the clip aims at that
+*margin* below the bound. Then the norm of what was added is counted exactly: here a sum of squares of
+integers is exact in float64. A slice that exceeds its bound is taken back and made smaller. Norms are float64
+for every dtype of the update.
 
-An update is read twice, once for its norms and once to be added; no memory is needed besides the caller's
-buffers (a dtype other than float32 and float64 is converted first).
+An update is read twice, once for its norms and once to add it. Beside the caller's buffers no memory is
+needed (a dtype other than float32 and float64 is converted first).
 """
 
 import math
@@ -19,30 +20,32 @@ from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, squared_limits
 from privacy.kernels import add_rounded_, squared_norm
 
-# float64 norms and factors err by parts in 2**50; this is room for them below the bound.
+# float64 norms and factors have relative errors near 2**-50; this leaves room for them below the bound.
 _FLOAT_ROOM = 1 - 2.0**-40
 
 Reals = npt.NDArray[Any]
 """A contiguous vector of float32 or float64."""
 
 Piece = tuple[int, int, float]
-"""Where a slice begins and ends, and the factor that takes its values to grid steps."""
+"""Begin and end of a slice, and the factor from its values to quantisation steps."""
 
 
 def add_clipped_(
     accumulator: torch.Tensor, update: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser
 ) -> float:
-    """Clip one update, round it to the grid and add it into an integer sum, in place.
+    """Clip one update, round it to whole steps, and add it to an integer sum, in place.
 
     Guarantee:
-        What is added has a norm of at most ``2**bits`` steps, that is C, for every input of every real dtype;
-        each group's is within its own bound. An update with any entry that is not finite adds nothing. The
-        update itself is only read.
+        What is added has a norm of at most ``2**bits`` steps, which is C, for every input of every real dtype
+        and for all bounds, whichever clip rule they come from. Each group's norm is within the group's bound.
+        An update with an entry that is not finite adds nothing. The update itself is only read.
 
     Args:
         accumulator: the caller's int32 or int64 sum, shape (d + k,); see `accumulator_dtype`.
-        update: shape (d + k,), any real dtype: the model's coordinates, then room for statistics and
+        update: shape (d + k,), any real dtype: the model's coordinates, then those of statistics and
             indicators.
+        bounds: the clip bounds.
+        quantiser: the quantiser of these bounds.
 
     Returns:
         The share of the model's slices whose norm exceeded their bound; 0 for an update that adds nothing.
@@ -63,7 +66,7 @@ def add_clipped_(
 
 
 def _reals(update: torch.Tensor, bounds: ClipBounds) -> Reals:
-    """The update's own memory where it is float32 or float64 on this processor, else a float64 copy."""
+    """The update's own memory if it is float32 or float64 on the CPU, else a copy (float64)."""
     if update.shape != (bounds.size,) or update.is_complex():
         raise ValueError(
             f"Expected an update of {bounds.size} real values, got {tuple(update.shape)} {update.dtype}."
@@ -91,9 +94,9 @@ def _share_above(norms: list[float], bounds: ClipBounds) -> float:
 
 
 def _pieces(group: range, norms: list[float], bounds: ClipBounds, quantiser: Quantiser) -> list[Piece]:
-    """The one clip rule: a group beyond its bound has each of its slices scaled to its own bound.
+    """Scale each slice of a group to its own bound if the group's norm exceeds the group's bound.
 
-    No value can come near 2**31 steps: a group's norm, when scaled, is below its bound, at most 2**24 steps.
+    No value comes near 2**31 steps: a scaled group's norm is below its bound, which is at most 2**24 steps.
     """
     borders = [(bounds.offsets[index], bounds.offsets[index + 1]) for index in group]
     aim = (bounds.group_bound(group) - quantiser.margin(bounds.group_size(group))) * _FLOAT_ROOM
@@ -111,7 +114,7 @@ def _scaled(pieces: list[Piece], by: float) -> list[Piece]:
 
 
 def _add_pieces(sums: npt.NDArray[Any], values: Reals, pieces: list[Piece]) -> float:
-    """Add the pieces, and return the squared norm in steps of what was added."""
+    """Add the pieces; return the squared norm, in steps, of what was added."""
     return math.fsum(
         add_rounded_(sums[begin:end], values[begin:end], factor) for begin, end, factor in pieces
     )

@@ -1,1 +1,1 @@
-"""What a run has spent, on disk: the ledger, and from which runs a model came."""
+"""What runs have spent, on disk: the ledger, and the runs that a model was trained from."""

@@ -1,4 +1,4 @@
-"""One process writes a ledger at a time, and it writes to the file that the path names."""
+"""Guarantees: one process at a time writes a ledger, and it writes to the file that the path names."""
 
 import fcntl
 import os
@@ -8,7 +8,11 @@ from privacy.errors import LedgerInUse
 
 
 def lock(descriptor: int, path: Path) -> None:
-    """Keep others out until the descriptor is closed; the end of the process, however sudden, closes it."""
+    """Lock a ledger until the descriptor is closed. The end of the process closes it too, also after a crash.
+
+    Raises:
+        LedgerInUse: if another descriptor holds the lock.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -16,9 +20,13 @@ def lock(descriptor: int, path: Path) -> None:
 
 
 def require_named(descriptor: int, path: Path) -> None:
-    """Raise `OSError` unless the path still names the file behind the descriptor."""
+    """Check that the path still names the file of the descriptor.
+
+    Raises:
+        OSError: if the file was moved, replaced or deleted.
+    """
     if not path.exists() or not os.path.samestat(os.fstat(descriptor), path.stat()):
         raise OSError(
-            f"The ledger {path} was moved, replaced or deleted while it was in use: what was written since "
-            f"then is in no ledger that a run would find. Bring the file back, then resume the run."
+            f"The ledger {path} was moved, replaced or deleted while it was in use: no later run would find "
+            f"the entries that were written since then. Bring the file back, then resume the run."
         )

@@ -1,1 +1,1 @@
-"""Gaussian noise: exact samplers, seeded noise for tests, shapes, correlated noise."""
+"""Gaussian noise: the exact sampler, seeded noise for simulations, noise shapes, correlated noise."""

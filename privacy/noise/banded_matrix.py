@@ -1,16 +1,18 @@
-"""Correlated noise as a matrix: what it costs in noise multiplier and what it buys over many rounds.
+"""Correlated noise as a matrix: its cost in noise multiplier, and its gain over many rounds.
 
-Instead of fresh noise z_t, round t adds (C^-1 z)_t for a lower-triangular Toeplitz matrix C with b bands, the
+Instead of fresh noise z_t, round t adds (C^-1 z)_t. C is a lower-triangular Toeplitz matrix with b bands: the
 first b coefficients of the square root of the all-ones (prefix sum) matrix (Choquette-Choo et al. 2023,
-arXiv 2306.08153). Later noise then cancels part of earlier noise in the *sum* of rounds, which is what a
-plain optimiser walks along, while the noise of a single round grows.
+arXiv 2306.08153). Later noise then cancels a part of earlier noise in the *sum* of rounds, which a plain
+optimiser follows, while the noise of a single round grows.
 
-The released x + C^-1 z is a function of C x + z. Someone who takes part at least b rounds apart touches
-disjoint rows of C x each time, so each participation is one Gaussian release whose sensitivity is a column's
-norm: C is scaled so that this is 1. With everyone in one of b fixed groups, and round t drawn from group
-t mod b with probability b q, all T rounds are ceil(T / b) Poisson-sampled Gaussian releases of rate b q.
+The release x + C^-1 z is a function of C x + z. A speaker whose participations are at least b rounds apart
+touches disjoint rows of C x each time. So each participation is one Gaussian release whose sensitivity is the
+norm of a column, and C is scaled so that this norm is 1. Every speaker belongs to one of b fixed groups, and
+round t draws from group t mod b with probability b q. Then all T rounds are ceil(T / b) Poisson-sampled
+Gaussian releases of rate b q.
 
-More bands cancel more, but sample at a higher rate: they pay only where q is small. `compare_bands` says.
+More bands cancel more noise, but they sample at a higher rate: they help only where q is small.
+`compare_bands` shows the numbers.
 """
 
 import math
@@ -23,16 +25,16 @@ from privacy.accounting.calibration import calibrate_noise_multiplier
 from privacy.validate import probability, whole
 
 RATIO_BITS = 20
-_ROOM = 1 + 1e-12  # more than what float64 rounds off a column's norm, and off a standard deviation over c_0
+_ROOM = 1 + 1e-12  # more than the rounding error of a column's norm and of a standard deviation over c_0
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 def band_ratios(bands: int) -> tuple[int, ...]:
-    """c_k / c_0 for k = 0 .. b-1, in units of 2**-RATIO_BITS: what defines C.
+    """c_k / c_0 for k = 0 .. b-1, in units of 2**-RATIO_BITS: the definition of C.
 
-    The coefficients 1, 1/2, 3/8, .. of the square root, rounded to that grid so that sums of past noise times
-    these numbers are exact integers (`privacy.noise.banded`).
+    They are the coefficients 1, 1/2, 3/8, .. of the square root, rounded to these units so that sums of past
+    noise times these numbers are exact integers (`privacy.noise.banded`).
     """
     coefficients = [1.0]
     for index in range(1, whole(1, bands=bands)):
@@ -44,8 +46,8 @@ def square_root_bands(bands: int) -> Vector:
     """The first column of C: c_0 times `band_ratios`, shape (bands,).
 
     Guarantee:
-        A column of C has norm at most 1 (those cut short by the last round are shorter). So has one with
-        std / (the rounded std / c_0) for c_0.
+        A column of C has norm at most 1 (the last round cuts some columns short, which makes them
+        shorter). This still holds if c_0 is replaced by std / (the rounded std / c_0).
     """
     ratios = [ratio * 2.0**-RATIO_BITS for ratio in band_ratios(bands)]
     column: Vector = np.array(ratios)
@@ -53,7 +55,7 @@ def square_root_bands(bands: int) -> Vector:
 
 
 def inverse_column(bands: int, rounds: int) -> Vector:
-    """The first column of C^-1, shape (rounds,): how noise z_s enters rounds s, s + 1, ..."""
+    """The first column of C^-1, shape (rounds,): the weights of noise z_s in rounds s, s + 1, ..."""
     column = square_root_bands(bands)
     inverse = np.zeros(whole(1, rounds=rounds))
     inverse[0] = 1 / column[0]
@@ -77,7 +79,19 @@ def prefix_gain(bands: int, rounds: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class BandChoice:
-    """What a number of bands means for a run at a given epsilon; errors are in units of C, on the sum."""
+    """The effect of a number of bands on a run at a given epsilon.
+
+    Args:
+        bands: b.
+        noise_multiplier: the least z that meets the target.
+        prefix_rmse: root mean square error of the sums of rounds, in units of C.
+        step_std: root mean square of one round's noise, in units of C.
+
+    Example:
+        >>> one = BandChoice(bands=1, noise_multiplier=0.8, prefix_rmse=5.7, step_std=0.8)
+        >>> one.bands, one.noise_multiplier
+        (1, 0.8)
+    """
 
     bands: int
     noise_multiplier: float
@@ -88,9 +102,9 @@ class BandChoice:
 def compare_bands(
     *, target_epsilon: float, delta: float, sampling_rate: float, rounds: int, bands: Iterable[int]
 ) -> tuple[BandChoice, ...]:
-    """The least noise that meets the target for each number of bands, and what it does to the run.
+    """For each number of bands, the least noise that meets the target, and its effect on the run.
 
-    Numbers of bands that would sample a group with a probability above 1 are left out.
+    Numbers of bands that would need a sampling probability above 1 within a group are left out.
     """
     probability(sampling_rate=sampling_rate)
     possible = [number for number in bands if whole(1, bands=number) * sampling_rate <= 1]

@@ -1,7 +1,7 @@
-"""Rounded normals by interval arithmetic: slow, and right for every pair of random words.
+"""Rounded normals by interval arithmetic: slow, and correct for every pair of random words.
 
-This is the definition of what `privacy.noise.rounded_normals` computes fast, and what it asks where it is in
-doubt.
+This module is the definition of what `privacy.noise.rounded_normals` computes fast. That module calls this
+one for the pairs that float64 does not settle.
 """
 
 from collections.abc import Callable
@@ -18,21 +18,26 @@ class ExactNormals:
 
     Guarantee:
         Let U and V be the numbers in [0, 1] whose binary digits are a radius word and an angle word, each
-        followed without end by what `more_words` gives. By Box and Muller (1958)
+        followed by the endless digits that `more_words` returns. By Box and Muller (1958)
 
             N = sqrt(-2 ln U) cos(2 pi V)    and    N' = sqrt(-2 ln U) sin(2 pi V)
 
-        are independent standard normals if those digits are independent fair coins. The two integers are
-        exactly those of these N and N'. Digits are drawn until both are settled: an exact tie, where they
-        never would be, has probability 0.
+        are independent standard normals if these digits are independent fair coins. The two integers are
+        exactly those of this N and N'. Digits are drawn until both integers are settled. An exact tie would
+        never be settled; its probability is 0.
 
-        Assumed of mpmath: with 2 b + 64 bits the ends of std N's interval are right to std 2**-b, b the
-        number of digits. More than half of its bits may be wrong.
+        Assumption about mpmath: with 2 b + 64 bits the ends of the interval of std N are correct to
+        std 2**-b, where b is the number of digits. More than half of its bits may be wrong.
+
+    Example:
+        >>> normals = ExactNormals(more_words=lambda: (0, 0))
+        >>> normals.pair(radius=2**63, angle=0, std=100.0, centres=(0, 0))  # U = 1/2, V = 0: sqrt(2 ln 2)
+        (118, 0)
     """
 
     def __init__(self, more_words: Callable[[], tuple[int, int]]) -> None:
         self._more_words = more_words
-        self._intervals: Any = MPIntervalContext()  # its own, for its precision is changed
+        self._intervals: Any = MPIntervalContext()  # its own one, because its precision is changed
 
     def pair(
         self, radius: int, angle: int, std: float, centres: tuple[int, int], fraction_bits: int = 0
@@ -40,13 +45,15 @@ class ExactNormals:
         """Both integers of one pair.
 
         Args:
-            radius, angle: the first 64 digits of U and of V, as whole numbers.
-            std: the standard deviation; the float is taken as the exact number that it is.
+            radius: the first 64 digits of U, as an integer.
+            angle: the first 64 digits of V, as an integer.
+            std: the standard deviation; the float counts as the exact number that it is.
             centres: m and m' in units of 2**-fraction_bits.
+            fraction_bits: the number of binary places of the centres.
         """
         digits = WORD_BITS
         while True:
-            if radius:  # if 0, U may still be as near to 0 as it likes, and N of any size
+            if radius:  # if 0, U can still be arbitrarily near to 0, and N arbitrarily large
                 normals = self._enclosures(radius, angle, digits, std)
                 (low, high), (other_low, other_high) = (
                     _rounded(self._intervals.mpf(centre) / 2**fraction_bits + normal)
@@ -59,7 +66,7 @@ class ExactNormals:
             digits += WORD_BITS
 
     def _enclosures(self, radius: int, angle: int, digits: int, std: float) -> tuple[Any, Any]:
-        """The intervals in which std N and std N' lie, whatever digits follow."""
+        """Intervals that contain std N and std N' for all digits that may follow."""
         intervals = self._intervals
         intervals.prec = 2 * digits + 64
         u = intervals.mpf([radius, radius + 1]) / 2**digits

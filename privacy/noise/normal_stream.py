@@ -1,8 +1,8 @@
 """An endless stream of rounded normals from AES, under a key that nobody can see.
 
-The keystream is AES-128 in counter mode, by OpenSSL, under a key from ``os.urandom`` that lives only inside
-the cipher. A block of 128 bits makes two normals (`privacy.noise.rounded_normals`). The few pairs that it
-does not settle take further ones.
+The keystream is AES-128 in counter mode, by OpenSSL. Its key comes from ``os.urandom`` and exists only inside
+the cipher. A block of 128 bits makes two normals (`privacy.noise.rounded_normals`). The few pairs that one
+block does not settle take further blocks.
 """
 
 import os
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 _PAIRS = 1 << 14
 CHUNK = 2 * _PAIRS
-"""Values made at a time: so many that the calls do not weigh, so few that all stays in a core's caches."""
+"""Values per call: enough that the calls cost little, few enough that all data stays in a core's caches."""
 _BLOCK = 16  # bytes: one radius word and one angle word
 _ZEROS = bytes(_BLOCK * _PAIRS)
 
@@ -28,14 +28,20 @@ class NormalStream:
 
     Guarantee:
         What is added is exactly round(m + std N), given that the keystream's bits are fair coins
-        (`RoundedNormals`). No part of the keystream is used for two pairs, and the key can be neither seen,
-        set, copied nor pickled. A forked process would repeat the stream: whoever holds one must refuse that
-        (`SecureGaussian` does).
+        (`RoundedNormals`). No part of the keystream is used for two pairs. The key cannot be seen, set,
+        copied or pickled. A forked process would repeat the stream: the owner of a stream must refuse to use
+        it there (`SecureGaussian` does).
+
+    Example:
+        >>> sums = np.zeros(3, dtype=np.int64)
+        >>> NormalStream().add_rounded_(sums, std=1e6)  # values near 10**6 that no one can predict
+        >>> bool(sums.any())
+        True
     """
 
     def __init__(self) -> None:
         from privacy.noise.rounded_normals import (
-            RoundedNormals,  # here, since many a command never comes here
+            RoundedNormals,  # imported here, because many commands never need it
         )
 
         self._cipher = Cipher(algorithms.AES(os.urandom(16)), modes.CTR(bytes(16))).encryptor()
@@ -49,7 +55,7 @@ class NormalStream:
         Args:
             sums: int64, one dimension, contiguous.
             std: the standard deviation.
-            fraction_bits: 0 for whole numbers; up to 32 for numbers with binary places.
+            fraction_bits: 0 for integers; up to 32 for numbers with binary places.
         """
         whole = sums.size - sums.size % CHUNK
         for start in range(0, whole, CHUNK):
@@ -65,11 +71,11 @@ class NormalStream:
         raise TypeError("A NormalStream holds a secret key and cannot be pickled or copied.")
 
     def _fresh_words(self, pairs: int) -> Words:
-        """Random uint64, shape (2, pairs), good until the next call."""
+        """Random uint64 values, shape (2, pairs), valid until the next call."""
         self._cipher.update_into(memoryview(_ZEROS)[: _BLOCK * pairs], self._bytes)
         return self._words[: 2 * pairs].reshape(2, pairs)
 
     def _two_words(self) -> tuple[int, int]:
-        """Two more, beside those."""
+        """Two more random words."""
         radius, angle = struct.unpack("=QQ", self._cipher.update(bytes(_BLOCK)))
         return radius, angle

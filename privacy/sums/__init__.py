@@ -1,1 +1,1 @@
-"""Sums of clipped updates: packed for the way, checked before they are added."""
+"""Sums of clipped updates: packed for the network, checked before they are added."""

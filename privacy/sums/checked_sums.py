@@ -1,4 +1,4 @@
-"""Sums of clipped updates from elsewhere: held to what honest nodes can send, and added."""
+"""Sums of clipped updates from nodes: checked against what honest nodes can send, and added."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -21,12 +21,12 @@ from privacy.validate import whole
 _SQUARES_SLACK = 1 + 1e-9
 
 Integers = npt.NDArray[np.signedinteger[Any]]
-Block = tuple[int, int, Integers]  # where it begins and ends, and its values
+Block = tuple[int, int, Integers]  # begin, end, values
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Limit:
-    """What the sum of one slice is held to."""
+    """The limit on the sum of one group of slices."""
 
     begin: int
     end: int
@@ -35,7 +35,7 @@ class _Limit:
     count: int
     step: float
 
-    def hold(self, squared: float) -> None:
+    def require_within(self, squared: float) -> None:
         if squared > self.squared:
             raise ReplyRejected(
                 f"Coordinates {self.begin} to {self.end - 1} of the sum ({self.place}) have "
@@ -47,20 +47,23 @@ class _Limit:
 def add_checked_(
     accumulator: torch.Tensor, total: torch.Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser
 ) -> None:
-    """Add to the caller's own sum, in place, a sum that ``count`` clipped updates can have.
+    """Check that a sum can come from ``count`` clipped updates, and add it to the caller's own sum, in place.
 
     Guarantee:
-        By the triangle inequality what `add_clipped_` added of ``count`` updates always passes, and what
-        passes moves the round's sum by no more than ``count`` honest updates could. It is a defence against
-        broken or hostile nodes; nobody's privacy rests on it.
+        By the triangle inequality a sum of ``count`` updates by `add_clipped_` always passes. A sum that
+        passes changes the round's sum by no more than ``count`` honest updates could. This is a defence
+        against broken or hostile nodes; no speaker's privacy depends on it.
 
     Args:
-        accumulator: int32 or int64, shape (d + k,); see `accumulator_dtype`. The dtypes may differ.
-        total: int32 or int64, shape (d + k,), in grid steps; only read.
+        accumulator: int32 or int64, shape (d + k,); see `accumulator_dtype`.
+        total: int32 or int64, shape (d + k,), in steps; only read. The two dtypes may differ.
+        count: the number of updates in ``total``.
+        bounds: the clip bounds.
+        quantiser: the quantiser of these bounds.
 
     Raises:
-        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or the shape and
-            dtype of what is no such sum; the accumulator is then what it was. (A `ValueError` too.)
+        ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or a wrong shape
+            or dtype. The accumulator is then unchanged. (It is a `ValueError` too.)
     """
     values, limits = _numbers_of(total, bounds), _limits(count, bounds, quantiser)
     slices = [(limit.begin, limit.end, values[limit.begin : limit.end]) for limit in limits]
@@ -70,10 +73,17 @@ def add_checked_(
 def add_packed_(
     accumulator: torch.Tensor, packed: Bytes, count: int, bounds: ClipBounds, quantiser: Quantiser
 ) -> None:
-    """`add_checked_` of what `unpack` makes of the bytes, but a block at a time: never of a model's size.
+    """Unpack a sum and add it like `add_checked_`, block by block: no memory of the model's size.
+
+    Args:
+        accumulator: as for `add_checked_`.
+        packed: the bytes that `pack` made.
+        count: as for `add_checked_`.
+        bounds: as for `add_checked_`.
+        quantiser: as for `add_checked_`.
 
     Raises:
-        ReplyRejected: as `unpack` and `add_checked_`; the accumulator is then what it was.
+        ReplyRejected: as for `unpack` and `add_checked_`; the accumulator is then unchanged.
     """
     _add_held_(
         accumulator,
@@ -85,9 +95,9 @@ def add_packed_(
 def _add_held_(
     accumulator: torch.Tensor, blocks: Callable[[], Iterable[Block]], limits: Sequence[_Limit]
 ) -> None:
-    """Add every block in one pass; take all of it back once a block, or what is in a slice, is refused.
+    """Add every block in one pass. If a block or a slice's norm is refused, subtract all added blocks again.
 
-    Integers wrap around, so that this leaves every bit as it was.
+    Integers wrap around, so this restores every bit.
     """
     sums, squared, added, coming = accumulator.numpy(), 0.0, 0, iter(limits)
     limit = next(coming, None)
@@ -96,7 +106,7 @@ def _add_held_(
             squared += add_(sums[begin:end], numbers)
             added = end
             if limit and end == limit.end:
-                limit.hold(squared)
+                limit.require_within(squared)
                 squared, limit = 0.0, next(coming, None)
     except ReplyRejected:
         for begin, end, numbers in blocks() if added else ():
@@ -107,7 +117,7 @@ def _add_held_(
 
 
 def _numbers_of(total: torch.Tensor, bounds: ClipBounds) -> Integers:
-    """What has the form of a sum, as an array."""
+    """The sum as an array, if it has the shape and dtype of a sum."""
     if total.shape != (bounds.size,) or total.dtype not in (torch.int32, torch.int64):
         raise ReplyRejected(
             f"Expected a sum of {bounds.size} int32 or int64 values, got {tuple(total.shape)} {total.dtype}."
@@ -116,7 +126,7 @@ def _numbers_of(total: torch.Tensor, bounds: ClipBounds) -> Integers:
 
 
 def _limits(count: int, bounds: ClipBounds, quantiser: Quantiser) -> list[_Limit]:
-    """The limit of every slice that has values, in order."""
+    """The limit of every group of slices that is not empty, in order."""
     whole(count=count)
     return [
         _Limit(

@@ -1,8 +1,11 @@
-"""The Golomb-Rice code of whole numbers (Golomb 1966, Rice 1979), a block of them at a time.
+"""The Golomb-Rice code of integers (Golomb 1966, Rice 1979), block by block.
 
-A number x becomes u = 2x for x >= 0 and -2x - 1 below. The low k bits of u are written as they are, byte by
-byte and then bit plane by bit plane; what is above them in unary: so many zeros, then a one. Each block of
-numbers has exactly one code, and `decode` takes no other: no bomb, no trailing bits, no second spelling.
+A number x becomes u = 2x for x >= 0, and u = -2x - 1 for x < 0. The low k bits of u are written as they are,
+byte by byte and then bit plane by bit plane. The bits above them are written in unary: u >> k zeros, then a
+one.
+
+Guarantee: each block of numbers has exactly one code, and `decode` accepts no other: nothing expands beyond
+the expected size, and there are no trailing bits and no second code of the same numbers.
 """
 
 from __future__ import annotations
@@ -18,16 +21,25 @@ Numbers = npt.NDArray[np.signedinteger]
 
 
 def fixed_bytes(count: int, k: int) -> int:
-    """How many bytes the low k bits of `count` numbers take."""
+    """The number of bytes of the low k bits of `count` numbers."""
     return k // 8 * count + k % 8 * ((count + 7) // 8)
 
 
 def encode(numbers: Numbers, k: int, out: Bytes) -> int:
-    """Write `numbers` (n,) to the beginning of `out`, all zeros: `fixed_bytes` and the unary part.
+    """Write the code of `numbers` (n,) to the beginning of `out`: the low bits, then the unary part.
 
-    Returns how many bytes that took. Raises `ValueError` if they are not there.
+    Args:
+        numbers: int32 or int64.
+        k: the number of low bits.
+        out: the bytes to write to, all zeros.
+
+    Returns:
+        The number of bytes written.
+
+    Raises:
+        ValueError: if `out` is too short.
     """
-    from privacy.sums.rice_loops import fold, write  # here, since many a command never comes here
+    from privacy.sums.rice_loops import fold, write  # imported here, because many commands never need it
 
     count, begin = len(numbers), fixed_bytes(len(numbers), k)
     folded = np.empty(count, dtype=f"u{numbers.itemsize}")
@@ -43,10 +55,10 @@ def encode(numbers: Numbers, k: int, out: Bytes) -> int:
 
 
 def decode(fixed: Bytes, unary: Bytes, out: Numbers, k: int) -> None:
-    """The inverse of `encode` into `out` (n,), from its two parts.
+    """The inverse of `encode`: read the low bits and the unary part, and write the numbers to `out` (n,).
 
     Raises:
-        ReplyRejected: If `encode` gives these bytes for no numbers of this type.
+        ReplyRejected: if `encode` returns these bytes for no numbers of this type.
     """
     from privacy.sums.rice_loops import BITS_AFTER, MORE, TOO_LARGE, read, unfold_
 
@@ -67,6 +79,6 @@ def decode(fixed: Bytes, unary: Bytes, out: Numbers, k: int) -> None:
 
 
 def _octets(count: int) -> tuple[npt.NDArray[np.uint64], Bytes]:
-    """A zero byte for each number, by eights: as words, and the same memory as bytes."""
+    """One zero byte per number, in groups of eight: as 64-bit words, and the same memory as bytes."""
     words = np.zeros((count + 7) // 8, dtype="<u8")
     return words, words.view(np.uint8)

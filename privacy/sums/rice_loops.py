@@ -1,8 +1,9 @@
-"""The loops of `privacy.sums.rice`, compiled: all but those over the unary part become vector instructions.
+"""Compiled loops of `privacy.sums.rice`. All but those over the unary part become vector instructions.
 
-Of a number's k low bits whole bytes lie byte by byte, the k % 8 bits above them plane by plane: a plane's
-byte has one bit of each of eight numbers, the first one on top. Eight such bytes, plane p in place 7 - p, are
-a word of 8 x 8 bits; turned about a diagonal, it has in every byte the bits of one number.
+The k low bits of a number are stored as whole bytes, byte by byte, and the k % 8 bits above them as bit
+planes: a byte of a plane has one bit of each of eight numbers, the first number at the top. Eight such bytes,
+plane p at place 7 - p, are a word of 8 x 8 bits. Transposed about a diagonal, each of its bytes has the bits
+of one number.
 """
 
 from typing import Any
@@ -26,16 +27,16 @@ _WORD = 64
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped for us
 def _leading_zeros(_context: Any, _word: Any) -> Any:
-    """How many zeros are above the first one of a uint64; 64 if there is none."""
+    """The number of zero bits above the highest one of a uint64; 64 for zero."""
     defined_for_zero = ir.Constant(ir.IntType(1), 0)
     return types.int64(types.uint64), lambda _, build, __, given: build.ctlz(given[0], defined_for_zero)
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def _turned(x: Any) -> Any:
-    """Bit c of byte r becomes bit 7 - r of byte 7 - c: in three steps, blocks of 4, 2 and 1 change places.
+    """Transpose: bit c of byte r becomes bit 7 - r of byte 7 - c, by swapping blocks of 4, 2 and 1 bits.
 
-    (Warren, Hacker's Delight, 7-3. Turned twice, a word is what it was.)
+    (Warren, Hacker's Delight, 7-3. Two transpositions restore the word.)
     """
     t = x ^ (x << np.uint64(36))
     x ^= np.uint64(0xF0F0F0F00F0F0F0F) & (t ^ (x >> np.uint64(36)))
@@ -47,7 +48,7 @@ def _turned(x: Any) -> Any:
 
 @compiled()
 def fold(numbers: Numbers, folded: Folded, k: int) -> tuple[Any, Any]:
-    """Make u = 2x or -2x - 1 of every x; returns the largest u >> k, and their sum modulo 2**64."""
+    """Compute u = 2x or -2x - 1 of every x; returns the largest u >> k, and their sum modulo 2**64."""
     largest, total = np.uint64(0), np.uint64(0)
     for index in range(numbers.size):
         number = np.int64(numbers[index])
@@ -61,9 +62,15 @@ def fold(numbers: Numbers, folded: Folded, k: int) -> tuple[Any, Any]:
 
 @compiled()
 def write(folded: Folded, k: int, fixed: Bytes, words: Words, lows: Bytes, stream: Words) -> None:
-    """Write the low k bits of every number to `fixed`, what is above them in unary to `stream` (zeros).
+    """Write the low k bits of every number to `fixed`, and the bits above them in unary to `stream`.
 
-    `lows` are the bytes of `words`, all zero, one for each number.
+    Args:
+        folded: the numbers u.
+        k: the number of low bits.
+        fixed: bytes for the low bits.
+        words: one zero byte per number, as 64-bit words.
+        lows: the same memory as bytes.
+        stream: zeros for the unary part.
     """
     count, octets, whole_bytes, planes = folded.size, words.size, k // 8, k % 8
     for byte in range(whole_bytes):
@@ -93,13 +100,16 @@ def write(folded: Folded, k: int, fixed: Bytes, words: Words, lows: Bytes, strea
 
 @compiled()
 def read(fixed: Bytes, stream: Words, bits: int, words: Words, lows: Bytes, folded: Folded, k: int) -> int:
-    """The inverse of `write`: how many numbers end in the `bits` of the stream, or what else is wrong.
+    """The inverse of `write`: read the numbers u into `folded`.
 
-    `stream` is filled up with zeros, `lows` are the bytes of `words`, all zero. The numbers come folded.
+    `bits` is the length of the unary part in `stream`, which zeros fill up. Other arguments as for `write`.
+
+    Returns:
+        The number of values that end within the stream, or `TOO_LARGE`, `MORE` or `BITS_AFTER`.
     """
     count, octets, whole_bytes, planes = folded.size, words.size, k // 8, k % 8
-    too_large_half = np.uint64(1) << np.uint64(8 * folded.itemsize - 1 - k)  # its double may not fit
-    window, unread, place = np.uint64(0), 0, 0  # the bits that follow, on top, how many; and the next word
+    too_large_half = np.uint64(1) << np.uint64(8 * folded.itemsize - 1 - k)  # twice this does not fit
+    window, unread, place = np.uint64(0), 0, 0  # the next bits (at the top), their number, the next word
     for index in range(count):
         high = zeros = _leading_zeros(window)
         if zeros >= unread:
@@ -144,7 +154,7 @@ def read(fixed: Bytes, stream: Words, bits: int, words: Words, lows: Bytes, fold
 
 @compiled()
 def unfold_(folded: Folded) -> None:
-    """x of every u, in its place, as the bits of the signed type."""
+    """Replace every u by its x, in place, as the bits of the signed type."""
     for index in range(folded.size):
         u = np.uint64(folded[index])
         folded[index] = (u >> np.uint64(1)) ^ (np.uint64(0) - (u & np.uint64(1)))

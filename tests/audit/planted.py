@@ -1,4 +1,4 @@
-"""Decoders that misbehave, planted once; which file they misbehave on, its name says.
+"""Decoders that misbehave on files with certain names, planted once.
 
 They are there before any node is made, so a process that a node forks has them too. What would end a whole
 process does so in a forked one; in the tests' own it raises `NodeDied`, which no handler catches.
@@ -114,7 +114,7 @@ def plant(monkeypatch) -> None:
 
 def _file_named(word: str):
     def speech():
-        return [replace(said, file=f"{word}-{n}.wav") for n, said in enumerate(ordinary_speech(7))]
+        return [replace(one, file=f"{word}-{n}.wav") for n, one in enumerate(ordinary_speech(7))]
 
     return speech
 
@@ -128,11 +128,11 @@ for name, word in {
     "a decoder that gives NaN": "nan",
     "a decoder that gives infinity": "infinite",
 }.items():
-    neighbour(name, still=word not in ("nan", "infinite"))(_file_named(word))
+    neighbour(name, counts_as_zero=word not in ("nan", "infinite"))(_file_named(word))
 neighbour("a decoder that gives 1e30")(_file_named("vast"))
 
 
 @neighbour("the ids of another speaker's utterances")
 def _ids_of_another():
-    """Whoever is `d` has these, and comes later in the manifest than `c`."""
-    return [replace(said, id=f"d-{n}.wav") for n, said in enumerate(ordinary_speech(7))]
+    """The speaker `d` has these ids, and comes after `c` in the manifest."""
+    return [replace(one, id=f"d-{n}.wav") for n, one in enumerate(ordinary_speech(7))]

@@ -18,9 +18,9 @@ import speech.features.log_mel
 import speech.features.spec_augment
 import speech.model.ctc_transformer
 from audit import NEIGHBOURS, Recorder, Trace
-from audit.manifests import ordinary_speech, write_people
-from audit.messages import asked, told
-from audit.trace import Answered, Asked, Collected, Dropped, Published, Registered, Stopped, Told
+from audit.manifests import ordinary_speech, write_manifest
+from audit.messages import summary_of, tasks_sent
+from audit.trace import Answered, Asked, Collected, NodesDropped, Published, Registered, ReplySummary, Stopped
 from cli.composing import default_config
 from client import answers  # noqa: F401  (what a fault replaces is loaded)
 from client.app import app
@@ -81,11 +81,11 @@ class Stage:
     """A population: `person` ("" for nobody) on the nodes `at` with the speech of the neighbour `kind`."""
 
     person: str = "c"
-    kind: str = "no sound file at all"
+    kind: str = "not an audio file"
     drawn: bool = True
     at: tuple[int, ...] = (1,)
 
-    def people(self, node: int):
+    def speakers(self, node: int):
         speech = {name: ordinary_speech(ord(name)) for name in OTHERS[node]}
         if self.person and node in self.at:
             speech[self.person] = NEIGHBOURS[self.kind].speech()
@@ -98,7 +98,7 @@ class Stage:
 
 @dataclass(kw_only=True)
 class Performance:
-    """A run of a stage: what was recorded, and the plan by which it was."""
+    """A run of a stage: what was recorded, and its plan."""
 
     trace: Trace
     plan: PrivacyPlan
@@ -122,7 +122,7 @@ def perform(stage: Stage, folder: Path, frozen: Trace | None = None, silent=()) 
 
 
 def _forget() -> None:
-    """Let go of what a process keeps between runs: their corpora are others."""
+    """Drop what a process keeps between runs, because the next run has another corpus."""
     for kept in vars(client.node).values():
         if hasattr(kept, "cache_clear"):
             kept.cache_clear()
@@ -137,7 +137,7 @@ class _Run:
         self.stage, self.folder, self.recorder, self.silent = stage, folder, recorder, silent
         self.flat = flat_config()
         self.contexts = {node: self._context(node) for node in OTHERS}
-        self.names = {node: self._roll_call(node) for node in OTHERS}
+        self.names = {node: self._register(node) for node in OTHERS}
         if NEIGHBOURS[stage.kind].files_go:
             for file in (folder / "node-1").glob(f"{stage.person}-*"):
                 file.unlink()
@@ -146,14 +146,14 @@ class _Run:
         recorder.watch(self.strategy)
 
     def _context(self, node: int) -> Context:
-        manifest = write_people(self.folder / f"node-{node}", self.stage.people(node))
+        manifest = write_manifest(self.folder / f"node-{node}", self.stage.speakers(node))
         state = str(self.folder / f"state-{node}")
         speech_here = {"corpus-path": str(manifest), "limits": "none", "node-state": state}
         return Context(
             run_id=1, node_id=node, node_config=speech_here, state=RecordDict(), run_config=self.flat
         )
 
-    def _roll_call(self, node: int) -> tuple[str, ...]:
+    def _register(self, node: int) -> tuple[str, ...]:
         message = Message(RecordDict({"query": ConfigRecord({})}), node, MessageType.QUERY)
         answer = app(message, self.contexts[node]).content["answer"]
         problem = str(answer.get("problem", ""))
@@ -180,7 +180,7 @@ class _Run:
             ledger=Ledger.open(self.folder / "ledger.jsonl"),
             learning_rate=0.01,
             run_id="audit",
-            dataset="people",
+            dataset="speakers",
             adaptive=QuantileClip(),
         )
 
@@ -205,11 +205,11 @@ class _Run:
         note, strategy = self.recorder.note, self.strategy
         with self.recorder.drawing(self._numbers(number)), self.recorder.server_log():
             messages = list(strategy.configure_train(number, strategy.arrays(), ConfigRecord(), None))
-            note(Asked(round_number=number, messages=asked(messages)))
+            note(Asked(round_number=number, messages=tasks_sent(messages)))
         replies = [reply for message in messages if (reply := self._reply(message)) is not None]
-        seen = {one.metadata.dst_node_id: Told(outcome="silent") for one in messages}
+        seen = {one.metadata.dst_node_id: ReplySummary(outcome="silent") for one in messages}
         for one in replies:
-            seen[one.metadata.src_node_id] = told(one, strategy.bounds, strategy.quantiser)
+            seen[one.metadata.src_node_id] = summary_of(one, strategy.bounds, strategy.quantiser)
         problems = tuple(sorted({one.outcome for one in seen.values()} - {"sum"}))
         note(Answered(round_number=number, problems=problems, replies=seen))
         with self.recorder.drawing(self._numbers(number)), self.recorder.server_log():
@@ -221,7 +221,7 @@ class _Run:
         note(Published(round_number=number, line=shown))
         if report.dropped:
             who = tuple((one.node, one.reason) for one in report.dropped)
-            note(Dropped(round_number=number, who=who))
+            note(NodesDropped(round_number=number, who=who))
 
     def _one_by_one(self, replies):
         """As they come from Flower, and a note when the last was taken."""

@@ -30,8 +30,8 @@ def run(tmp_path_factory):
     return of
 
 
-def same_but_for_one(recorded, replayed, adjacency, still):
-    found = compare(recorded.trace, replayed.trace, adjacency, still)
+def same_but_for_one(recorded, replayed, adjacency, equal_rounds):
+    found = compare(recorded.trace, replayed.trace, adjacency, equal_rounds)
     found += check_declared(replayed.trace, replayed.plan)
     assert not found, "\n".join(map(str, found[:20]))
 
@@ -55,8 +55,8 @@ def test_the_recorder_sees_a_person_who_reaches_the_bound(run):
 @pytest.mark.parametrize("kind", NEIGHBOURS)
 def test_whatever_a_person_says_moves_the_sum_by_at_most_c_and_nothing_else(run, kind):
     neighbour = NEIGHBOURS[kind]
-    still = ALWAYS if neighbour.still else UNDRAWN
-    same_but_for_one(run(Stage()), run(Stage(kind=kind)), neighbour.adjacency, still)
+    equal_rounds = ALWAYS if neighbour.counts_as_zero else UNDRAWN
+    same_but_for_one(run(Stage()), run(Stage(kind=kind)), neighbour.adjacency, equal_rounds)
 
 
 @pytest.mark.parametrize("place", [f"added {place}" for place in PLACES])

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from optim.flat_model import bind, bind_gradients
 from speech.features.torchaudio_loader import torchaudio
 from speech.model.ctc_transformer import build_model
-from strategies import bind, bind_gradients
 
 
 def small_model():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from optim.flat_model import bind, bind_gradients
 from optim.trainable import freeze, frozen_digest, trained_names
 from privacy import LayerLayout
 from recipes import ConfigError
@@ -9,7 +10,6 @@ from speech.data.batching import collate
 from speech.data.examples import Example
 from speech.model.ctc_transformer import build_model
 from speech.model.loss import ctc_loss
-from strategies import bind, bind_gradients
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""One update on the grid, and one sum held to its bounds, by what adds them."""
+"""One update in steps, and one sum checked against its bounds, by the functions that add them."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ class Clipped:
     clipped: float
 
 
-def clip_to_grid(update: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser) -> Clipped:
+def clip_to_steps(update: torch.Tensor, bounds: ClipBounds, quantiser: Quantiser) -> Clipped:
     """What `add_clipped_` adds of one update."""
     integers = torch.zeros(update.shape, dtype=torch.int32)
     return Clipped(integers, add_clipped_(integers, update, bounds, quantiser))

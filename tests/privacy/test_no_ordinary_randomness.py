@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Noise that a seed repeats, for runs that say of themselves that they are not private.
+# Noise that a seed repeats, for runs that are marked as not private.
 NOT_PRIVATE = ROOT / "privacy" / "noise" / "seeded.py"
 MODULES = sorted(
-    {file for room in ("optim", "privacy", "strategies") for file in (ROOT / room).glob("**/*.py")}
+    {
+        file
+        for room in ("base", "optim", "privacy", "strategies", "wire")
+        for file in (ROOT / room).glob("**/*.py")
+    }
     - {NOT_PRIVATE}
 )
 GENERATORS = {"random", "numpy.random", "torch.random", "torch.distributions"}
@@ -64,13 +68,13 @@ def test_the_search_finds_what_it_should(source: str) -> None:
 
 
 def test_repeatable_noise_is_known_to_the_strategy_alone() -> None:
-    """Only there can it not be had without the plan's stamp."""
+    """Only the strategy adds it, and only under a plan that is marked as not private."""
     assert violations(NOT_PRIVATE.read_text())
-    rooms = ("cli", "client", "privacy", "recipes", "server", "speech", "strategies")
+    rooms = ("base", "cli", "client", "optim", "privacy", "recipes", "server", "speech", "strategies", "wire")
     users = [
         path
         for room in rooms
         for path in (ROOT / room).glob("**/*.py")
-        if "seeded_noise" in path.read_text() and path != NOT_PRIVATE
+        if "SeededGaussian" in path.read_text() and path != NOT_PRIVATE
     ]
     assert users == [ROOT / "strategies" / "dp_fed_opt.py"]

@@ -135,9 +135,9 @@ def test_a_plan_without_noise_is_not_private() -> None:
 @pytest.mark.parametrize("noise", [0.0, 0.6144])
 def test_description_is_json(noise: float) -> None:
     text = json.dumps(replace(SMALL, noise_multiplier=noise).describe(), allow_nan=False)
-    said = json.loads(text)
-    assert said["population"] == 400 and said["sampling_rate"] == 0.1
-    assert set(said["epsilon"]) == {"rdp", "pld", "order"}
+    described = json.loads(text)
+    assert described["population"] == 400 and described["sampling_rate"] == 0.1
+    assert set(described["epsilon"]) == {"rdp", "pld", "order"}
 
 
 def test_a_plan_cannot_be_changed() -> None:

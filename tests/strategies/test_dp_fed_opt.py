@@ -233,7 +233,7 @@ def test_other_runs_on_the_people_make_the_budget_a_filter(tmp_path):
     strategy = make_strategy(tmp_path, {1: 10}, cohort=2, z=1.3, rounds=4, budget=budget)
     for dataset in ("people", "other people", "other people"):
         strategy.ledger.spend(plan.release, run="another", dataset=dataset, round=1)
-    with pytest.raises(BudgetExhausted, match="other releases on these people"):
+    with pytest.raises(BudgetExhausted, match="Other releases on this population"):
         run(strategy, {1: honest(constant(0.0))}, rounds=4)
     assert strategy.ledger.releases("people", "test") == (replace(plan.release, count=2),)
 

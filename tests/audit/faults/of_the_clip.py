@@ -17,7 +17,7 @@ from tests.audit.faults.planting import everywhere, fault
 from tests.audit.stage import COHORT, Stage
 
 ROOM = 100
-"""So many times more speakers than there are: what the guards are told."""
+"""The guards get a count that is this many times too large."""
 
 
 def clip(patch, faulty) -> None:
@@ -44,7 +44,7 @@ def slices(bounds):
 @fault("weighted by utterances", "sensitivity")
 def _(patch):
     def faulty(total, update, bounds, quantiser):
-        for _ in range(3):  # everybody here says three
+        for _ in range(3):  # every speaker here has three utterances
             share = add_clipped_(total, update, bounds, quantiser)
         return share
 

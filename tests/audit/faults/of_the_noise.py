@@ -18,10 +18,13 @@ class FaultyNoise:
     def __init__(self, inner, change=None, scale=1.0):
         self.inner, self.change, self.scale = inner, change, scale
 
-    def noised_blocks(self, sums, bounds, grid, noise_multiplier, source):
+    def accounting(self, plan):
+        return self.inner.accounting(plan)  # a lie, which no declaration can show
+
+    def noised_blocks(self, sums, bounds, quantiser, noise_multiplier, source):
         plain = sums.long().numpy().copy()
         for begin, end, block in self.inner.noised_blocks(
-            sums, bounds, grid, self.scale * noise_multiplier, source
+            sums, bounds, quantiser, self.scale * noise_multiplier, source
         ):
             if self.change:
                 self.change(block, plain[begin:end], begin, bounds)

@@ -11,10 +11,10 @@ ROOMS = ("privacy", "speech", "strategies", "server", "client", "tests.audit.sta
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """`plant` it: of a run of `recorded` and a replay on `replayed` the suite must say one of `seen_as`.
+    """A fault: once planted, a run of `recorded` and a replay on `replayed` must show one of `seen_as`.
 
     Without `recorded`, one run of `replayed` shows it, beside its plan. In `silent` are nodes that do not
-    answer then. That the same runs are clean where nothing is planted is for `test_replay` to say.
+    answer then. `test_replay` shows that the same runs are clean where nothing is planted.
     """
 
     name: str

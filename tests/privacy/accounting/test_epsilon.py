@@ -25,7 +25,7 @@ from privacy.accounting.epsilon import (
 )
 
 ROWS = json.loads((Path(__file__).parents[1] / "golden_epsilon.json").read_text())["rows"]
-TYPOS = {"10": 8.69, "51": 0.0417}  # relative error by which the paper's two typing errors miss
+TYPOS = {"10": 8.69, "51": 0.0417}  # relative size of the paper's two typing errors
 HEADLINES = {"26": (7.2228, 6.2945), "11": (4.4393, 4.2158)}  # opacus' own orders; PLD at a fine interval
 
 
@@ -195,7 +195,7 @@ def test_mixed_releases_lie_between_their_kinds() -> None:
     ("rate", "noise"), [(1e-9, 0.3), (1e-6, 3.0), (1e-6, 99.0), (1e-6, 1e3), (1e-3, 1e5)]
 )
 def test_no_divergence_is_lost_to_rounding(rate: float, noise: float) -> None:
-    """At order 2 the moment is 1 + q^2 (exp(1 / z^2) - 1); opacus says 0 for 1e-18, however many rounds."""
+    """At order 2 the moment is 1 + q^2 (exp(1 / z^2) - 1); opacus returns 0 for 1e-18 in any round."""
     exact = 1e9 * math.log1p(rate**2 * math.expm1(1 / noise**2))
     assert renyi.moments_of(run(rate, noise, 10**9), (2.0,))[0] >= exact
 

@@ -57,10 +57,10 @@ def test_no_mu_with_sampling_or_a_cap_and_rho_is_the_limit_of_high_orders() -> N
 
 def test_no_noise_has_no_profile_and_is_json_still() -> None:
     found = PrivacyProfile.of([Release(sampling_rate=1.0, noise_multiplier=0.0)], 1e-6, independent=True)
-    said = json.loads(json.dumps(found.describe(), allow_nan=False))
-    assert said["gdp_mu"] is None and said["zcdp_rho"] is None
-    assert said["epsilon_for_devices"] == {"2": None, "3": None}
-    assert set(said["delta_at_epsilon"].values()) == {1.0}
+    described = json.loads(json.dumps(found.describe(), allow_nan=False))
+    assert described["gdp_mu"] is None and described["zcdp_rho"] is None
+    assert described["epsilon_for_devices"] == {"2": None, "3": None}
+    assert set(described["delta_at_epsilon"].values()) == {1.0}
     assert ("epsilon for a person on 2 devices", "no privacy") in found.rows()
     nothing = PrivacyProfile.of([], 1e-6, independent=True)
     assert {delta for _, delta in nothing.deltas} == {0.0} and nothing.devices == ((2, 0.0), (3, 0.0))

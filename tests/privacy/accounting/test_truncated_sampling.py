@@ -46,7 +46,7 @@ def moment(rate: float, noise: float, order: float) -> float:
 def test_moments_are_those_of_all_draws_counted_one_by_one(
     rate: float, cap: int, population: int, order: float
 ) -> None:
-    """If the others' sums tell who stayed, the divergence is that of the mixture over all R: an equality."""
+    """If the others' sums reveal who stayed, the divergence is the mixture's over all R: an equality."""
     exact = sum(
         total * moment(min(1.0, inside / total), 0.9, order)
         for total, inside in counted(rate, cap, population).values()
@@ -84,7 +84,7 @@ def test_a_tail_that_underflows_is_bounded_not_dropped() -> None:
 
 
 def test_everybody_drawn_and_cut_down_is_sampling_without_replacement() -> None:
-    """q = 1: in with probability B / N, which the others' sums tell."""
+    """q = 1: in with probability B / N, which the others' sums reveal."""
     release = Release(sampling_rate=1.0, noise_multiplier=2.0, cohort_cap=3, population=12)
     exact = math.log(0.25 * math.exp(3 * 4 / (2 * 4.0)) + 0.75) / 3
     assert moments_of([release], (4.0,))[0] == pytest.approx(exact, rel=1e-9)

@@ -71,17 +71,17 @@ def test_bounds_go_to_the_quantile_from_either_side(start: float, quantile: floa
     generator = torch.Generator().manual_seed(0)
     layout = LayerLayout.of([("a", (4,)), ("b", (4,))])
     bounds = ClipBounds.of("uniform", start, layout, adaptive=True)
-    clip, people, source = QuantileClip(quantile=quantile, rate=0.4), 60, SecureGaussian()
+    clip, speakers, source = QuantileClip(quantile=quantile, rate=0.4), 60, SecureGaussian()
     norms = torch.tensor([1.0, 3.0])
     for _ in range(60):
         quantiser, total = Quantiser.of(bounds), torch.zeros(bounds.size, dtype=torch.int64)
-        for _ in range(people):
+        for _ in range(speakers):
             directions = torch.nn.functional.normalize(torch.randn(2, 4, generator=generator), dim=1)
             spread = torch.exp(0.3 * torch.randn(2, generator=generator))
             update = (directions * (norms * spread)[:, None]).flatten()
             add_indicators_(total, unclipped_slices(update, bounds), bounds, quantiser)
         source.add_rounded_(total.numpy(), quantiser.noise_std_steps(0.1))
-        bounds = clip.next_bounds(total[bounds.indicators_part], people, bounds, quantiser)
+        bounds = clip.next_bounds(total[bounds.indicators_part], speakers, bounds, quantiser)
     wanted = norms * math.exp(0.3 * torch.distributions.Normal(0, 1).icdf(torch.tensor(quantile)))
     for bound, target in zip(bounds.bounds, wanted.tolist(), strict=False):
         assert bound == pytest.approx(target, rel=0.3)
@@ -99,7 +99,7 @@ def test_a_round_moves_a_bound_by_exactly_the_published_step() -> None:
 
 @settings(max_examples=30)
 @given(st.lists(st.floats(-1e12, 1e12), min_size=H, max_size=H), st.integers(1, 60))
-def test_noise_alone_never_makes_bounds_that_the_grid_cannot_hold(noise: list[float], rounds: int) -> None:
+def test_noise_alone_never_makes_bounds_that_the_quantiser_refuses(noise: list[float], rounds: int) -> None:
     bounds, clip = BOUNDS, QuantileClip(rate=3.0)
     for _ in range(rounds):
         bounds = clip.next_bounds(torch.tensor(noise), 5.0, bounds, Quantiser.of(bounds, bits=12))

@@ -1,4 +1,4 @@
-"""The grid fits its bounds, says what it needs, and its limits never add up to more than C."""
+"""A quantiser fits its bounds, its errors name what it needs, and its limits never add up to more than C."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, accumulator_dtype, squared_limits
 from privacy.layout import LayerLayout
-from tests.privacy.sum_checks import clip_to_grid
+from tests.privacy.sum_checks import clip_to_steps
 
 
 @given(
@@ -32,7 +32,7 @@ def test_accumulator_dtype_holds_the_largest_sum() -> None:
         accumulator_dtype(0, quantiser)
 
 
-def test_grid_refuses_bounds_below_its_rounding_margin_and_says_what_would_do() -> None:
+def test_a_quantiser_refuses_bounds_below_its_rounding_margin_and_names_a_remedy() -> None:
     bounds = ClipBounds(offsets=(0, 10_000, 10_001), bounds=(0.001, 1.0))
     with pytest.raises(ValueError, match="at least 16 bits"):
         Quantiser.of(bounds, bits=10)
@@ -41,11 +41,11 @@ def test_grid_refuses_bounds_below_its_rounding_margin_and_says_what_would_do() 
         Quantiser.of(bounds, bits=15)
 
 
-def test_grid_refuses_other_bounds_and_impossible_sizes() -> None:
+def test_a_quantiser_refuses_other_bounds_and_impossible_sizes() -> None:
     layout = LayerLayout.of({"a": (5,)})
     other = Quantiser.of(ClipBounds.of("global", 2.0, layout))
-    with pytest.raises(ValueError, match=r"Grid\.of"):
-        clip_to_grid(torch.zeros(5), ClipBounds.of("global", 1.0, layout), other)
+    with pytest.raises(ValueError, match=r"Quantiser\.of"):
+        clip_to_steps(torch.zeros(5), ClipBounds.of("global", 1.0, layout), other)
     for bits in (0, 25):
         with pytest.raises(ValueError, match="bits"):
             Quantiser(step=1.0, bits=bits)

@@ -12,7 +12,7 @@ from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, squared_limits
 from privacy.clipping.quantised_clipping import add_clipped_
 from privacy.layout import LayerLayout
-from tests.privacy.sum_checks import check_sum, clip_to_grid
+from tests.privacy.sum_checks import check_sum, clip_to_steps
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 WHOLE = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
@@ -65,13 +65,13 @@ def squared(integers: torch.Tensor) -> int:
 
 @settings(max_examples=300)
 @given(st.data())
-def test_clip_to_grid_guarantee(data: st.DataObject) -> None:
+def test_clip_to_steps_guarantee(data: st.DataObject) -> None:
     """The whole norm is within 2**bits steps, each group's within its bound; not finite means all zeros."""
     bounds = data.draw(bounds_of_any_kind())
     quantiser = Quantiser.of(bounds, bits=data.draw(st.sampled_from([8, 20, 24])))
     update = data.draw(updates(bounds.size))
     before = update.clone()
-    clipped = clip_to_grid(update, bounds, quantiser)
+    clipped = clip_to_steps(update, bounds, quantiser)
 
     assert squared(clipped.integers) <= 4**quantiser.bits
     for group, limit in zip(bounds.groups, squared_limits(bounds, quantiser), strict=True):
@@ -88,11 +88,11 @@ def test_clip_to_grid_guarantee(data: st.DataObject) -> None:
 @settings(max_examples=100)
 @given(st.data())
 def test_add_clipped_guarantee(data: st.DataObject) -> None:
-    """Adding in place is clip_to_grid and integer addition, in both dtypes and any order of replies."""
+    """Adding in place is clip_to_steps and integer addition, in both dtypes and any order of replies."""
     bounds = data.draw(bounds_of_any_kind())
     quantiser = Quantiser.of(bounds)
     batch = [data.draw(updates(bounds.size)) for _ in range(data.draw(st.integers(0, 4)))]
-    one_by_one = [clip_to_grid(update, bounds, quantiser) for update in batch]
+    one_by_one = [clip_to_steps(update, bounds, quantiser) for update in batch]
     expected = sum((one.integers.long() for one in one_by_one), torch.zeros(bounds.size, dtype=torch.int64))
     for dtype in (torch.int32, torch.int64):
         total = torch.zeros(bounds.size, dtype=dtype)
@@ -105,7 +105,7 @@ def test_add_clipped_guarantee(data: st.DataObject) -> None:
 @pytest.mark.parametrize("rule", ["global", "uniform", "dim", "power"])
 @pytest.mark.parametrize("action", ["clip", "normalise"])
 def test_values_are_those_of_the_definition(rule: str, action: str) -> None:
-    """Against the formula in float64, coordinate by coordinate, to the grid's own resolution."""
+    """Against the formula in float64, coordinate by coordinate, to the precision of the quantisation."""
     layout = LayerLayout.of({"big": (300, 400), "small": (7,), "one": ()})
     bounds = ClipBounds.of(rule, 0.5, layout, action=action)
     quantiser = Quantiser.of(bounds)
@@ -123,7 +123,7 @@ def test_values_are_those_of_the_definition(rule: str, action: str) -> None:
         else:
             factors = [min(1.0, bound / norm) for bound, norm in zip(bounds.bounds, norms, strict=True)]
         expected = torch.cat([part * factor for part, factor in zip(slices, factors, strict=True)])
-        result = clip_to_grid(update, bounds, quantiser)
+        result = clip_to_steps(update, bounds, quantiser)
         room = (
             quantiser.step / 2 + expected.abs() * quantiser.margin(layout.size) / min(bounds.bounds) + 1e-12
         )
@@ -135,7 +135,7 @@ def test_values_are_those_of_the_definition(rule: str, action: str) -> None:
 def test_update_within_bounds_is_only_rounded() -> None:
     bounds = ClipBounds(offsets=(0, 2, 3), bounds=(3.0, 4.0))
     quantiser = Quantiser.of(bounds)
-    integers = clip_to_grid(torch.tensor([1.0, -0.5, 2.0]), bounds, quantiser).integers
+    integers = clip_to_steps(torch.tensor([1.0, -0.5, 2.0]), bounds, quantiser).integers
     assert torch.equal(
         integers, torch.tensor([1 << 20, -(1 << 19), 1 << 21], dtype=torch.int32).div(5).round().int()
     )
@@ -149,7 +149,7 @@ def test_norms_around_the_bound_lose_no_more_than_the_rounding_margin(length: fl
     update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(4))
     for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
         update[begin:end] *= bound * length / update[begin:end].norm()
-    integers = clip_to_grid(update, bounds, quantiser).integers
+    integers = clip_to_steps(update, bounds, quantiser).integers
     for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
         kept = math.sqrt(squared(integers[begin:end])) * quantiser.step / bound
         assert min(length, 1) - 1.01 * quantiser.margin(end - begin) / bound <= kept <= 1
@@ -184,7 +184,7 @@ def test_large_vectors_use_up_their_bound() -> None:
     bounds = ClipBounds.of("dim", 0.01, LayerLayout.of({"a": (150_000,), "b": (65_536,), "c": (1,)}))
     quantiser = Quantiser.of(bounds)
     update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(3))
-    result = clip_to_grid(update, bounds, quantiser)
+    result = clip_to_steps(update, bounds, quantiser)
     assert result.clipped == 1.0
     assert 0.99 * 4**quantiser.bits <= squared(result.integers) <= 4**quantiser.bits
 
@@ -197,12 +197,12 @@ def test_add_clipped_guarantee_for_large_slices(action: str, scale: float) -> No
     quantiser = Quantiser.of(bounds)
     update = torch.randn(bounds.size, generator=torch.Generator().manual_seed(2)) * scale
     update[300_001:600_002] *= 1e-3
-    integers = clip_to_grid(update, bounds, quantiser).integers
+    integers = clip_to_steps(update, bounds, quantiser).integers
     assert squared(integers) <= 4**quantiser.bits
     for group, limit in zip(bounds.groups, squared_limits(bounds, quantiser), strict=True):
         part = integers[bounds.offsets[group.start] : bounds.offsets[group.stop]]
         assert squared(part) <= limit
-    assert torch.equal(integers, clip_to_grid(update.double(), bounds, quantiser).integers)
+    assert torch.equal(integers, clip_to_steps(update.double(), bounds, quantiser).integers)
 
 
 def test_an_update_that_is_not_contiguous_is_clipped_as_its_copy() -> None:
@@ -210,8 +210,8 @@ def test_an_update_that_is_not_contiguous_is_clipped_as_its_copy() -> None:
     quantiser = Quantiser.of(bounds)
     update = torch.randn(9, 2, generator=torch.Generator().manual_seed(6))[:, 1]
     assert torch.equal(
-        clip_to_grid(update, bounds, quantiser).integers,
-        clip_to_grid(update.clone(), bounds, quantiser).integers,
+        clip_to_steps(update, bounds, quantiser).integers,
+        clip_to_steps(update.clone(), bounds, quantiser).integers,
     )
 
 
@@ -220,6 +220,6 @@ def test_wrong_updates_and_accumulators_are_refused(bad: torch.Tensor) -> None:
     bounds = ClipBounds.of("global", 1.0, LayerLayout.of({"a": (5,)}))
     quantiser = Quantiser.of(bounds)
     with pytest.raises(ValueError, match="5 real values"):
-        clip_to_grid(bad, bounds, quantiser)
+        clip_to_steps(bad, bounds, quantiser)
     with pytest.raises(ValueError, match="accumulator"):
         add_clipped_(torch.zeros(5), torch.zeros(5), bounds, quantiser)

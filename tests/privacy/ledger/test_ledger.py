@@ -27,14 +27,14 @@ def path(tmp_path: Path) -> Path:
 def fill(path: Path, rounds: int) -> None:
     with Ledger.open(path) as ledger:
         for number in range(rounds):
-            ledger.spend(RELEASE, run="r", dataset="people", round=number)
+            ledger.spend(RELEASE, run="r", dataset="speakers", round=number)
 
 
 def test_entries_survive_and_chain(path: Path) -> None:
     fill(path, 3)
     with Ledger.open(path) as ledger:
         assert [entry.round for entry in ledger.entries] == [0, 1, 2]
-        last = ledger.spend(OTHER, run="later", dataset="people", round=7)
+        last = ledger.spend(OTHER, run="later", dataset="speakers", round=7)
         assert (last.sequence, last.release, last.run) == (3, OTHER, "later")
         assert len({entry.previous for entry in ledger.entries}) == 4
         assert read_ledger(path) == ledger.entries
@@ -51,15 +51,15 @@ def test_head_moves_with_every_entry(path: Path) -> None:
 
 
 def test_epsilon_is_a_function_of_the_ledger(path: Path) -> None:
-    """Runs on the same people add up; other people's do not count when a data set is named."""
+    """Runs on the same population add up; those on another one do not count when a data set is named."""
     with Ledger.open(path) as ledger:
         assert ledger.epsilon(1e-5).value == 0
-        ledger.spend(RELEASE, run="a", dataset="people", round=1)
+        ledger.spend(RELEASE, run="a", dataset="speakers", round=1)
         ledger.spend(OTHER, run="a", dataset="others", round=1)
-        ledger.spend(RELEASE, run="b", dataset="people", round=1)
-        assert ledger.releases("people") == (Release(sampling_rate=0.1, noise_multiplier=1.0, count=2),)
-        assert ledger.releases() == ledger_releases(ledger.entries) == (*ledger.releases("people"), OTHER)
-        assert ledger.epsilon(1e-5, dataset="people") == epsilon([RELEASE, RELEASE], 1e-5)
+        ledger.spend(RELEASE, run="b", dataset="speakers", round=1)
+        assert ledger.releases("speakers") == (Release(sampling_rate=0.1, noise_multiplier=1.0, count=2),)
+        assert ledger.releases() == ledger_releases(ledger.entries) == (*ledger.releases("speakers"), OTHER)
+        assert ledger.epsilon(1e-5, dataset="speakers") == epsilon([RELEASE, RELEASE], 1e-5)
         assert ledger.epsilon(1e-5, pld=False) == epsilon([RELEASE, RELEASE, OTHER], 1e-5, pld=False)
         assert ledger.releases("nobody") == ()
 
@@ -243,12 +243,12 @@ def test_spend_guarantee_under_kill(path: Path) -> None:
             finally:
                 os._exit(1)
         os.close(writer)
-        heard = sum(len(os.read(reader, 1)) for _ in range(wait.randint(0, 4)))  # however slow the machine
+        received = sum(len(os.read(reader, 1)) for _ in range(wait.randint(0, 4)))  # however slow the machine
         time.sleep(wait.uniform(0.0, 0.03))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         with os.fdopen(reader, "rb") as pipe:
-            acknowledged += heard + len(pipe.read())
+            acknowledged += received + len(pipe.read())
         with Ledger.open(path) as ledger:
             assert acknowledged <= len(ledger.entries) <= acknowledged + 20
             acknowledged = len(ledger.entries)

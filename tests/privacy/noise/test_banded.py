@@ -150,7 +150,7 @@ def test_a_round_left_unfinished_ends_it() -> None:
     noise = BandedNoise(2)
     sums = torch.zeros(BOUNDS.size, dtype=torch.int32)
     next(noise.noised_blocks(sums, BOUNDS, QUANTISER, 1.0, SecureGaussian()))
-    with pytest.raises(RuntimeError, match="unfinished"):
+    with pytest.raises(RuntimeError, match="incomplete"):
         release(noise, sums, SecureGaussian())
 
 

@@ -79,13 +79,13 @@ def stream_of(words: list[int]) -> NormalStream:
 
 
 def test_words_of_zeros_reach_beyond_what_64_bits_of_a_radius_can() -> None:
-    """The former sampler ended at 9.42 standard deviations, so that some releases told who was there."""
+    """The former sampler ended at 9.42 standard deviations, so some releases revealed who took part."""
     values = drawn(2, stream_of([0, 0] * 3 + [2**63, 1] * 10))
     assert values[0] / STD > 16
 
 
 def test_a_pair_between_two_circles_is_possible() -> None:
-    """Of 63 bits there is no radius for U = 5/4 * 2**-63: the next ones are 20,000 grid steps away."""
+    """Of 63 bits there is no radius for U = 5/4 * 2**-63: the next ones are 20,000 steps away."""
     values = drawn(2, stream_of([2, 0, 2**63, 0, 0, 0, 2**63, 1] + [1] * 10))
     assert np.hypot(*values) == pytest.approx(STD * math.sqrt(-2 * math.log(1.25 * 2**-63)), abs=2)
 

@@ -129,7 +129,7 @@ def test_values_next_to_a_half_are_settled_exactly() -> None:
 
 
 def test_both_of_a_pair_follow_from_the_same_further_digits() -> None:
-    """A radius word of 5 says little: what follows decides, of both values and of nothing else."""
+    """A radius word of 5 decides little: the digits that follow decide both values, and nothing else does."""
     seen = set()
     for further in ([(0, 7), (1, 1)], [(2**63, 7), (1, 1)], [(TOP - 1, 7), (1, 1)]):
         values = np.zeros((2, 1), dtype=np.int64)

@@ -115,7 +115,7 @@ def test_other_arrays_are_refused(sums: np.ndarray) -> None:
         SecureGaussian().add_rounded_(sums, 1.0)
 
 
-def test_centres_are_integers_in_units_of_a_grid_steps_2_to_the_minus_20() -> None:
+def test_centres_are_integers_in_units_of_a_steps_2_to_the_minus_20() -> None:
     with pytest.raises(ValueError, match="int64 sums"):
         SecureGaussian().add_and_round_(np.zeros(3), 1.0)  # type: ignore[arg-type]
     centres = np.array([-(2**40), 2**40, 2**19 + 1, -(2**19) - 1])

@@ -10,7 +10,7 @@ from privacy.clipping.quantisation import Quantiser, squared_limits
 from privacy.errors import ReplyRejected
 from privacy.layout import LayerLayout
 from privacy.sums.checked_sums import add_checked_
-from tests.privacy.sum_checks import check_sum, clip_to_grid
+from tests.privacy.sum_checks import check_sum, clip_to_steps
 
 BOUNDS = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (300_001,), "b": (5,)}), statistics=2)
 QUANTISER = Quantiser.of(BOUNDS)
@@ -20,7 +20,7 @@ def test_check_sum_guarantee() -> None:
     """A sum beyond count times the bound is refused by slice; the largest honest sum passes."""
     bounds = ClipBounds.of("uniform", 1.0, LayerLayout.of({"a": (3,), "b": (2,)}), statistics=1)
     quantiser = Quantiser.of(bounds)
-    one = clip_to_grid(torch.full((bounds.size,), 100.0), bounds, quantiser).integers.long()
+    one = clip_to_steps(torch.full((bounds.size,), 100.0), bounds, quantiser).integers.long()
     for count in (1, 7, 100_000):
         check_sum(one * count, count, bounds, quantiser)
         with pytest.raises(ReplyRejected, match=r"Coordinates 0 to 2 .*slice 0 of 3"):
@@ -61,7 +61,7 @@ def test_the_largest_integers_are_refused_and_not_wrapped_around() -> None:
 def test_add_checked_guarantee(mine: torch.dtype, theirs: torch.dtype) -> None:
     """What passes is added, whichever type is the longer; what does not leaves the sum as it was."""
     update = torch.randn(BOUNDS.size, generator=torch.Generator().manual_seed(1))
-    total = clip_to_grid(update, BOUNDS, QUANTISER).integers.to(theirs)
+    total = clip_to_steps(update, BOUNDS, QUANTISER).integers.to(theirs)
     accumulator = torch.arange(BOUNDS.size, dtype=mine)
     add_checked_(accumulator, total, 1, BOUNDS, QUANTISER)
     assert torch.equal(accumulator.long(), torch.arange(BOUNDS.size) + total.long())

@@ -62,7 +62,7 @@ def test_every_sum_comes_back_bit_for_bit_and_its_length_is_public(seed, count, 
     quantiser = Quantiser.of(bounds, bits=bits)
     total = summed(seed, count, bounds, quantiser, SHAPES[shape])
     packed = pack(total, count, bounds, quantiser)
-    assert len(packed) == packed_bytes(count, bounds, quantiser)  # said before any of the data was looked at
+    assert len(packed) == packed_bytes(count, bounds, quantiser)  # known before any data is read
     back = unpack(packed, count, bounds, quantiser)
     assert back.dtype == total.dtype
     assert torch.equal(back, total)
@@ -77,7 +77,7 @@ def test_the_longest_code_of_all_fits():
     packed = pack(total, 1, bounds, quantiser)
     assert torch.equal(unpack(packed, 1, bounds, quantiser), total)
     assert len(packed) - np.flatnonzero(packed)[-1] < 9
-    with pytest.raises(ValueError, match="no sum of 1"):
+    with pytest.raises(ValueError, match="not a sum of 1"):
         pack(2 * total, 1, bounds, quantiser)
 
 
@@ -104,7 +104,7 @@ def test_the_length_is_near_the_entropy_of_a_gaussian_at_the_bound():
 def test_a_sum_of_more_updates_than_said_is_refused():
     quantiser = Quantiser.of(SOME)
     total = summed(0, 60, SOME, quantiser, torch.ones_like)
-    with pytest.raises(ValueError, match="are no sum of 1 clipped updates"):
+    with pytest.raises(ValueError, match="are not a sum of 1 clipped updates"):
         pack(total, 1, SOME, quantiser)
 
 
@@ -113,7 +113,7 @@ PACKED = pack(summed(0, 2, SOME, QUANTISER, SHAPES["gaussian"]), 2, SOME, QUANTI
 
 
 def meaning(packed, count=2):
-    """What the bytes say, or None if they are refused (any other error fails the test)."""
+    """The sum that the bytes hold, or None if they are refused (any other error fails the test)."""
     try:
         return unpack(packed, count, SOME, QUANTISER)
     except ReplyRejected:
@@ -267,5 +267,5 @@ def test_rice_refuses_a_value_that_the_type_cannot_hold():
 def test_a_value_beyond_the_packed_type_is_refused_and_not_wrapped_around(beyond):
     total = torch.zeros(SOME.size, dtype=torch.int64)
     total[3] = beyond
-    with pytest.raises(ValueError, match=r"no value beyond torch\.int32"):
+    with pytest.raises(ValueError, match=r"fits in torch\.int32; this sum does not"):
         pack(total, 2, SOME, QUANTISER)

@@ -1,7 +1,7 @@
-"""Make optax_golden.json: what optax, the library of the paper's authors, makes of `trajectories`.
+"""Make optax_golden.json: the results of optax, the library of the paper's authors, for `trajectories`.
 
 optax needs JAX, too heavy for a test dependency, so its results are kept and this is how they were made:
-pip install optax==0.2.8 jax==0.10.2, then python -m tests.strategies.make_optax_golden
+pip install optax==0.2.8 jax==0.10.2, then python -m tests.optim.make_optax_golden
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import optax
 
-from tests.strategies.trajectories import STEPS, flat, gradient, learning_rate, start
+from tests.optim.trajectories import STEPS, flat, gradient, learning_rate, start
 
 jax.config.update("jax_enable_x64", True)
 

@@ -1,4 +1,4 @@
-"""Faults of what is told beside the release."""
+"""Faults in what is sent or shown beside the release."""
 
 import zlib
 from dataclasses import replace
@@ -33,7 +33,7 @@ def _(patch):
     everywhere(patch, read_statistics, lambda _, *rest: read_statistics(plain[-1], *rest))
 
 
-@fault("a reply says more than a sum", "extra", recorded=None)
+@fault("a reply has more than a sum", "extra", recorded=None)
 def _(patch):
     to_record = Answer.to_record
 

@@ -1,4 +1,4 @@
-"""Faults of who is who, and of what one speaker's turn has to do with another's."""
+"""Faults in the identity of speakers, and in the isolation of one speaker's training from another's."""
 
 import client.node
 from speech.corpora.corpus import Corpus
@@ -6,7 +6,7 @@ from tests.audit.faults.planting import fault
 from tests.audit.stage import WANTED, Stage
 
 
-@fault("two people with one name count twice", "sensitivity")
+@fault("two speakers with one name count twice", "sensitivity")
 def _(patch):
     speakers = Corpus.speakers
     patch.setattr(
@@ -16,7 +16,7 @@ def _(patch):
     )
 
 
-# Nothing is planted here: two nodes hold the person. What refuses that is registration, not on stage here.
+# Nothing is planted here: two nodes hold the person. Registration refuses that, and is not part of the stage.
 fault(
     "one person on two nodes",
     "sensitivity",
@@ -25,13 +25,13 @@ fault(
 )(None)
 
 
-@fault("seeded by a speaker's position", "moved", recorded=Stage(person=""), replayed=Stage(person="a"))
+@fault("seeded by a speaker's position", "changed", recorded=Stage(person=""), replayed=Stage(person="a"))
 def _(patch):
     utterances = Corpus.utterances
 
     def by_position(self, split, speaker):
-        said = utterances(self, split, speaker)
-        return said[:: -1 if list(self.speakers(split)).index(speaker) % 2 else 1]
+        found = utterances(self, split, speaker)
+        return found[:: -1 if list(self.speakers(split)).index(speaker) % 2 else 1]
 
     patch.setattr(Corpus, "utterances", by_position)
 
@@ -42,15 +42,15 @@ def _(patch):
 
     def brittle(self, task, *rest):
         total, raw = train(self, task, *rest)
-        people = next(one for one in rest if isinstance(one, tuple | list))
-        if "c" in (people[number] for number in task.speakers):
+        speakers = next(one for one in rest if isinstance(one, tuple | list))
+        if "c" in (speakers[number] for number in task.speakers):
             raise RuntimeError("the process is gone")
         return total, raw
 
     patch.setattr(client.node.Node, "train", brittle)
 
 
-# Without its budget, one visit makes the whole node late or dead.
+# Without its budget, the training of one speaker makes the whole node late or dead.
 for name, kind, key, lifted in (
     ("speech without end", "400 times the utterances", "local.most-utterances", 2000),
     ("computing without end", "a decoder that computes for ever", "local.processor-seconds", 60.0),

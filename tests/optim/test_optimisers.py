@@ -1,4 +1,4 @@
-"""Every optimiser against other people's: torch.optim, pytorch_optimizer, and optax's committed results."""
+"""Every optimiser against other libraries: torch.optim, pytorch_optimizer, and optax's committed results."""
 
 import json
 import math
@@ -12,8 +12,8 @@ from base.registries import SERVER_OPTIMISERS
 from optim import Adam, FlatOptimiser, make_optimiser, settings_of
 from optim.base import BLOCK
 from privacy import LayerLayout
-from tests.strategies import trajectories
-from tests.strategies.trajectories import SHAPES, STEPS, flat, gradient, learning_rate
+from tests.optim import trajectories
+from tests.optim.trajectories import SHAPES, STEPS, flat, gradient, learning_rate
 
 LAYOUT = LayerLayout.of(SHAPES)
 OPTAX = json.loads(Path(__file__).with_name("optax_golden.json").read_text())
@@ -21,7 +21,7 @@ NAMES = sorted(SERVER_OPTIMISERS)
 
 
 def walk(optimiser, dtype=torch.float64, layers=SHAPES, rate=learning_rate):
-    """Where `optimiser` is after the steps of `trajectories`, over the `layers` named."""
+    """The vector after the steps of `trajectories`, over the `layers` named."""
     pick = torch.cat(
         [torch.full((size,), name in layers) for name, size in zip(SHAPES, LAYOUT.sizes, strict=True)]
     )
@@ -32,7 +32,7 @@ def walk(optimiser, dtype=torch.float64, layers=SHAPES, rate=learning_rate):
 
 
 def walk_theirs(make, layers=SHAPES, rate=learning_rate, before_step=lambda optimiser, step: None):
-    """The same with an optimiser of torch's kind, one parameter per layer."""
+    """The same with an optimiser like those of torch, one parameter per layer."""
     begin = trajectories.start()
     parameters = {name: torch.nn.Parameter(torch.from_numpy(begin[name].copy())) for name in layers}
     optimiser = make(list(parameters.values()))
