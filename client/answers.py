@@ -92,7 +92,7 @@ def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:
         and not registered_speakers.knows(context.state, dataset)
     ):
         left = departure_counts.noted(context.node_config, context.run_id, context.node_id)
-        if left is not None or node.simulated:  # a simulation forgets nothing: nobody had left
+        if left is not None or node.simulated:  # a simulation forgets nothing: no speaker had left
             return node.held.departures.without(node.held.everybody, first=left or 0)
     return registered_speakers.called(
         context.state, dataset, node.dataset, node.speakers, some_left=node.held.anybody_left

@@ -140,13 +140,13 @@ class Node:
         Args:
             task: The round's task, which was loaded.
             speakers: The speakers by the task's numbers (`client.state.registered_speakers`).
-            exchange: That of the local algorithm, if it has one.
+            exchange: The local algorithm's exchange, if it has one.
 
         Returns:
             The sum (task.bounds.size,) in quantisation steps, and un-noised metrics if the task asks for
             them.
 
-        Guarantee: the sum is that of the speakers' own parts. Each part follows from the speaker, the round
+        Guarantee: the sum adds up the speakers' own parts. Each part follows from the speaker, the round
         and the run alone, to the bit, and is within the bound of each slice. A speaker counts as the zero
         vector who was trained too often (`most-rounds-per-speaker`), or whose training fails, dies or passes
         its budget. So does an update with a number that is not finite (its statistics, bounded as all others,

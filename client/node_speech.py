@@ -40,8 +40,8 @@ def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
 def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
     """The rules for usable utterances that the node itself sets.
 
-    With such rules in its own hands, a server could try many and learn from the numbers of speakers what they
-    said and for how long. Raises `ConfigError` for a value that is no such rule.
+    A node sets them because a server could try many rules, and learn from the numbers of usable speakers what
+    they said and for how long. Raises `ConfigError` for a value that is no such rule.
     """
     rules = {}
     for name, kind in OWN_RULES.items():
@@ -55,16 +55,29 @@ def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpeech:
-    """The speech of a node: a corpus, and a part of it (part `index` of `parts`)."""
+    """The speech of a node.
+
+    Attributes:
+        corpus: The corpus.
+        split: The split whose speakers are the node's.
+        index: The node's part of that split, from 0.
+        parts: The number of parts.
+        simulated: Whether it is a part of the run's own corpus.
+        feature_cache: The folder for features that the node names. With "" there is none, or the user's cache
+            folder if `corpus.feature_cache` is set.
+        own: Whether the node itself names the speech.
+        namespace: Nodes with the same namespace use the same id for a speaker. With "" only nodes with the
+            same corpus do.
+    """
 
     corpus: CorpusSection
     split: str
     index: int
     parts: int
     simulated: bool
-    feature_cache: str  # the folder that the node names; "": none, or the user's if `corpus.feature_cache`
-    own: bool = False  # speech that the node names
-    namespace: str = ""  # nodes with one namespace use one id for one speaker; empty: the corpus alone does
+    feature_cache: str
+    own: bool = False
+    namespace: str = ""
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> NodeSpeech:

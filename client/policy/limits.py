@@ -170,7 +170,7 @@ NO_LIMITS = NodePolicy(
 
 
 def _require_agreement(declared: DeclaredPlan, config: RunConfig) -> None:
-    """Raise `ConfigError` if the declared plan differs from the run's settings, by which this node trains."""
+    """Raise `ConfigError` if the declared plan differs from the run's settings. This node trains by them."""
     privacy = config.privacy
     pairs = [
         ("training.rounds", declared.rounds, config.training.rounds),

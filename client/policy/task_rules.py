@@ -37,7 +37,7 @@ class TaskRules:
     counts: TrainingCounts | None = None
 
     def require_frozen(self, digest: str) -> None:
-        """Raise `ConfigError` unless `digest` is that of the parameters which this node does not train."""
+        """Raise `ConfigError` unless the server has the frozen parameters of this node, by their `digest`."""
         if digest != self.frozen:
             raise ConfigError(
                 "model.trainable: the parameters that are not trained are not those of the server: copy the "

@@ -69,7 +69,7 @@ class TrainingCounts:
 
         Raises:
             ConfigError: If the counts cannot be read or written, or the server declares another plan than
-                before for the run. Nobody is trained then.
+                before for the run. The node trains no speaker then.
         """
         if len(run) > LONGEST_RUN:
             raise ConfigError(f"the run's id has {len(run):,} characters, at most {LONGEST_RUN} are allowed")

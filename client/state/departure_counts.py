@@ -26,7 +26,7 @@ log = logging.getLogger("murmuration.client")
 def note(node_config: Mapping[str, Any], run: int, node: int, left: int) -> None:
     """Write that `left` speakers had left when `node` registered for Flower's run `run`.
 
-    If that fails, the log has a warning: after a restart during the run the node then trains nobody.
+    If that fails, the log has a warning: after a restart during the run the node then trains no speaker.
     """
     try:
         folder = node_state(node_config) / FOLDER

@@ -4,7 +4,7 @@
 (`client.state.node_state`): the id, the time, and the digest of the corpus that had the id. The node reads
 the record for every message and before every speaker. It reports no speaker in the record, sends no pseudonym
 of one, and counts as zero one that a running plan draws. An id stands for the same speaker in every corpus of
-the node: recordings that move or grow bring nobody back.
+the node: recordings that move or grow bring no speaker back.
 
 Guarantee: a line is on the disk before the command confirms it, and no line ever changes. A record that
 cannot be read in full is an error (`DepartureError`), never an empty record. (What follows the last newline
@@ -26,7 +26,7 @@ from base.durable_file import append_durably, open_durably, read_all
 from speech.errors import SpeechError
 
 RECORD = "left.jsonl"
-_REMEDY = "nobody is trained before it can be read; restore it from a copy, or repair the line"
+_REMEDY = "no speaker is trained before it can be read; restore it from a copy, or repair the line"
 
 
 class DepartureError(SpeechError):
@@ -77,7 +77,7 @@ class Departures:
     def without(self, speakers: Sequence[str], first: int | None = None) -> Sequence[str]:
         """Those of `speakers` who have not left, in their order.
 
-        With `first`, only the first so many departures count: the answer at the time when that many had left.
+        With `first`, only the first `first` departures count: the answer when that number had left.
         """
         self._refresh()
         gone = set(list(self._entries)[:first])

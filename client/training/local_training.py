@@ -2,9 +2,9 @@
 
 Stateless, as in the paper (Algorithm 1): nothing of a speaker is left after the call, the local optimiser's
 state included. All that is random comes from the speaker round (`client.training.speaker_round`). Parameters
-and gradients are views into flat buffers that are made once, so clipping is one norm and a step is that of an
-optimiser on a vector. If there is a GPU, these buffers are on it; the round's model comes from the CPU and
-the update goes back to it.
+and gradients are views into flat buffers that are made once, so clipping is one norm and a step is one step
+of an optimiser on a vector. If there is a GPU, these buffers are on it; the round's model comes from the CPU
+and the update goes back to it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LocalTrainer:
         memory: Where updates go (d or longer,), by default memory of the trainer's own (d,). The entries
             behind the first d are left alone.
         device: "cpu" or "cuda"; by default a GPU if there is one.
-        trainable: Names what is trained; the rest is that of `seed`, and its digest is `frozen`.
+        trainable: Names what is trained. The other parameters come from `seed`; `frozen` is their digest.
         seed: The seed model's file.
     """
 

@@ -49,7 +49,7 @@ log = logging.getLogger("murmuration.client")
 
 POLL_SECONDS = 1.0
 KEPT_SHARE = 1 / 8
-"""Share of a speaker's memory budget by which a process may have grown when the next speaker begins."""
+"""How much a process may have grown when the next speaker begins, as a share of the memory budget."""
 _END_SECONDS = 5.0
 _PATIENCE = 10  # a later start may take this many times as long as the first
 _LEAST_PATIENCE_SECONDS = 30.0
@@ -73,9 +73,8 @@ class SpeakerProcess:
     def __init__(self, make: MakeTraining, *, size: int, room: int, budget: SpeakerBudget) -> None:
         self._make, self._budget = make, budget
         self._vector, self._update = _shared(size), _shared(room)
-        self._taken = torch.zeros(
-            room
-        )  # the update when its training ended; no other process has this memory
+        # The update as it was when its training ended, in memory that no other process has.
+        self._taken = torch.zeros(room)
         self._process: BaseProcess | None = None
         self._orders: Connection
         self._reports: Connection

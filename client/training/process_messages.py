@@ -1,8 +1,8 @@
 """The reports of the speaker process to its parent: a few numbers and a line of text, and no objects.
 
-The speaker process decodes sound files, which may come from anybody. If a file takes it over, what it sends
-must be no more than a wrong number to the parent, which holds the node's sum. So nothing here is unpickled: a
-report is one frame of `FRAME_BYTES` bytes with a fixed meaning.
+The speaker process decodes sound files, which may come from any source. If a file takes it over, what it
+sends must be no more than a wrong number to the parent, which holds the node's sum. So nothing here is
+unpickled: a report is one frame of `FRAME_BYTES` bytes with a fixed meaning.
 
 Guarantee: `decode` turns any `FRAME_BYTES` bytes into a report of about a thousand bytes at most, or raises
 `ValueError`. It calls no code that the sender chose: an error is one of `ERRORS`, made from a text.

@@ -1,8 +1,8 @@
 """One speaker in one round: all that is random about the speaker's training, and how much speech it uses.
 
 Guarantee: what is drawn (utterances, their order, masks and dropout) is a function of the run, the round, and
-the speaker's own name and speech. Nobody else in the corpus, in the cohort or earlier in a list changes it.
-So the sum over a data set without one speaker is the sum with that speaker, less the speaker's clipped
+the speaker's own name and speech. No other speaker in the corpus, in the cohort or earlier in a list changes
+it. So the sum over a data set without one speaker is the sum with that speaker, less the speaker's clipped
 update, to the bit.
 """
 
@@ -54,7 +54,7 @@ class SpeechLimit:
 
         Returns:
             All utterances if they are within the limits, else a random part that is within them. There is
-            always at least one. The order is that of `all_utterances`.
+            always at least one. They keep the order of `all_utterances`.
         """
         lengths = [
             longest_seconds if one.duration_seconds is None else one.duration_seconds

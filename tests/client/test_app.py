@@ -118,7 +118,7 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     answer = Answer.from_message(app(message, context(manifest)))
     bits = integers_of(answer, made.bounds, made.quantiser)[made.bounds.indicators_part]
     assert len(bits) == made.bounds.model_slices
-    assert (bits > 0).all()  # nobody is clipped at such a bound
+    assert (bits > 0).all()  # no speaker is clipped at such a bound
     assert float(bits.double().norm()) * made.quantiser.step <= 3 * made.bounds.bounds[-1]
 
 

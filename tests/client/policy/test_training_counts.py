@@ -79,7 +79,7 @@ def sum_over(manifest, *speakers, run="r", **settings):
 
 
 def test_a_sum_without_a_speaker_is_the_sum_less_that_speakers_part_to_the_bit(manifest):
-    """For one who was not drawn and for one who was: numbers shift, nobody else's part moves."""
+    """For one who was not drawn and for one who was: numbers shift, the others' parts stay."""
     all_of = sum_over(manifest, "train-01", "train-02", "train-03")
     assert torch.equal(sum_over(without(manifest, "train-00"), "train-01", "train-02", "train-03"), all_of)
     rest = sum_over(without(manifest, "train-01", name="rest.jsonl"), "train-02", "train-03")

@@ -1,4 +1,4 @@
-"""A node whose speech changes during a run: a number stays the same speaker, or nobody is trained."""
+"""A node whose speech changes during a run: a number stays the same speaker, or no speaker is trained."""
 
 import json
 import logging
@@ -42,7 +42,7 @@ def forget():
 
 
 def change(manifest, keep):
-    """Let the manifest hold only the lines that `keep` says, and forget it."""
+    """Let the manifest hold only the lines of the speakers that `keep` accepts, and forget it."""
     lines = [line for line in manifest.read_text().splitlines() if keep(json.loads(line)["speaker"])]
     manifest.write_text("\n".join(lines) + "\n")
     forget()

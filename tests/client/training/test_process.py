@@ -128,7 +128,7 @@ def _is_an_open_pipe(number):
 
 
 class Bomb:
-    """Unpickled, it says so in a file."""
+    """Unpickled, it leaves a file."""
 
     def __reduce__(self):
         return Path.touch, (BOMB,)
@@ -341,7 +341,7 @@ def test_it_ends_with_its_parent():
     deadline = time.monotonic() + 20
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
         if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break  # ended, and nobody here may collect it
+            break  # ended, and only its parent may collect it
         time.sleep(0.02)
     else:
         assert not os.path.exists(f"/proc/{child}")
