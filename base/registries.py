@@ -63,3 +63,13 @@ CORPUS_KINDS = Registry(
         )
     },
 )
+
+LOCAL_ALGORITHMS = Registry(
+    "local algorithm",
+    "murmuration.local_algorithms",
+    {
+        "fedavg": "client.training.algorithms:PlainSGD",
+        "fedprox": "client.training.algorithms:FedProx",
+        "scaffold": "client.training.algorithms:Scaffold",
+    },
+)

@@ -26,7 +26,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, Message
 from benchmarks.report import Ratio, conditions, table, write
 from cli.composing import default_config
 from client.app import app
-from client.node import forget
+from client.speaker_processes import forget
 from privacy import LayerLayout, add_clipped_, pack
 from recipes import RunConfig
 from server.factory import make_bounds

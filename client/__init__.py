@@ -1,1 +1,1 @@
-"""What runs beside the data: the Flower ClientApp, local training, a node's share of a cohort."""
+"""What runs beside the data: the ClientApp, local training, and what a node's owner allows."""

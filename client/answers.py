@@ -1,8 +1,8 @@
-"""A node's two answers, "whom do you hold" and "train these of your speakers".
+"""A node's answers: at registration, to the server's declaration of a plan, and to a task.
 
 Exceptions end here. Flower would send an exception's text to the server, and that text can quote a
-transcript, a speaker or a path; so a reply has our own words about the settings of the run, or else the
-kind of error alone, and the details stay in this node's own log. (A simulation has no speech but the run's.)
+transcript, a speaker or a path. So a reply has our own words about the settings of the run, or else only the
+type of the error; the details stay in this node's own log. (A simulation has no speech but the run's.)
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from threading import Thread
 
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client.node import Node
 from client.node_speech import NodeSpeech, is_simulated
 from client.policy.limits import NodePolicy
 from client.state import departure_counts, registered_speakers
-from client.training.control_variates import ControlVariates
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
 from speech.errors import SpeechError
 from wire.declared_plan import DeclaredPlan
-from wire.messages import CONTROL, MODEL, VERSION, Answer, Task, problem, unpack_vector
+from wire.messages import MODEL, VERSION, Answer, Task, problem
 from wire.records import read_record
 
 log = logging.getLogger("murmuration.client")
 
-AT_FAULT = "its speech or its seed model cannot be used ({}): its own log says why, and `murmur doctor` there"
+AT_FAULT = "its speech or its seed model cannot be used ({}): see its own log, or run `murmur doctor` there"
 
 Handler = Callable[[Message, Context], RecordDict]
 
 
 def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
-    """Turn whatever `handler` raises into a reply that tells nothing about the speech."""
+    """Turn whatever `handler` raises into a reply that contains nothing of the speech."""
 
     @wraps(handler)
     def answer(message: Message, context: Context) -> Message:
@@ -45,9 +44,9 @@ def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
             content = problem(str(error))
         except SpeechError as error:
             log.error("the node's speech, or a model beside it, is at fault: %s", error)
-            told = str(error) if is_simulated(context.node_config) else AT_FAULT.format(type(error).__name__)
-            content = problem(told)
-        except Exception as error:  # the wall between the data and the server: nothing may pass it
+            full = is_simulated(context.node_config)
+            content = problem(str(error) if full else AT_FAULT.format(type(error).__name__))
+        except Exception as error:  # between the data and the server: nothing else may pass
             log.exception("a message could not be answered")
             content = problem(f"{type(error).__name__} (details are in the node's own log)")
         return Message(content, reply_to=message)
@@ -56,50 +55,53 @@ def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
 
 
 def node_of(context: Context) -> Node:
-    """This process's node: cached, since Ray's workers live for the whole run."""
+    """This process's node. What it loads is cached, because Ray's workers live for the whole run."""
     config = RunConfig.from_flat(context.run_config)
     return Node.of(config, dict(context.node_config))
 
 
 @cache
 def _make_ready() -> None:
-    """Load what this worker's first task needs, once for all its nodes: the task is on its way."""
+    """Load what this worker's first task needs, once for all its nodes, before that task comes."""
     Thread(target=load_compiler, daemon=True).start()
 
 
 @sanitised
 def query(message: Message, context: Context) -> RecordDict:
-    """How many usable speakers this node holds, and of which data set, if it holds the same frozen model."""
+    """Report how many usable speakers this node has, and of which data set.
+
+    It raises if the node has another frozen model than the server.
+    """
     node = node_of(context)
-    node.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
+    node.rules.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
     node.require_time()
     node_info = node.node_info
     if node.simulated:
         _make_ready()
-    if node.anybody_left or not node.simulated:
+    if node.held.anybody_left or not node.simulated:
         registered_speakers.keep(context.state, node.dataset, node.speakers)
-        departure_counts.note(context.node_config, context.run_id, context.node_id, node.left)
+        departure_counts.note(context.node_config, context.run_id, context.node_id, node.held.left)
     return node_info.to_record()
 
 
 def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:
-    """Who the numbers are that a server draws, which had `dataset` for an answer at the roll call."""
+    """The speakers by the server's numbers; `dataset` is what this node reported at registration."""
     if (
-        node.anybody_left
+        node.held.anybody_left
         and dataset == node.dataset
         and not registered_speakers.knows(context.state, dataset)
     ):
         left = departure_counts.noted(context.node_config, context.run_id, context.node_id)
-        if left is not None or node.simulated:  # a simulation forgets nothing: nobody had left
-            return node.departures.without(node.everybody, first=left or 0)
+        if left is not None or node.simulated:  # a simulation forgets nothing: no speaker had left
+            return node.held.departures.without(node.held.everybody, first=left or 0)
     return registered_speakers.called(
-        context.state, dataset, node.dataset, node.speakers, some_left=node.anybody_left
+        context.state, dataset, node.dataset, node.speakers, some_left=node.held.anybody_left
     )
 
 
 @sanitised
 def declare(message: Message, context: Context) -> RecordDict:
-    """That this node would train for such a plan; it raises otherwise. No speech is read, nothing started."""
+    """Agree to train for the declared plan, or raise. It reads no speech and starts no process."""
     config, node_config = RunConfig.from_flat(context.run_config), dict(context.node_config)
     policy = NodePolicy.for_run(config, NodeSpeech.of(config.corpus, node_config), node_config)
     policy.require_plan(DeclaredPlan.in_content(message.content), config)
@@ -108,20 +110,15 @@ def declare(message: Message, context: Context) -> RecordDict:
 
 @sanitised
 def train(message: Message, context: Context) -> RecordDict:
-    """The sum of the drawn speakers' clipped updates."""
+    """Return the sum of the drawn speakers' clipped updates."""
     task, vector = Task.from_message(message)
     node = node_of(context)
-    people = _called(context, node, task.dataset or node.dataset)
-    controls = None
-    if node.algorithm == "scaffold":
-        control = unpack_vector(read_record(message.content, CONTROL, ArrayRecord))
-        controls = ControlVariates(context.state, control)
-        for number in node.departed(people):
-            controls.forget(number)
+    speakers = _called(context, node, task.dataset or node.dataset)
+    exchange = node.exchange(message.content, context.state, speakers)
     node.load(task, vector)
     del vector, message.content[MODEL]  # Flower keeps the message until it is answered
-    total, raw = node.train(task, people, controls)
+    total, raw = node.train(task, speakers, exchange)
     content = Answer.of(task, total, raw, node.dataset if task.dataset else None).to_record()
-    if controls:
-        content[CONTROL] = controls.to_record()
+    if exchange is not None:
+        content.update(exchange.to_records())
     return content

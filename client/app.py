@@ -1,6 +1,6 @@
-"""The ClientApp. Its answers are in `client.answers`.
+"""The ClientApp: it passes messages on to `client.answers`.
 
-They are imported when the first message comes: a simulation loads this app before it starts Ray, and would
+It imports them when the first message comes. A simulation loads this app before it starts Ray, and would
 import torch twice, one time after the other.
 """
 
@@ -11,37 +11,35 @@ import sys
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-DECLARE = "declare"  # as `wire.declared_plan` has it, which is not imported yet
+from wire.names import DECLARE
 
 app = ClientApp()
 
 if "flwr.simulation" in sys.modules:  # Flower's engine loads this app before it makes its pool of workers
-    from client.simulation.messages import use_quick_messages
-    from client.simulation.workers import use_lasting_workers
+    from client.simulation.flower_seam import use_in_engine
 
-    use_lasting_workers()
-    use_quick_messages()
+    use_in_engine()
 
 
-@app.query()
+@app.query()  # type: ignore[untyped-decorator]  # flwr is untyped for us
 def query(message: Message, context: Context) -> Message:
-    """Whom this node holds."""
+    """Answer registration: which speakers this node has."""
     from client import answers
 
     return answers.query(message, context)
 
 
-@app.query(DECLARE)
+@app.query(DECLARE)  # type: ignore[untyped-decorator]
 def declare(message: Message, context: Context) -> Message:
-    """Whether this node takes part in a run with such a plan."""
+    """Answer whether this node takes part in a run with the declared plan."""
     from client import answers
 
     return answers.declare(message, context)
 
 
-@app.train()
+@app.train()  # type: ignore[untyped-decorator]
 def train(message: Message, context: Context) -> Message:
-    """The sum of the drawn speakers' clipped updates."""
+    """Answer a task with the sum of the drawn speakers' clipped updates."""
     from client import answers
 
     return answers.train(message, context)

@@ -1,8 +1,9 @@
-"""Which speech is a node's: its own, which its owner names, or a part of the run's.
+"""The speech of a node: its own, which its owner names, or a part of the run's corpus.
 
-Which speech a node holds is its own affair: `--node-config 'corpus-kind="manifest" corpus-path="..."'`
-of its SuperNode says it, and a server cannot. Only a node that says that it is a part of a simulation or a
-demo, by Flower's `partition-id` and `num-partitions`, takes that part of the run's corpus, wherever that is.
+The owner alone names a node's speech, in its SuperNode's
+`--node-config 'corpus-kind="manifest" corpus-path="..."'`; a server cannot. Only a node whose configuration
+has Flower's `partition-id` and `num-partitions`, in a simulation or a demo, takes that part of the run's
+corpus.
 """
 
 from __future__ import annotations
@@ -20,25 +21,28 @@ PART_OF_THE_RUNS = {"partition-id", "num-partitions"}
 
 
 def is_simulated(node_config: Mapping[str, Any]) -> bool:
-    """Whether the node's speech is a part of the run's own corpus, which the server's people know."""
+    """Whether the node's speech is a part of the run's own corpus, which the server's operators have."""
     return bool(PART_OF_THE_RUNS & set(node_config)) and not OWN_SPEECH & set(node_config)
 
 
 def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
-    """Which part (from 0) of how many. Raises `ConfigError` if there is no such part."""
+    """The node's part (from 0) and the number of parts. Raises `ConfigError` if there is no such part."""
     index, parts = node_config.get("partition-id"), node_config.get("num-partitions")
     if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
         raise ConfigError(
-            f"--node-config 'partition-id={index} num-partitions={parts}': a node that shares the run's "
-            "corpus needs both, and the first is from 0 to one less than the second; two nodes with the same "
-            "speakers would have them count twice"
+            f"--node-config 'partition-id={index} num-partitions={parts}': a node with a part of the run's "
+            "corpus needs both, and the first is from 0 to one less than the second; speakers on two nodes "
+            "would count twice"
         )
     return index, parts
 
 
 def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Which utterances can be used, where the node says it: else a server could try many rules, and tell from
-    the numbers of speakers what they say and for how long. Raises `ConfigError` for what is no such rule."""
+    """The rules for usable utterances that the node itself sets.
+
+    A node sets them because a server could try many rules, and learn from the numbers of usable speakers what
+    they said and for how long. Raises `ConfigError` for a value that is no such rule.
+    """
     rules = {}
     for name, kind in OWN_RULES.items():
         if name in node_config:
@@ -51,24 +55,37 @@ def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSpeech:
-    """Which speech is this node's: a corpus, and the part of it (part `index` of `parts`)."""
+    """The speech of a node.
+
+    Attributes:
+        corpus: The corpus.
+        split: The split whose speakers are the node's.
+        index: The node's part of that split, from 0.
+        parts: The number of parts.
+        simulated: Whether it is a part of the run's own corpus.
+        feature_cache: The folder for features that the node names. With "" there is none, or the user's cache
+            folder if `corpus.feature_cache` is set.
+        own: Whether the node itself names the speech.
+        namespace: Nodes with the same namespace use the same id for a speaker. With "" only nodes with the
+            same corpus do.
+    """
 
     corpus: CorpusSection
     split: str
     index: int
     parts: int
     simulated: bool
-    feature_cache: str  # the folder that the node names; `corpus` says whether there is one without a name
-    own: bool = False  # speech that the node names
-    namespace: str = ""  # within which ids of speakers mean the same people; empty: within the corpus
+    feature_cache: str
+    own: bool = False
+    namespace: str = ""
 
     @classmethod
     def of(cls, corpus: CorpusSection, node_config: Mapping[str, Any]) -> NodeSpeech:
-        """From the run's corpus section, overridden by what the node says of itself.
+        """The run's corpus section, with the settings of the node in place of its own.
 
         Raises:
-            ConfigError: If the node says neither which speech is its own nor which part of the run's, or no
-                such part can be.
+            ConfigError: If the node names neither its own speech nor its part of the run's, or there is no
+                such part.
         """
         own = bool(OWN_SPEECH & set(node_config))
         simulated = is_simulated(node_config)
@@ -99,16 +116,16 @@ class NodeSpeech:
         )
 
     @property
-    def of_people(self) -> bool:
-        """Whether the node holds people's speech of its own."""
+    def has_real_speakers(self) -> bool:
+        """Whether the node has recordings of its own, not synthetic speech or a part of the run's corpus."""
         return self.own and self.corpus.kind not in WITHOUT_FILES
 
     def seed(self, of_the_run: str) -> str:
-        """The run's seed model, where this node opens it.
+        """The run's seed model, if this node may open it.
 
         Raises:
-            ConfigError: If the run names a path, and the node's speech is its own: what the node answers
-                would tell the server what lies there.
+            ConfigError: If the run names a path, and the node's speech is its own: the node's answer would
+                tell the server which files are there.
         """
         if of_the_run not in SEEDS_WITHOUT_FILE and not self.simulated:
             raise ConfigError(

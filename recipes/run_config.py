@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from base.registries import LOCAL_ALGORITHMS
 from base.settings import Section
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
@@ -28,10 +29,9 @@ from recipes.sections import (
     TrainingSection,
 )
 
-SCAFFOLD_IN_A_PRIVATE_RUN = (
-    "local.algorithm = 'scaffold': refused in a private run. Its control variates are a second release "
-    "from every client, un-noised and outside the accounting, and they keep a state per speaker between "
-    "rounds; use 'fedavg' or 'fedprox'"
+BESIDE_THE_UPDATE_IN_A_PRIVATE_RUN = (
+    "local.algorithm = {name!r}: refused in a private run. Beside the clipped update a node would keep or "
+    "send {what}: no clip, no noise and no accounting covers that; use 'fedavg' or 'fedprox'"
 )
 
 COMPILED_IN_A_PRIVATE_RUN = (
@@ -56,9 +56,10 @@ class RunConfig(Section):
     run: RunSection
 
     @model_validator(mode="after")
-    def _no_control_variates(self) -> RunConfig:
-        if self.local.algorithm == "scaffold" and self.privacy.adds_noise:
-            raise ValueError(SCAFFOLD_IN_A_PRIVATE_RUN)
+    def _nothing_beside_the_update(self) -> RunConfig:
+        name = self.local.algorithm
+        if self.privacy.adds_noise and (what := beside_the_update(name)):
+            raise ValueError(BESIDE_THE_UPDATE_IN_A_PRIVATE_RUN.format(name=name, what=what))
         return self
 
     @model_validator(mode="after")
@@ -112,6 +113,15 @@ class RunConfig(Section):
         """The flat table that `from_flat` takes; what a run folder keeps."""
         nested = self.model_dump(by_alias=True)
         return {f"{section}.{key}": value for section in nested for key, value in nested[section].items()}
+
+
+def beside_the_update(algorithm: str) -> str:
+    """What a local algorithm keeps or sends beside the clipped update, in words; empty for nothing.
+
+    One that has no declaration counts as one that sends anything.
+    """
+    what = getattr(LOCAL_ALGORITHMS[algorithm], "beside_the_update", None)
+    return what if isinstance(what, str) else "what it does not declare"
 
 
 def known_keys() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from base.learning_settings import LearningSettings
-from base.registries import CORPUS_KINDS, SCHEDULES, SERVER_OPTIMISERS
+from base.registries import CORPUS_KINDS, LOCAL_ALGORITHMS, SCHEDULES, SERVER_OPTIMISERS
 from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 
 CorpusKind = Annotated[str, name_of(CORPUS_KINDS)]
@@ -16,7 +16,7 @@ UNSPELLED = Literal["skip", "map"]
 OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
-LOCAL_ALGORITHMS = Literal["fedavg", "fedprox", "scaffold"]
+LocalAlgorithmName = Annotated[str, name_of(LOCAL_ALGORITHMS)]
 TRAIN_ALL = "all"
 
 
@@ -100,7 +100,7 @@ class TrainingSection(Section):
 class LocalSection(Section, LearningSettings):
     """What a drawn speaker does with the round's model (stateless)."""
 
-    algorithm: LOCAL_ALGORITHMS = Field(
+    algorithm: LocalAlgorithmName = Field(
         description="'fedavg'; 'fedprox' stays near the round's model; 'scaffold' only without privacy"
     )
     proximal_mu: NotNegative = Field(description="FedProx: weight mu of mu/2 |w - w0|^2")

@@ -15,10 +15,11 @@ from recipes.sections import TrainingSection
 from server.errors import RegistrationError
 from server.overlaps import HeldOutSpeakers, require_nobody_held_out, require_nobody_twice
 from strategies import PopulationIndex
-from wire.declared_plan import DECLARE, DeclaredPlan
 from wire.declared_plan import RECORD as PLAN
+from wire.declared_plan import DeclaredPlan
 from wire.inflation import REFUSED
 from wire.messages import VERSION, other_version
+from wire.names import DECLARE
 from wire.node_info import NodeInfo
 from wire.pseudonyms import split_tokens
 from wire.records import find_record

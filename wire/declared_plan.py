@@ -16,7 +16,6 @@ from privacy import PrivacyPlan
 from wire.records import find_record
 
 RECORD = "plan"
-DECLARE = "declare"  # what the query that asks for agreement is called
 
 
 @dataclass(frozen=True, kw_only=True)

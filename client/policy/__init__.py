@@ -1,1 +1,1 @@
-"""What a node does, whatever the server asks: its owner's limits, and a count of what was asked."""
+"""What a node does and does not do, whatever the server asks: the owner's limits, and counts of trainings."""

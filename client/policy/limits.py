@@ -1,12 +1,12 @@
-"""A node's own limits: what its owner lets a run ask for, whoever controls the server.
+"""A node's own limits: what its owner allows a run to ask for, whoever controls the server.
 
-They stand in the node's own configuration, beside where its speech is:
-`--node-config 'corpus-path="/data/manifest.jsonl" most-epsilon=4.0 models="tiny"'`. A node that names none
-has those of `NodePolicy`; `limits="none"` takes all off but for those that are named.
+They are in the node's own configuration, beside the path of its speech:
+`--node-config 'corpus-path="/data/manifest.jsonl" most-epsilon=4.0 models="tiny"'`. A node that names no
+limit has those of `NodePolicy`; `limits="none"` removes all except those that are named.
 
-Guarantee: a node with speech of its own trains nobody for a run that is beyond a limit. Of what the server
-alone can know, noise and epsilon, the limits bound what it declares (`wire.declared_plan`): a server that
-lies about them is not found out here. Everything else a node sees for itself.
+Guarantee: a node with speech of its own trains no speaker for a run that is beyond a limit. Only the server
+knows the noise and epsilon. There the limits bound what it declares (`wire.declared_plan`); they do not find
+a server that lies. A node checks everything else itself.
 """
 
 from __future__ import annotations
@@ -31,15 +31,22 @@ OTHER_SETTINGS = {*OWN_RULES, "corpus-split", "feature-cache", "node-state", "se
 
 @dataclass(frozen=True, kw_only=True)
 class NodePolicy:
-    """A node's limits; the defaults are those of a node with people's speech of its own.
+    """A node's limits; the defaults are those of a node with real speakers of its own.
 
-    `least_noise_multiplier`, `most_epsilon` and `most_delta` bound what the server declares, `most_rounds`
-    its plan. `most_rounds_per_speaker` is how often one speaker may be trained, in all runs together
-    (`client.policy.training_counts`). `models` are the presets that may be trained, or "any".
-    `most_clip_bound` bounds the norm C of one speaker's update, `most_steps` the steps and epochs on a
-    speaker's speech, of which `most_seconds` seconds may be used, within `most_processor_seconds` of a
-    processor and `most_memory_megabytes`. `splits` are those of the node's corpus that may be trained on, or
-    "any".
+    Attributes:
+        least_noise_multiplier: Minimum noise multiplier that the server declares.
+        most_epsilon: Maximum epsilon that it declares.
+        most_delta: Maximum delta that it declares.
+        most_rounds: Maximum rounds of its plan.
+        most_rounds_per_speaker: Maximum rounds in which one speaker is trained, over all runs
+            (`client.policy.training_counts`).
+        models: The presets that may be trained, with commas between, or "any".
+        most_clip_bound: Maximum norm C of one speaker's update.
+        most_steps: Maximum steps, and maximum epochs, of a speaker's training.
+        most_seconds: Maximum seconds of speech that a speaker's training uses.
+        most_processor_seconds: Maximum processor seconds of a speaker's training.
+        most_memory_megabytes: Maximum memory of a speaker's training.
+        splits: The splits of the node's corpus that may be trained on, with commas between, or "any".
     """
 
     least_noise_multiplier: float = 0.3
@@ -56,12 +63,16 @@ class NodePolicy:
     splits: str = "train"
 
     @classmethod
-    def of(cls, node_config: Mapping[str, Any], *, people: bool) -> NodePolicy:
-        """From what the node says of itself; where it holds no people, what it does not say is no limit.
+    def of(cls, node_config: Mapping[str, Any], *, real_speakers: bool) -> NodePolicy:
+        """Read the limits of a node's configuration.
+
+        Args:
+            node_config: The node's configuration.
+            real_speakers: Whether the node has real speakers of its own; if not, only the named limits hold.
 
         Raises:
-            ConfigError: If a setting has no such name, or its value is of another kind: a limit that is
-                passed over would be none.
+            ConfigError: If there is no setting of some name, or a value has the wrong type: a limit that is
+                ignored would be no limit.
         """
         limits = node_config.get(LIMITS, SAFE)
         if limits not in (SAFE, NONE):
@@ -70,17 +81,17 @@ class NodePolicy:
         known = {LIMITS, *kinds, *OWN_SPEECH, *PART_OF_THE_RUNS, *OTHER_SETTINGS}
         if unknown := sorted(set(node_config) - known):
             raise ConfigError(
-                f"--node-config {unknown[0]}: there is no such setting; there are {', '.join(sorted(known))}"
+                f"--node-config {unknown[0]}: there is no such setting; known are {', '.join(sorted(known))}"
             )
         given = {
             name.replace("-", "_"): _of_kind(name, node_config[name], kind)
             for name, kind in kinds.items()
             if name in node_config
         }
-        policy = replace(cls() if people and limits == SAFE else NO_LIMITS, **given)
+        policy = replace(cls() if real_speakers and limits == SAFE else NO_LIMITS, **given)
         if policy.models != ANY and (strange := set(_names(policy.models)) - set(PRESETS)):
             raise ConfigError(
-                f"--node-config models: {', '.join(sorted(strange))} is no model; there are "
+                f"--node-config models: {', '.join(sorted(strange))} is no model; known are "
                 f'{", ".join(PRESETS)}, or models="{ANY}"'
             )
         return policy
@@ -89,14 +100,13 @@ class NodePolicy:
     def for_run(
         cls, config: RunConfig, node_speech: NodeSpeech, node_config: Mapping[str, Any]
     ) -> NodePolicy:
-        """The node's limits, within which the run's settings are. Raises `ConfigError` if they are not."""
-        policy = cls.of(node_config, people=node_speech.of_people)
+        """The node's limits. Raises `ConfigError` if the run's settings are beyond one of them."""
+        policy = cls.of(node_config, real_speakers=node_speech.has_real_speakers)
         policy.require_recipe(config, node_speech.split)
         return policy
 
     def require_recipe(self, config: RunConfig, split: str) -> None:
-        """Raise `ConfigError` if a run's settings, or the split of this node that it would train, are beyond
-        a limit."""
+        """Raise `ConfigError` if the run's settings, or the `split` to train, are beyond a limit."""
         local, preset = config.local, config.model.preset
         if self.models != ANY and preset not in _names(self.models):
             raise _beyond("models", self.models, "model.preset", preset)
@@ -106,7 +116,7 @@ class NodePolicy:
         _at_most("most-steps", self.most_steps, "local.steps", local.steps)
         _at_most("most-steps", self.most_steps, "local.epochs", local.epochs)
         _at_most("most-seconds", self.most_seconds, "local.most-seconds", local.most_seconds)
-        longest = config.corpus.max_seconds  # of an utterance, one of which is always used
+        longest = config.corpus.max_seconds  # of one utterance; a training uses at least one
         _at_most("most-seconds", self.most_seconds, "corpus.max-seconds", longest)
         seconds, most_seconds = local.processor_seconds, self.most_processor_seconds
         _at_most("most-processor-seconds", most_seconds, "local.processor-seconds", seconds)
@@ -114,29 +124,30 @@ class NodePolicy:
         _at_most("most-memory-megabytes", most_megabytes, "local.memory-megabytes", megabytes)
 
     def require_plan(self, declared: DeclaredPlan | None, config: RunConfig) -> None:
-        """Raise `ConfigError` if what the server declares of the run's privacy, if anything, is beyond a
-        limit, or is not what the run's settings say."""
+        """Raise `ConfigError` if the declared plan is beyond a limit, or differs from the run's settings.
+
+        A server that declares no plan passes only where no limit is on a plan.
+        """
         if declared is None:
             if all(getattr(self, name) == getattr(NO_LIMITS, name) for name in OF_THE_PLAN):
                 return
             raise ConfigError(
-                "the server declares no plan, and this node has limits for it: have the same release on both"
+                "the server declares no plan, and this node limits it: install the same release on both"
             )
         _require_agreement(declared, config)
         least, noise = self.least_noise_multiplier, declared.noise_multiplier
-        if not noise >= least:  # a number that is none is beyond every limit
+        if not noise >= least:  # NaN is beyond every limit
             raise _beyond("least-noise-multiplier", least, "privacy.noise-multiplier", noise)
         _at_most("most-epsilon", self.most_epsilon, "the run's epsilon", declared.epsilon)
         _at_most("most-delta", self.most_delta, "privacy.delta", declared.delta)
         _at_most("most-rounds", self.most_rounds, "training.rounds", declared.rounds)
 
     def require_task(self, task: Task, config: RunConfig) -> None:
-        """Raise `ConfigError` if the plan that comes with a task is beyond a limit, its round is beyond the
-        plan, or one speaker's update may be longer than the limit."""
+        """Raise `ConfigError` if a task's plan or bound is beyond a limit, or its round beyond the plan."""
         self.require_plan(task.plan, config)
         if task.plan is not None and not 1 <= task.round_number <= task.plan.rounds:
             raise ConfigError(
-                f"round {task.round_number} is none of the {task.plan.rounds} that were declared"
+                f"round {task.round_number} is not one of the {task.plan.rounds} rounds of the declared plan"
             )
         _at_most("most-clip-bound", self.most_clip_bound, "the clip bound of an update", task.bounds.total)
 
@@ -155,11 +166,11 @@ NO_LIMITS = NodePolicy(
     most_memory_megabytes=2**62,
     splits=ANY,
 )
-"""Of a node that holds nobody's speech, or a part of the run's own corpus, which the server's people have."""
+"""For a node with synthetic speech or a part of the run's own corpus, which the server's operators have."""
 
 
 def _require_agreement(declared: DeclaredPlan, config: RunConfig) -> None:
-    """Raise `ConfigError` where a plan is none of the run's: the settings say how this node trains."""
+    """Raise `ConfigError` if the declared plan differs from the run's settings. This node trains by them."""
     privacy = config.privacy
     pairs = [
         ("training.rounds", declared.rounds, config.training.rounds),
@@ -168,13 +179,13 @@ def _require_agreement(declared: DeclaredPlan, config: RunConfig) -> None:
     ]
     if not privacy.target_epsilon > 0:
         pairs.append(("privacy.noise-multiplier", declared.noise_multiplier, privacy.noise_multiplier))
-    for name, said, meant in pairs:
-        if said != meant:
-            raise ConfigError(f"{name}: the server declares {said:g}, and its run has {meant:g}")
+    for name, stated, configured in pairs:
+        if stated != configured:
+            raise ConfigError(f"{name}: the server declares {stated:g}, and its run has {configured:g}")
     if math.isfinite(declared.epsilon) != (declared.noise_multiplier > 0):
         raise ConfigError(
             f"the server declares epsilon {declared.epsilon:g} for a noise multiplier of "
-            f"{declared.noise_multiplier:g}, which cannot be"
+            f"{declared.noise_multiplier:g}, which is impossible"
         )
 
 
@@ -183,12 +194,12 @@ def _names(listed: str) -> list[str]:
 
 
 def _of_kind(name: str, value: Any, kind: type) -> Any:
-    """`value` as the limit's kind of number, or text. Raises `ConfigError` if it is none."""
+    """`value` as the limit's type of number, or as text. Raises `ConfigError` if it is of another type."""
     if kind is str:
         if isinstance(value, str):
             return value
     elif isinstance(value, int | float | str) and not isinstance(value, bool):
-        try:  # Flower's --node-config has infinity as text only
+        try:  # in Flower's --node-config infinity can only be text
             plain = not isinstance(value, str) or re.fullmatch(r"[0-9.e+-]+|inf", value, re.ASCII)
             number = kind(value) if plain else math.nan
         except (ValueError, OverflowError):

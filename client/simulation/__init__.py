@@ -1,1 +1,1 @@
-"""The client in a Ray simulation: how messages reach workers, and workers that are replaced."""
+"""The client in a Ray simulation: workers that are replaced when they die, in the place of Flower's own."""

@@ -1,1 +1,1 @@
-"""What a node keeps on its disk: who registered, who has left."""
+"""What a node keeps: its registered speakers, those who have left, and the folder of its records."""

@@ -1,9 +1,9 @@
-"""How many people had left a node when it answered a run's roll call: on its disk, for a restart in mid-run.
+"""How many speakers had left a node when it registered: kept on its disk, for a restart during a run.
 
-Numbers of speakers are those of the roll call. Flower keeps who they were
-(`client.state.registered_speakers`) in the SuperNode's memory; where that is lost, the same speech and this
-count tell it again, since the record of who has left only grows. (A part of a simulation, whose state lives
-as long as the run, notes it only where somebody left.)
+Speakers' numbers are those of registration. Flower keeps the list (`client.state.registered_speakers`) in the
+SuperNode's memory. If that is lost, the same corpus and this count give the same list, because the record of
+departures only grows. (A part of a simulation, whose state lives as long as the run, writes the count only if
+a speaker has left.)
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from base.durable_file import replace_durably
 from client.state.node_state import node_state, node_state_path
 from recipes import ConfigError
 
-FOLDER = "rolls"
+FOLDER = "registrations"
 KEPT = 100  # runs; a node takes part in few at a time
 log = logging.getLogger("murmuration.client")
 
 
 def note(node_config: Mapping[str, Any], run: int, node: int, left: int) -> None:
-    """Remember that `left` people had left as `node` answered the roll call of Flower's run `run`.
+    """Write that `left` speakers had left when `node` registered for Flower's run `run`.
 
-    Where it cannot be written the log says so: after a restart in mid-run the node then trains nobody.
+    If that fails, the log has a warning: after a restart during the run the node then trains no speaker.
     """
     try:
         folder = node_state(node_config) / FOLDER
         folder.mkdir(exist_ok=True, mode=0o700)
-        replace_durably(_place(folder, run, node), f"{left}\n".encode())
+        replace_durably(_path(folder, run, node), f"{left}\n".encode())
         for old in sorted(folder.glob("*.txt"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
     except (ConfigError, OSError) as error:
-        log.warning("after a restart in mid-run this node will not know its speakers: %s", error)
+        log.warning("after a restart during the run this node will not know its speakers: %s", error)
 
 
 def noted(node_config: Mapping[str, Any], run: int, node: int) -> int | None:
-    """How many that were; None if nothing was noted."""
+    """The count that `note` wrote; None if there is none."""
     with suppress(OSError, ValueError):
-        return int(_place(node_state_path(node_config) / FOLDER, run, node).read_text(encoding="utf-8"))
+        return int(_path(node_state_path(node_config) / FOLDER, run, node).read_text(encoding="utf-8"))
     return None
 
 
-def _place(folder: Path, run: int, node: int) -> Path:
+def _path(folder: Path, run: int, node: int) -> Path:
     return folder / f"{run}-{node}.txt"

@@ -1,14 +1,14 @@
-"""Who has left this node for good: a record that only grows, which every message and every visit looks at.
+"""The record of the speakers who have left a node for good. It only grows.
 
 `murmur corpus leave` writes a line for each speaker into `left.jsonl` in the node's own folder
-(`client.state.node_state`): the id, when, and the digest of the corpus in which it was looked up. A speaker
-in it is in no population that this node tells, has no pseudonym sent, and counts as zero where a running plan
-draws them. An id means the same person in whatever corpus the node holds: recordings that move or grow bring
-nobody back.
+(`client.state.node_state`): the id, the time, and the digest of the corpus that had the id. The node reads
+the record for every message and before every speaker. It reports no speaker in the record, sends no pseudonym
+of one, and counts as zero one that a running plan draws. An id stands for the same speaker in every corpus of
+the node: recordings that move or grow bring no speaker back.
 
-Guarantee: a line is on the disk before the command says so, and none is ever changed. A record that cannot
-be read in full is an error (`DepartureError`), never a record of nobody; but what follows the last newline,
-which a power cut left there, was never acknowledged.
+Guarantee: a line is on the disk before the command confirms it, and no line ever changes. A record that
+cannot be read in full is an error (`DepartureError`), never an empty record. (What follows the last newline
+after a power cut was never confirmed.)
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from base.durable_file import append_durably, open_durably, read_all
 from speech.errors import SpeechError
 
 RECORD = "left.jsonl"
-_REMEDY = "nobody is trained before it can be read; bring it back from a copy, or mend the line"
+_REMEDY = "no speaker is trained before it can be read; restore it from a copy, or repair the line"
 
 
 class DepartureError(SpeechError):
-    """The record of who has left cannot be read; its text stays on the node."""
+    """The record of departures cannot be read. The text stays on the node."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Departure:
-    """A speaker who left: the id as the corpus of that `dataset` (its digest) has it, and when (ISO 8601)."""
+    """One speaker who left: the id in the corpus with the digest `dataset`, and the time (ISO 8601)."""
 
     speaker: str
     time_utc: str
@@ -43,16 +43,16 @@ class Departure:
 
     def __post_init__(self) -> None:
         if not all(isinstance(value, str) for value in asdict(self).values()) or not self.speaker:
-            raise ValueError("a departure has a speaker, a time and a data set, all of them text")
+            raise ValueError("a departure needs a speaker, a time and a data set, all of them text")
 
     @classmethod
     def now(cls, speaker: str, dataset: str) -> Departure:
-        """One that happens now."""
+        """A departure at this moment."""
         return cls(speaker=speaker, time_utc=datetime.now(UTC).isoformat(timespec="seconds"), dataset=dataset)
 
 
 class Departures:
-    """The record in a node's folder, read again whenever it has changed."""
+    """The record in a node's folder; it is read again when the file has changed."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / RECORD
@@ -61,28 +61,31 @@ class Departures:
 
     @property
     def entries(self) -> tuple[Departure, ...]:
-        """Everybody once, in the order of leaving.
+        """Each speaker once, in the order of leaving.
 
         Raises:
-            DepartureError: If the record cannot be read, or has gone away since it was read.
+            DepartureError: If the record cannot be read, or was there before and is gone.
         """
-        self._look()
+        self._refresh()
         return tuple(self._entries.values())
 
     def of(self, speaker: str) -> Departure | None:
-        """When this speaker left; None for one who has not."""
-        self._look()
+        """This speaker's departure; None for one who has not left."""
+        self._refresh()
         return self._entries.get(_form(speaker)) if self._entries else None
 
     def without(self, speakers: Sequence[str], first: int | None = None) -> Sequence[str]:
-        """Those of `speakers` who have not left, in their order; or, as it was when `first` people had."""
-        self._look()
+        """Those of `speakers` who have not left, in their order.
+
+        With `first`, only the first `first` departures count: the answer when that number had left.
+        """
+        self._refresh()
         gone = set(list(self._entries)[:first])
         if not gone:
             return speakers
         return [one for one in speakers if _form(one) not in gone]
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         try:
             stat = self.path.stat()
             state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
@@ -93,10 +96,10 @@ class Departures:
                 self._entries, self._state = entries, state
         except FileNotFoundError:
             if self._state:
-                raise DepartureError(f"{self.path}, the record of who has left, is gone: {_REMEDY}") from None
+                raise DepartureError(f"{self.path}, the record of departures, is gone: {_REMEDY}") from None
         except OSError as error:
             raise DepartureError(
-                f"{self.path}, the record of who has left, cannot be read ({error.strerror}): {_REMEDY}; it "
+                f"{self.path}, the record of departures, cannot be read ({error.strerror}): {_REMEDY}; it "
                 "must belong to the user of the ClientApp"
             ) from None
 
@@ -110,10 +113,10 @@ class Departures:
 
 
 def record(folder: Path, departures: Iterable[Departure]) -> None:
-    """Add to the record in `folder` (`client.state.node_state.node_state`); it is on the disk when this
-    returns.
+    """Add departures to the record in `folder` (`client.state.node_state.node_state`).
 
-    A record made by root becomes that of the folder's owner, who must be able to read it.
+    They are on the disk when this returns. A record that root makes becomes the folder's owner's, who must be
+    able to read it.
 
     Raises:
         DepartureError: If the record there cannot be read.
@@ -140,7 +143,7 @@ def record(folder: Path, departures: Iterable[Departure]) -> None:
 
 
 def _form(speaker: str) -> str:
-    """One id is one person, whichever of Unicode's forms a file has it in."""
+    """The id in one form: files write the same id in several of Unicode's forms."""
     return speaker if speaker.isascii() else unicodedata.normalize("NFC", speaker)
 
 
@@ -150,7 +153,7 @@ def _line(one: Departure) -> bytes:
 
 def _entry(line: bytes, place: str) -> Departure:
     if (found := _whole(line)) is None:
-        raise DepartureError(f"{place}: is no entry of the record of who has left: {_REMEDY}")
+        raise DepartureError(f"{place}: is no entry of the record of departures: {_REMEDY}")
     return found
 
 

@@ -1,7 +1,7 @@
-"""The folder of a node's own records: what must outlive a message, a run and a restart of its parts.
+"""The folder of a node's own records, which outlive a message, a run and a restart.
 
-`node-state="/path"` in the SuperNode's --node-config names it; without that it is `node` in `home()`, which
-a deployment sets by MURMUR_HOME. Nothing in it is ever sent, and only the user that runs the ClientApp may
+`node-state="/path"` in the SuperNode's --node-config names it. The default is `node` in `home()`, which a
+deployment sets by MURMUR_HOME. Nothing in it is ever sent, and only the user that runs the ClientApp may
 enter it (mode 0700).
 """
 
@@ -19,13 +19,13 @@ _DEFAULT = "node"
 
 
 def node_state_path(node_config: Mapping[str, Any]) -> Path:
-    """Where the records of a node with this configuration lie; nothing is made."""
+    """The folder of a node with this configuration; it is not created."""
     named = str(node_config.get(KEY, ""))
     return resolve(named) if named else home() / _DEFAULT
 
 
 def node_state(node_config: Mapping[str, Any]) -> Path:
-    """The same folder, made if it is not there.
+    """The same folder, created if it does not exist.
 
     Raises:
         ConfigError: If it cannot be made, or others may enter it.
@@ -34,7 +34,7 @@ def node_state(node_config: Mapping[str, Any]) -> Path:
     try:
         fresh = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if fresh and os.geteuid() == 0:  # for whom `home()` was made, and not for root alone
+        if fresh and os.geteuid() == 0:  # for the owner of `home()`, and not for root alone
             owner = folder.parent.stat()
             os.chown(folder, owner.st_uid, owner.st_gid)
         mode = folder.stat().st_mode

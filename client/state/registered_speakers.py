@@ -1,8 +1,8 @@
-"""Whom a node answered for at the roll call, kept on the node for the rest of the run.
+"""The speakers that a node registered for a run, in the order of their numbers.
 
-The server draws speakers by number. Numbers that changed their meaning in mid-run, because a node's speech
-was exchanged under it, would train people who are in no plan and no ledger; so a number stays the person's
-that it was at the roll call. Flower keeps the state beside the data and never sends it.
+The server draws speakers by number. If a node's corpus changed during a run and the numbers with it, the node
+would train speakers that are in no plan and no ledger. So a number stands for the same speaker until the run
+ends. Flower keeps this state on the node and never sends it.
 """
 
 from __future__ import annotations
@@ -15,49 +15,55 @@ from flwr.app import ConfigRecord, RecordDict
 from recipes import ConfigError
 from wire.records import find_record
 
-ROLL = "roll"
+RECORD = "registered-speakers"
 
 log = logging.getLogger("murmuration.client")
 
 
 def keep(state: RecordDict, dataset: str, speakers: Sequence[str]) -> None:
-    """Remember who the numbers are, and in which data set (its digest)."""
-    state[ROLL] = ConfigRecord({"dataset": dataset, "speakers": list(speakers), "told": dataset})
+    """Keep the speakers by number, and the digest of their data set."""
+    state[RECORD] = ConfigRecord({"dataset": dataset, "speakers": list(speakers), "logged": dataset})
 
 
 def knows(state: RecordDict, dataset: str) -> bool:
-    """Whether it is remembered who the numbers were when `dataset` answered the roll call."""
-    kept = find_record(state, ROLL, ConfigRecord)
+    """Whether the speakers by number are kept from the registration with `dataset`."""
+    kept = find_record(state, RECORD, ConfigRecord)
     return kept is not None and kept["dataset"] == dataset
 
 
 def called(
     state: RecordDict, dataset: str, now: str, speakers: Sequence[str], *, some_left: bool = False
 ) -> Sequence[str]:
-    """The speakers by number as they were when `dataset` answered the roll call.
+    """The speakers by number, as they were at the registration with `dataset`.
 
-    `now` is the digest of the data set that is there now and `speakers` its speakers; `some_left` says that
-    people of it have left (`client.state.departures`), before the roll call or since. Some of those returned
-    may be gone; they are not trained and count as zero.
+    Args:
+        state: Flower's state of the node in this run.
+        dataset: The digest that the node reported at registration.
+        now: The digest of the node's data set now.
+        speakers: The speakers of that data set.
+        some_left: Whether speakers of it have left (`client.state.departures`), before registration or since.
+
+    Returns:
+        The speakers by number. Some of them may be gone; they are not trained and count as zero.
 
     Raises:
-        ConfigError: If the data set has changed and the node no longer knows who the numbers were.
+        ConfigError: If the data set has changed and the speakers of the registration are not kept.
     """
     if dataset == now and not some_left:
         return speakers
-    kept = find_record(state, ROLL, ConfigRecord)
+    kept = find_record(state, RECORD, ConfigRecord)
     if kept is None or kept["dataset"] != dataset:
         raise ConfigError(
-            f"this node's speech has changed since the roll call (it holds {len(speakers)} speakers now), "
-            "and it no longer knows whom it answered for: none of them is trained. Bring the old speech "
-            "back, or start a new run, whose plan counts the speakers of now"
+            f"this node's speech has changed since registration (it has {len(speakers)} speakers now), "
+            "and it no longer knows the speakers that it registered: none of them is trained. Restore the "
+            "old speech, or start a new run, whose plan counts the present speakers"
         )
-    before = [str(name) for name in list(kept["speakers"])]  # type: ignore[arg-type]
-    if dataset != now and kept["told"] != now:
-        kept["told"] = now
+    before = [str(name) for name in list(kept["speakers"])]
+    if dataset != now and kept["logged"] != now:
+        kept["logged"] = now
         gone, new = set(before) - set(speakers), set(speakers) - set(before)
         log.warning(
-            "speech has changed since the roll call: %d speakers are gone and count as zero, %d are new and "
+            "speech has changed since registration: %d speakers are gone and count as zero, %d are new and "
             "are not drawn before a new run",
             len(gone),
             len(new),

@@ -1,10 +1,10 @@
-"""Local training of one speaker from the round's model, and the update "old minus new".
+"""Local training of one speaker from the round's model; the result is the update "old minus new".
 
-Stateless, as in the paper (Algorithm 1): nothing of a speaker outlives the call, the local optimiser's
-state included, and all that is random comes from the visit (`client.training.speaker_round`). Parameters and
-gradients are views into flat buffers made once, so clipping is one norm and a step is that of an optimiser on
-a vector. On a GPU, where there is one, these buffers lie there; the round's model comes from the CPU and the
-update goes back to it.
+Stateless, as in the paper (Algorithm 1): nothing of a speaker is left after the call, the local optimiser's
+state included. All that is random comes from the speaker round (`client.training.speaker_round`). Parameters
+and gradients are views into flat buffers that are made once, so clipping is one norm and a step is one step
+of an optimiser on a vector. If there is a GPU, these buffers are on it; the round's model comes from the CPU
+and the update goes back to it.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from client.training.process import Trained
+from client.training.algorithms import local_algorithm
+from client.training.process_messages import Trained
 from client.training.speaker_round import SpeakerRound
 from optim import make_optimiser, settings_of
-from optim.base import BLOCK
 from optim.flat_model import bind, bind_gradients
 from optim.trainable import freeze, frozen_digest
 from recipes.sections import TRAIN_ALL, LocalSection
@@ -34,11 +34,17 @@ from speech.model.loss import ctc_loss
 
 
 class LocalTrainer:
-    """A model with flat buffers that any number of speakers are trained in, one after the other.
+    """A model with flat buffers that trains any number of speakers, one after the other.
 
-    It computes on a GPU if there is one, unless `device` names another place. `trainable` names what is
-    trained; the rest is that of the model file `seed`, and `frozen` is its digest. Updates go to `memory`
-    (d or longer,), by default the trainer's own (d,); what is behind the model's entries is left alone.
+    Args:
+        preset: The model's preset.
+        settings: The run's `local` section.
+        language: Its characters are the model's outputs.
+        memory: Where updates go (d or longer,), by default memory of the trainer's own (d,). The entries
+            behind the first d are left alone.
+        device: "cpu" or "cuda"; by default a GPU if there is one.
+        trainable: Names what is trained. The other parameters come from `seed`; `frozen` is their digest.
+        seed: The seed model's file.
     """
 
     def __init__(
@@ -70,36 +76,42 @@ class LocalTrainer:
         self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
         self._optimiser = make_optimiser(settings.optimiser, **wanted)
+        self._algorithm = local_algorithm(settings)
 
     def _gradient_memory(self) -> Tensor:
-        """An update takes the memory of the gradients, which nobody needs when it is made; not on a GPU."""
+        """The memory of the update: the gradients are not needed any more when it is made (not on a GPU)."""
         return torch.empty_like(self._vector) if self._vector.is_cuda else self._update[: self.layout.size]
 
     def update(
         self,
         vector: Tensor,
         examples: Sequence[Example],
-        visit: SpeakerRound,
+        speaker_round: SpeakerRound,
         correction: Tensor | None = None,
     ) -> tuple[Tensor, Trained]:
-        """Train on one speaker's `examples` from the global `vector` (d,).
+        """Train on one speaker's `examples`.
 
-        `visit` fixes the order of the batches, what is hidden in them and what is dropped; `correction` (d,)
-        is added to every clipped gradient (SCAFFOLD).
+        Args:
+            vector: The round's model (d,), from which training starts.
+            examples: The speaker's utterances.
+            speaker_round: Seeds the order of the batches, masks and dropout.
+            correction: What the local algorithm's exchange gives (d,), if it has one.
 
-        Returns the memory of updates, whose first d entries are the update until the next call, and what
-        else there is to say of the visit.
+        Returns:
+            The memory of updates, whose first d entries are the update until the next call, and the loss and
+            the number of steps.
         """
         device = self._vector.device
         start = vector.to(device)
         correction = None if correction is None else correction.to(device)
-        self._vector.copy_(start)
-        self._optimiser.load_state_dict({})
-        generator = visit.generator("training")
+        self._begin(start)
+        generator = speaker_round.generator("training")
         with torch.random.fork_rng(devices=[device] if self._vector.is_cuda else []):
             self._seed(generator.initial_seed())
             losses = [
-                self._step(self._batch([examples[i] for i in batch], visit, generator), start, correction)
+                self._step(
+                    self._batch([examples[i] for i in batch], speaker_round, generator), start, correction
+                )
                 for batch in self._batches(examples, generator)
             ]
         torch.sub(start, self._vector, out=self._gradients)
@@ -107,19 +119,25 @@ class LocalTrainer:
             self._update[: self.layout.size].copy_(self._gradients)
         return self._update, Trained(loss=sum(losses) / len(losses), steps=len(losses))
 
+    def _begin(self, start: Tensor) -> None:
+        """Forget the speaker before: the model, the optimiser's state and the algorithm begin afresh."""
+        self._vector.copy_(start)
+        self._optimiser.load_state_dict({})
+        self._algorithm = local_algorithm(self.settings)
+
     def warm_up(self, example: Example) -> None:
-        """A step on an example that is nobody's: what torch does once is done then."""
+        """Take a step on an example of no speaker: what torch does once is done then."""
         self._vector.zero_()
         self._step(collate([example]), self._vector.clone(), None)
 
     def _seed(self, seed: int) -> None:
-        """`torch.manual_seed` without its note for a GPU that is not there: a hundredth of a visit."""
+        """`torch.manual_seed` without its note for an absent GPU, which takes 1 % of a speaker's training."""
         torch.default_generator.manual_seed(seed)
         if self._vector.is_cuda:
             torch.cuda.manual_seed(seed)
 
     def _batches(self, examples: Sequence[Example], generator: torch.Generator) -> Iterator[list[int]]:
-        """`epochs` passes, or `steps` batches from as many passes as that takes."""
+        """The batches of `epochs` passes, or `steps` batches from as many passes as they need."""
         lengths = [len(example.features) for example in examples]
         limit = self._batch_limit
         passes = (limit.batches(lengths, self._hop_seconds, generator) for _ in itertools.count())
@@ -127,32 +145,25 @@ class LocalTrainer:
             return itertools.chain.from_iterable(itertools.islice(passes, self.settings.epochs))
         return itertools.islice(itertools.chain.from_iterable(passes), self.settings.steps)
 
-    def _batch(self, examples: Sequence[Example], visit: SpeakerRound, generator: torch.Generator) -> Batch:
-        """One batch, with bands of it hidden if it is time for that."""
+    def _batch(
+        self, examples: Sequence[Example], speaker_round: SpeakerRound, generator: torch.Generator
+    ) -> Batch:
+        """One batch, with bands of its features hidden from the round on that the settings name."""
         batch = collate(examples)
-        if self._augment is None or visit.round_number <= self.settings.spec_augment_after:
+        if self._augment is None or speaker_round.round_number <= self.settings.spec_augment_after:
             return batch
         return batch.with_features(self._augment(batch.features, batch.lengths, generator))
 
     def _step(self, batch: Batch, start: Tensor, correction: Tensor | None) -> float:
-        """One step; the norm of the local objective's gradient is clipped (paper: C_loc)."""
+        """Take one step. The norm of the local objective's gradient is bounded (paper: C_loc)."""
         self._gradients.zero_()
         with self._compute.autocast():
             loss = ctc_loss(self._model, batch)
-        loss.backward()
-        self._pull_towards(start)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._algorithm.before_clip_(self._gradients, self._vector, start)
         norm = float(self._gradients.norm())
         if norm > self.settings.gradient_clip:
             self._gradients.mul_(self.settings.gradient_clip / norm)
-        if correction is not None:
-            self._gradients.add_(correction)
+        self._algorithm.after_clip_(self._gradients, correction)
         self._optimiser.step_(self._vector, self._gradients, self.settings.learning_rate)
         return float(loss.detach())
-
-    def _pull_towards(self, start: Tensor) -> None:
-        """FedProx (Li et al. 2020): the gradient mu (w - w0) of mu/2 |w - w0|^2, w0 the round's model."""
-        if self.settings.proximal_mu:
-            for gradients, weights, before in zip(
-                *(one.split(BLOCK) for one in (self._gradients, self._vector, start)), strict=True
-            ):
-                gradients.add_(weights - before, alpha=self.settings.proximal_mu)

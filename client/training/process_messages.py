@@ -1,11 +1,11 @@
-"""What the process of the speakers may say to its parent: a few numbers and a line of text, and no objects.
+"""The reports of the speaker process to its parent: a few numbers and a line of text, and no objects.
 
-That process decodes sound files, which anybody may have made. Were it taken over, whatever it sends must not
-become more than a wrong number in the parent, which holds the node's sum: so nothing here is unpickled. An
-answer is one frame of `FRAME_BYTES` bytes with a fixed meaning.
+The speaker process decodes sound files, which may come from any source. If a file takes it over, what it
+sends must be no more than a wrong number to the parent, which holds the node's sum. So nothing here is
+unpickled: a report is one frame of `FRAME_BYTES` bytes with a fixed meaning.
 
-Guarantee: `decode` makes of any `FRAME_BYTES` bytes a message of a few hundred bytes, or raises `ValueError`.
-It calls no code that the sender chose: an error is one of `ERRORS`, made from a text.
+Guarantee: `decode` turns any `FRAME_BYTES` bytes into a report of about a thousand bytes at most, or raises
+`ValueError`. It calls no code that the sender chose: an error is one of `ERRORS`, made from a text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from speech import errors as speech_errors
 
 _FRAME = struct.Struct("!BdQH1000s")  # kind, a float, a count, bytes of text, the text padded with zeros
 FRAME_BYTES = _FRAME.size
-"""Less than a pipe takes in one piece (`PIPE_BUF`)."""
+"""Less than what a pipe takes in one piece (`PIPE_BUF`)."""
 _LONGEST_TEXT = 1000
 _READY, _TRAINED, _NOTHING, _FAILED = range(4)
 
@@ -30,13 +30,16 @@ ERRORS: dict[str, type[Exception]] = {
         *(speech_errors.AudioError, speech_errors.AudioUnavailable),
     )
 }
-"""The errors that keep their kind on the way; of any other the parent gets a `RuntimeError` that names it."""
+"""The errors that keep their type on the way; of any other the parent gets a `RuntimeError` with its name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """What a process says when it can be asked: the digest of what is not trained, and how many seconds of a
-    processor the longest visit that is allowed takes."""
+    """The process waits for orders.
+
+    `frozen` is the digest of the parameters that are not trained; `longest_seconds` are the processor seconds
+    that a speaker with the maximum of speech takes here.
+    """
 
     frozen: str
     longest_seconds: float
@@ -44,7 +47,7 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a visit says beside the update: the mean loss, and the number of steps."""
+    """A speaker was trained: the mean `loss` and the number of `steps`. The update is in shared memory."""
 
     loss: float
     steps: int
@@ -52,36 +55,36 @@ class Trained:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """What kept a process from starting."""
+    """The process could not start, because of this `error`."""
 
     error: Exception
 
 
-Said = Ready | Trained | Failed | None
-"""One answer; None of a visit that went wrong."""
+Report = Ready | Trained | Failed | None
+"""One report; None for a speaker whose training failed."""
 
 
-def encode(said: Said) -> bytes:
-    """The frame of an answer. A text that is too long loses its end."""
-    if said is None:
+def encode(report: Report) -> bytes:
+    """The frame of a report. A text that is too long loses its end."""
+    if report is None:
         return _frame(_NOTHING)
-    if isinstance(said, Ready):
-        return _frame(_READY, number=said.longest_seconds, text=said.frozen)
-    if isinstance(said, Trained):
-        return _frame(_TRAINED, number=said.loss, count=said.steps)
-    kind = type(said.error).__name__
-    if ERRORS.get(kind) is type(said.error):
-        return _frame(_FAILED, text=f"{kind}:{said.error}")
-    return _frame(_FAILED, text=f"RuntimeError:{kind}: {said.error}")
+    if isinstance(report, Ready):
+        return _frame(_READY, number=report.longest_seconds, text=report.frozen)
+    if isinstance(report, Trained):
+        return _frame(_TRAINED, number=report.loss, count=report.steps)
+    kind = type(report.error).__name__
+    if ERRORS.get(kind) is type(report.error):
+        return _frame(_FAILED, text=f"{kind}:{report.error}")
+    return _frame(_FAILED, text=f"RuntimeError:{kind}: {report.error}")
 
 
-def decode(frame: bytes) -> Said:
-    """The answer in a frame. Raises `ValueError` for what is none."""
+def decode(frame: bytes) -> Report:
+    """The report in a frame. Raises `ValueError` if there is none."""
     if len(frame) != FRAME_BYTES:
-        raise ValueError(f"a frame of {len(frame)} bytes, expected are {FRAME_BYTES}")
+        raise ValueError(f"a frame of {len(frame)} bytes, expected {FRAME_BYTES}")
     kind, number, count, length, padded = _FRAME.unpack(frame)
     if length > _LONGEST_TEXT:
-        raise ValueError(f"a frame that promises {length} bytes of text")
+        raise ValueError(f"a frame that announces {length} bytes of text")
     text = padded[:length].decode(errors="replace")
     if kind == _NOTHING:
         return None

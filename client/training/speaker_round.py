@@ -1,9 +1,9 @@
-"""A visit: one speaker's turn in one round, and all that is random about it.
+"""One speaker in one round: all that is random about the speaker's training, and how much speech it uses.
 
-Guarantee: what a visit draws (its utterances, their order, what is masked and dropped) is a function of the
-run, the round and the speaker's own name and speech. Whoever else is in the corpus, in the cohort or in a
-list before this speaker changes nothing; so the sum of a data set without somebody is the sum with them, less
-their own clipped update, to the bit.
+Guarantee: what is drawn (utterances, their order, masks and dropout) is a function of the run, the round, and
+the speaker's own name and speech. No other speaker in the corpus, in the cohort or earlier in a list changes
+it. So the sum over a data set without one speaker is the sum with that speaker, less the speaker's clipped
+update, to the bit.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class SpeakerRound:
     speaker: str
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A generator of this visit's own; other purposes have others."""
+        """A generator for one `purpose` in this speaker round; other purposes have other generators."""
         parts = (self.run, str(self.round_number), self.speaker, purpose)
         named = b"".join(len(part.encode()).to_bytes(8, "big") + part.encode() for part in parts)
         seed = int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
@@ -36,33 +36,38 @@ class SpeakerRound:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeechLimit:
-    """The most that a visit uses of a speaker's speech: so many `utterances`, and `seconds` of audio."""
+    """The maximum of a speaker's speech that one round uses: number of `utterances`, `seconds` of audio."""
 
     utterances: int
     seconds: float
 
     def choose(
-        self, spoken: Sequence[Utterance], longest_seconds: float, visit: SpeakerRound
+        self, all_utterances: Sequence[Utterance], longest_seconds: float, speaker_round: SpeakerRound
     ) -> tuple[Utterance, ...]:
-        """The utterances of this visit, in the order of the source: all of them where they are within the
-        limits, else a random part that is; always at least one.
+        """Choose the utterances of one speaker round.
 
         Args:
-            spoken: All that the speaker says.
-            longest_seconds: How long an utterance counts whose own length is not known: what the corpus
-                admits at most.
+            all_utterances: All that the speaker has.
+            longest_seconds: The length that counts for an utterance of unknown length: the maximum that the
+                corpus accepts.
+            speaker_round: Seeds the choice.
+
+        Returns:
+            All utterances if they are within the limits, else a random part that is within them. There is
+            always at least one. They keep the order of `all_utterances`.
         """
         lengths = [
-            longest_seconds if one.duration_seconds is None else one.duration_seconds for one in spoken
+            longest_seconds if one.duration_seconds is None else one.duration_seconds
+            for one in all_utterances
         ]
-        if len(spoken) <= self.utterances and math.fsum(lengths) <= self.seconds:
-            return tuple(spoken)
+        if len(all_utterances) <= self.utterances and math.fsum(lengths) <= self.seconds:
+            return tuple(all_utterances)
         chosen: list[int] = []
         left = self.seconds
-        order = torch.randperm(len(spoken), generator=visit.generator("utterances")).tolist()
+        order = torch.randperm(len(lengths), generator=speaker_round.generator("utterances")).tolist()
         for index in order[: self.utterances]:
             left -= lengths[index]
             if left < 0 and chosen:
                 break
             chosen.append(index)
-        return tuple(spoken[index] for index in sorted(chosen))
+        return tuple(all_utterances[index] for index in sorted(chosen))

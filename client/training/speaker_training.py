@@ -1,4 +1,4 @@
-"""What is done in the process of the speakers: choose a speaker's speech for a visit, and train on it."""
+"""The work of the speaker process: choose a speaker's speech for a round, and train on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from client.training.local_training import LocalTrainer
-from client.training.process import Trained
+from client.training.process_messages import Trained
 from client.training.speaker_round import SpeakerRound, SpeechLimit
 from speech.audio import SAMPLE_RATE_HZ
 from speech.data.examples import Example, ExampleStore
@@ -22,7 +22,7 @@ NOISE_SECONDS = 10
 class SpeakerTraining:
     """The `Training` of a node: its examples and its trainer.
 
-    `longest_seconds` is how long an utterance counts whose length the corpus does not say.
+    `longest_seconds` counts as the length of an utterance whose length the corpus does not give.
     """
 
     store: ExampleStore
@@ -36,10 +36,11 @@ class SpeakerTraining:
         return self.trainer.frozen
 
     def warm_up(self) -> float:
-        """Train on noise, so that nobody's visit pays for what torch does only once.
+        """Train on noise, so that no speaker pays for what torch does only once.
 
-        Returns how many seconds of a processor a speaker takes who has as much speech as a visit may use:
-        what a second of audio takes, times that.
+        Returns:
+            The processor seconds that training takes here for a speaker with the maximum of speech: the time
+            for a second of audio, times that maximum.
         """
         noise = torch.randn(NOISE_SECONDS * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
         features = self.store.features(noise)
@@ -50,21 +51,24 @@ class SpeakerTraining:
         per_second = (time.process_time() - began) / NOISE_SECONDS
         return per_second * self.limit.seconds * max(1, self.trainer.settings.epochs)
 
-    def visit(self, visit: SpeakerRound, split: str, vector: Tensor, correction: Tensor | None) -> Trained:
-        """Train the speaker of `visit` on what the limit leaves of the speaker's speech.
+    def train(
+        self, speaker_round: SpeakerRound, split: str, vector: Tensor, correction: Tensor | None
+    ) -> Trained:
+        """Train one speaker on the part of the speech that the limit allows; no other audio is read.
 
-        Audio that is not used is not read. Raises what reading and training raise, and `AudioError` where no
-        audio can be used: the trainer would look for a batch until its time is spent.
+        Raises:
+            AudioError: If no audio can be used: the trainer would look for a batch until its time is over.
+            Exception: What reading and training raise.
         """
-        examples = self._examples(visit, split)
+        examples = self._examples(speaker_round, split)
         if not examples:
-            raise AudioError("no audio of this speaker that the visit would use can be used")
-        _, trained = self.trainer.update(vector, examples, visit, correction)
+            raise AudioError("none of the audio that this speaker's round would use can be used")
+        _, trained = self.trainer.update(vector, examples, speaker_round, correction)
         return trained
 
-    def _examples(self, visit: SpeakerRound, split: str) -> list[Example]:
-        spoken = self.store.corpus.utterances(split, visit.speaker)
-        chosen = self.limit.choose(spoken, self.longest_seconds, visit)
-        if len(chosen) == len(spoken):
-            return self.store.examples(split, visit.speaker)
+    def _examples(self, speaker_round: SpeakerRound, split: str) -> list[Example]:
+        everything = self.store.corpus.utterances(split, speaker_round.speaker)
+        chosen = self.limit.choose(everything, self.longest_seconds, speaker_round)
+        if len(chosen) == len(everything):
+            return self.store.examples(split, speaker_round.speaker)
         return self.store.examples_of(chosen)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
-import client.node
+import client.speaker_processes
 import speech.features.log_mel
 import speech.features.spec_augment
 import speech.model.ctc_transformer
@@ -122,11 +122,8 @@ def perform(stage: Stage, folder: Path, frozen: Trace | None = None, silent=()) 
 
 
 def _forget() -> None:
-    """Drop what a process keeps between runs, because the next run has another corpus."""
-    for kept in vars(client.node).values():
-        if hasattr(kept, "cache_clear"):
-            kept.cache_clear()
-    getattr(client.node, "forget", bool)()  # ends the processes of nodes that have one
+    """Let go of what a process keeps between runs: their corpora are others."""
+    client.speaker_processes.forget()
     for child in multiprocessing.active_children():
         child.kill()
         child.join()

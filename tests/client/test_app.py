@@ -9,9 +9,9 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from cli.composing import default_config
-from client import node
+from client import speaker_processes
 from client.app import app
-from client.policy.training_counts import FILE as VISITS
+from client.policy.training_counts import FILE as COUNTS
 from optim.trainable import freeze, frozen_digest
 from privacy import ClipBounds, Quantiser
 from privacy.released_metrics import STATISTICS
@@ -66,14 +66,14 @@ def test_all_partitions_name_the_same_data_set(manifest):
     assert len({ask(context(manifest, i, 3))["dataset"] for i in range(3)}) == 1
 
 
-def test_more_nodes_than_speakers_is_said_with_both_numbers(manifest):
+def test_more_nodes_than_speakers_are_refused_with_both_numbers(manifest):
     problem = ask(context(manifest, 0, 8))["problem"]
     assert "has 5 speakers" in problem
     assert "8 nodes" in problem
     assert "at most 5 nodes" in problem
 
 
-def test_a_node_says_itself_where_its_speech_lies(manifest, tmp_path):
+def test_a_node_itself_names_the_path_of_its_speech(manifest, tmp_path):
     own = make_corpus(tmp_path / "own", {"train": 2})
     node_config = {"corpus-kind": "manifest", "corpus-path": str(own)}
     assert ask(context(manifest, node_config=node_config))["speakers"] == 2
@@ -95,7 +95,7 @@ def test_a_node_trains_nobody_twice_and_nobody_it_does_not_hold(manifest, speake
     assert words in app(message, context(manifest)).content["answer"]["problem"]
 
 
-def test_a_speaker_who_was_asked_for_too_often_counts_as_zero_and_the_others_as_ever(manifest):
+def test_a_speaker_who_was_trained_too_often_counts_as_zero_and_the_others_as_ever(manifest):
     own = {"corpus-path": str(manifest), "limits": "none"}
 
     def total(*speakers, **limits):
@@ -106,7 +106,7 @@ def test_a_speaker_who_was_asked_for_too_often_counts_as_zero_and_the_others_as_
         return integers_of(answer, made.bounds, made.quantiser)
 
     alone, other = total(1), total(0)
-    assert total(0, 1, **{"most-rounds-per-speaker": 2}).equal(total(0, 1))  # both were asked for once before
+    assert total(0, 1, **{"most-rounds-per-speaker": 2}).equal(total(0, 1))  # both were trained once before
     total(0)
     assert total(0, 1, **{"most-rounds-per-speaker": 4}).equal(alone)
     assert total(0, **{"most-rounds-per-speaker": 4}).count_nonzero() == 0
@@ -118,11 +118,11 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     answer = Answer.from_message(app(message, context(manifest)))
     bits = integers_of(answer, made.bounds, made.quantiser)[made.bounds.indicators_part]
     assert len(bits) == made.bounds.model_slices
-    assert (bits > 0).all()  # nobody is clipped at such a bound
+    assert (bits > 0).all()  # no speaker is clipped at such a bound
     assert float(bits.double().norm()) * made.quantiser.step <= 3 * made.bounds.bounds[-1]
 
 
-def test_the_reply_says_nothing_of_single_speakers(manifest):
+def test_the_reply_has_nothing_of_single_speakers(manifest):
     message, _ = task((0, 2))
     reply = app(message, context(manifest))
     assert set(reply.content["answer"]) == {"version", "round", "nonce", "layout", "dataset", "count"}
@@ -130,7 +130,7 @@ def test_the_reply_says_nothing_of_single_speakers(manifest):
     assert set(reply.content) == {"answer", "sum"}
 
 
-def test_a_share_of_a_simulation_tells_raw_metrics_if_asked(manifest):
+def test_a_part_of_a_simulation_sends_raw_metrics_if_asked(manifest):
     message, _ = task((0, 2), raw_metrics=True)
     reply = app(message, context(manifest))
     assert set(reply.content) == {"answer", "sum", "not-private"}
@@ -153,7 +153,7 @@ def test_a_node_of_a_deployment_refuses_raw_metrics(manifest, own):
     assert "run.raw-metrics" in reply.content["answer"]["problem"]
 
 
-def test_scaffold_keeps_a_control_variate_per_trained_speaker_and_tells_their_change(manifest):
+def test_scaffold_keeps_a_control_variate_per_trained_speaker_and_sends_their_change(manifest):
     here = context(manifest, **{"local.algorithm": "scaffold", "privacy.noise-multiplier": 0.0})
     message, made = task((0, 2))
     control = torch.full((made.bounds.model_size,), 1e-3)
@@ -167,7 +167,7 @@ def test_scaffold_keeps_a_control_variate_per_trained_speaker_and_tells_their_ch
     assert all(0 < float(one.norm()) <= 1.0 + 1e-3 for one in own)
 
 
-def test_a_control_variate_is_neither_read_nor_told_unless_the_run_is_scaffolds(manifest):
+def test_a_control_variate_is_neither_read_nor_sent_unless_the_algorithm_is_scaffold(manifest):
     message, made = task((0,))
     message.content["control"] = pack_vector(torch.ones(made.bounds.model_size))
     here = context(manifest)
@@ -225,7 +225,7 @@ def test_what_is_not_trained_is_the_seed_models_and_stays_out_of_the_sum(manifes
     assert "seed-path" in refused["problem"]
 
 
-def test_a_node_that_holds_another_frozen_model_says_so_at_the_roll_call(manifest, tmp_path):
+def test_a_node_with_another_frozen_model_is_refused_at_registration(manifest, tmp_path):
     own = {"corpus-path": str(manifest), "limits": "none"}
     digest = seed_digest()
     assert ask(context(manifest, node_config=own, **FROZEN), frozen=digest)["speakers"] == SPEAKERS
@@ -315,20 +315,20 @@ def kept(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_features_of_a_nodes_own_speech_are_kept_only_where_it_says(manifest, tmp_path):
+def test_features_of_a_nodes_own_speech_are_kept_only_in_the_folder_that_it_names(manifest, tmp_path):
     shares = {"partition-id": 0, "num-partitions": 1}
     own = {"corpus-path": str(manifest), "limits": "none"}
     default = tmp_path / "cache" / "murmuration" / "features"
 
     def train(node_config, **settings):
-        node.forget()
+        speaker_processes.forget()
         message, _ = task((0, 1))
         reply = app(message, context(manifest, node_config=node_config, **settings))
         assert Answer.from_message(reply).count == 2
 
     train(own)
     train(shares, **{"corpus.feature-cache": False})
-    assert [path.name for path in kept(tmp_path)] == [VISITS]
+    assert [path.name for path in kept(tmp_path)] == [COUNTS]
     train({**own, "feature-cache": str(tmp_path / "named")})
     assert len(kept(tmp_path / "named")) == 2 and not kept(default)
     train(shares)

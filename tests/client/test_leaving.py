@@ -1,10 +1,11 @@
-"""A speaker who has left is trained, counted and named no more, whatever the node and the server remember."""
+"""A speaker who has left is not trained, counted or named any more, whatever node and server remember."""
 
 import torch
 from flwr.app import Context, RecordDict
 
 from cli.composing import default_config
 from client import node as node_module
+from client import speaker_processes
 from client.state.departures import Departure, record
 from client.state.node_state import node_state
 from tests.client.state.test_registered_speakers import (
@@ -35,7 +36,7 @@ def held(context):
     return NodeInfo.of(ask(context))
 
 
-def test_in_mid_run_who_leaves_counts_as_zero_and_the_others_keep_their_numbers(hospital):
+def test_who_leaves_during_a_run_counts_as_zero_and_the_others_keep_their_numbers(hospital):
     """In one process, which has the corpus, the speakers and their features in memory."""
     here, _ = hospital
     dataset = register_nodes(here)
@@ -45,14 +46,14 @@ def test_in_mid_run_who_leaves_counts_as_zero_and_the_others_keep_their_numbers(
     after = [sum_of(here, dataset, number) for number in range(3)]
     assert not after[1][0].any()
     assert torch.equal(after[0][0], before[0]) and torch.equal(after[2][0], before[2])
-    assert all(now == dataset for _, now in after)  # nothing tells the server that somebody left
+    assert all(now == dataset for _, now in after)  # the server does not learn that a speaker left
 
 
-def test_who_leaves_while_a_message_is_answered_is_not_visited_any_more(hospital, monkeypatch):
+def test_who_leaves_while_a_message_is_answered_is_not_trained_any_more(hospital, monkeypatch):
     here, _ = hospital
     dataset = register_nodes(here)
     alone = [sum_of(here, dataset, number)[0] for number in (0, 2)]
-    visited = []
+    trained = []
 
     class Watched:
         def __init__(self, process):
@@ -61,18 +62,18 @@ def test_who_leaves_while_a_message_is_answered_is_not_visited_any_more(hospital
         def __getattr__(self, name):
             return getattr(self.process, name)
 
-        def train(self, visit, *others):
-            if not visited:
+        def train(self, speaker_round, *others):
+            if not trained:
                 leave("train-01")
-            visited.append(visit.speaker)
-            return self.process.train(visit, *others)
+            trained.append(speaker_round.speaker)
+            return self.process.train(speaker_round, *others)
 
-    made = node_module._process
+    made = speaker_processes.process_of
     monkeypatch.setattr(
-        node_module, "_process", lambda learner: (made(learner)[0], Watched(made(learner)[1]))
+        node_module, "process_of", lambda learner: (made(learner)[0], Watched(made(learner)[1]))
     )
     answer = Answer.from_message(train(here, dataset, 0, 1, 2))
-    assert visited == ["train-00", "train-02"] and answer.count == 3
+    assert trained == ["train-00", "train-02"] and answer.count == 3
     assert torch.equal(integers_of(answer, BOUNDS, QUANTISER), sum(alone))
 
 
@@ -89,8 +90,8 @@ def test_a_new_run_does_not_count_them_and_their_numbers_are_the_others(hospital
     assert "problem" in train(here, dataset, 2).content["answer"]
 
 
-def test_after_a_restart_in_mid_run_the_numbers_are_those_of_the_roll_call(hospital):
-    """One had left before it, one leaves after it; then the SuperNode forgets whom it answered for."""
+def test_after_a_restart_during_a_run_the_numbers_are_those_of_registration(hospital):
+    """One left before it, one leaves after it; then the SuperNode forgets the registered speakers."""
     here, _ = hospital
     dataset = register_nodes(here)
     before = [sum_of(here, dataset, number)[0] for number in range(3)]
@@ -109,7 +110,10 @@ def test_after_a_restart_without_a_note_nobody_is_trained(hospital, monkeypatch)
     monkeypatch.setattr("client.state.departure_counts.replace_durably", refuse)
     dataset = register_nodes(here)
     here.state = RecordDict()
-    assert "no longer knows whom it answered for" in train(here, dataset, 0).content["answer"]["problem"]
+    assert (
+        "no longer knows the speakers that it registered"
+        in train(here, dataset, 0).content["answer"]["problem"]
+    )
 
 
 def refuse(*arguments):
@@ -144,7 +148,7 @@ def test_their_pseudonym_is_not_sent_any_more(hospital):
 
 
 def test_parts_of_one_corpus_are_cut_as_before_and_lose_only_who_left(tmp_path):
-    """Or, where the nodes' records differ, one person would be in two parts."""
+    """Else one speaker would be in two parts where the nodes' records differ."""
     manifest = make_corpus(tmp_path, {"train": 5, "test": 1}, utterances=1)
     settings = {"corpus.speaker-namespace": "a study"}
     parts = [context(manifest, part, 2, **settings) for part in range(2)]
@@ -159,7 +163,7 @@ def test_parts_of_one_corpus_are_cut_as_before_and_lose_only_who_left(tmp_path):
     assert total.any()
 
 
-def test_a_part_of_a_simulation_that_somebody_leaves_in_mid_run_keeps_its_numbers(tmp_path):
+def test_a_part_of_a_simulation_that_a_speaker_leaves_keeps_its_numbers(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 3, "test": 1}, utterances=1)
     here = context(manifest)
     held(here)
@@ -182,10 +186,10 @@ def part_sum(context, number):
     return integers_of(Answer.from_message(app_of(context, message)), made.bounds, made.quantiser)
 
 
-def test_a_node_whose_speakers_have_all_left_says_so(hospital):
+def test_a_node_whose_speakers_have_all_left_reports_it(hospital):
     here, _ = hospital
     leave("train-00", "train-01", "train-02")
-    assert "holds nobody who takes part" in ask(here)["problem"]
+    assert "all speakers of this node have left" in ask(here)["problem"]
 
 
 def test_a_record_that_cannot_be_read_trains_nobody_and_names_nobody_to_the_server(hospital, caplog):
@@ -212,7 +216,7 @@ def test_each_node_of_a_machine_may_have_a_record_of_its_own(hospital, tmp_path)
     assert (held(here).speakers, held(other).speakers) == (2, 3)
 
 
-def test_features_that_a_visit_under_way_wrote_go_with_the_next_message(hospital, tmp_path):
+def test_features_that_a_training_under_way_wrote_go_with_the_next_message(hospital, tmp_path):
     here, _ = hospital
     here.node_config = {**here.node_config, "feature-cache": str(tmp_path / "features")}
     dataset = register_nodes(here)
@@ -232,7 +236,7 @@ def test_the_process_that_had_their_speech_in_memory_is_ended(hospital):
     here, _ = hospital
     dataset = register_nodes(here)
     sum_of(here, dataset, 1)
-    (process,) = [made for _, made in node_module._PROCESSES.values()]
+    (process,) = [made for _, made in speaker_processes._PROCESSES.values()]
     before = process._process.pid
     leave("train-01")
     sum_of(here, dataset, 0)

@@ -1,4 +1,4 @@
-"""A node's own limits and its own count: what a server may ask for, and what it gets told instead."""
+"""A node's own limits and its own counts: what a server may ask for, and how it is refused."""
 
 import math
 import sqlite3
@@ -27,8 +27,9 @@ DECLARED = DeclaredPlan(
 )
 
 
-def policy(people=True, **settings):
-    return NodePolicy.of({name.replace("_", "-"): value for name, value in settings.items()}, people=people)
+def policy(real_speakers=True, **settings):
+    given = {name.replace("_", "-"): value for name, value in settings.items()}
+    return NodePolicy.of(given, real_speakers=real_speakers)
 
 
 def config(**settings):
@@ -71,7 +72,7 @@ def test_a_plan_that_is_not_the_runs_is_refused(change, name):
 def test_noise_without_an_epsilon_or_an_epsilon_without_noise_cannot_be():
     for change in ({"noise_multiplier": 0.0}, {"epsilon": math.inf}):
         wrong = replace(DECLARED, **change)
-        with pytest.raises(ConfigError, match="which cannot be"):
+        with pytest.raises(ConfigError, match="which is impossible"):
             policy(limits="none", most_rounds=60).require_plan(wrong, settings_of(wrong))
 
 
@@ -108,7 +109,7 @@ def test_a_round_beyond_the_plan_is_refused(number):
         plan=DECLARED,
     )
     policy().require_task(last, settings_of(DECLARED))
-    with pytest.raises(ConfigError, match="none of the 50"):
+    with pytest.raises(ConfigError, match="not one of the 50"):
         policy().require_task(replace(last, round_number=number), settings_of(DECLARED))
 
 
@@ -188,8 +189,8 @@ def test_a_limit_that_would_be_none_is_refused(settings, words):
 
 def test_a_limit_may_be_infinite_and_holds_for_a_demo_too():
     assert policy(most_epsilon="inf").most_epsilon == math.inf
-    assert policy(people=False) == NO_LIMITS
-    assert policy(people=False, most_epsilon=4).most_epsilon == 4
+    assert policy(real_speakers=False) == NO_LIMITS
+    assert policy(real_speakers=False, most_epsilon=4).most_epsilon == 4
     assert policy(limits="none", most_rounds=5) == replace(NO_LIMITS, most_rounds=5)
 
 
@@ -197,8 +198,8 @@ def test_a_node_with_its_own_speech_opens_no_seed_that_a_server_names():
     corpus = config().corpus
     own = NodeSpeech.of(corpus, {"corpus-path": "/data/manifest.jsonl"})
     demo = NodeSpeech.of(corpus, {"partition-id": 0, "num-partitions": 2})
-    assert own.of_people
-    assert not demo.of_people
+    assert own.has_real_speakers
+    assert not demo.has_real_speakers
     with pytest.raises(ConfigError, match="opens no path that a server names"):
         own.seed("/etc/shadow")
     assert own.seed("embedded") == "embedded"
@@ -244,9 +245,9 @@ def test_what_a_server_names_does_not_fill_the_disk(tmp_path):
 
 def test_a_count_that_cannot_be_kept_trains_nobody(tmp_path):
     (tmp_path / "state").write_text("a file where the folder should be")
-    with pytest.raises(ConfigError, match="count of its speakers' visits"):
+    with pytest.raises(ConfigError, match="count of its speakers' rounds"):
         TrainingCounts(tmp_path / "state").add(["ann"], 9, run="a", round_number=1)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / FILE).write_text("no database" * 100)
-    with pytest.raises(ConfigError, match="count of its speakers' visits"):
+    with pytest.raises(ConfigError, match="count of its speakers' rounds"):
         TrainingCounts(tmp_path / "other").add(["ann"], 9, run="a", round_number=1)

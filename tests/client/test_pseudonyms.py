@@ -1,8 +1,8 @@
-"""What a node says of its speakers at the roll call, so that a server finds a person who is on two nodes."""
+"""What a node reports of its speakers at registration, so that a server finds one who is on two nodes."""
 
 import pytest
 
-from client import node
+from client import node_speakers, speaker_processes
 from server.errors import RegistrationError
 from server.overlaps import require_nobody_twice
 from tests.client.test_app import ask, context
@@ -42,10 +42,10 @@ def test_without_one_the_tokens_are_of_the_corpus_and_its_key_stays_on_the_node(
     require_nobody_twice({1: one, 2: other})
 
 
-def test_one_person_in_two_splits_of_a_corpus_is_found(manifest):
+def test_one_speaker_in_two_splits_of_a_corpus_is_found(manifest):
     require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
     manifest.write_text(manifest.read_text().replace('"more-01"', '"train-01"'))
-    node.forget()
+    speaker_processes.forget()
     with pytest.raises(RegistrationError, match="1 speakers are on node 1 and on node 2"):
         require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
 
@@ -58,12 +58,12 @@ def test_parts_of_the_runs_corpus_take_its_namespace_and_nodes_with_their_own_do
     assert mine.namespace == held(manifest).namespace != part.namespace
 
 
-def test_synthetic_speakers_say_so_and_have_no_tokens(manifest):
-    said = NodeInfo.of(ask(context(manifest, **{"corpus.kind": "embedded", "corpus.path": ""})))
-    assert (said.synthetic, said.tokens, said.speakers) == (True, b"", 96)
+def test_synthetic_speakers_are_reported_as_such_and_have_no_tokens(manifest):
+    info = NodeInfo.of(ask(context(manifest, **{"corpus.kind": "embedded", "corpus.path": ""})))
+    assert (info.synthetic, info.tokens, info.speakers) == (True, b"", 96)
     assert not held(manifest).synthetic
 
 
 def test_too_many_speakers_for_tokens_send_none(manifest, monkeypatch):
-    monkeypatch.setattr(node, "MOST_TOKENS", 2)
+    monkeypatch.setattr(node_speakers, "MOST_TOKENS", 2)
     assert held(manifest).tokens == b""

@@ -7,7 +7,7 @@ from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from wire.declared_plan import DECLARE
+from wire.names import DECLARE
 from wire.messages import VERSION
 
 # Flower makes messages only in a process that knows whose task it runs.

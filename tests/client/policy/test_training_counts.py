@@ -1,4 +1,4 @@
-"""What one speaker's data can do to a node's sum: their own clipped update, and nothing else."""
+"""What one speaker's data can do to a node's sum: add that speaker's clipped update, and nothing else."""
 
 import json
 import os
@@ -9,7 +9,7 @@ import soundfile
 import torch
 
 from cli.composing import default_config
-from client import node
+from client import speaker_processes
 from client.node import Node
 from client.training.speaker_round import SpeakerRound, SpeechLimit
 from client.training.speaker_training import SpeakerTraining
@@ -34,7 +34,7 @@ WITH_CHANCE = {"local.dropout": 0.1, "local.layer-drop": 0.1, "local.batch-size"
 @pytest.fixture(autouse=True)
 def _afresh():
     yield
-    node.forget()
+    speaker_processes.forget()
 
 
 @pytest.fixture
@@ -78,15 +78,15 @@ def sum_over(manifest, *speakers, run="r", **settings):
     return here.train(task, here.speakers)[0].to(torch.int64)
 
 
-def test_a_sum_without_somebody_is_the_sum_less_their_own_part_to_the_bit(manifest):
-    """For one who was not drawn and for one who was: numbers shift, nobody else's part moves."""
+def test_a_sum_without_a_speaker_is_the_sum_less_that_speakers_part_to_the_bit(manifest):
+    """For one who was not drawn and for one who was: numbers shift, the others' parts stay."""
     all_of = sum_over(manifest, "train-01", "train-02", "train-03")
     assert torch.equal(sum_over(without(manifest, "train-00"), "train-01", "train-02", "train-03"), all_of)
     rest = sum_over(without(manifest, "train-01", name="rest.jsonl"), "train-02", "train-03")
     assert torch.equal(all_of - rest, sum_over(manifest, "train-01"))
 
 
-def test_a_part_does_not_depend_on_the_order_of_visits(manifest):
+def test_a_part_does_not_depend_on_the_order_of_the_speakers(manifest):
     forth = sum_over(manifest, "train-00", "train-02", "train-03")
     assert torch.equal(forth, sum_over(manifest, "train-03", "train-00", "train-02"))
 
@@ -104,7 +104,7 @@ def test_chance_is_another_in_each_run_round_and_speaker():
     assert here.initial_seed() == again.initial_seed()
 
 
-def test_parts_of_a_visits_name_do_not_run_together():
+def test_parts_of_a_speaker_rounds_name_do_not_run_together():
     one = SpeakerRound(run="a", round_number=11, speaker="s")
     other = SpeakerRound(run="a1", round_number=1, speaker="s")
     assert one.generator("x").initial_seed() != other.generator("x").initial_seed()
@@ -141,7 +141,7 @@ def test_a_speaker_whose_speech_ends_the_process_costs_the_others_nothing(manife
         "local.memory-megabytes": 256,
     }
     expected = sum_over(without(manifest, "train-01"), "train-00", "train-02", "train-03", **budget)
-    node.forget()
+    speaker_processes.forget()
     planted(monkeypatch, "train-01", deed)
     found = sum_over(manifest, "train-00", "train-01", "train-02", "train-03", **budget)
     assert torch.equal(found, expected)
@@ -167,7 +167,7 @@ def test_much_speech_is_bounded_work_and_only_what_is_used_is_read(manifest, mon
     assert torch.equal(found - part, sum_over(manifest, "train-00", "train-02", **limit))
 
 
-def spoken(*seconds):
+def recorded(*seconds):
     return [
         Utterance(
             id=str(index), speaker="s", split="t", audio=".", text="a", source="", duration_seconds=length
@@ -182,12 +182,12 @@ def chosen(utterances, round_number=1, *, most=100, seconds=1000.0):
 
 
 def test_within_the_limits_everything_is_used():
-    few = spoken(*[1.0] * 10)
+    few = recorded(*[1.0] * 10)
     assert chosen(few, most=10, seconds=10.0) == tuple(few)
 
 
 def test_beyond_them_a_part_is_drawn_anew_each_round_in_the_order_of_the_source():
-    many = spoken(*[1.0] * 50)
+    many = recorded(*[1.0] * 50)
     parts = [[int(one.id) for one in chosen(many, number, most=5)] for number in range(40)]
     assert all(len(part) == 5 and part == sorted(part) for part in parts)
     assert len({index for part in parts for index in part}) > 40  # each has a turn some time
@@ -195,13 +195,13 @@ def test_beyond_them_a_part_is_drawn_anew_each_round_in_the_order_of_the_source(
 
 
 def test_seconds_are_a_limit_too_and_an_unknown_length_counts_as_the_longest():
-    lengths = chosen(spoken(*np.linspace(1, 20, 30)), seconds=25.0)
+    lengths = chosen(recorded(*np.linspace(1, 20, 30)), seconds=25.0)
     assert sum(one.duration_seconds for one in lengths) <= 25.0
-    assert len(chosen(spoken(*[None] * 10), seconds=95.0)) == 3
+    assert len(chosen(recorded(*[None] * 10), seconds=95.0)) == 3
 
 
 def test_one_is_used_even_if_it_alone_is_too_long():
-    assert len(chosen(spoken(20.0, 20.0), seconds=5.0)) == 1
+    assert len(chosen(recorded(20.0, 20.0), seconds=5.0)) == 1
 
 
 def test_steps_bound_what_is_read():
@@ -212,14 +212,14 @@ def test_steps_bound_what_is_read():
     assert RunConfig.from_flat(flat).local.most_of_a_speaker == {"utterances": 100, "seconds": 480.0}
 
 
-def test_a_budget_that_no_long_visit_could_keep_is_refused_with_what_would_do(manifest):
-    """Else everybody with much speech would count as zero, without a word at the server. Asked at the roll
-    call alone: a machine that becomes slower in mid-run must not end its node's part."""
+def test_a_budget_that_is_too_small_for_much_speech_is_refused_with_a_larger_one(manifest):
+    """Else all with much speech would count as zero, and the server would not know. Checked at
+    registration alone: a machine that becomes slower during a run must not end its node's part."""
     short = config(**{"local.processor-seconds": 0.01})
     here = Node.of(short, {"corpus-path": str(manifest), "limits": "none"})
     with pytest.raises(ConfigError, match=r"local.processor-seconds = 0.01: .*set it to \d+, or") as fault:
         here.require_time()
-    assert "local.most-seconds = 300 of speech takes some" in str(fault.value)
+    assert "local.most-seconds = 300 of speech takes about" in str(fault.value)
     sum_over(manifest, "train-00", **{"local.processor-seconds": 0.01})  # counts as zero, perhaps
 
 
@@ -241,8 +241,8 @@ def test_who_has_no_usable_audio_takes_no_time(manifest):
         limit=SpeechLimit(utterances=9, seconds=99.0),
         longest_seconds=30.0,
     )
-    with pytest.raises(AudioError, match="no audio of this speaker"):
-        training.visit(SpeakerRound(run="r", round_number=1, speaker="train-01"), "train", VECTOR, None)
+    with pytest.raises(AudioError, match="none of the audio"):
+        training.train(SpeakerRound(run="r", round_number=1, speaker="train-01"), "train", VECTOR, None)
 
 
 def test_compiled_code_which_remembers_shapes_is_refused_in_a_private_run():

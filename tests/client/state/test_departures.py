@@ -1,4 +1,4 @@
-"""The record of who has left: it only grows, and what cannot be read is no record of nobody."""
+"""The record of departures only grows, and one that cannot be read does not count as empty."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def test_the_record_is_its_owners_alone_and_has_a_date(folder):
     assert set(entry) == {"speaker", "time_utc", "dataset"} and entry["time_utc"].startswith("20")
 
 
-def test_one_id_in_two_forms_of_unicode_is_one_person(folder):
+def test_one_id_in_two_forms_of_unicode_is_one_speaker(folder):
     leave(folder, "Zoe\u0308")
     departures = Departures(folder)
     assert departures.of("Zo\u00eb") and departures.without(["Zo\u00eb", "b"]) == ["b"]
@@ -80,7 +80,7 @@ def test_a_damaged_line_is_an_error_that_names_it(folder, line):
         _ = Departures(folder).entries
 
 
-def test_what_a_power_cut_left_was_never_acknowledged_and_is_cut_off(folder):
+def test_what_a_power_cut_left_was_never_confirmed_and_is_cut_off(folder):
     leave(folder, "a")
     path = folder / "left.jsonl"
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""A node whose speech changes in mid-run: a number stays a person, or nobody is trained."""
+"""A node whose speech changes during a run: a number stays the same speaker, or no speaker is trained."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 from cli.composing import default_config
-from client import node
+from client import speaker_processes
 from client.app import app
 from client.state import registered_speakers
 from privacy import ClipBounds, Quantiser
@@ -38,11 +38,11 @@ def hospital(tmp_path):
 
 def forget():
     """What a new ClientApp process knows: nothing."""
-    node.forget()
+    speaker_processes.forget()
 
 
 def change(manifest, keep):
-    """Let the manifest hold only the lines that `keep` says, and forget it."""
+    """Let the manifest hold only the lines of the speakers that `keep` accepts, and forget it."""
     lines = [line for line in manifest.read_text().splitlines() if keep(json.loads(line)["speaker"])]
     manifest.write_text("\n".join(lines) + "\n")
     forget()
@@ -68,7 +68,7 @@ def train(context, dataset, *speakers):
 
 
 def sum_of(context, dataset, speaker):
-    """The sum of one speaker, as integers, and what the node says of its data set."""
+    """The sum of one speaker, as integers, and the data set that the node reports."""
     answer = Answer.from_message(train(context, dataset, speaker))
     return integers_of(answer, BOUNDS, QUANTISER), answer.dataset
 
@@ -83,10 +83,10 @@ def test_speakers_who_are_gone_count_as_zero_and_the_others_keep_their_numbers(h
     assert not after[0][0].any()
     assert torch.equal(after[1][0], before[1])
     assert torch.equal(after[2][0], before[2])
-    assert all(now != dataset for _, now in after)  # the server is told
-    told = [record.getMessage() for record in caplog.records if "roll call" in record.getMessage()]
-    assert told == [
-        "speech has changed since the roll call: 1 speakers are gone and count as zero, 0 are new and are "
+    assert all(now != dataset for _, now in after)  # the node reports it
+    logged = [one.getMessage() for one in caplog.records if "registration" in one.getMessage()]
+    assert logged == [
+        "speech has changed since registration: 1 speakers are gone and count as zero, 0 are new and are "
         "not drawn before a new run"
     ]
 
@@ -104,13 +104,13 @@ def test_new_speakers_have_no_number(hospital):
     assert "problem" in reply.content["answer"]
 
 
-def test_a_node_that_forgot_whom_it_answered_for_trains_nobody(hospital):
+def test_a_node_that_forgot_its_registered_speakers_trains_nobody(hospital):
     context, manifest = hospital
     dataset = register_nodes(context)
     change(manifest, lambda speaker: speaker != "train-00")
     context.state = RecordDict()  # its SuperNode was started anew
     reply = train(context, dataset, 0)
-    assert "has changed since the roll call (it holds 2 speakers now)" in reply.content["answer"]["problem"]
+    assert "has changed since registration (it has 2 speakers now)" in reply.content["answer"]["problem"]
 
 
 def test_a_node_that_was_started_anew_with_the_same_speech_goes_on(hospital):
@@ -122,8 +122,8 @@ def test_a_node_that_was_started_anew_with_the_same_speech_goes_on(hospital):
     assert now == dataset
 
 
-def test_the_roll_of_another_data_set_is_not_taken():
+def test_the_registration_of_another_data_set_is_not_taken():
     state = RecordDict()
     registered_speakers.keep(state, "old", ["a"])
-    with pytest.raises(ConfigError, match="since the roll call"):
+    with pytest.raises(ConfigError, match="since registration"):
         registered_speakers.called(state, "asked", "now", ["b"])

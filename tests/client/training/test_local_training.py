@@ -18,12 +18,14 @@ from speech.model.loss import ctc_loss
 from strategies import bind
 from tests.corpora import make_corpus
 
-VISIT = SpeakerRound(run="a", round_number=1, speaker="s")
+TURN = SpeakerRound(run="a", round_number=1, speaker="s")
 OTHER = SpeakerRound(run="a", round_number=1, speaker="t")
 
 
 def settings(**changes):
     flat = {**default_config(), **{f"local.{key.replace('_', '-')}": v for key, v in changes.items()}}
+    if changes.get("algorithm") == "scaffold":
+        flat["privacy.noise-multiplier"] = 0.0
     return RunConfig.from_flat(flat).local
 
 
@@ -44,11 +46,11 @@ def start():
 def test_the_update_is_old_minus_new_and_leaves_the_global_model_alone(examples, start):
     before = start.clone()
     trainer = LocalTrainer("tiny", settings(epochs=1))
-    update, said = trainer.update(start, examples, VISIT)
+    update, report = trainer.update(start, examples, TURN)
     assert torch.equal(start, before)
     assert torch.equal(update, start - trainer._vector)
     assert update.abs().max() > 0
-    assert said.loss > 0 and said.steps == 2
+    assert report.loss > 0 and report.steps == 2
 
 
 def test_training_on_a_speaker_lowers_its_loss(examples, start):
@@ -56,17 +58,17 @@ def test_training_on_a_speaker_lowers_its_loss(examples, start):
     vector = start.clone()
     losses = []
     for round_number in range(8):
-        update, said = trainer.update(vector, examples, replace(VISIT, round_number=round_number))
+        update, report = trainer.update(vector, examples, replace(TURN, round_number=round_number))
         vector -= update
-        losses.append(said.loss)
+        losses.append(report.loss)
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_nothing_of_a_speaker_is_left_for_the_next(examples, start):
     trainer = LocalTrainer("tiny", settings(epochs=1))
-    first = trainer.update(start, examples, VISIT)[0].clone()
+    first = trainer.update(start, examples, TURN)[0].clone()
     trainer.update(start, examples[:2], OTHER)
-    assert torch.equal(trainer.update(start, examples, VISIT)[0], first)
+    assert torch.equal(trainer.update(start, examples, TURN)[0], first)
 
 
 def test_steps_are_batches_looped_as_needed(examples, start):
@@ -87,28 +89,29 @@ def test_a_speaker_with_less_than_a_batch_loops_it(examples, start):
         "tiny", settings(epochs=1, steps=0, batch_size=0, batch_seconds=0.01 * sum(frames) / 2)
     )
     assert 2 <= len(list(half._batches(examples, torch.Generator()))) <= 4
-    update, _ = half.update(start, examples, VISIT)
+    update, _ = half.update(start, examples, TURN)
     assert update.abs().max() > 0
 
 
 def test_a_step_moves_by_at_most_rate_times_gradient_clip(examples, start):
     trainer = LocalTrainer("tiny", settings(epochs=0, steps=1, gradient_clip=1.0, learning_rate=0.3))
-    update, _ = trainer.update(start, examples, VISIT)
+    update, _ = trainer.update(start, examples, TURN)
     assert float(update.norm()) == pytest.approx(0.3, rel=1e-4)
 
 
 def test_a_correction_is_added_to_the_clipped_gradient(examples, start):
     """Not before the clip: the control variates must be means of what the steps really were."""
-    trainer = LocalTrainer("tiny", settings(epochs=0, steps=1, gradient_clip=0.5, learning_rate=0.1))
-    plain = trainer.update(start, examples, VISIT)[0].clone()
+    step = {"epochs": 0, "steps": 1, "gradient_clip": 0.5, "learning_rate": 0.1}
+    plain, _ = LocalTrainer("tiny", settings(**step)).update(start, examples, TURN)
     correction = torch.linspace(-1, 1, start.numel())
-    corrected, _ = trainer.update(start, examples, VISIT, correction)
+    scaffold = LocalTrainer("tiny", settings(**step, algorithm="scaffold"))
+    corrected, _ = scaffold.update(start, examples, TURN, correction)
     torch.testing.assert_close(corrected, plain + 0.1 * correction, rtol=0, atol=1e-6)
 
 
 def test_an_update_goes_to_the_memory_that_is_given_and_leaves_what_is_behind_it(examples, start):
     memory = torch.zeros(start.numel() + 2)
-    update, _ = LocalTrainer("tiny", settings(), memory=memory).update(start, examples, VISIT)
+    update, _ = LocalTrainer("tiny", settings(), memory=memory).update(start, examples, TURN)
     assert update.data_ptr() == memory.data_ptr() and update.shape == memory.shape
     assert memory[-2:].tolist() == [0.0, 0.0]
 
@@ -120,7 +123,7 @@ def by_torch(make, examples, start, chosen):
     vector.copy_(start)
     optimiser = make(model.parameters())
     origin = [parameter.detach().clone() for parameter in model.parameters()]
-    batches = LocalTrainer("tiny", chosen)._batches(examples, VISIT.generator("training"))
+    batches = LocalTrainer("tiny", chosen)._batches(examples, TURN.generator("training"))
     for batch in batches:
         optimiser.zero_grad(set_to_none=False)
         distance = sum((p - o).square().sum() for p, o in zip(model.parameters(), origin, strict=True))
@@ -157,7 +160,7 @@ def test_it_trains_as_torchs_optimiser_would(examples, start, case):
         "gradient_clip": 100.0,
     }
     chosen = settings(**{**usual, **changes})
-    update, _ = LocalTrainer("tiny", chosen).update(start, examples, VISIT)
+    update, _ = LocalTrainer("tiny", chosen).update(start, examples, TURN)
     theirs = by_torch(make, examples, start, chosen)
     assert float((update - theirs).norm()) < 1e-3 * float(theirs.norm())
 
@@ -165,16 +168,16 @@ def test_it_trains_as_torchs_optimiser_would(examples, start, case):
 @pytest.mark.parametrize("changes", [{"momentum": 0.9}, {"optimiser": "adam"}])
 def test_a_local_optimiser_carries_nothing_to_the_next_speaker(examples, start, changes):
     trainer = LocalTrainer("tiny", settings(epochs=1, **changes))
-    first = trainer.update(start, examples, VISIT)[0].clone()
+    first = trainer.update(start, examples, TURN)[0].clone()
     trainer.update(start, examples[:2], OTHER)
-    assert torch.equal(trainer.update(start, examples, VISIT)[0], first)
+    assert torch.equal(trainer.update(start, examples, TURN)[0], first)
 
 
 def test_fedprox_keeps_the_speaker_near_the_rounds_model(examples, start):
     moved = []
     for changes in ({}, {"algorithm": "fedprox", "proximal_mu": 30.0}):
         trainer = LocalTrainer("tiny", settings(epochs=4, learning_rate=0.01, gradient_clip=100.0, **changes))
-        moved.append(float(trainer.update(start, examples, VISIT)[0].norm()))
+        moved.append(float(trainer.update(start, examples, TURN)[0].norm()))
     assert moved[1] < 0.8 * moved[0]
 
 
@@ -182,11 +185,11 @@ def test_what_is_dropped_is_fixed_by_the_order_and_nothing_else_is_disturbed(exa
     trainer = LocalTrainer("tiny", settings(dropout=0.2, layer_drop=0.3))
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    first = trainer.update(start, examples, VISIT)[0].clone()
+    first = trainer.update(start, examples, TURN)[0].clone()
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(2)
-    assert torch.equal(trainer.update(start, examples, VISIT)[0], first)
-    assert not torch.equal(trainer.update(start, examples, replace(VISIT, round_number=2))[0], first)
+    assert torch.equal(trainer.update(start, examples, TURN)[0], first)
+    assert not torch.equal(trainer.update(start, examples, replace(TURN, round_number=2))[0], first)
 
 
 def masks(examples, start, monkeypatch, round_number=1, **changes):
@@ -194,8 +197,8 @@ def masks(examples, start, monkeypatch, round_number=1, **changes):
     seen = []
     draw = SpecAugment.__call__
     monkeypatch.setattr(SpecAugment, "__call__", lambda self, *rest: seen.append(self) or draw(self, *rest))
-    visit = replace(VISIT, round_number=round_number)
-    LocalTrainer("tiny", settings(**changes)).update(start, examples, visit)
+    turn = replace(TURN, round_number=round_number)
+    LocalTrainer("tiny", settings(**changes)).update(start, examples, turn)
     return seen
 
 
@@ -218,8 +221,8 @@ def test_masks_begin_after_so_many_rounds(examples, start, monkeypatch):
 @pytest.mark.parametrize("changes", [{}, {"algorithm": "fedprox", "proximal_mu": 2.0}])
 def test_a_gpu_gives_the_update_of_the_cpu(examples, start, changes):
     chosen = settings(learning_rate=0.01, spec_augment=False, **changes)
-    here = LocalTrainer("tiny", chosen, device="cpu").update(start, examples, VISIT)[0]
-    there = LocalTrainer("tiny", chosen, device="cuda").update(start, examples, VISIT)[0]
+    here = LocalTrainer("tiny", chosen, device="cpu").update(start, examples, TURN)[0]
+    there = LocalTrainer("tiny", chosen, device="cuda").update(start, examples, TURN)[0]
     assert there.device.type == "cpu"
     torch.testing.assert_close(there, here, atol=1e-4, rtol=1e-2)
 
@@ -230,5 +233,5 @@ def test_bfloat16_and_compiled_blocks_learn_the_same_on_a_gpu(examples, start, c
     plain = LocalTrainer("tiny", settings(learning_rate=0.01), device="cuda")
     chosen = settings(learning_rate=0.01).model_copy(update=changes)  # a private run compiles nothing
     other = LocalTrainer("tiny", chosen, device="cuda")
-    expected, found = (one.update(start, examples, VISIT)[0].clone() for one in (plain, other))
+    expected, found = (one.update(start, examples, TURN)[0].clone() for one in (plain, other))
     assert float((found - expected).norm()) < 0.1 * float(expected.norm())

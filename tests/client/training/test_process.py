@@ -1,4 +1,4 @@
-"""Whatever a visit does to its process, only that visit counts as zero."""
+"""Whatever a speaker's training does to its process, only that speaker counts as zero."""
 
 import ctypes
 import os
@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from client.training import process as process_module
-from client.training.process import Ready, SpeakerBudget, SpeakerProcess, Trained
-from client.training.process_messages import FRAME_BYTES, encode
+from client.training.process import SpeakerProcess
+from client.training.process_loop import SpeakerBudget, data_bytes
+from client.training.process_messages import FRAME_BYTES, Ready, Trained, encode
 from client.training.speaker_round import SpeakerRound
 
 BUDGET = SpeakerBudget(processor_seconds=0.5, memory_megabytes=64)
@@ -32,8 +33,8 @@ class Deeds:
         self.memory[-1] = 0
         return 0.1
 
-    def visit(self, visit, split, vector, correction):
-        getattr(self, visit.speaker)()
+    def train(self, speaker_round, split, vector, correction):
+        getattr(self, speaker_round.speaker)()
         self.memory[: len(vector)] = 2 * vector
         return Trained(loss=1.5, steps=os.getpid())
 
@@ -61,7 +62,7 @@ class Deeds:
         while True:
             sum(range(1000))
 
-    def computes_and_hears_nothing(self):
+    def computes_and_ignores_interrupts(self):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.zeros(64, 64).matmul(torch.zeros(64, 64)).sum().item()
         self.computes()
@@ -85,7 +86,7 @@ class Deeds:
         time.sleep(3600)
 
     def goes_on_writing(self):
-        """Answers, and leaves somebody behind who changes the update for some seconds."""
+        """Reports, and leaves a process behind that changes the update for some seconds."""
         if os.fork() == 0:
             end = time.monotonic() + 3
             while time.monotonic() < end:
@@ -93,18 +94,18 @@ class Deeds:
             os._exit(0)
 
     def is_replaced_by(self, code):
-        """What a decoder that was taken over may do with the pipe: `answers` is the parent's."""
-        answers = max(number for number in map(int, os.listdir("/proc/self/fd")) if _is_an_open_pipe(number))
-        exec(code, {"os": os, "answers": answers, "time": time, "signal": signal})
+        """What a decoder that was taken over may do with the pipe `reports`, which the parent reads."""
+        reports = max(number for number in map(int, os.listdir("/proc/self/fd")) if _is_an_open_pipe(number))
+        exec(code, {"os": os, "reports": reports, "time": time, "signal": signal})
 
     def sends_a_pickle(self):
-        self.is_replaced_by(f"os.write(answers, {pickle.dumps(Bomb()).ljust(FRAME_BYTES, b'0')!r})")
+        self.is_replaced_by(f"os.write(reports, {pickle.dumps(Bomb()).ljust(FRAME_BYTES, b'0')!r})")
 
-    def sends_half_an_answer(self):
-        self.is_replaced_by("os.write(answers, b'1234'); time.sleep(3600)")
+    def sends_half_a_report(self):
+        self.is_replaced_by("os.write(reports, b'1234'); time.sleep(3600)")
 
     def trickles(self):
-        self.is_replaced_by("while True: os.write(answers, b'1'); time.sleep(0.02)")
+        self.is_replaced_by("while True: os.write(reports, b'1'); time.sleep(0.02)")
 
     def ignores_every_signal(self):
         self.is_replaced_by(
@@ -114,8 +115,8 @@ class Deeds:
     def dies_of_an_odd_signal(self):
         self.is_replaced_by("os.kill(os.getpid(), 41); time.sleep(3600)")
 
-    def answers_twice(self):
-        self.is_replaced_by(f"os.write(answers, {encode(Trained(loss=0.5, steps=1))!r})")
+    def reports_twice(self):
+        self.is_replaced_by(f"os.write(reports, {encode(Trained(loss=0.5, steps=1))!r})")
 
 
 def _is_an_open_pipe(number):
@@ -127,7 +128,7 @@ def _is_an_open_pipe(number):
 
 
 class Bomb:
-    """Unpickled, it says so in a file."""
+    """Unpickled, it leaves a file."""
 
     def __reduce__(self):
         return Path.touch, (BOMB,)
@@ -136,7 +137,7 @@ class Bomb:
 BOMB = Path(tempfile.gettempdir()) / f"bomb-{os.getpid()}"
 
 
-def visit(what):
+def turn(what):
     return SpeakerRound(run="r", round_number=1, speaker=what)
 
 
@@ -148,10 +149,10 @@ def process():
     made.close()
 
 
-def test_a_visit_answers_with_an_update_in_shared_memory(process):
-    update, said = process.train(visit("trains"), "train")
+def test_a_training_leaves_an_update_in_memory(process):
+    update, report = process.train(turn("trains"), "train")
     assert update.tolist() == [2.0, 4.0, 6.0, 0.0, 0.0]
-    assert said.loss == 1.5 and said.steps != os.getpid()
+    assert report.loss == 1.5 and report.steps != os.getpid()
     assert process.ready == Ready(frozen="frozen", longest_seconds=0.1)
 
 
@@ -159,48 +160,48 @@ def test_a_visit_answers_with_an_update_in_shared_memory(process):
     "deed",
     [
         *("raises", "exits", "crashes", "is_killed"),
-        *("computes", "computes_and_hears_nothing", "allocates", "allocates_a_tensor"),
+        *("computes", "computes_and_ignores_interrupts", "allocates", "allocates_a_tensor"),
     ],
 )
 def test_what_one_does_costs_the_others_nothing(process, deed):
-    expected = process.train(visit("trains"), "train")[0].clone()
-    assert process.train(visit(deed), "train") is None
-    after, _ = process.train(visit("trains"), "train")
+    expected = process.train(turn("trains"), "train")[0].clone()
+    assert process.train(turn(deed), "train") is None
+    after, _ = process.train(turn("trains"), "train")
     assert torch.equal(after, expected)
 
 
-def test_a_budget_is_of_one_visit_not_of_all(process):
-    """As many visits as would pass the budget together end well."""
-    began = process.train(visit("trains"), "train")[1].steps
+def test_a_budget_is_for_one_speaker_not_for_all(process):
+    """Trainings that would pass the budget together all succeed."""
+    began = process.train(turn("trains"), "train")[1].steps
     for _ in range(50):
-        assert process.train(visit("computes_a_little"), "train")[1].steps == began  # the same process still
+        assert process.train(turn("computes_a_little"), "train")[1].steps == began  # the same process still
 
 
-def test_a_visit_that_stands_still_is_ended(process, monkeypatch, caplog):
-    monkeypatch.setattr(process_module, "LOOK_SECONDS", 0.1)
-    assert process.train(visit("waits"), "train") is None
+def test_a_training_that_stands_still_is_ended(process, monkeypatch, caplog):
+    monkeypatch.setattr(process_module, "POLL_SECONDS", 0.1)
+    assert process.train(turn("waits"), "train") is None
     assert "stood still for more than the 0.5 seconds" in caplog.text
-    assert process.train(visit("trains"), "train")
+    assert process.train(turn("trains"), "train")
 
 
-def test_the_log_says_which_budget_was_passed(process, caplog):
-    process.train(visit("computes"), "train")
-    assert "computed for more than the 0.5 seconds that local.processor-seconds gives" in caplog.text
+def test_the_log_names_the_budget_that_was_passed(process, caplog):
+    process.train(turn("computes"), "train")
+    assert "computed for more than the 0.5 seconds that local.processor-seconds allows" in caplog.text
 
 
-def test_a_process_in_which_a_visit_went_wrong_is_not_used_again(process):
+def test_a_process_with_a_failed_training_is_not_used_again(process):
     """What it left behind (open files, memory) would change what the next can do."""
-    before = process.train(visit("trains"), "train")[1].steps
-    assert process.train(visit("raises"), "train") is None
-    assert process.train(visit("trains"), "train")[1].steps != before
+    before = process.train(turn("trains"), "train")[1].steps
+    assert process.train(turn("raises"), "train") is None
+    assert process.train(turn("trains"), "train")[1].steps != before
 
 
 class Full(Deeds):
     """Without the free memory that this test's process happens to hand on."""
 
     def warm_up(self):
-        before, self.filler = process._data_bytes(), []
-        while process._data_bytes() < before + 4 * 1024**2:
+        before, self.filler = data_bytes(), []
+        while data_bytes() < before + 4 * 1024**2:
             self.filler += [bytearray(60_000) for _ in range(20)]
         return super().warm_up()
 
@@ -208,9 +209,9 @@ class Full(Deeds):
 def test_memory_that_one_leaves_is_not_the_next_ones():
     """80 megabytes in small pieces, where 64 are given, fail whoever was there before."""
     process = SpeakerProcess(Full, size=3, room=5, budget=BUDGET)
-    assert process.train(visit("needs_too_much"), "train") is None
-    assert process.train(visit("leaves_much"), "train")
-    assert process.train(visit("needs_too_much"), "train") is None
+    assert process.train(turn("needs_too_much"), "train") is None
+    assert process.train(turn("leaves_much"), "train")
+    assert process.train(turn("needs_too_much"), "train") is None
     process.close()
 
 
@@ -222,14 +223,14 @@ def test_a_crash_writes_no_speech_to_a_disk():
             self.memory[-1] = float(resource.getrlimit(resource.RLIMIT_CORE) != (0, 0))
 
     process = SpeakerProcess(Looks, size=1, room=2, budget=BUDGET)
-    assert process.train(visit("trains"), "train")[0][-1] == 0
+    assert process.train(turn("trains"), "train")[0][-1] == 0
     process.close()
 
 
 def test_a_process_that_goes_on_writing_changes_nothing_that_was_taken():
     """Or what was measured at the clip would not be what is added."""
     process = SpeakerProcess(Deeds, size=3, room=5, budget=BUDGET)
-    update, _ = process.train(visit("goes_on_writing"), "train")
+    update, _ = process.train(turn("goes_on_writing"), "train")
     shared, kept = process._update.clone(), update.clone()
     deadline = time.monotonic() + 20
     while torch.equal(process._update, shared):
@@ -242,39 +243,39 @@ def test_a_process_that_goes_on_writing_changes_nothing_that_was_taken():
 @pytest.mark.parametrize(
     "deed",
     [
-        *("sends_a_pickle", "sends_half_an_answer", "trickles", "ignores_every_signal"),
+        *("sends_a_pickle", "sends_half_a_report", "trickles", "ignores_every_signal"),
         "dies_of_an_odd_signal",
     ],
 )
 def test_a_process_that_was_taken_over_is_ended_and_nothing_it_sends_is_run(process, monkeypatch, deed):
-    monkeypatch.setattr(process_module, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(process, "_END_SECONDS", 0.5)
-    expected = process.train(visit("trains"), "train")[0].clone()
+    monkeypatch.setattr(process_module, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(process_module, "_END_SECONDS", 0.5)
+    expected = process.train(turn("trains"), "train")[0].clone()
     began = time.monotonic()
-    assert process.train(visit(deed), "train") is None
+    assert process.train(turn(deed), "train") is None
     assert time.monotonic() - began < 10
     assert not BOMB.exists()
-    assert torch.equal(process.train(visit("trains"), "train")[0], expected)
+    assert torch.equal(process.train(turn("trains"), "train")[0], expected)
 
 
 def test_an_answer_to_nothing_is_nobodys(process):
     """The process that sent it is replaced before the next speaker's turn."""
-    process.train(visit("answers_twice"), "train")
-    assert process.train(visit("trains"), "train")[1].loss == 1.5
+    process.train(turn("reports_twice"), "train")
+    assert process.train(turn("trains"), "train")[1].loss == 1.5
 
 
 def test_who_comes_after_a_process_that_died_in_between_is_trained(process):
-    before = process.train(visit("trains"), "train")[1].steps
+    before = process.train(turn("trains"), "train")[1].steps
     os.kill(before, signal.SIGKILL)
     os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
-    assert process.train(visit("trains"), "train")[1].steps != before
+    assert process.train(turn("trains"), "train")[1].steps != before
 
 
 def test_waiting_for_a_processor_is_nobodys_time():
-    """Where others compute, a visit takes longer by the clock and not by its budget."""
-    early = process._Clock(now=10.0, waited=1.0)
-    assert early.seconds_to(process._Clock(now=16.0, waited=6.5)) == pytest.approx(0.5)
-    assert early.seconds_to(process._Clock(now=16.0, waited=0.0)) == pytest.approx(6.0)
+    """Where others compute, a training takes longer by the clock and not by its budget."""
+    early = process_module._Clock(now=10.0, waited=1.0)
+    assert early.seconds_to(process_module._Clock(now=16.0, waited=6.5)) == pytest.approx(0.5)
+    assert early.seconds_to(process_module._Clock(now=16.0, waited=0.0)) == pytest.approx(6.0)
 
 
 def test_what_keeps_the_process_from_starting_is_raised():
@@ -295,7 +296,7 @@ def test_where_no_process_can_be_had_speakers_count_as_zero(monkeypatch):
     process = SpeakerProcess(Deeds, size=1, room=1, budget=BUDGET)
     process.close()
     monkeypatch.setattr(process, "_start", lambda: 1 / 0)
-    assert process.train(visit("trains"), "train") is None
+    assert process.train(turn("trains"), "train") is None
 
 
 class Stuck(Deeds):
@@ -304,14 +305,14 @@ class Stuck(Deeds):
 
 
 def test_a_process_that_does_not_become_ready_again_is_given_up(monkeypatch):
-    """Or one visit that went wrong could keep the node from ever answering."""
-    monkeypatch.setattr(process_module, "LOOK_SECONDS", 0.1)
+    """Else one failed training could keep the node from ever answering."""
+    monkeypatch.setattr(process_module, "POLL_SECONDS", 0.1)
     process = SpeakerProcess(Deeds, size=1, room=2, budget=BUDGET)
     process._make, process._start_seconds = Stuck, 0.1
-    assert process.train(visit("exits"), "train") is None
-    assert process.train(visit("trains"), "train") is None
+    assert process.train(turn("exits"), "train") is None
+    assert process.train(turn("trains"), "train") is None
     process._make, process._start_seconds = Deeds, 60.0
-    assert process.train(visit("trains"), "train")
+    assert process.train(turn("trains"), "train")
     process.close()
 
 
@@ -325,7 +326,7 @@ def test_it_holds_none_of_its_parents_files(tmp_path):
                 self.memory[-1] = float(there == os.devnull)
 
         process = SpeakerProcess(Looks, size=1, room=2, budget=BUDGET)
-        assert process.train(visit("trains"), "train")[0][-1] == 1
+        assert process.train(turn("trains"), "train")[0][-1] == 1
         process.close()
 
 
@@ -333,14 +334,14 @@ def test_it_ends_with_its_parent():
     read, write = os.pipe()
     if (parent := os.fork()) == 0:
         process = SpeakerProcess(Deeds, size=1, room=1, budget=BUDGET)
-        os.write(write, str(process.train(visit("trains"), "train")[1].steps).encode())
+        os.write(write, str(process.train(turn("trains"), "train")[1].steps).encode())
         os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(parent, 0)
     child = int(os.read(read, 20))
     deadline = time.monotonic() + 20
     while os.path.exists(f"/proc/{child}") and time.monotonic() < deadline:
         if Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            break  # ended, and nobody here may collect it
+            break  # ended, and only its parent may collect it
         time.sleep(0.02)
     else:
         assert not os.path.exists(f"/proc/{child}")

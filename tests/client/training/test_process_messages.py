@@ -1,4 +1,4 @@
-"""Whatever the process of the speakers sends is a few numbers and a text to its parent, or nothing."""
+"""Whatever the speaker process sends is a few numbers and a text to its parent, or nothing."""
 
 import math
 import pickle
@@ -14,7 +14,7 @@ from speech.errors import CheckpointMismatch
 
 
 @pytest.mark.parametrize(
-    "said",
+    "report",
     [
         None,
         Ready(frozen="", longest_seconds=0.25),
@@ -23,9 +23,9 @@ from speech.errors import CheckpointMismatch
         Trained(loss=math.inf, steps=2**64 - 1),
     ],
 )
-def test_an_answer_arrives_as_it_was(said):
-    assert len(encode(said)) == FRAME_BYTES
-    assert decode(encode(said)) == said
+def test_a_report_arrives_as_it_was(report):
+    assert len(encode(report)) == FRAME_BYTES
+    assert decode(encode(report)) == report
 
 
 @pytest.mark.parametrize("kind", [ConfigError, CheckpointMismatch, FileNotFoundError, ValueError])
@@ -52,14 +52,14 @@ def test_a_frame_fits_into_a_pipe_in_one_piece():
 
 
 @given(some.binary(min_size=FRAME_BYTES, max_size=FRAME_BYTES))
-def test_any_bytes_are_a_message_or_an_error(frame):
+def test_any_bytes_are_a_report_or_an_error(frame):
     try:
-        said = decode(frame)
+        report = decode(frame)
     except ValueError:
         return
-    assert said is None or isinstance(said, Ready | Trained | Failed)
-    if isinstance(said, Failed):
-        assert type(said.error) in {RuntimeError, *ERRORS.values()} and len(str(said.error)) <= 1000
+    assert report is None or isinstance(report, Ready | Trained | Failed)
+    if isinstance(report, Failed):
+        assert type(report.error) in {RuntimeError, *ERRORS.values()} and len(str(report.error)) <= 1000
 
 
 @pytest.mark.parametrize("length", [0, 1, FRAME_BYTES - 1, FRAME_BYTES + 1])
@@ -68,7 +68,7 @@ def test_another_length_is_no_frame(length):
         decode(bytes(length))
 
 
-def test_a_pickle_is_no_message():
+def test_a_pickle_is_no_report():
     pickled = pickle.dumps(Trained(loss=1.0, steps=1)).ljust(FRAME_BYTES, b"\0")
     with pytest.raises(ValueError, match="frame"):
         decode(pickled)
