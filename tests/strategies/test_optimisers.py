@@ -216,7 +216,7 @@ def test_settings_are_those_of_the_optimiser():
 
 
 FAULTS = {
-    "no such optimiser": (
+    "no such optimiser": (("adamant", None, {}), r"unknown server optimiser 'adamant'; known are 'adagrad'"),
         ("adamant", None, {}),
         r"unknown server optimiser 'adamant'; known are 'adagrad', 'adam'",
     ),

@@ -1,8 +1,8 @@
 """Bounds on the memory that a message from elsewhere can take, checked before it is taken.
 
 Flower sends a message as objects that refer to each other by their SHA-256, and builds Python objects from
-them in `inflate`. There an Array repeats its chunks as often as its own list says: a message of a megabyte can
-ask for terabytes. Flower bounds neither that, nor the number of objects, their size or their nesting.
+them in `inflate`. There an Array repeats its chunks as often as its own list of them: a message of a megabyte
+can ask for terabytes. Flower bounds neither that, nor the number of objects, their size or their nesting.
 
 Guarantee: what `inflate_within` builds holds at most `array_bytes` bytes of arrays, in at most `other_bytes`
 bytes of other objects (as Python objects these take up to about thirty times as much), nested as Flower nests
