@@ -20,6 +20,7 @@ from strategies.named import (
 )
 from strategies.parts import GlobalModel, ServerStep, TrainingRun
 from strategies.population import PopulationIndex
+from strategies.registration import NotRegistered, register_population
 from strategies.round import RoundReport
 from strategies.scaffold import Scaffold
 from strategies.streaming import StreamingGrid
@@ -35,6 +36,7 @@ __all__ = [
     "DPFedYogi",
     "GlobalModel",
     "Mechanism",
+    "NotRegistered",
     "PopulationIndex",
     "RoundReport",
     "Scaffold",
@@ -44,6 +46,7 @@ __all__ = [
     "TrainingRun",
     "bind",
     "bind_gradients",
+    "register_population",
     "run_rounds",
     "strategy_class",
 ]
