@@ -24,11 +24,19 @@ from benchmarks.memory import ThinGrid, layout_of, made_node, recipe, register
 from benchmarks.report import Ratio, conditions, one_thread, table, write
 from cli.composing import default_config
 from client.node import Node
-from optim import make_optimiser
 from privacy import Ledger, PrivacyPlan
 from recipes import RunConfig
 from server.factory import make_bounds, starting_model
-from strategies import DPFedOpt, PopulationIndex, StreamingGrid, bind, run_rounds
+from strategies import (
+    DPFedLAMB,
+    GlobalModel,
+    Mechanism,
+    PopulationIndex,
+    StreamingGrid,
+    TrainingRun,
+    bind,
+    run_rounds,
+)
 from wire.messages import Task
 
 WIDTHS = {"1x": 36, "10x": 120, "100x": 384}  # of the paper's model
@@ -43,21 +51,16 @@ def server_seconds(preset: str, nodes: int, cohort: int) -> float:
         config = RunConfig.from_flat(recipe(Path(folder), preset, cohort))
         layout = layout_of(preset)
         bounds, quantiser = make_bounds(config.privacy, layout)
+        plan = PrivacyPlan(population=cohort, cohort=cohort, rounds=ROUNDS, noise_multiplier=1.0, delta=1e-6)
+        population = PopulationIndex.of(dict.fromkeys(range(1, nodes + 1), cohort // nodes))
         with Ledger.open(Path(folder, "ledger.jsonl")) as ledger:
-            strategy = DPFedOpt(
-                vector=torch.zeros(layout.size),
-                layout=layout,
-                plan=PrivacyPlan(
-                    population=cohort, cohort=cohort, rounds=ROUNDS, noise_multiplier=1.0, delta=1e-6
+            strategy = DPFedLAMB(
+                model=GlobalModel(vector=torch.zeros(layout.size), layout=layout),
+                mechanism=Mechanism(plan=plan, bounds=bounds, quantiser=quantiser),
+                run=TrainingRun(
+                    population_index=population, ledger=ledger, dataset="speakers", run_id="growth"
                 ),
-                bounds=bounds,
-                quantiser=quantiser,
-                population_index=PopulationIndex.of(dict.fromkeys(range(1, nodes + 1), cohort // nodes)),
-                optimiser=make_optimiser("lamb", layout),
-                ledger=ledger,
                 learning_rate=1e-3,
-                run_id="growth",
-                dataset="speakers",
             )
             node = made_node(config, cohort // nodes)
             ends = [time.process_time()]

@@ -151,7 +151,7 @@ def measure(rounds: int, *, withdrawn: bool) -> Outcome:
         stack.enter_context(at_work(late, pause_seconds=TURN_SECONDS))
         streaming = StreamingGrid(grid)
         if not withdrawn:
-            streaming._mail = ReplyChannel(grid)
+            streaming._channel = ReplyChannel(grid)
         sizes, models, answered = {}, {}, dict.fromkeys(range(3), 0)
         places = {end.node_id: place for place, end in enumerate(ends)}
         for number in range(1, rounds + 1):

@@ -103,7 +103,8 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
 
 def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:
     """The server optimiser, with those of the section's settings that it has, and its schedule."""
-    wanted = {name: getattr(section, name) for name in settings_of(section.optimiser)}
+    known = [name for name in settings_of(section.optimiser) if name in type(section).model_fields]
+    wanted = {name: getattr(section, name) for name in known}  # others are of another package's optimiser
     shape = {field.name: getattr(section, field.name) for field in fields(ScheduleSettings)}
     schedule = make_schedule(section.schedule, ScheduleSettings(**shape))
     return make_optimiser(section.optimiser, layout, **wanted), schedule

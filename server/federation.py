@@ -14,7 +14,6 @@ from threading import Thread
 
 import numpy as np
 from flwr.serverapp import Grid
-from flwr.superlink.grid import InMemoryGrid
 
 from base.printable_text import one_line
 from optim.trainable import freeze, frozen_digest
@@ -65,8 +64,19 @@ from server.storage.run_folder import RunFolder
 from speech.evaluation.evaluation import Evaluation
 from speech.model.checkpoint import save_model
 from speech.model.ctc_transformer import CTCTransformer
-from strategies import DPFedOpt, StreamingGrid, bind, run_rounds
-from strategies.scaffold import Scaffold
+from strategies import (
+    DPFedOpt,
+    GlobalModel,
+    Mechanism,
+    Scaffold,
+    ServerStep,
+    StreamingGrid,
+    TrainingRun,
+    bind,
+    run_rounds,
+    strategy_class,
+)
+from strategies.flower_seam import is_simulation
 from strategies.state import load_state, state_of
 from wire.declared_plan import DeclaredPlan
 
@@ -85,7 +95,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
     freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
-    simulated = isinstance(grid, InMemoryGrid)
+    simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_load_what_is_needed_later, daemon=True).start()
     roll = register_nodes(
@@ -158,25 +168,28 @@ class Federation:
             digests=frozenset(roll.population_index.datasets), tokens=roll.tokens, synthetic=roll.synthetic
         )
         opened = open_run(config, identity, people, interrupted, run_id)
-        strategy = (Scaffold if config.local.algorithm == "scaffold" else DPFedOpt)(
-            vector=vector,
-            layout=layout,
-            plan=plan,
-            bounds=bounds,
-            quantiser=quantiser,
-            population_index=roll.population_index,
-            optimiser=optimiser,
-            ledger=opened.account.ledger,
-            learning_rate=config.server.learning_rate,
-            schedule=schedule,
-            run_id=opened.account.run,
-            dataset=opened.account.people,
-            spent_elsewhere=opened.account.elsewhere,
-            frozen=roll.frozen,
+        scaffold = config.local.algorithm == "scaffold"
+        strategy = (Scaffold if scaffold else strategy_class(config.server.optimiser))(
+            model=GlobalModel(vector=vector, layout=layout, frozen=roll.frozen),
+            mechanism=Mechanism(
+                plan=plan,
+                bounds=bounds,
+                quantiser=quantiser,
+                noise_shape=config.privacy.noise_shape,
+                adaptive=make_adaptive(config.privacy),
+            ),
+            server_step=ServerStep(
+                optimiser=optimiser, learning_rate=config.server.learning_rate, schedule=schedule
+            ),
+            run=TrainingRun(
+                population_index=roll.population_index,
+                ledger=opened.account.ledger,
+                dataset=opened.account.people,
+                run_id=opened.account.run,
+                spent_elsewhere=opened.account.elsewhere,
+            ),
             round_deadline_seconds=config.training.round_deadline_seconds,
             on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
-            noise_shape=config.privacy.noise_shape,
-            adaptive=make_adaptive(config.privacy),
             declared=declared,
         )
         return cls(

@@ -1,7 +1,7 @@
-"""The running sum of a round: replies are checked, added and dropped, one at a time.
+"""The running sum of a round: each reply is checked, added and released before the next.
 
-Memory is one integer buffer of the model's size, and one reply as it came, whatever the cohort. Sums of
-integers are exact, so the order of arrival does not matter, bit for bit.
+Memory is one integer buffer of the model's size and one packed reply, for any cohort. Sums of integers are
+exact, so the result does not depend on the order of arrival, to the bit.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from wire.messages import Answer, Task
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A node that was left out of a round, with the reason.
+class DroppedNode:
+    """A node that gave nothing to a round, and the reason.
 
-    `refused` tells a reply that came and did not pass the server's checks from a node that failed, or was
-    silent.
+    `refused` is True for a reply that did not pass the server's checks, and False for a node that failed or
+    sent no reply.
     """
 
     node: int
@@ -32,38 +32,38 @@ class Dropped:
 class CohortSum:
     """The sum over the cohort of one round.
 
-    Guarantee: after `add` returned, the sum holds one more reply whose every slice is within
-    count x bound; after it raised `ReplyRejected`, the sum is unchanged.
+    Guarantee: after `add` returns, the sum holds one more reply, each slice of which is within count x bound;
+    after it raises `ReplyRejected`, the sum is unchanged.
     """
 
     def __init__(self, tasks: Mapping[int, Task], *, bounds: ClipBounds, quantiser: Quantiser) -> None:
         self._open = dict(tasks)
         self._bounds = bounds
-        self._grid = quantiser
+        self._quantiser = quantiser
         drawn = sum(len(task.speakers) for task in tasks.values())
         self.integers: Tensor = torch.zeros(bounds.size, dtype=accumulator_dtype(max(drawn, 1), quantiser))
         self.speakers = 0
         self.nodes = 0
 
     def add(self, node: int, answer: Answer) -> None:
-        """Check `answer` against what `node` was asked, and add it.
+        """Check `answer` against the task of `node`, and add it.
 
         Raises:
-            ReplyRejected: For a node that was not asked (or answered already), another round, another
-                cohort's nonce, another layout, a wrong count, bytes that are no packed sum, or a slice beyond
-                its bound.
+            ReplyRejected: For a node without a task (or with an answer already), another round, another
+                cohort's nonce, another layout, a wrong count, bytes that are not a packed sum, or a slice
+                beyond its bound.
         """
         task = self._open.get(node)
         if task is None:
             raise ReplyRejected("the node was not asked in this round, or has answered already")
         self._check_labels(task, answer)
-        add_packed_(self.integers, answer.packed, answer.count, self._bounds, self._grid)
+        add_packed_(self.integers, answer.packed, answer.count, self._bounds, self._quantiser)
         self.speakers += answer.count
         self.nodes += 1
         del self._open[node]
 
     def silent_nodes(self) -> list[int]:
-        """Nodes that were asked and of which nothing usable came."""
+        """Nodes that were asked and gave no usable reply, ascending."""
         return sorted(self._open)
 
     def _check_labels(self, task: Task, answer: Answer) -> None:

@@ -1,14 +1,14 @@
 """DP-FedOpt: the paper's Algorithm 1 on Flower's message-based `Strategy`.
 
-Per round: a Poisson cohort over speakers, one task per node that holds a drawn speaker, replies added
-as they arrive, the ledger entry, noise once on the sum, division by the fixed expected cohort, a step
-of the server optimiser. `strategies/named.py` has it under the names of its optimisers (`DPFedAdam`, ...).
+Each round draws a Poisson cohort of speakers and sends one task to each node that holds a drawn speaker. It
+adds the replies as they arrive, writes the ledger entry, adds noise once to the sum, divides by the fixed
+expected cohort, and takes a step of the server optimiser. `strategies/named.py` has one class for each
+optimiser (`DPFedAdam`, ...).
 
-Guarantee: every model that leaves `aggregate_train` is post-processing of Gaussian releases with the
-plan's noise multiplier on cohorts drawn as its sampler says, under its adjacency (without bands and caps:
-Poisson sampling, zero-out / add-or-remove of one speaker), and the ledger held (on disk) each release before
-its noise was drawn. A missing, late, failed or refused reply counts as zero and changes neither noise nor
-divisor.
+Guarantee: every model that leaves `aggregate_train` is post-processing of Gaussian releases with the plan's
+noise multiplier, on cohorts drawn by the plan's sampler, under the plan's adjacency (without bands and caps:
+Poisson sampling, zero-out / add-or-remove of one speaker). The ledger holds each release on disk before its
+noise is drawn. A missing, late, failed or refused reply counts as zero and changes neither noise nor divisor.
 """
 
 from __future__ import annotations
@@ -20,144 +20,100 @@ from dataclasses import replace
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
-from optim import ServerOptimiser
-from optim.schedules import Schedule, constant
-from privacy import (
-    ClipBounds,
-    LayerLayout,
-    Ledger,
-    NoiseSource,
-    PrivacyPlan,
-    QuantileClip,
-    Quantiser,
-    Release,
-    SecureGaussian,
-    draw_cohort,
-    ledger_releases,
-)
-from privacy.clipping.adaptive import half_bit_in_steps
-from privacy.clipping.quantisation import squared_limits
+from privacy import ClipBounds, NoiseSource, Quantiser, SecureGaussian, draw_cohort, ledger_releases
 from privacy.kernels import scale_into_
 from privacy.noise.factory import charge_of, make_noise
 from privacy.noise.seeded import SeededGaussian
-from privacy.noise.shape import relative_stds
 from privacy.plan import SEEDED
-from privacy.released_metrics import STATISTICS, read_statistics, unit_in_steps
+from privacy.released_metrics import read_statistics
 from strategies.aggregation import CohortSum
-from strategies.population import PopulationIndex
+from strategies.mechanism import Mechanism
+from strategies.parts import GlobalModel, ServerStep, TrainingRun
 from strategies.round import OpenRound, RoundReport
+from strategies.training_only import TrainingOnly
 from wire.declared_plan import DeclaredPlan
 from wire.messages import Task, pack_vector
 from wire.raw_metrics import RawMetrics
 from wire.traffic import array_bytes
 
 
-class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
-    """User-level DP federated optimisation under one frozen `PrivacyPlan`.
+class DPFedOpt(TrainingOnly):
+    """User-level DP federated optimisation under one frozen `PrivacyPlan`, with any server optimiser.
 
     Args:
-        vector (Tensor): (d,) float32, the global model; this strategy owns it and moves it in place.
-        layout (LayerLayout): Names and shapes of the d coordinates.
-        bounds (ClipBounds): Clip bounds of the released vector: d model coordinates and the statistics.
-        roster (Roster): Nodes and their numbers of speakers; its population must be the plan's.
-        dataset, run_id (str): Names under which the ledger files the releases.
-        spent_elsewhere (iterable of Release): What the runs that the seed model came from released into other
-            ledgers: a budget counts it too.
-        frozen (str): Digest of the model's parameters outside `vector`, which the nodes must hold too.
-        on_raw_metrics (callable, optional): Simulations only: asks the nodes for un-noised metrics, which no
-            guarantee covers, and is called with (round, node, metrics) for each that answers.
-        noise_shape (str): How the plan's noise is laid out over the slices (`privacy.noise.shape`). The noise
-            itself is made from the plan, here: nobody can hand in noise that its accounting does not fit.
-        adaptive (QuantileClip): How `bounds` follow the updates, if they do; the bounds then carry
-            indicators.
-        declared (Declared): What the nodes are told of the plan, whose owners have limits for it.
+        model: The model, which the strategy changes in place.
+        mechanism: Plan, clip bounds and noise.
+        server_step: Optimiser, learning rate and schedule.
+        run: The population and the ledger; the plan must be for this population.
+        round_deadline_seconds: The time after which a task expires.
+        on_raw_metrics: For simulations only. If given, the nodes are asked for un-noised metrics, which no
+            guarantee covers, and it is called with (round, node, metrics) for each node that sends them.
+        declared: What the server tells the nodes about the plan, for the limits of their owners.
+
+    Raises:
+        ValueError: If model, mechanism and population do not fit together.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> from optim import SGD
+        >>> from privacy import Ledger, PrivacyPlan
+        >>> from strategies import PopulationIndex
+        >>> model, nodes = GlobalModel.of(torch.nn.Linear(3, 2)), PopulationIndex.of({1: 40, 2: 60})
+        >>> plan = PrivacyPlan(population=100, cohort=20.0, rounds=5, noise_multiplier=1.0, delta=1e-3)
+        >>> ledger = Ledger.open(f"{mkdtemp()}/ledger.jsonl")
+        >>> strategy = DPFedOpt(
+        ...     model=model,
+        ...     mechanism=Mechanism.of(plan, model.layout, clip_bound=0.5),
+        ...     server_step=ServerStep(optimiser=SGD(momentum=0.0), learning_rate=1.0),
+        ...     run=TrainingRun(population_index=nodes, ledger=ledger, dataset="ward", run_id="first"),
+        ... )
+        >>> strategy.arrays()["vector"].shape
+        (8,)
     """
 
     def __init__(
         self,
         *,
-        vector: Tensor,
-        layout: LayerLayout,
-        plan: PrivacyPlan,
-        bounds: ClipBounds,
-        quantiser: Quantiser,
-        population_index: PopulationIndex,
-        optimiser: ServerOptimiser,
-        ledger: Ledger,
-        learning_rate: float,
-        run_id: str,
-        dataset: str,
-        spent_elsewhere: Iterable[Release] = (),
-        frozen: str = "",
-        schedule: Schedule = constant,
+        model: GlobalModel,
+        mechanism: Mechanism,
+        server_step: ServerStep,
+        run: TrainingRun,
         round_deadline_seconds: float = 600.0,
         on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None,
-        noise_shape: str = "isotropic",
-        adaptive: QuantileClip | None = None,
         declared: DeclaredPlan | None = None,
     ) -> None:
-        if population_index.population != plan.population:
-            raise ValueError(
-                f"the plan is for {plan.population} speakers, the nodes hold {population_index.population}: "
-                "make the plan for the population that is there"
-            )
-        released = (bounds.model_size, bounds.statistics)
-        if vector.shape != (layout.size,) or released != (layout.size, len(STATISTICS)):
-            raise ValueError(
-                f"vector {tuple(vector.shape)}, layout {layout.size}, bounds {bounds.model_size} with "
-                f"{bounds.statistics} statistics (expected {len(STATISTICS)}): they do not fit together"
-            )
-        _ = squared_limits(bounds, quantiser)  # refuses a grid that was made for other bounds
-        _ = relative_stds(noise_shape, bounds)  # refuses a shape that these bounds do not allow
-        if not unit_in_steps(bounds, quantiser) or (
-            bounds.indicators and not half_bit_in_steps(bounds, quantiser)
-        ):
-            raise ValueError(f"a grid of {quantiser.bits} bits is too coarse for statistics: give it more")
-        if plan.bands > 1 and adaptive is not None and noise_shape != "isotropic":
-            raise ValueError(
-                f"bands={plan.bands} with noise_shape={noise_shape!r} and adaptive clipping: correlated "
-                "noise cannot change its shape between rounds; use 'isotropic'"
-            )
-        if (adaptive is None) != (bounds.indicators == 0):
-            raise ValueError(
-                f"adaptive clipping is {'off' if adaptive is None else 'on'} and the bounds have "
-                f"{bounds.indicators} indicators: make the bounds with adaptive={adaptive is not None}"
-            )
-        self.vector, self.layout = vector, layout
-        self.plan, self.bounds, self.quantiser = plan, bounds, quantiser
-        self.population_index, self.optimiser, self.ledger = population_index, optimiser, ledger
-        self.learning_rate, self.schedule = learning_rate, schedule
-        self.run_id, self.dataset, self.frozen = run_id, dataset, frozen
-        self.spent_elsewhere = tuple(spent_elsewhere)
+        mechanism.require_fit(model.layout, run.population_index.population)
+        self.vector, self.layout, self.frozen = model.vector, model.layout, model.frozen
+        self.plan, self.bounds, self.quantiser = mechanism.plan, mechanism.bounds, mechanism.quantiser
+        self.noise, self.adaptive = make_noise(self.plan, mechanism.noise_shape), mechanism.adaptive
+        self.optimiser, self.server_step = server_step.optimiser, server_step
+        self.population_index, self.ledger, self.run = run.population_index, run.ledger, run
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
-        self.noise = make_noise(plan, noise_shape)
-        self.adaptive = adaptive
         self.declared = declared
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
-        self.changed: set[int] = set()  # nodes that no longer hold what they held at the roll call
+        self.changed: set[int] = set()  # nodes whose data changed after registration
         self._round: OpenRound | None = None
-        self._step = 0  # rounds released by this process: where in a cycle of correlated noise we are
+        self._step = 0  # rounds released by this process: the position in a cycle of correlated noise
 
     def arrays(self) -> ArrayRecord:
         """The global model as Flower's record."""
         return pack_vector(self.vector)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the next round needs beside vector and optimiser; all of it is released already."""
+        """What the next round needs besides vector and optimiser; all of it has been released already."""
         if self.adaptive is None:
             return {}
         return {"clip_bounds": torch.tensor(self.bounds.bounds, dtype=torch.float64)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a `state_dict`.
+        """Continue from a `state_dict`.
 
         Raises:
-            ValueError: If the state is of a run with other mechanisms or other slices.
+            ValueError: If the state belongs to a run with another mechanism or other slices.
         """
         if set(state) != set(self.state_dict()):
             raise ValueError(
@@ -172,10 +128,10 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """Draw the cohort and address its nodes; a node without a drawn speaker is not contacted.
+        """Draw the cohort and make a task for each of its nodes; a node without a drawn speaker gets none.
 
         Raises:
-            BudgetExhausted: If this round would pass the plan's budget; nothing has been drawn or sent then.
+            BudgetExhausted: If this round would exceed the plan's budget; nothing has been drawn or sent.
         """
         if self.plan.charge(self._step) is not None:
             self._require_budget()
@@ -189,7 +145,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
                 speakers=tuple(speakers),
                 bounds=self.bounds,
                 quantiser=self.quantiser,
-                run=self._visited_as(),
+                run=self._run_of_batches(),
                 dataset=self.population_index.dataset(node),
                 frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
@@ -213,16 +169,19 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord, MetricRecord]:
-        """`finish_round`, and the new model as a record."""
+        """Finish the round; return the new model as a record, and the released statistics."""
         statistics = self.finish_round(server_round, replies)
         return self.arrays(), MetricRecord(dict(statistics))
 
     def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
-        """Add the replies as they come, then spend, release and step; returns the released statistics.
+        """Add the replies as they arrive, then spend, release and step; return the released statistics.
 
-        A round that fails on the way is over: its cohort is never released twice, since a second release of
-        the same people would cost more than the ledger's entry for a fresh cohort says.
-        Memory beside vector and optimiser: the sum, which becomes the mean, and one reply.
+        A round that fails in between is over. Its cohort is never released twice: a second release of the
+        same speakers would cost more than the ledger's entry, which is for a fresh cohort.
+        Memory besides vector and optimiser: the sum, which becomes the mean, and one reply.
+
+        Raises:
+            RuntimeError: If `configure_train` was not called for this round.
         """
         current, self._round = self._round, None
         if current is None or current.number != server_round:
@@ -233,7 +192,7 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             self.failures.setdefault(drop.node, []).append(drop.reason)
         self.changed |= current.changed
         released = self._release(server_round, total)
-        rate = self.learning_rate * self.schedule(server_round, self.plan.rounds)
+        rate = self.server_step.rate(server_round, self.plan.rounds)
         in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.quantiser.step)
         statistics = read_statistics(
             in_steps[: self.bounds.statistics], self.plan.cohort, self.bounds, self.quantiser
@@ -253,36 +212,24 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
         self._adapt(in_steps[self.bounds.statistics :])
         return statistics
 
-    def configure_evaluate(
-        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
-    ) -> list[Message]:
-        """None: evaluation on clients would leave un-noised; the server has held-out speakers."""
-        return []
-
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> None:
-        """Run the (empty) stream of replies dry."""
-        for _ in replies:
-            continue
-
-    def summary(self) -> None:
-        """Flower's hook for a log of the settings; the run's own table shows them."""
-
     # --- The round's steps -----------------------------------------------------------------------
 
     def _require_budget(self) -> None:
-        """This run's releases are of one plan; those of other runs on the people were known before it, and
-        so were those of the seed model's."""
-        of_others = (entry for entry in self.ledger.entries if entry.run != self.run_id)
+        """Count this run's releases, which follow one plan, apart from those known before it: releases of
+        other runs on the population, and of the seed model's runs."""
+        dataset, run_id = self.run.dataset, self.run.run_id
+        of_others = (entry for entry in self.ledger.entries if entry.run != run_id)
         self.plan.require_budget(
-            own=self.ledger.releases(self.dataset, self.run_id),
-            others=(*ledger_releases(of_others, self.dataset), *self.spent_elsewhere),
+            own=self.ledger.releases(dataset, run_id),
+            others=(*ledger_releases(of_others, dataset), *self.run.spent_elsewhere),
         )
 
     def _release(self, server_round: int, total: CohortSum) -> Tensor:
-        """The noised mean (bounds.size,) in update units, in the memory of the sum; spent first."""
+        """Spend, then return the noised mean (bounds.size,) in update units, in the memory of the sum."""
         charge = charge_of(self.plan, self.noise, self._step)
         if charge is not None:
-            self.ledger.spend(charge, run=self.run_id, dataset=self.dataset, round=server_round)
+            run = self.run
+            self.ledger.spend(charge, run=run.run_id, dataset=run.dataset, round=server_round)
         self._step += 1
         to_mean = self.quantiser.step / self.plan.cohort
         mean = total.integers.view(torch.float32)[: self.bounds.size]  # written where the sum was read
@@ -297,19 +244,21 @@ class DPFedOpt(Strategy):  # type: ignore[misc]  # flwr is untyped for us
             scale_into_(mean[begin:end].numpy(), block, to_mean)
         return mean
 
-    def _visited_as(self) -> str:
-        """What names this run where speakers draw their batches: only a run that repeats its noise repeats
-        them too."""
-        return f"seed {self.plan.noise_seed}" if self.plan.noise_source == SEEDED else self.run_id
+    def _run_of_batches(self) -> str:
+        """The name of the run from which speakers draw their batches.
+
+        Only a run that repeats its noise repeats its batches.
+        """
+        return f"seed {self.plan.noise_seed}" if self.plan.noise_source == SEEDED else self.run.run_id
 
     def _source(self, server_round: int) -> NoiseSource:
-        """Fresh noise under a key of its own; repeatable noise only where the plan owns up to it."""
+        """Fresh noise under a key of its own; repeatable noise only if the plan states it."""
         if self.plan.noise_source == SEEDED:
             return SeededGaussian(self.plan.noise_seed, server_round)
         return SecureGaussian()
 
     def _adapt(self, indicators: Tensor) -> None:
-        """Move the bounds for the next round by what this round released (grid steps)."""
+        """Move the bounds for the next round by the released indicators (in quantisation steps)."""
         if self.adaptive is not None:
             self._set_bounds(
                 self.adaptive.next_bounds(indicators, self.plan.cohort, self.bounds, self.quantiser)

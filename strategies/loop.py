@@ -1,7 +1,7 @@
 """The rounds of a run, from any round on.
 
-Flower's own `Strategy.start` does the same but always counts from 1, so a resumed run would name its rounds,
-and take its learning rates, as if nothing had been trained yet.
+Flower's own `Strategy.start` always counts from 1. A resumed run would number its rounds, and schedule its
+learning rates, as if nothing had been trained yet.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ def run_rounds(
     timeout_seconds: float,
     after_round: Callable[[int], None],
 ) -> None:
-    """Train rounds `first` to `last`, both included, and call `after_round` with each one's number.
+    """Train rounds `first` to `last`, both included, and call `after_round` with the number of each.
 
     Raises:
-        BudgetExhausted: Before the round that would pass the plan's budget; everything before it is complete.
+        BudgetExhausted: Before the round that would exceed the plan's budget; earlier rounds are complete.
     """
     config = ConfigRecord()
     for number in range(first, last + 1):
-        # No name for the messages: the model in them may go as soon as the last one is under way.
+        # The messages get no name, so the model in them is released when the last one has been sent.
         replies = grid.send_and_receive(
             strategy.configure_train(number, strategy.arrays(), config, grid), timeout=timeout_seconds
         )

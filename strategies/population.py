@@ -1,7 +1,7 @@
-"""Who is in the population: nodes, and how many speakers each of them holds.
+"""The population: the nodes, and the number of speakers on each.
 
-The server knows speakers only by number: 0 to N - 1 over all nodes, in the order of their node ids.
-Its memory grows with the nodes, not with the speakers.
+The server knows speakers only by number: 0 to N - 1 over all nodes, in the order of their node ids. Its
+memory grows with the number of nodes, not of speakers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationIndex:
-    """The nodes of a run, their numbers of speakers and the digests of their speech, fixed for the run."""
+    """The nodes of a run, their numbers of speakers and the digests of their data; fixed for the run.
+
+    Example:
+        >>> nodes = PopulationIndex.of({7: 3, 5: 2})
+        >>> nodes.population, nodes.locate(np.array([0, 2, 4]))
+        (5, {5: [0], 7: [0, 2]})
+    """
 
     nodes: tuple[int, ...]
     counts: tuple[int, ...]
@@ -27,11 +33,11 @@ class PopulationIndex:
             raise ValueError(f"nodes {self.nodes}, counts {self.counts}, {self.datasets} do not pair up")
         for node, count in zip(self.nodes, self.counts, strict=True):
             if count < 1:
-                raise ValueError(f"node {node} holds {count} speakers: leave it out of the roster")
+                raise ValueError(f"node {node} holds {count} speakers: leave it out of the population")
 
     @classmethod
     def of(cls, counts: Mapping[int, int], datasets: Mapping[int, str] | None = None) -> PopulationIndex:
-        """From node id -> number of speakers, and -> the digest of its data set where that is known."""
+        """Make it from node id -> number of speakers, and node id -> digest of its data set if known."""
         nodes = tuple(sorted(counts))
         return cls(
             nodes=nodes,
@@ -40,7 +46,7 @@ class PopulationIndex:
         )
 
     def dataset(self, node: int) -> str:
-        """The digest of what `node` held at the roll call; empty if that is not known."""
+        """The digest of the data that `node` held at registration; empty if unknown."""
         return self._datasets[node]
 
     @cached_property
@@ -53,11 +59,14 @@ class PopulationIndex:
         return sum(self.counts)
 
     def locate(self, drawn: npt.NDArray[np.int64]) -> dict[int, list[int]]:
-        """Node id -> that node's own numbers (from 0) of the drawn speakers (ascending); nodes without one
-        are left out."""
+        """Map each node with a drawn speaker to its own numbers (from 0) of its drawn speakers.
+
+        Args:
+            drawn: Numbers of speakers over all nodes, ascending.
+        """
         ends = np.cumsum(self.counts)
         owners = np.searchsorted(ends, drawn, side="right")
         own = drawn - (ends - np.asarray(self.counts))[owners]
         contacted, begins = np.unique(owners, return_index=True)
-        parts = np.split(own, begins[1:])  # one, empty, of an empty cohort
+        parts = np.split(own, begins[1:])  # an empty cohort has one empty part
         return {self.nodes[owner]: part.tolist() for owner, part in zip(contacted, parts, strict=False)}

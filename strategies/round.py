@@ -1,4 +1,4 @@
-"""A round from its messages to its report: who was asked what, what came back, and what may be told of it."""
+"""A round from its messages to its report: the tasks, the replies, and the figures for the operator."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flwr.app import Message, Metadata
 
 from base.printable_text import one_line
 from privacy import ReplyRejected
-from strategies.aggregation import CohortSum, Dropped
+from strategies.aggregation import CohortSum, DroppedNode
 from strategies.streaming import NOT_SENT
 from wire.messages import Answer, NodeFailed, Task
 from wire.raw_metrics import RawMetrics
@@ -23,9 +23,19 @@ NO_TURN = "it was not asked: the nodes before it took all the time until the dea
 
 @dataclass(frozen=True, kw_only=True)
 class RoundReport:
-    """What the server knows of a round, and the statistics from inside the noised release.
+    """The server's own record of a round, with the statistics from the noised release.
 
-    Who and how many were drawn, asked and answered is not for publication: sampling gains by its secrecy.
+    Do not publish which speakers, or how many, were drawn, asked and answered: amplification by sampling
+    depends on their secrecy. `clip_bound` is C of this round, which moves if the bounds adapt.
+
+    Example:
+        >>> from wire.traffic import Traffic
+        >>> report = RoundReport(
+        ...     round_number=1, drawn=3, nodes_asked=2, nodes_answered=1, learning_rate=0.1, statistics={},
+        ...     dropped=(DroppedNode(7, LATE),), traffic=(Traffic(node=5, bytes_down=400, bytes_up=90),),
+        ... )
+        >>> report.bytes_down, report.dropped[0].reason
+        (400, 'no reply before the deadline')
     """
 
     round_number: int
@@ -34,27 +44,27 @@ class RoundReport:
     nodes_answered: int
     learning_rate: float
     statistics: dict[str, float]
-    dropped: tuple[Dropped, ...]
-    clip_bound: float = math.nan  # C of this round; it moves where bounds adapt
+    dropped: tuple[DroppedNode, ...]
+    clip_bound: float = math.nan
     traffic: tuple[Traffic, ...] = ()  # by node
 
     @property
     def bytes_down(self) -> int:
-        """Bytes of the arrays sent to all nodes."""
+        """Bytes of the arrays that were sent to all nodes."""
         return sum(one.bytes_down for one in self.traffic)
 
     @property
     def bytes_up(self) -> int:
-        """Bytes of the arrays of all answers that were taken."""
+        """Bytes of the arrays in all accepted answers."""
         return sum(one.bytes_up for one in self.traffic)
 
 
 class Addressees:
-    """Which node a reply comes from, by the id of the message that it answers.
+    """Finds the node of a reply by the id of the message that it answers.
 
-    Flower gives a message its id when it is pushed. A grid that has a few under way at a time pushes most
-    of a round's after the first replies, so an id is looked up when a reply names it. Messages are pushed in
-    their order: each is then looked at once, and finding all nodes of a round takes time linear in them.
+    Flower gives a message its id when it is pushed. A grid with a window pushes most messages of a round
+    after the first replies, so an id is looked up when a reply names it. If messages are pushed in their
+    order, each is looked at once, and the nodes of a whole round are found in linear time.
     """
 
     def __init__(self, envelopes: Iterable[Metadata]) -> None:
@@ -62,17 +72,17 @@ class Addressees:
         self._nodes: dict[str, int] = {}
 
     def node(self, message_id: str) -> int | None:
-        """The node that was sent this message; None if it is none of this round's."""
+        """The node that this message was for; None if it is not a message of this round."""
         while self._unfiled and self._unfiled[0].message_id:
             self._file(self._unfiled.popleft())
-        if message_id not in self._nodes:  # it may have been pushed out of turn
+        if message_id not in self._nodes:  # it may have been pushed out of order
             for envelope in self._unfiled:
                 if envelope.message_id:
                     self._file(envelope)
         return self._nodes.get(message_id)
 
     def not_asked(self) -> set[int]:
-        """Nodes whose message was never pushed."""
+        """Nodes with a message that was never pushed."""
         return {envelope.dst_node_id for envelope in self._unfiled if not envelope.message_id}
 
     def _file(self, envelope: Metadata) -> None:
@@ -81,11 +91,20 @@ class Addressees:
 
 @dataclass(kw_only=True)
 class OpenRound:
-    """A round under way: `tasks` by node, and the `envelopes` (metadata) of the messages that carry them.
+    """A round that waits for its replies.
 
-    The messages themselves, and the model in them, may go when they are sent; `bytes_down` is of each.
-    `changed` are the nodes that answered and no longer hold what they held at the roll call. `on_taken` is
-    called with each reply that was added.
+    It keeps the metadata of the messages only: the messages themselves, and the model in them, are released
+    when they are sent.
+
+    Args:
+        number: The round, from 1.
+        drawn: The number of drawn speakers.
+        tasks: The task of each node.
+        envelopes: The metadata of the messages that carry the tasks.
+        bytes_down: Bytes of the arrays in each message.
+        on_raw_metrics: Called with (round, node, metrics) for each node that sends un-noised metrics.
+        changed: Nodes that answered and hold other data than at registration.
+        on_taken: Called with each reply that was added.
     """
 
     number: int
@@ -99,8 +118,8 @@ class OpenRound:
     _bytes_up: dict[int, int] = field(default_factory=dict)
     _not_sent: set[int] = field(default_factory=set)
 
-    def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[Dropped]:
-        """Add each reply to `total` as it comes, if it can be added; returns who gave nothing, and why."""
+    def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[DroppedNode]:
+        """Add each valid reply to `total` as it arrives; return the nodes that gave nothing, with reasons."""
         addressees = Addressees(self.envelopes)
         dropped = []
         for reply in replies:
@@ -110,15 +129,15 @@ class OpenRound:
             except ReplyRejected as rejection:
                 refused = not isinstance(rejection, NodeFailed)
                 who = reply.metadata.src_node_id if node is None else node
-                dropped.append(Dropped(who, one_line(str(rejection)), refused))
-            del reply  # or it would be there beside the next
+                dropped.append(DroppedNode(who, one_line(str(rejection)), refused))
+            del reply  # or it would stay in memory beside the next
         not_asked = addressees.not_asked()
         self._not_sent |= not_asked
-        silent = set(total.silent_nodes()) - {drop.node for drop in dropped}
-        return [*dropped, *(Dropped(node, NO_TURN if node in not_asked else LATE) for node in sorted(silent))]
+        silent = sorted(set(total.silent_nodes()) - {drop.node for drop in dropped})
+        return dropped + [DroppedNode(node, NO_TURN if node in not_asked else LATE) for node in silent]
 
     def traffic(self) -> tuple[Traffic, ...]:
-        """What went to each node that was asked, and came back."""
+        """The bytes to and from each node that was sent its task."""
         return tuple(
             Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self._bytes_up.get(node, 0))
             for node in self.tasks

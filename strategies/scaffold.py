@@ -1,8 +1,8 @@
 """SCAFFOLD (Karimireddy et al. 2020, option II), for runs without privacy only.
 
-Control variates correct the drift of local steps: a speaker adds c - c_i to its gradients, where c_i is
-its own mean gradient of the last time and c the mean of all c_i. They are a second vector from every
-client, un-noised and outside the clip, and a state per speaker; so a private plan is refused.
+Control variates correct the drift of local steps: a speaker adds c - c_i to its gradients. c_i is the
+speaker's mean gradient in its last round, and c the mean of all c_i. Control variates are a second vector
+from every node, un-noised and outside the clip, and a state for each speaker; so a private plan is refused.
 """
 
 from __future__ import annotations
@@ -15,33 +15,38 @@ from flwr.app import ArrayRecord, ConfigRecord, Message
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from privacy import LayerLayout, PrivacyPlan
 from strategies.dp_fed_opt import DPFedOpt
+from strategies.mechanism import Mechanism
+from strategies.parts import GlobalModel
 from wire.messages import CONTROL, pack_vector, unpack_vector
 from wire.records import find_record
 from wire.traffic import array_bytes
 
 
 class Scaffold(DPFedOpt):
-    """`DPFedOpt` without noise, with control variates. They begin at 0, also where a run is resumed.
+    """`DPFedOpt` without noise, with control variates. They begin at 0, also when a run is resumed.
 
     Raises:
         ValueError: For a private plan.
+
+    Example:
+        >>> issubclass(Scaffold, DPFedOpt)
+        True
     """
 
-    def __init__(self, *, plan: PrivacyPlan, layout: LayerLayout, **settings: Any) -> None:
-        if plan.is_private:
+    def __init__(self, *, model: GlobalModel, mechanism: Mechanism, **parts: Any) -> None:
+        if mechanism.plan.is_private:
             raise ValueError(
-                f"SCAFFOLD with noise multiplier {plan.noise_multiplier:g}: control variates leave clients "
-                "un-noised, so no private plan can cover them; use DPFedOpt, or a plan without noise"
+                f"SCAFFOLD with noise multiplier {mechanism.plan.noise_multiplier:g}: control variates leave "
+                "the nodes un-noised, so no private plan covers them; use DPFedOpt, or a plan without noise"
             )
-        super().__init__(plan=plan, layout=layout, **settings)
-        self.control = torch.zeros(layout.size)
+        super().__init__(model=model, mechanism=mechanism, **parts)
+        self.control = torch.zeros(model.layout.size)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """As in `DPFedOpt`, with c beside the model."""
+        """As in `DPFedOpt`; each message carries c beside the model."""
         messages = super().configure_train(server_round, arrays, config, grid)
         control = pack_vector(self.control)
         for message in messages:
@@ -51,9 +56,9 @@ class Scaffold(DPFedOpt):
         return messages
 
     def finish_round(self, server_round: int, replies: Iterable[Message]) -> dict[str, float]:
-        """As in `DPFedOpt`; then c moves by the changes of the c_i over the whole population.
+        """As in `DPFedOpt`; then c moves by the sum of the c_i's changes over the population's size.
 
-        (A c_i has moved on its node even if the reply that says so was refused.)
+        If a reply was refused, its c_i have still changed on the node.
         """
         changes = torch.zeros_like(self.control)
         if self._round:
@@ -64,7 +69,7 @@ class Scaffold(DPFedOpt):
 
 
 def _gather_(changes: Tensor, reply: Message) -> None:
-    """Add to `changes` what a reply says of its speakers' control variates."""
+    """Add the changes of the control variates in a reply to `changes`."""
     if (record := find_record(reply.content, CONTROL, ArrayRecord)) is not None:
         change = unpack_vector(record)
         if change.shape == changes.shape and bool(change.isfinite().all()):

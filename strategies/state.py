@@ -1,7 +1,7 @@
-"""All that a strategy must keep between two rounds, as named tensors: what a checkpoint holds.
+"""The state of a strategy between two rounds, as named tensors for a checkpoint.
 
-The model vector, the optimiser's state and the strategy's own. Everything here was released already, so it
-may be stored; a noise key is in none of it.
+It holds the model vector, the optimiser's state and the strategy's own. All of it has been released already,
+so it may be stored. It contains no noise key.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def state_of(strategy: DPFedOpt) -> dict[str, Tensor]:
 
 
 def load_state(strategy: DPFedOpt, state: Mapping[str, Tensor]) -> None:
-    """Take a `state_of` a strategy of the same layout, plan, mechanisms and optimiser."""
+    """Restore a `state_of` of a strategy with the same layout, mechanism and optimiser."""
     strategy.vector.copy_(state[_VECTOR])
     strategy.optimiser.load_state_dict(_part(state, _OPTIMISER))
     strategy.load_state_dict(_part(state, _STRATEGY))

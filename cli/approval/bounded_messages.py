@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-INFLATION = Path(__file__).resolve().parents[2] / "wire" / "inflation.py"
+INFLATION = Path(__file__).resolve().parents[2] / "wire" / "inflation" / "__init__.py"
 
 
 def inflation() -> ModuleType:

@@ -25,15 +25,13 @@ from cli.composing import default_config
 from client import answers  # noqa: F401  (what a fault replaces is loaded)
 from client.app import app
 from client.node import Node
-from optim import make_optimiser
-from privacy import ClipBounds, Ledger, PrivacyPlan, QuantileClip, Quantiser
-from privacy.released_metrics import STATISTICS
+from privacy import Ledger, PrivacyPlan, QuantileClip
 from recipes import RunConfig
 from recipes.run_config import known_keys
 from server.report.live_table import Row
 from server.report.metrics import as_metrics
 from speech.model.ctc_transformer import build_model
-from strategies import DPFedOpt, PopulationIndex, bind
+from strategies import DPFedAdam, DPFedOpt, GlobalModel, Mechanism, PopulationIndex, TrainingRun
 from tests.audit.planted import UNITS_A_SPEAKER, WORK, NodeDied
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from wire.messages import Task
@@ -160,25 +158,24 @@ class _Run:
         return tuple(Node.of(config, self.contexts[node].node_config).speakers)
 
     def _strategy(self) -> DPFedOpt:
-        layout, vector = bind(build_model(PRESET, seed=0))
-        bounds = ClipBounds.of("dim", 0.02, layout, statistics=len(STATISTICS), adaptive=True)
+        model = GlobalModel.of(build_model(PRESET, seed=0))
         population_index = PopulationIndex.of({node: len(names) for node, names in self.names.items()})
         plan = PrivacyPlan(
             population=population_index.population, cohort=COHORT, rounds=LAST, noise_multiplier=Z, delta=1e-6
         )
-        return DPFedOpt(
-            vector=vector,
-            layout=layout,
-            plan=plan,
-            bounds=bounds,
-            quantiser=Quantiser.of(bounds),
-            population_index=population_index,
-            optimiser=make_optimiser("adam", beta1=0.9, beta2=0.99, epsilon=1e-6),
-            ledger=Ledger.open(self.folder / "ledger.jsonl"),
+        return DPFedAdam(
+            model=model,
+            mechanism=Mechanism.of(plan, model.layout, clip_bound=0.02, adaptive=QuantileClip()),
+            run=TrainingRun(
+                population_index=population_index,
+                ledger=Ledger.open(self.folder / "ledger.jsonl"),
+                dataset="speakers",
+                run_id="audit",
+            ),
             learning_rate=0.01,
-            run_id="audit",
-            dataset="speakers",
-            adaptive=QuantileClip(),
+            beta1=0.9,
+            beta2=0.99,
+            epsilon=1e-6,
         )
 
     def all_rounds(self) -> Performance:

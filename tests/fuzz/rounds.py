@@ -20,7 +20,15 @@ from privacy.kernels import scale_into_
 from privacy.noise.factory import make_noise
 from privacy.noise.seeded import SeededGaussian
 from privacy.released_metrics import STATISTICS
-from strategies import DPFedOpt, PopulationIndex, StreamingGrid
+from strategies import (
+    DPFedOpt,
+    GlobalModel,
+    Mechanism,
+    PopulationIndex,
+    ServerStep,
+    StreamingGrid,
+    TrainingRun,
+)
 from tests.fuzz.replies import Mutant
 from tests.strategies.federation import PlainStep
 from tests.strategies.flower import FakeGrid
@@ -56,18 +64,16 @@ class Federation:
             delta=1e-6,
         )
         self.strategy = DPFedOpt(
-            vector=torch.zeros(self.layout.size),
-            layout=self.layout,
-            plan=self.plan,
-            bounds=self.bounds,
-            quantiser=self.quantiser,
-            population_index=population_index,
-            optimiser=PlainStep(),
-            ledger=Ledger.open(folder / "ledger.jsonl"),
-            learning_rate=1.0,
-            run_id="fuzz",
+            model=GlobalModel(vector=torch.zeros(self.layout.size), layout=self.layout),
+            mechanism=Mechanism(plan=self.plan, bounds=self.bounds, quantiser=self.quantiser),
+            server_step=ServerStep(optimiser=PlainStep(), learning_rate=1.0),
+            run=TrainingRun(
+                population_index=population_index,
+                ledger=Ledger.open(folder / "ledger.jsonl"),
+                dataset="people",
+                run_id="fuzz",
+            ),
             on_raw_metrics=self._tell if raw_metrics else None,
-            dataset="people",
         )
         self.strategy._source = self._source  # type: ignore[method-assign]
         self.nodes = [node for node in counts if node != HONEST]

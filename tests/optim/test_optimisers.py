@@ -216,7 +216,7 @@ def test_settings_are_those_of_the_optimiser():
 
 
 FAULTS = {
-    "no such optimiser": (("adamant", None, {}), r"'adamant' is unknown; known: \['adagrad', 'adam'"),
+    "no such optimiser": (("adamant", None, {}), r"unknown server optimiser 'adamant'; known are 'adagrad'"),
     "no such setting": (("sgd", None, {"beta1": 0.9}), r"no setting \['beta1'\]; it has \['momentum'\]"),
     "no layout": (("lamb", None, {}), "give it the model's layout"),
     "beta of one": (("adam", None, {"beta2": 1.0}), "beta2=1.0"),

@@ -18,7 +18,7 @@ from privacy import (
     unpack,
 )
 from privacy.released_metrics import STATISTICS, add_statistics_
-from strategies import DPFedOpt, PopulationIndex
+from strategies import DPFedOpt, GlobalModel, Mechanism, PopulationIndex, ServerStep, TrainingRun
 from wire.messages import Answer, Task
 from wire.raw_metrics import RawMetrics
 
@@ -89,8 +89,43 @@ def make_strategy(
     bounds=BOUNDS,
     quantiser=None,
     plan_settings=None,
-    **mechanisms,
+    noise_shape="isotropic",
+    adaptive=None,
+    learning_rate=1.0,
+    **options,
 ) -> DPFedOpt:
+    """A strategy with plain steps and its own ledger in `folder`."""
+    parts = make_parts(
+        folder,
+        counts,
+        cohort=cohort,
+        z=z,
+        rounds=rounds,
+        budget=budget,
+        bounds=bounds,
+        quantiser=quantiser,
+        plan_settings=plan_settings,
+        noise_shape=noise_shape,
+        adaptive=adaptive,
+    )
+    step = ServerStep(optimiser=optimiser or PlainStep(), learning_rate=learning_rate)
+    return DPFedOpt(**parts, server_step=step, round_deadline_seconds=5.0, **options)
+
+
+def make_parts(
+    folder: Path,
+    counts: dict[int, int],
+    *,
+    cohort=None,
+    z=1.0,
+    rounds=3,
+    budget=None,
+    bounds=BOUNDS,
+    quantiser=None,
+    plan_settings=None,
+    **mechanism,
+) -> dict:
+    """Model, mechanism and run of a strategy, by the names of its arguments."""
     population_index = PopulationIndex.of(counts)
     plan = PrivacyPlan(
         population=population_index.population,
@@ -101,18 +136,14 @@ def make_strategy(
         epsilon_budget=budget,
         **(plan_settings or {}),
     )
-    return DPFedOpt(
-        vector=torch.zeros(LAYOUT.size),
-        layout=LAYOUT,
-        plan=plan,
-        bounds=bounds,
-        quantiser=quantiser or Quantiser.of(bounds, bits=20),
-        population_index=population_index,
-        optimiser=optimiser or PlainStep(),
-        ledger=Ledger.open(folder / "ledger.jsonl"),
-        learning_rate=1.0,
-        run_id="test",
-        dataset="people",
-        round_deadline_seconds=5.0,
-        **mechanisms,
-    )
+    quantiser = quantiser or Quantiser.of(bounds, bits=20)
+    return {
+        "model": GlobalModel(vector=torch.zeros(LAYOUT.size), layout=LAYOUT),
+        "mechanism": Mechanism(plan=plan, bounds=bounds, quantiser=quantiser, **mechanism),
+        "run": TrainingRun(
+            population_index=population_index,
+            ledger=Ledger.open(folder / "ledger.jsonl"),
+            dataset="people",
+            run_id="test",
+        ),
+    }

@@ -10,7 +10,7 @@ import torch
 from scipy import stats
 
 from privacy import BandedNoise, BudgetExhausted, PrivacyPlan, Quantiser, Release, epsilon
-from strategies import DPFedAdam, StreamingGrid, run_rounds
+from strategies import DPFedAdam, GlobalModel, StreamingGrid, run_rounds
 from tests.strategies.federation import (
     BOUNDS,
     LAYOUT,
@@ -18,6 +18,7 @@ from tests.strategies.federation import (
     PlainStep,
     failing,
     honest,
+    make_parts,
     make_strategy,
     silent,
 )
@@ -275,24 +276,20 @@ def test_a_mechanism_that_cannot_be_is_refused_before_anything_is_spent(tmp_path
 
 
 def test_a_plan_for_another_population_is_refused(tmp_path):
-    strategy = make_strategy(tmp_path, {1: 4})
+    parts = make_parts(tmp_path, {1: 4})
     other = PrivacyPlan(population=9, cohort=2.0, rounds=3, noise_multiplier=1.0, delta=1e-6)
     with pytest.raises(ValueError, match="plan is for 9 speakers, the nodes hold 4"):
-        DPFedAdam(
-            vector=strategy.vector,
-            layout=LAYOUT,
-            plan=other,
-            bounds=BOUNDS,
-            quantiser=QUANTISER,
-            population_index=strategy.population_index,
-            ledger=strategy.ledger,
-            learning_rate=0.1,
-            run_id="t",
-            dataset="d",
-        )
+        DPFedAdam(**{**parts, "mechanism": replace(parts["mechanism"], plan=other)}, learning_rate=0.1)
 
 
-def test_noise_comes_from_the_plan_alone_and_a_grid_of_other_bounds_is_refused(tmp_path):
+def test_bounds_of_another_model_are_refused(tmp_path):
+    parts = make_parts(tmp_path, {1: 4})
+    larger = GlobalModel.of(torch.nn.Linear(9, 9))
+    with pytest.raises(ValueError, match="bounds are for 31 coordinates, the layout has 90"):
+        DPFedAdam(**{**parts, "model": larger}, learning_rate=0.1)
+
+
+def test_noise_comes_from_the_plan_alone_and_a_quantiser_of_other_bounds_is_refused(tmp_path):
     """Correlated noise for a plan without bands would let a speaker into one cycle twice, uncharged."""
     with pytest.raises(TypeError, match="noise"):
         make_strategy(tmp_path / "a", {1: 4}, noise=BandedNoise(4))

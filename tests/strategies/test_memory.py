@@ -13,30 +13,26 @@ import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 torch.set_num_threads(1)
-from privacy import ClipBounds, Grid, LayerLayout, Ledger, PrivacyPlan, pack
-from privacy.released_metrics import STATISTICS
-from strategies import DPFedOpt, Roster
+from privacy import LayerLayout, Ledger, PrivacyPlan, pack
+from strategies import DPFedOpt, GlobalModel, Mechanism, PopulationIndex, ServerStep, TrainingRun
 from tests.strategies.federation import PlainStep
 from tests.strategies import flower
 
 folder, nodes, size = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 layout = LayerLayout.of({"large": (size - 1000,), "small": (1000,)})
-bounds = ClipBounds.of("dim", 1.0, layout, statistics=len(STATISTICS))
+plan = PrivacyPlan(population=nodes, cohort=float(nodes), rounds=1, noise_multiplier=1.0, delta=1e-6)
 strategy = DPFedOpt(
-    vector=torch.zeros(size),
-    layout=layout,
-    plan=PrivacyPlan(
-        population=nodes, cohort=float(nodes), rounds=1, noise_multiplier=1.0, delta=1e-6
+    model=GlobalModel(vector=torch.zeros(size), layout=layout),
+    mechanism=Mechanism.of(plan, layout, clip_bound=1.0),
+    server_step=ServerStep(optimiser=PlainStep(), learning_rate=1.0),
+    run=TrainingRun(
+        population_index=PopulationIndex.of(dict.fromkeys(range(1, nodes + 1), 1)),
+        ledger=Ledger.open(folder / "ledger.jsonl"),
+        dataset="people",
+        run_id="memory",
     ),
-    bounds=bounds,
-    grid=Grid.of(bounds),
-    roster=Roster.of(dict.fromkeys(range(1, nodes + 1), 1)),
-    optimiser=PlainStep(),
-    ledger=Ledger.open(folder / "ledger.jsonl"),
-    learning_rate=1.0,
-    run_id="memory",
-    dataset="people",
 )
+bounds = strategy.bounds
 
 ones = torch.ones(bounds.size, dtype=torch.int32)
 template = Array(pack(ones, 1, bounds, strategy.quantiser))

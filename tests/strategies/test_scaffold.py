@@ -1,4 +1,4 @@
-"""SCAFFOLD on two people with quadratic losses, where the right answer is known in closed form."""
+"""SCAFFOLD on two speakers with quadratic losses, where the right answer is known in closed form."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from flwr.app import RecordDict
 
 from client.training.control_variates import ControlVariates
 from optim import SGD
-from strategies import StreamingGrid
+from strategies import DPFedOpt, ServerStep, StreamingGrid
 from strategies.scaffold import Scaffold
-from tests.strategies.federation import LAYOUT, answer_to, make_strategy
+from tests.strategies.federation import LAYOUT, answer_to, make_parts
 from tests.strategies.flower import FakeGrid
 from wire.messages import CONTROL, Task, unpack_vector
 
@@ -16,18 +16,6 @@ from wire.messages import CONTROL, Task, unpack_vector
 PEOPLE = {1: (1.0, 0.03), 2: (4.0, -0.01)}
 OPTIMUM = (1.0 * 0.03 + 4.0 * -0.01) / 5.0
 RATE, STEPS = 0.1, 10
-NAMES = (
-    "vector",
-    "layout",
-    "plan",
-    "bounds",
-    "quantiser",
-    "population_index",
-    "optimiser",
-    "ledger",
-    "run_id",
-    "dataset",
-)
 
 
 def person(curvature, minimum, state):
@@ -50,16 +38,19 @@ def person(curvature, minimum, state):
     return node
 
 
+def averaging():
+    return ServerStep(optimiser=SGD(momentum=0.0), learning_rate=1.0)
+
+
 def train(tmp_path, cls, rounds=60):
-    base = make_strategy(tmp_path, {1: 1, 2: 1}, z=0.0, rounds=rounds, optimiser=SGD(momentum=0.0))
-    strategy = cls(**{name: getattr(base, name) for name in NAMES}, learning_rate=1.0)
+    strategy = cls(**make_parts(tmp_path, {1: 1, 2: 1}, z=0.0, rounds=rounds), server_step=averaging())
     nodes = {node: person(*PEOPLE[node], RecordDict()) for node in PEOPLE}
     strategy.start(StreamingGrid(FakeGrid(nodes)), strategy.arrays(), num_rounds=rounds, timeout=1.0)
     return strategy
 
 
 def test_it_finds_the_optimum_that_federated_averaging_misses(tmp_path):
-    averaged = train(tmp_path / "a", type(make_strategy(tmp_path / "b", {1: 1}))).vector
+    averaged = train(tmp_path / "a", DPFedOpt).vector
     assert (averaged - OPTIMUM).abs().min() > 2e-3
     corrected = train(tmp_path / "c", Scaffold)
     torch.testing.assert_close(corrected.vector, torch.full((LAYOUT.size,), OPTIMUM), rtol=0, atol=1e-4)
@@ -72,14 +63,12 @@ def test_a_refused_reply_does_not_move_the_servers_control(tmp_path):
         content["answer"]["round"] = 99
         return content
 
-    base = make_strategy(tmp_path, {1: 1}, z=0.0, optimiser=SGD(momentum=0.0))
-    strategy = Scaffold(**{name: getattr(base, name) for name in NAMES}, learning_rate=1.0)
+    strategy = Scaffold(**make_parts(tmp_path, {1: 1}, z=0.0), server_step=averaging())
     strategy.start(StreamingGrid(FakeGrid({1: liar})), strategy.arrays(), num_rounds=1, timeout=1.0)
     assert "asked was 1" in strategy.last_report.dropped[0].reason
     assert not strategy.control.any()
 
 
 def test_a_private_plan_is_refused(tmp_path):
-    base = make_strategy(tmp_path, {1: 1}, z=1.0)
-    with pytest.raises(ValueError, match=r"control variates leave clients un-noised"):
-        Scaffold(**{name: getattr(base, name) for name in NAMES}, learning_rate=1.0)
+    with pytest.raises(ValueError, match=r"control variates leave the nodes un-noised"):
+        Scaffold(**make_parts(tmp_path, {1: 1}, z=1.0), server_step=averaging())

@@ -62,7 +62,7 @@ def _(patch):
             return release(self, number, total)
         finally:
             self.ledger = ledger
-            ledger.spend(self.plan.charge(0), run=self.run_id, dataset=self.dataset, round=number)
+            ledger.spend(self.plan.charge(0), run=self.run.run_id, dataset=self.run.dataset, round=number)
 
     patch.setattr(DPFedOpt, "_release", late)
 

@@ -6,7 +6,7 @@ import pytest
 from privacy import PrivacyPlan, epsilon_text
 from server.report.live_table import Row, heading, line
 from strategies import RoundReport
-from strategies.aggregation import Dropped
+from strategies.aggregation import DroppedNode
 
 PLAN = PrivacyPlan(population=96, cohort=24.0, rounds=40, noise_multiplier=0.05, delta=1e-6)
 
@@ -19,7 +19,7 @@ def row(**changes):
         nodes_answered=7,
         learning_rate=0.1,
         statistics={"clipped_share": 1.02, "train_loss": 3.0},
-        dropped=(Dropped(5, "no reply before the deadline"),),
+        dropped=(DroppedNode(5, "no reply before the deadline"),),
     )
     values = {
         "report": report,
@@ -95,6 +95,6 @@ def test_the_row_of_a_resumed_run_names_its_round():
 
 def test_what_a_node_says_is_one_printable_line():
     found = row()
-    said = replace(found.report, dropped=(Dropped(5, "x\x1b[2J\n    8   0.0"),))
+    said = replace(found.report, dropped=(DroppedNode(5, "x\x1b[2J\n    8   0.0"),))
     lines = line(replace(found, report=said)).split("\n")
     assert len(lines) == 2 and lines[1].isprintable()

@@ -1,0 +1,1 @@
+"""Extensions of murmuration: a clip rule, a server optimiser and a schedule."""

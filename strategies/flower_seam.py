@@ -1,0 +1,117 @@
+"""The names of Flower's server side that no release promises to keep; only this module of the room uses any.
+
+Flower 1.39 is the last release whose clients speak gRPC; later ones move and rename what is here. On the
+server's side a port to another release changes this module and `wire/inflation/flower_objects.py` only.
+`tests/test_flower_names.py` lists every such name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequest
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.superlink.grid import HttpGrid, InMemoryGrid
+
+from wire.inflation import ResponseLimits
+
+__all__ = [
+    "MESSAGE_UNAVAILABLE",
+    "NODE_UNAVAILABLE",
+    "Announcement",
+    "ObjectPushError",
+    "RuntimeApi",
+    "error_reply",
+    "is_simulation",
+    "is_superlink",
+    "set_message_id",
+]
+
+MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE = 3, 5  # of Flower's ErrorCode
+
+
+def is_superlink(grid: Grid) -> bool:
+    """Whether the replies of `grid` come from a SuperLink, as bytes from other processes."""
+    return isinstance(grid, HttpGrid)
+
+
+def is_simulation(grid: Grid) -> bool:
+    """Whether the messages of `grid` lie in this process, as in Flower's simulation engine."""
+    return isinstance(grid, InMemoryGrid)
+
+
+def error_reply(asked: Metadata, reason: str, code: int) -> Message:
+    """An error in the place of the reply to the message that had the metadata `asked`.
+
+    The message itself is not needed: it may be gone, and the model in it.
+    """
+    question = make_message(metadata=asked, content=RecordDict())
+    return Message(Error(code=code, reason=reason), reply_to=question)
+
+
+def set_message_id(message: Message, message_id: str) -> None:
+    """Give `message` its id, which Flower sets only when it pushes or pulls a message."""
+    message.metadata.__dict__["_message_id"] = message_id
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A reply that the SuperLink has announced: ids, its error code (0: none) and the tree of its objects."""
+
+    answers: str
+    reply_id: str
+    error_code: int
+    tree: Any
+
+
+class RuntimeApi:
+    """The calls of the SuperLink's Runtime API behind an `HttpGrid`.
+
+    `limits` checks the length of every answer from the first call on.
+    """
+
+    def __init__(self, grid: HttpGrid, limits: ResponseLimits) -> None:
+        self._grid, self._limits = grid, limits
+        self._limited: Any = None
+
+    def announced(self, message_ids: Sequence[str]) -> Iterator[Announcement]:
+        """The replies to these messages that have reached the SuperLink; it announces each of them once."""
+        answer = self._client().PullMessages(PullAppMessagesRequest(message_ids=list(message_ids)))
+        for message, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+            metadata = message.metadata
+            yield Announcement(metadata.reply_to_message_id, metadata.message_id, message.error.code, tree)
+
+    def pull(self, object_id: str) -> bytes | None:
+        """One object; None if the SuperLink has not received it yet.
+
+        Raises:
+            LookupError: If the SuperLink does not know the object.
+        """
+        request = PullObjectRequest(node=self._grid.node, run_id=self._grid.run.run_id, object_id=object_id)
+        answer = self._client().PullObject(request)
+        if not answer.object_found:
+            raise LookupError(object_id)
+        content: bytes = answer.object_content
+        return content if answer.object_available else None
+
+    def delete(self, message_ids: Iterable[str]) -> None:
+        """Delete the objects of these messages, except those that other messages have too."""
+        for message_id in message_ids:
+            self._client().ConfirmMessageReceived(
+                ConfirmMessageReceivedRequest(
+                    node=self._grid.node, run_id=self._grid.run.run_id, message_object_id=message_id
+                )
+            )
+
+    def _client(self) -> Any:
+        client = self._grid._runtime_client
+        if client is not self._limited:  # the grid makes a new one when it connects again
+            self._limits.install(client._client)
+            self._limited = client
+        return client
