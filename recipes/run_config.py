@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from base.settings import Section
+from recipes.earlier_keys import PRESENT_KEYS
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
 from recipes.sections import (
@@ -82,8 +83,8 @@ class RunConfig(Section):
         if relative:
             key, path = next(iter(relative.items()))
             raise ValueError(
-                f"{key} = {path!r}: the path is relative, and nobody chooses an app's working directory; give "
-                "an absolute one (`murmur run` makes relative paths absolute, `flwr run` does not)"
+                f"{key} = {path!r}: the path is relative, and an app has no working directory of its own; "
+                "give an absolute one (`murmur run` makes relative paths absolute, `flwr run` does not)"
             )
         return self
 
@@ -177,6 +178,8 @@ def _explain(fault: ErrorDetails) -> str:
 
 
 def _unknown(key: str, value: Any) -> str:
+    if key in PRESENT_KEYS:
+        return f"{key} = {value!r}: this key is called {PRESENT_KEYS[key]!r} now"
     near = difflib.get_close_matches(key, known_keys(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "`murmur recipe` lists the keys"
     return f"{key} = {value!r}: no such key; {hint}"

@@ -1,4 +1,4 @@
-"""Serving a federation to Flower: from the run configuration to the end, or to one clear message."""
+"""Runs a federation for Flower: from the run configuration to the end, or to one clear error message."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FAULTS = (
     *(TooFewAnswers, RepliesRefused),
 )
 
-# The server evaluates while nodes of a simulation train: one thread each, no fighting over cores.
+# The server evaluates while the nodes of a simulation train: with one thread each they do not share cores.
 torch.set_num_threads(1)
 
 
 def serve(grid: Grid, context: Context) -> None:
-    """Run a federation; a fault of the set-up ends the run as failed, with one clear message."""
-    # Our table tells the story; Flower's own round-by-round log would say everything twice.
+    """Run a federation; an error of `FAULTS` is printed once and ends the run as failed."""
+    # Our table shows each round; Flower's log at level INFO would repeat it.
     logger = logging.getLogger("flwr")
     logger.setLevel(max(logger.level, logging.WARNING))
     try:
