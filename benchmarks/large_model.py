@@ -69,7 +69,7 @@ def federation(home: Path, nodes: int, watch: Watch) -> tuple[list[dict[str, obj
         config = (
             f'corpus.kind="manifest" corpus.path="{held_out}" {SETTINGS} training.rounds={ROUNDS} '
             f"training.min-nodes={nodes} training.cohort={float(SPEAKERS * nodes)} "
-            f'training.round-deadline-seconds={SECONDS} privacy.people="tones"'
+            f'training.round-deadline-seconds={SECONDS} privacy.population-name="tones"'
         )
         run = ("flwr", "run", checkout(), "--run-config", config, "--stream")
         done = run_command(*run, home=home, cwd=home, seconds=SECONDS)

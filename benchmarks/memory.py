@@ -72,7 +72,7 @@ def recipe(folder: Path, preset: str, cohort: int) -> dict[str, object]:
         "training.cohort": float(cohort),
         "server.optimiser": "lamb",
         "privacy.noise-multiplier": 1.0,
-        "privacy.people": "tones",
+        "privacy.population-name": "tones",
         "run.folder": str(folder / "runs"),
         "run.sentences-shown": 0,
     }

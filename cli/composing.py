@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes import ConfigError, RunConfig, home
+from recipes.earlier_keys import with_present_keys
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE, app_source
 from recipes.run_config import known_kinds
 
@@ -59,12 +60,13 @@ def read_recipe(path: Path) -> Flat:
 
 
 def config_of_run(folder: Path) -> RunConfig:
-    """The configuration of a run folder; keys that its release did not have yet take today's defaults.
+    """The configuration of a run folder; settings that its release did not have take the present defaults.
 
     Raises:
         ConfigError: If there is none, or it is not valid.
     """
-    earlier = with_absolute_paths(read_recipe(folder / "config.toml"), home())  # as earlier releases counted
+    earlier = with_present_keys(read_recipe(folder / "config.toml"))
+    earlier = with_absolute_paths(earlier, home())  # as earlier releases counted
     return RunConfig.from_flat({**default_config(), **earlier})
 
 

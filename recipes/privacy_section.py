@@ -52,12 +52,12 @@ class PrivacySection(Section):
     )
     noise_seed: Annotated[int, Field(ge=0)] = Field(description="seed of 'seeded-not-private'")
     quantisation_bits: Annotated[int, Field(ge=12, le=24)] = Field(description="C is 2^bits grid steps")
-    people: str = Field(
-        description="names these people, and their ledger; needed in private runs on all but synthetic speech"
+    population_name: str = Field(
+        description="name of the population and of its ledger; required in private runs on real speakers"
     )
     uncounted: str = Field(
-        description="names of other ledgers of some of these people, with commas between, whose spending is "
-        "knowingly not counted"
+        description="names of other ledgers of some of these speakers, separated by commas, whose spending "
+        "no epsilon of this run includes"
     )
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")

@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 
 from base.registries import LOCAL_ALGORITHMS
 from base.settings import Section
+from recipes.earlier_keys import PRESENT_KEYS
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
 from recipes.sections import (
@@ -187,6 +188,8 @@ def _explain(fault: ErrorDetails) -> str:
 
 
 def _unknown(key: str, value: Any) -> str:
+    if key in PRESENT_KEYS:
+        return f"{key} = {value!r}: this key is called {PRESENT_KEYS[key]!r} now"
     near = difflib.get_close_matches(key, known_keys(), n=1)
     hint = f"did you mean {near[0]!r}?" if near else "`murmur recipe` lists the keys"
     return f"{key} = {value!r}: no such key; {hint}"

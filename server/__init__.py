@@ -1,1 +1,1 @@
-"""The coordinator: ServerApp, roll call, evaluation on held-out speakers, run folder, live table."""
+"""The coordinator: ServerApp, registration, evaluation on held-out speakers, run folder, live table."""

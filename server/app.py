@@ -1,7 +1,7 @@
-"""The ServerApp. What it does is in `server.entry`.
+"""The ServerApp; its work is in `server.entry`.
 
-That is imported when the run begins: a simulation loads this app and the ClientApp one after the other before
-it starts Ray, which need not wait for torch.
+`server.entry` is imported when the run begins, not before: a simulation loads this app and the ClientApp one
+after the other before it starts Ray, and this need not wait until torch is loaded.
 """
 
 from __future__ import annotations

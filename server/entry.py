@@ -1,4 +1,4 @@
-"""Serving a federation to Flower: from the run configuration to the end, or to one clear message."""
+"""Runs a federation for Flower: from the run configuration to the end, or to one clear error message."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ FAULTS = (
 
 NO_ROOM = {errno.ENOSPC: "(os error 28)", errno.EDQUOT: "(os error 122)"}  # as safetensors says it
 
-# The server evaluates while nodes of a simulation train: one thread each, no fighting over cores.
+# The server evaluates while the nodes of a simulation train: with one thread each they do not share cores.
 torch.set_num_threads(1)
 
 
 def serve(grid: Grid, context: Context) -> None:
-    """Run a federation; a fault of the set-up, or a full disk, ends it as failed, with one clear message."""
-    # Our table tells the story; Flower's own round-by-round log would say everything twice.
+    """Run a federation; an error of `FAULTS`, or a full disk, is printed once and ends the run as failed."""
+    # Our table shows each round; Flower's log at level INFO would repeat it.
     logger = logging.getLogger("flwr")
     logger.setLevel(max(logger.level, logging.WARNING))
     try:

@@ -1,10 +1,10 @@
-"""What ends a run, or keeps it from starting, by a fault that a person can mend."""
+"""Errors that end a run, or keep it from starting, and that its organiser can mend."""
 
 from __future__ import annotations
 
 
 class RegistrationError(RuntimeError):
-    """Too few nodes, or nodes that cannot take part; the message says which and why."""
+    """Too few nodes, or nodes that cannot take part; the message names them and the reason."""
 
 
 class ResumeRefused(RuntimeError):

@@ -1,4 +1,4 @@
-"""Evaluation on held-out speakers at the server: public data, so its numbers cost no privacy."""
+"""Evaluation on held-out speakers at the server: this speech is public, so it costs no privacy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out speakers of a corpus, ready to be read by a model."""
+    """The held-out speech: one split of a corpus, with the features of a model preset."""
 
     store: ExampleStore
     split: str
@@ -30,7 +30,7 @@ class HeldOut:
         """Load the test split.
 
         Raises:
-            CorpusError: If the corpus cannot be loaded, has no such split, or has people in two splits
+            CorpusError: If the corpus cannot be loaded, has no such split, or has speakers in two splits
                 without `corpus.shared-speakers`.
         """
         corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
@@ -43,7 +43,10 @@ class HeldOut:
         return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
 
     def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
-        """These speakers as the roll call compares them; with tokens where `section` names a namespace."""
+        """Return these speakers for comparison with the nodes' speakers.
+
+        Their pseudonyms are included if `section` names a namespace and allows no shared speakers.
+        """
         corpus, tokens = self.store.corpus, frozenset[bytes]()
         if section.speaker_namespace and not section.shared_speakers:
             key = key_of(section.speaker_namespace, "")
@@ -53,48 +56,67 @@ class HeldOut:
     @property
     def speakers(self) -> tuple[str, ...]:
         """The held-out speakers."""
-        return self.store.corpus.speakers(self.split)
+        return tuple(self.store.corpus.speakers(self.split))
 
     @property
     def speakers_in_training(self) -> frozenset[str]:
-        """Held-out speakers who are also in another split: their WER flatters the model."""
+        """Held-out speakers who are also in another split: their WER is too good for new speakers."""
         return frozenset(self.speakers) & shared_speakers(self.store.corpus).keys()
 
-    def read_by(self, model: CTCTransformer) -> Evaluation:
-        """Loss, WER, CER and what the model heard."""
+    def evaluate(self, model: CTCTransformer) -> Evaluation:
+        """Return loss, WER, CER and transcripts of the held-out speech."""
         return evaluate(model, self.store.split_examples(self.split))
 
-    def summary(self, reading: Evaluation) -> dict[str, Any]:
-        """A reading's errors by kind, intervals and quantiles over speakers, fit for JSON."""
+    def summary(self, evaluation: Evaluation) -> dict[str, Any]:
+        """Return errors by kind, with intervals and quantiles over speakers, as values for JSON."""
         examples = self.store.split_examples(self.split)
         frames = sum(len(example.features) for example in examples)
         return {
             "split": self.split,
             "corpus": self.store.corpus.digest,
             "hours": frames * self.store.hop_seconds / 3600,
-            "heard_in_training": len(self.speakers_in_training),
-            **assess(reading, self.store.corpus, self.split).summary(),
+            "speakers_in_training": len(self.speakers_in_training),
+            **assess(evaluation, self.store.corpus, self.split).summary(),
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranscribedSentence:
-    """One sentence, as it was and as two models heard it."""
+    """One held-out sentence: its reference text and the transcripts of two models."""
 
     reference: str
     by_seed: str
     by_final: str
 
 
-def transcribed_sentences(seed: Evaluation, final: Evaluation, count: int) -> list[TranscribedSentence]:
-    """`count` sentences spread evenly over the held-out set."""
-    total = len(final.references)
-    chosen = [index * total // count for index in range(min(count, total))]
-    return [
-        TranscribedSentence(
-            reference=final.references[index],
-            by_seed=seed.hypotheses[index],
-            by_final=final.hypotheses[index],
-        )
-        for index in chosen
-    ]
+@dataclass(kw_only=True)
+class ModelEvaluations:
+    """Evaluations of the seed model and of the newest model on the held-out speech."""
+
+    held_out: HeldOut
+    seed: Evaluation
+    newest: Evaluation
+
+    @classmethod
+    def of_seed(cls, held_out: HeldOut, seed: CTCTransformer) -> ModelEvaluations:
+        """Evaluate the seed model, which is the newest model too."""
+        evaluation = held_out.evaluate(seed)
+        return cls(held_out=held_out, seed=evaluation, newest=evaluation)
+
+    def evaluate(self, model: CTCTransformer) -> Evaluation:
+        """Evaluate the newest model."""
+        self.newest = self.held_out.evaluate(model)
+        return self.newest
+
+    def sentences(self, count: int) -> list[TranscribedSentence]:
+        """Return `count` sentences, spread evenly over the held-out speech."""
+        total = len(self.newest.references)
+        chosen = [index * total // count for index in range(min(count, total))]
+        return [
+            TranscribedSentence(
+                reference=self.newest.references[index],
+                by_seed=self.seed.hypotheses[index],
+                by_final=self.newest.hypotheses[index],
+            )
+            for index in chosen
+        ]

@@ -1,8 +1,9 @@
-"""From a run configuration to what a run is made of: model, plan, clip bounds, server step."""
+"""Makes the parts of a run from its configuration: model, privacy plan, clip bounds, server step."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from optim import ServerOptimiser, make_optimiser, settings_of
 from optim.schedules import Schedule, ScheduleSettings, make_schedule
@@ -17,11 +18,11 @@ from speech.model.ctc_transformer import PRESETS, CTCTransformer, build_model
 
 
 def starting_model(section: ModelSection, language: str) -> CTCTransformer:
-    """The seed model, or a random one, that writes `language`.
+    """Return the seed model, or a random one, whose output is in `language`.
 
     Raises:
         ConfigError: For an unknown preset.
-        CheckpointMismatch: If the seed is not a model of that preset and language.
+        CheckpointMismatch: If the seed model has another preset or language.
     """
     if section.preset not in PRESETS:
         raise ConfigError(f"model.preset = {section.preset!r}: known presets are {sorted(PRESETS)}")
@@ -31,15 +32,15 @@ def starting_model(section: ModelSection, language: str) -> CTCTransformer:
 
 
 def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
-    """The privacy plan for the population that the nodes really hold.
+    """Return the privacy plan for the population that the nodes reported.
 
     Raises:
-        ConfigError: If such a population does not fit the recipe (`require_population`), or no noise makes
-            epsilon what it should be.
+        ConfigError: If the population does not fit the recipe (`require_population`), or no noise multiplier
+            reaches the target epsilon.
     """
     require_population(config, population)
     privacy = config.privacy
-    shape = {
+    shape: dict[str, Any] = {
         "population": population,
         "cohort": config.training.cohort,
         "rounds": config.training.rounds,
@@ -60,14 +61,14 @@ def make_plan(config: RunConfig, population: int) -> PrivacyPlan:
     except ValueError as error:
         name = "target-epsilon" if privacy.target_epsilon > 0 else "noise-multiplier"
         value = getattr(privacy, name.replace("-", "_"))
-        raise ConfigError(f"privacy.{name} = {value:g}: this run cannot have it ({error})") from error
+        raise ConfigError(f"privacy.{name} = {value:g}: not possible in this run ({error})") from error
 
 
 def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
-    """The plan at the scale that the recipe extrapolates to.
+    """Return the plan with the population and the cohort that the recipe extrapolates to.
 
     Raises:
-        ConfigError: If the same sigma_DP, or the bands, cannot be had there.
+        ConfigError: If the same sigma_DP, or the bands, are not possible there.
     """
     section = config.privacy
     try:
@@ -75,16 +76,16 @@ def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
     except ValueError as error:
         raise ConfigError(
             f"privacy.extrapolate-population = {section.extrapolate_population}, "
-            f"privacy.extrapolate-cohort = {section.extrapolate_cohort:g}: this run's noise cannot be "
-            f"extrapolated there ({error})"
+            f"privacy.extrapolate-cohort = {section.extrapolate_cohort:g}: the noise of this run "
+            f"cannot be extrapolated to them ({error})"
         ) from error
 
 
 def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBounds, Quantiser]:
-    """Clip bounds of the released vector (model and statistics) and its grid.
+    """Return the clip bounds of the released vector (model and statistics), and its quantiser.
 
     Raises:
-        ConfigError: For a bound that cannot be had in 32-bit numbers.
+        ConfigError: If a bound cannot be represented in 32-bit numbers.
     """
     try:
         bounds = ClipBounds.of(
@@ -102,7 +103,7 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
 
 
 def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:
-    """The server optimiser, with those of the section's settings that it has, and its schedule."""
+    """Return the server optimiser, with the settings of the section that it takes, and its schedule."""
     known = [name for name in settings_of(section.optimiser) if name in type(section).model_fields]
     wanted = {name: getattr(section, name) for name in known}  # others are of another package's optimiser
     shape = {field.name: getattr(section, field.name) for field in fields(ScheduleSettings)}
@@ -111,7 +112,7 @@ def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[Serve
 
 
 def make_adaptive(section: PrivacySection) -> QuantileClip | None:
-    """How the clip bounds follow the updates, if they do."""
+    """Return the rule of adaptive clip bounds, or None where the bounds are fixed."""
     if not section.adaptive_clip:
         return None
     return QuantileClip(quantile=section.adaptive_quantile, rate=section.adaptive_rate)

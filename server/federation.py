@@ -1,36 +1,24 @@
-"""A whole federation, from roll call to summary: the one function behind the ServerApp.
+"""A whole federation, from registration to summary: the function behind the ServerApp.
 
-Everything is checked before the first round; then each round is trained, released, evaluated, filed
-and shown. What a run has released so far is on disk at every moment.
+All checks are made before the first round. Then each round is trained, released, evaluated, written and
+printed. At every moment, what the run has released is on the disk.
 """
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from math import nan
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
 
 import numpy as np
 from flwr.serverapp import Grid
 
-from base.printable_text import one_line
 from optim.trainable import freeze, frozen_digest
-from privacy import (
-    Ancestor,
-    BudgetExhausted,
-    Lineage,
-    PrivacyPlan,
-    Release,
-    SecureGaussian,
-    epsilon,
-    rdp_epsilon,
-)
+from privacy import BudgetExhausted, PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
-from privacy.ledger.lineage import lineage_to_json
 from recipes import RunConfig
-from server.evaluation import HeldOut, transcribed_sentences
+from server.evaluation import HeldOut, ModelEvaluations
 from server.factory import (
     make_adaptive,
     make_bounds,
@@ -48,21 +36,18 @@ from server.node_changes import (
 )
 from server.planning import with_time_for_all
 from server.registration import Registration, declare, register_nodes
-from server.report import live_table
-from server.report.live_table import Row
-from server.report.metrics import as_metrics
 from server.report.model_card import model_card
-from server.report.summary import speakers_in_training, summarise, unprotected
-from server.storage.ancestry import LINEAGE
-from server.storage.checkpoint_interval import rounds_between
-from server.storage.checkpoints import Checkpoint, Identity, save_checkpoint
-from server.storage.ledgers import Account
+from server.report.screen import RunScreen
+from server.report.summary import Course, summarise
+from server.spending import Spending
+from server.storage.ancestry import unprotected
+from server.storage.checkpoints import Identity
 from server.storage.lost_entries import note_head
 from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
+from server.storage.run_files import RunFiles
 from server.storage.run_folder import RunFolder
 from speech.evaluation.evaluation import Evaluation
-from speech.model.checkpoint import save_model
 from speech.model.ctc_transformer import CTCTransformer
 from strategies import (
     DPFedOpt,
@@ -77,19 +62,24 @@ from strategies import (
     strategy_class,
 )
 from strategies.flower_seam import is_simulation
-from strategies.state import load_state, state_of
+from strategies.state import load_state
 from wire.declared_plan import DeclaredPlan
 
-LONGEST_REMARK = 2000
-MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages lie in this process's memory
+MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process
 
 
 def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
-    """Run the federation that `config` describes; returns the run folder.
+    """Run the federation that `config` describes; return the run folder.
+
+    Args:
+        grid: Flower's grid.
+        config: The run configuration.
+        run_id: Flower's number of the run.
 
     Raises:
-        ConfigError, SpeechError, RollCallError, ResumeRefused, PrivacyError: If the run cannot start, or
-            cannot go on; nothing has been drawn or spent then.
+        ConfigError, SpeechError, RegistrationError, ResumeRefused, PrivacyError: If the run cannot start or
+            continue; nothing has been drawn or spent then.
+        TooFewAnswers, RepliesRefused: As `FederatedRun.run`.
     """
     interrupted = Interrupted.find(config)
     model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
@@ -97,50 +87,68 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     held_out = HeldOut.of(config.corpus, config.model.preset)
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
-    Thread(target=_load_what_is_needed_later, daemon=True).start()
-    roll = register_nodes(
+    Thread(target=_prepare_first_round, daemon=True).start()
+    registration = register_nodes(
         streaming,
         config.training,
         frozen_digest(model),
         held_out.held_out_speakers(config.corpus),
         planned=config.privacy.population,
     )
-    plan = make_plan(config, roll.population_index.population)
-    config = with_time_for_all(config, plan, roll.population_index.counts, simulated=simulated)
+    index = registration.population_index
+    plan = make_plan(config, index.population)
+    config = with_time_for_all(config, plan, index.counts, simulated=simulated)
     declared = None
     if not simulated:
         declared = DeclaredPlan.of(plan)
-        declare(streaming, declared, roll.population_index.nodes, config.training.wait_seconds)
-    federation = Federation.prepare(config, model, held_out, roll, plan, run_id, interrupted, declared)
-    with federation.strategy.ledger:
-        return federation.run(streaming)
+        declare(streaming, declared, index.nodes, config.training.wait_seconds)
+    run = FederatedRun.prepare(config, model, held_out, registration, plan, run_id, interrupted, declared)
+    with run.strategy.ledger:
+        return run.run(streaming)
 
 
-def _load_what_is_needed_later() -> None:
-    """Seconds for which the first round would wait; the nodes are awaited anyway."""
+def _prepare_first_round() -> None:
+    """Load and compile what the first round needs, while the server waits for nodes: it takes seconds."""
     load_compiler()
     SecureGaussian().add_rounded_(np.zeros(1, dtype=np.int64), 1.0)
     rdp_epsilon([Release(sampling_rate=0.5, noise_multiplier=1.0)], 0.5)
 
 
 @dataclass(kw_only=True)
-class Federation:
-    """A prepared run: the strategy, the model bound to its vector, and where its results go."""
+class FederatedRun:
+    """A prepared run.
+
+    Attributes:
+        config: The run configuration.
+        model: The model, bound to the strategy's vector.
+        strategy: The strategy.
+        held_out: The held-out speech.
+        folder: The run folder.
+        files: Writes models and checkpoints to it.
+        spending: The privacy plan and the releases.
+        screen: Prints the table.
+        interrupted: The run that is resumed, if any.
+        skipped: Number of utterances of the nodes that could not be used.
+        node_changes: Remarks, and nodes that come and go.
+        evaluations: Evaluations of the seed model and the newest model.
+        rounds_done: Number of rounds that were made.
+        stopped_because: Why the run ended before its last round.
+        started: When it was started or resumed (monotonic clock).
+        round_started: When the round began.
+    """
 
     config: RunConfig
     model: CTCTransformer
     strategy: DPFedOpt
     held_out: HeldOut
     folder: RunFolder
-    extrapolated: PrivacyPlan
-    account: Account
-    identity: Identity
-    synthetic: bool
+    files: RunFiles
+    spending: Spending
+    screen: RunScreen
     interrupted: Interrupted | None
     skipped: int
     node_changes: NodeChanges
-    seed_reading: Evaluation | None = None
-    last_reading: Evaluation | None = None
+    evaluations: ModelEvaluations = field(init=False)
     rounds_done: int = 0
     stopped_because: str = ""
     started: float = 0.0
@@ -157,17 +165,17 @@ class Federation:
         run_id: str,
         interrupted: Interrupted | None = None,
         declared: DeclaredPlan | None = None,
-    ) -> Federation:
-        """Make the run folder, or reopen that of the interrupted run, and all that a round needs."""
+    ) -> FederatedRun:
+        """Make the run folder, or reopen that of the interrupted run, and everything that a round needs."""
         layout, vector = bind(model)
         bounds, quantiser = make_bounds(config.privacy, layout)
         optimiser, schedule = make_server_step(config.server, layout)
         identity = Identity.of(config, plan, layout.digest, roll.dataset, roll.frozen)
         extrapolated = make_extrapolated(config, plan)
-        people = PopulationIdentity(
+        population = PopulationIdentity(
             digests=frozenset(roll.population_index.datasets), tokens=roll.tokens, synthetic=roll.synthetic
         )
-        opened = open_run(config, identity, people, interrupted, run_id)
+        opened = open_run(config, identity, population, interrupted, run_id)
         scaffold = config.local.algorithm == "scaffold"
         strategy = (Scaffold if scaffold else strategy_class(config.server.optimiser))(
             model=GlobalModel(vector=vector, layout=layout, frozen=roll.frozen),
@@ -192,29 +200,43 @@ class Federation:
             on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
             declared=declared,
         )
+        account, synthetic = opened.account, roll.synthetic
+        spending = Spending(plan=plan, extrapolated=extrapolated, account=account, synthetic=synthetic)
         return cls(
             config=config,
             model=model,
             strategy=strategy,
             held_out=held_out,
             folder=opened.folder,
-            extrapolated=extrapolated,
-            account=opened.account,
-            identity=identity,
-            synthetic=roll.synthetic,
+            files=RunFiles(
+                folder=opened.folder,
+                identity=identity,
+                account=account,
+                strategy=strategy,
+                model=model,
+                synthetic=synthetic,
+            ),
+            spending=spending,
+            screen=RunScreen(
+                config=config,
+                folder=opened.folder,
+                model=model,
+                strategy=strategy,
+                spending=spending,
+                held_out=held_out,
+                resumed_after=interrupted.checkpoint.round_number if interrupted else None,
+            ),
             interrupted=interrupted,
             skipped=roll.skipped,
-            node_changes=NodeChanges(
-                roll.population_index, (*opened.remarks, *unprotected(opened.account.lineage))
-            ),
+            node_changes=NodeChanges(roll.population_index, (*opened.remarks, *unprotected(account.lineage))),
         )
 
     def run(self, grid: StreamingGrid) -> Path:
-        """All rounds that are left, then the summary.
+        """Make all rounds that are left, then write the summary; return the run folder.
 
         Raises:
-            TooFewAnswers: After the summary, if a round had too few; the run can be resumed.
-            RepliesRefused: After the summary, if a reply of a simulated node was refused.
+            TooFewAnswers: After the summary, if too few nodes answered a round; the run can be resumed.
+            RepliesRefused: After the summary, if the reply of a simulated node was refused.
         """
         self.started = self.round_started = time.monotonic()
         self._begin()
@@ -236,168 +258,61 @@ class Federation:
         self._finish()
         return self.folder.path
 
-    # --- Before, between and after the rounds ------------------------------------------------------
-
     def _begin(self) -> None:
-        """The seed model, and in a resumed run what its checkpoint holds, are read, filed and shown."""
-        self._announce()
-        self.seed_reading = self.last_reading = self.held_out.read_by(self.model)
+        """Print the heading; evaluate and write the seed model, or load the interrupted run's checkpoint."""
+        self.screen.print_heading(self.node_changes.remarks)
+        self.evaluations = ModelEvaluations.of_seed(self.held_out, self.model)
         if self.interrupted is None:
-            self._save_model(self.folder.seed, self.account.lineage)
-            self._save_checkpoint()
+            self.files.save_seed()
         else:
             self.rounds_done = self.interrupted.checkpoint.round_number
             load_state(self.strategy, self.interrupted.checkpoint.tensors)
-            self.last_reading = self.held_out.read_by(self.model)
-        self._show(self.last_reading)
+            self.evaluations.evaluate(self.model)
+        self._print_row(self.evaluations.newest)
         self.round_started = time.monotonic()
 
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
-        note_head(self.account.ledger)  # before anything of this round can be seen
-        last = round_number == self.config.training.rounds
-        if last or round_number % self._checkpoint_every() == 0:
-            self._file_model()
-        self._show(self._read() if last or round_number % self.config.training.evaluate_every == 0 else None)
-        for remark in self.node_changes.look(set(grid.get_node_ids()), self.strategy.changed):
-            print(f"       {one_line(remark)}", flush=True)
+        note_head(self.spending.account.ledger)  # before anything of this round can be seen
+        run, training = self.config.run, self.config.training
+        last = round_number == training.rounds
+        if last or round_number % self.files.rounds_between(run.checkpoint_every, training.rounds) == 0:
+            self.files.save_round(round_number)
+        evaluated = last or round_number % training.evaluate_every == 0
+        self._print_row(self.evaluations.evaluate(self.model) if evaluated else None)
+        changes = self.node_changes.update(set(grid.get_node_ids()), self.strategy.changed)
+        self.screen.print_remarks(changes)
         if (report := self.strategy.last_report) is not None:
             self.folder.append_traffic(report, time.monotonic() - self.round_started)
             if grid.simulated:
                 require_none_refused(report)
             if not last:
-                require_answers(report, self.config.training.min_answers)
+                require_answers(report, training.min_answers)
         self.round_started = time.monotonic()
 
-    def _checkpoint_every(self) -> int:
-        model = sum(value.nbytes for value in self.model.parameters())
-        written = model + sum(value.nbytes for value in state_of(self.strategy).values())
-        return rounds_between(self.config.run.checkpoint_every, written, self.config.training.rounds)
-
-    def _file_model(self) -> None:
-        self._save_checkpoint()
-        self._save_model(self.folder.model, (*self.account.lineage, self._as_ancestor()))
-
-    def _save_checkpoint(self) -> None:
-        checkpoint = Checkpoint(
-            round_number=self.rounds_done,
-            identity=self.identity,
-            ledger_head=self.strategy.ledger.head,
-            tensors=state_of(self.strategy),
-            privacy=self.strategy.plan.stamp,
-            run=self.account.run,
-            lineage=self.account.lineage,
-        )
-        save_checkpoint(self.folder.checkpoint(self.rounds_done), checkpoint)
-        self.folder.drop_old_checkpoints()
-
-    def _read(self) -> Evaluation:
-        self.last_reading = self.held_out.read_by(self.model)
-        return self.last_reading
-
-    def _show(self, reading: Evaluation | None) -> None:
-        account, delta = self.account, self.strategy.plan.delta
-        released = max(account.releases, self.extrapolated.releases_in(self.rounds_done))
-        people = epsilon(account.everything, delta, pld=False).value
-        row = Row(
-            report=self.strategy.last_report,
-            round_number=self.rounds_done,
-            loss=reading.loss if reading else nan,
-            wer=reading.wer if reading else nan,
-            cer=reading.cer if reading else nan,
-            seconds=time.monotonic() - self.round_started,
-            epsilon_run=epsilon(account.own, delta, pld=False).value,
-            epsilon_extrapolated=self.extrapolated.epsilon_of(released, pld=False).value,
-            epsilon_people=people if account.others else None,
-            epsilon_model=epsilon(account.of_model, delta, pld=False).value if account.inherited else None,
-        )
-        print(live_table.line(row), flush=True)
-        resumed = {"resumed": True} if self.interrupted and self.strategy.last_report is None else {}
-        self.folder.append_metrics({**as_metrics(row), **resumed, "privacy": self.strategy.plan.stamp})
-
-    def _announce(self) -> None:
-        strategy = self.strategy
-        model = f"{self._parameters()} in "
-        opening = live_table.opening(
-            nodes=len(strategy.population_index.nodes),
-            speakers=strategy.plan.population,
-            model=f"{model}{len(strategy.layout)} tensors, {self.config.privacy.clip_rule!r} clip bounds",
-            folder=self.folder.path,
-            resumed_after=self._resumed_after(),
-        )
-        held_out = len(self.held_out.speakers)
-        for remark in self.node_changes.remarks:
-            print(f"WARNING: {one_line(remark, most=LONGEST_REMARK)}", flush=True)
-        if self.held_out.speakers_in_training:
-            print(f"WARNING: {speakers_in_training(self.held_out.speakers_in_training)}", flush=True)
-        heading = live_table.heading(
-            strategy.plan, self.extrapolated, held_out, self.account.others, self.account.inherited
-        )
-        print(opening + heading, flush=True)
-
-    def _parameters(self) -> str:
-        return f"{self.config.model.preset} model, " + live_table.share_trained(
-            self.model, self.strategy.layout.size
-        )
-
-    def _resumed_after(self) -> int | None:
-        return self.interrupted.checkpoint.round_number if self.interrupted else None
+    def _print_row(self, evaluation: Evaluation | None) -> None:
+        self.screen.print_row(self.rounds_done, evaluation, time.monotonic() - self.round_started)
 
     def _finish(self) -> None:
-        self._file_model()
-        if self.last_reading is None or self.seed_reading is None:
-            return
-        if self.stopped_because:
-            self._read()  # the table's last reading may be some rounds old
-        text = summarise(
-            plan=self.strategy.plan,
+        self.files.save_round(self.rounds_done)
+        if self.stopped_because:  # the newest evaluation may be some rounds old
+            self.evaluations.evaluate(self.model)
+        course = Course(
+            config=self.config,
+            folder=self.folder,
+            model=self.screen.model_in_words,
             rounds=self.rounds_done,
-            account=self.account,
-            synthetic=self.synthetic,
-            extrapolated=self.extrapolated,
-            seed=self.seed_reading,
-            final=self.last_reading,
-            sentences=transcribed_sentences(
-                self.seed_reading, self.last_reading, self.config.run.sentences_shown
-            ),
+            seconds=time.monotonic() - self.started,
+            stopped_because=self.stopped_because,
+            resumed_after=self.screen.resumed_after,
             failures=self.strategy.failures,
             remarks=self.node_changes.remarks,
             skipped=self.skipped,
-            skipped_held_out=len(self.held_out.store.skipped),
-            known_voices=self.held_out.speakers_in_training,
-            stopped_because=self.stopped_because,
-            seconds=time.monotonic() - self.started,
-            parameters=self._parameters(),
-            folder=self.folder.path,
-            raw_metrics=self.config.run.raw_metrics,
-            resumed_after=self._resumed_after(),
-            traffic=self.folder.traffic_of_all_rounds(),
         )
-        evaluation = self.held_out.summary(self.last_reading)
-        stamps = {"privacy": self.strategy.plan.stamp, "run": self.account.run}
+        text = summarise(course, self.spending, self.evaluations)
+        evaluation = self.held_out.summary(self.evaluations.newest)
+        stamps = {"privacy": self.strategy.plan.stamp, "run": self.spending.account.run}
         self.folder.write_evaluation({**stamps, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.summary.write_text(text, encoding="utf-8")
         print("\n" + text, flush=True)
-
-    def _as_ancestor(self) -> Ancestor:
-        """This run, as the next one inherits it."""
-        plan, account = self.strategy.plan, self.account
-        return Ancestor(
-            run=account.run,
-            people=account.people,
-            private=plan.is_private,
-            synthetic=self.synthetic,
-            delta=plan.delta,
-            adjacency=plan.adjacency,
-            releases=account.own if plan.is_private else (),
-        )
-
-    def _save_model(self, path: Path, lineage: Lineage) -> None:
-        extra = {
-            "layout": self.strategy.layout.digest,
-            "privacy": self.strategy.plan.stamp,
-            "run": self.account.run,
-            LINEAGE: lineage_to_json(lineage),
-        }
-        save_model(path, self.model, self.config.model.preset, extra)

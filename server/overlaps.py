@@ -1,7 +1,7 @@
-"""Who may not be in a population: people who are in it already, and people whom the server measures on.
+"""Checks that no speaker is in the population twice, and that no held-out speaker is in it.
 
-The server knows of a node's people the digest of their corpus, the split, the part, and pseudonyms
-(`wire.pseudonyms`), which it can compare where two nodes make them with the same key.
+The server knows the digest of each node's corpus, the split and the part, and pseudonyms of the speakers
+(`wire.pseudonyms`). It can compare the pseudonyms of two nodes that make them with the same key.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ from wire.pseudonyms import split_tokens
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOutSpeakers:
-    """The held-out speakers: the digest of their corpus, their split, and their tokens under a namespace.
+    """The server's held-out speakers, as far as nodes can be compared with them.
 
-    `tokens` are empty where the server was told no namespace, or may share people (`corpus.shared-speakers`).
+    Attributes:
+        dataset: Digest of their corpus.
+        split: Their split.
+        tokens: Their pseudonyms; empty where the recipe names no namespace, or allows shared speakers
+            (`corpus.shared-speakers`).
     """
 
     dataset: str
@@ -27,94 +31,97 @@ class HeldOutSpeakers:
     tokens: frozenset[bytes] = frozenset()
 
 
-def require_nobody_twice(answers: Mapping[int, NodeInfo]) -> None:
-    """Refuse nodes that share people, each of whom would be drawn, and add to the sum, twice.
+def require_nobody_twice(infos: Mapping[int, NodeInfo]) -> None:
+    """Refuse nodes that share speakers: such a speaker could be drawn, and count in the sum, twice.
 
-    Parts of one whole must be cut alike, no two nodes may hold the same one, and no token may come from two.
+    Nodes with the same split must divide it into the same number of parts, no two nodes may hold the same
+    part, and no two nodes may report the same pseudonym.
 
     Raises:
-        RollCallError: Naming two of the nodes, and how many people they share or why that cannot be known.
+        RegistrationError: Naming two of the nodes, and the number of shared speakers or why it is not known.
     """
     first: dict[tuple[str, str], tuple[int, NodeInfo]] = {}
     owners: dict[tuple[tuple[str, str], int], int] = {}
-    for node, held in sorted(answers.items()):
-        before, same = first.setdefault(held.speech, (node, held))
-        if held.parts != same.parts:
-            raise RegistrationError(_same_part(before, same, node, held))
-        if (owner := owners.setdefault((held.speech, held.part), node)) != node:
-            raise RegistrationError(_same_part(owner, held, node, held))
-    _require_comparable_splits(answers)
-    _require_tokens_once(answers)
+    for node, info in sorted(infos.items()):
+        before, same = first.setdefault(info.speech, (node, info))
+        if info.parts != same.parts:
+            raise RegistrationError(_same_part(before, same, node, info))
+        if (owner := owners.setdefault((info.speech, info.part), node)) != node:
+            raise RegistrationError(_same_part(owner, info, node, info))
+    _require_comparable_splits(infos)
+    _require_tokens_once(infos)
 
 
-def _same_part(one: int, its: NodeInfo, other: int, others: NodeInfo) -> str:
+def _same_part(one: int, first: NodeInfo, other: int, second: NodeInfo) -> str:
     return (
-        f"the run cannot start: nodes {one} and {other} hold the same speakers (of split {its.split!r} of "
-        f"one corpus, part {its.part} of {its.parts} and {others.part} of {others.parts}, counted from 0), "
-        "who would be drawn twice: give each SuperNode a partition-id of its own below the same "
-        "num-partitions, or a corpus-path of its own"
+        f"the run cannot start: nodes {one} and {other} hold the same speakers (of split {first.split!r} of "
+        f"one corpus, part {first.part} of {first.parts} and part {second.part} of {second.parts}, counted "
+        "from 0), who could be drawn twice: give each SuperNode its own partition-id below the same "
+        "num-partitions, or its own corpus-path"
     )
 
 
-def _require_comparable_splits(answers: Mapping[int, NodeInfo]) -> None:
-    """Two splits of one corpus may hold the same people: their tokens must be there, and of one key.
+def _require_comparable_splits(infos: Mapping[int, NodeInfo]) -> None:
+    """Two splits of one corpus may share speakers: both nodes must send pseudonyms made with one key.
 
-    Comparable is transitive: to compare each node with one of another split compares all.
+    To be comparable is transitive: it is enough to compare each node with one node of another split.
     """
     of_corpus: dict[str, list[tuple[int, NodeInfo]]] = {}
-    for node, held in sorted(answers.items()):
-        of_corpus.setdefault(held.dataset, []).append((node, held))
+    for node, info in sorted(infos.items()):
+        of_corpus.setdefault(info.dataset, []).append((node, info))
     for first, *more in of_corpus.values():
-        other = next((one for one in more if one[1].split != first[1].split), None)
-        for one in more if other else ():
+        if (other := next((one for one in more if one[1].split != first[1].split), None)) is None:
+            continue
+        for one in more:
             _require_comparable(other if one[1].split == first[1].split else first, one)
 
 
 def _require_comparable(*both: tuple[int, NodeInfo]) -> None:
-    (node, held), (other, its) = sorted(both, key=lambda one: one[0])
-    if held.synthetic and its.synthetic:
+    (node, first), (other, second) = sorted(both, key=lambda one: one[0])
+    if first.synthetic and second.synthetic:
         return
-    if not (held.tokens and its.tokens) or held.namespace != its.namespace:
+    if not (first.tokens and second.tokens) or first.namespace != second.namespace:
         raise RegistrationError(
-            f"the run cannot start: nodes {node} and {other} hold the splits {held.split!r} and "
-            f"{its.split!r} of one corpus, and whether a person is in both cannot be seen: give both "
-            "SuperNodes the same speaker-namespace, or none (and no node more than "
-            f"{MOST_TOKENS:,} speakers), or one split to all nodes"
+            f"the run cannot start: nodes {node} and {other} hold the splits {first.split!r} and "
+            f"{second.split!r} of one corpus, and the server cannot see whether a speaker is in both. Give "
+            "both SuperNodes the same speaker-namespace or none, and at most "
+            f"{MOST_TOKENS:,} speakers each; or give all nodes the same split"
         )
 
 
-def _require_tokens_once(answers: Mapping[int, NodeInfo]) -> None:
+def _require_tokens_once(infos: Mapping[int, NodeInfo]) -> None:
     seen: dict[bytes, int] = {}
-    for node, held in sorted(answers.items()):
+    for node, info in sorted(infos.items()):
         shared = Counter(
-            owner for token in split_tokens(held.tokens) if (owner := seen.setdefault(token, node)) != node
+            owner for token in split_tokens(info.tokens) if (owner := seen.setdefault(token, node)) != node
         )
         if shared:
             owner, count = shared.most_common(1)[0]
             raise RegistrationError(
                 f"the run cannot start: {count} speakers are on node {owner} and on node {node} (the same "
-                "ids in one speaker-namespace, or in two splits of one corpus): each would be drawn twice; "
-                "give each person to one node, and each speaker to one split"
+                "ids in one speaker-namespace, or in two splits of one corpus) and could be drawn twice; "
+                "keep each speaker on one node and in one split"
             )
 
 
-def require_nobody_held_out(answers: Mapping[int, NodeInfo], held_out_speakers: HeldOutSpeakers) -> None:
-    """Refuse nodes that would train on the people on whom the server measures, without noise.
+def require_nobody_held_out(infos: Mapping[int, NodeInfo], held_out_speakers: HeldOutSpeakers) -> None:
+    """Refuse nodes with held-out speakers: the server evaluates on these speakers without noise.
 
     Raises:
-        RollCallError: Naming the first of them, and the remedy.
+        RegistrationError: Naming the first such node, and the remedy.
     """
-    for node, held in sorted(answers.items()):
-        if held.speech == (held_out_speakers.dataset, held_out_speakers.split):
+    for node, info in sorted(infos.items()):
+        if info.speech == (held_out_speakers.dataset, held_out_speakers.split):
             raise RegistrationError(
                 f"the run cannot start: node {node} holds the held-out split {held_out_speakers.split!r} of "
-                "the server's own corpus. Un-noised error rates of these speakers would be error rates of "
-                "speakers who are trained. Start its SuperNode with another corpus-split, or set another "
+                "the server's own corpus. Its speakers would be trained on, and their error rates would be "
+                "shown without noise. Start its SuperNode with another corpus-split, or set another "
                 "corpus.test-split"
             )
-        if shared := held_out_speakers.tokens.intersection(split_tokens(held.tokens)):
+        if shared := held_out_speakers.tokens.intersection(split_tokens(info.tokens)):
             raise RegistrationError(
                 f"the run cannot start: {len(shared)} speakers of node {node} are held-out speakers of split "
-                f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace). Give each speaker "
-                "to one of them, or set corpus.shared-speakers = true: every table and card then says so"
+                f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace). Remove each such "
+                "speaker from one of the two, or set corpus.shared-speakers = true: every table and model "
+                "card then reports it"
             )

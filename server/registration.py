@@ -1,4 +1,4 @@
-"""The roll call before the first round: which nodes are there and how many speakers each holds."""
+"""Registration before the first round: which nodes take part, and how many speakers each holds."""
 
 from __future__ import annotations
 
@@ -25,14 +25,20 @@ from wire.pseudonyms import split_tokens
 from wire.records import find_record
 
 POLL_SECONDS = 0.2
-MOST_UNPLANNED = 1_000_000  # speakers in all, where the recipe does not say how many there are
+MOST_UNPLANNED = 1_000_000  # speakers of all nodes together, where the recipe does not give their number
 
 
 @dataclass(frozen=True, kw_only=True)
 class Registration:
-    """The answer of the nodes: who holds how many speakers, of which data, and what all leave untrained.
+    """What the nodes registered.
 
-    `synthetic`: no node holds a person's speech. `tokens` (hex) are the pseudonyms of those who have one.
+    Attributes:
+        population_index: Which node holds how many speakers.
+        dataset: Digest of the speech of all nodes.
+        skipped: Number of utterances that cannot be used.
+        frozen: Digest of the parameters that are not trained.
+        synthetic: Whether all speakers of all nodes are synthetic.
+        tokens: Pseudonyms (hex) of the speakers, as far as the nodes sent them.
     """
 
     population_index: PopulationIndex
@@ -50,44 +56,47 @@ def register_nodes(
     held_out_speakers: HeldOutSpeakers | None = None,
     planned: int = 0,
 ) -> Registration:
-    """Wait for `min_nodes` nodes and ask each connected one for its number of speakers.
+    """Wait for `min_nodes` nodes and ask each connected one for the number of its speakers.
 
-    `frozen` is the digest of what the run does not train; a node that holds other values cannot take part.
-    `listeners` are the held-out speakers, whom no node may train. `planned` is the recipe's
-    `privacy.population`; 0 if it has none.
+    Args:
+        grid: Flower's grid.
+        settings: The section `training` of the recipe.
+        frozen: Digest of the parameters that are not trained; a node with other values cannot take part.
+        held_out_speakers: The server's held-out speakers; no node may train on them.
+        planned: The recipe's `privacy.population`; 0 if it gives none.
 
     Raises:
-        RollCallError: If too few nodes come in time, or any node says it cannot take part: a private run's
-            population must be known before it starts, so it does not start without them. And if two nodes
-            hold the same people, one holds held-out speakers (`server.overlaps`), or any claims more speakers
-            than the plan can have (`require_planned`).
+        RegistrationError: If too few nodes connect in time, or if any node cannot take part: the population
+            of a private run must be known before it starts, so it does not start without this node. Also if
+            two nodes hold the same speakers or one holds held-out speakers (`server.overlaps`), or if the
+            nodes report more speakers than the plan allows (`require_planned`).
     """
     nodes = _wait_for_nodes(grid, settings)
-    question = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
-    said, problems = _ask(grid, nodes, question, MessageType.QUERY, settings.wait_seconds)
-    answers = _read(said, problems)
-    _require_all(nodes, answers, problems, settings.wait_seconds)
-    require_planned({node: answer.speakers for node, answer in answers.items()}, planned)
-    require_nobody_twice(answers)
+    query = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
+    answers, problems = _ask(grid, nodes, query, MessageType.QUERY, settings.wait_seconds)
+    infos = _parse(answers, problems)
+    _require_all(nodes, infos, problems, settings.wait_seconds)
+    counts = {node: info.speakers for node, info in infos.items()}
+    require_planned(counts, planned)
+    require_nobody_twice(infos)
     if held_out_speakers is not None:
-        require_nobody_held_out(answers, held_out_speakers)
-    counts = {node: answer.speakers for node, answer in answers.items()}
-    datasets = {node: answer.dataset for node, answer in answers.items()}
+        require_nobody_held_out(infos, held_out_speakers)
+    datasets = {node: info.dataset for node, info in infos.items()}
     return Registration(
         population_index=PopulationIndex.of(counts, datasets),
         dataset=_dataset_of(set(datasets.values())),
-        skipped=_skipped_by(answers.values()),
+        skipped=_skipped_by(infos.values()),
         frozen=frozen,
-        synthetic=all(answer.synthetic for answer in answers.values()),
-        tokens=frozenset(one.hex() for answer in answers.values() for one in split_tokens(answer.tokens)),
+        synthetic=all(info.synthetic for info in infos.values()),
+        tokens=frozenset(one.hex() for info in infos.values() for one in split_tokens(info.tokens)),
     )
 
 
 def declare(grid: Grid, declared: DeclaredPlan, nodes: Iterable[int], wait_seconds: float) -> None:
-    """Tell each node what the plan is, and have it agree, before anything is drawn or spent.
+    """Send the plan to each node and wait until all accept it, before anything is drawn or spent.
 
     Raises:
-        RollCallError: If the plan is beyond what a node's owner allows, or a node does not answer.
+        RegistrationError: If the plan exceeds a limit of a node's owner, or a node does not answer.
     """
     content = RecordDict({PLAN: declared.to_record()})
     asked = list(nodes)
@@ -97,36 +106,37 @@ def declare(grid: Grid, declared: DeclaredPlan, nodes: Iterable[int], wait_secon
 
 def _require_all(
     nodes: Iterable[int],
-    answers: Container[int],
+    answered: Container[int],
     problems: Mapping[int, str],
     wait_seconds: float,
 ) -> None:
     faults = [f"node {node}: {one_line(reason)}" for node, reason in problems.items()]
-    silent = sorted(node for node in nodes if node not in answers and node not in problems)
+    silent = sorted(node for node in nodes if node not in answered and node not in problems)
     faults += [f"node {node}: no answer in {wait_seconds:g} s" for node in silent]
     if faults:
         raise RegistrationError(_without_repeats(faults))
 
 
 def require_planned(counts: Mapping[int, int], planned: int) -> None:
-    """Refuse more speakers than the plan can have, before anything that takes time or memory with them.
+    """Refuse more speakers than the plan allows, before any work whose time or memory grows with them.
 
-    A draw takes 20 ns and 2.6 bytes for each speaker, so a node that claims a hundred million makes each
-    take seconds. Another number in all than was planned is `server.factory`'s to refuse.
+    A draw takes 20 ns and 2.6 bytes for each speaker, so a node that reports a hundred million speakers makes
+    each draw take seconds. (`server.factory` refuses a total that is not the planned one.)
 
     Raises:
-        RollCallError: Naming the node that claims most, how many, and the setting.
+        RegistrationError: Naming the node that reports the most speakers, their number, and the setting.
     """
     node, total = max(counts, key=lambda one: counts[one]), sum(counts.values())
-    claims = f"node {node} says that it holds {counts[node]:,} speakers"
+    reported = f"node {node} reports {counts[node]:,} speakers"
     if planned and counts[node] > planned:
         raise RegistrationError(
-            f"{claims}, privacy.population = {planned} plans for fewer in all: ask its owner, or revoke it"
+            f"{reported}, more than all nodes together should hold (privacy.population = {planned}): ask the "
+            "owner of the node, or revoke it"
         )
     if not planned and total > MOST_UNPLANNED:
         raise RegistrationError(
-            f"{claims}, all nodes together {total:,}; privacy.population = 0 takes at most "
-            f"{MOST_UNPLANNED:,}: set it to the number, if that is right"
+            f"{reported}, all nodes together {total:,}. With privacy.population = 0, at most "
+            f"{MOST_UNPLANNED:,} are accepted: if the number is right, set privacy.population = {total}"
         )
 
 
@@ -138,27 +148,27 @@ def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
             return nodes
         if time.monotonic() > deadline:
             raise RegistrationError(
-                f"{len(nodes)} nodes after {settings.wait_seconds:g} s, training.min-nodes is "
-                f"{settings.min_nodes}: start more SuperNodes, or lower it"
+                f"{len(nodes)} nodes are connected after {settings.wait_seconds:g} s, and training.min-nodes "
+                f"= {settings.min_nodes}: start more SuperNodes, or set training.min-nodes lower"
             )
         time.sleep(POLL_SECONDS)
 
 
-def _read(said: Mapping[int, ConfigRecord], problems: dict[int, str]) -> dict[int, NodeInfo]:
-    """What the nodes hold; an answer that cannot be read is a problem."""
-    answers: dict[int, NodeInfo] = {}
-    for node, answer in said.items():
+def _parse(answers: Mapping[int, ConfigRecord], problems: dict[int, str]) -> dict[int, NodeInfo]:
+    """Return the node infos; an answer that is not valid is added to `problems`."""
+    infos: dict[int, NodeInfo] = {}
+    for node, answer in answers.items():
         try:
-            answers[node] = NodeInfo.of(answer)
+            infos[node] = NodeInfo.of(answer)
         except ValueError as error:
             problems[node] = str(error)
-    return answers
+    return infos
 
 
 def _ask(
     grid: Grid, nodes: list[int], content: RecordDict, action: str, wait_seconds: float
 ) -> tuple[dict[int, ConfigRecord], dict[int, str]]:
-    """What the nodes answer, and what keeps others from it, by node."""
+    """Send `content` to the nodes; return the valid answers, and the problems of other nodes, by node."""
     messages = [Message(content, node, action, ttl=wait_seconds) for node in nodes]
     replies = list(grid.send_and_receive(messages, timeout=wait_seconds))
     asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
@@ -167,8 +177,8 @@ def _ask(
     for reply in replies:
         node = asked[reply.metadata.reply_to_message_id]
         if reply.has_error():
-            told = "" if reply.error.code == REFUSED else f"Flower error {reply.error.code}: "
-            problems[node] = f"{told}{reply.error.reason}"
+            kind = "" if reply.error.code == REFUSED else f"Flower error {reply.error.code}: "
+            problems[node] = f"{kind}{reply.error.reason}"
             continue
         answer = find_record(reply.content, "answer", ConfigRecord) or ConfigRecord()
         try:
@@ -178,27 +188,27 @@ def _ask(
                 problems[node] = str(answer["problem"])
             else:
                 answers[node] = answer
-        except ValueError as error:  # also a number of more digits than Python writes
+        except ValueError as error:  # also an integer with more digits than Python converts to text
             problems[node] = str(error)
     return answers, problems
 
 
-def _skipped_by(answers: Iterable[NodeInfo]) -> int:
-    """Utterances that nobody trains; the nodes that share a corpus all count those of the whole of it."""
+def _skipped_by(infos: Iterable[NodeInfo]) -> int:
+    """Number of skipped utterances; nodes with parts of one corpus all report those of the whole corpus."""
     by_corpus: dict[str, int] = {}
-    for held in answers:
-        by_corpus[held.dataset] = max(held.skipped, by_corpus.get(held.dataset, 0))
+    for info in infos:
+        by_corpus[info.dataset] = max(info.skipped, by_corpus.get(info.dataset, 0))
     return sum(by_corpus.values())
 
 
 def _dataset_of(digests: set[str]) -> str:
-    """One name for the data of all nodes: the same corpora give the same name, whoever holds which part."""
+    """One digest for the data of all nodes; it does not depend on which node holds which part."""
     if len(digests) == 1:
         return digests.pop()
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
 
 
 def _without_repeats(faults: list[str]) -> str:
-    """Nodes of a simulation share a corpus and its faults: show the first, count the others."""
+    """The first fault and the number of the others: nodes of a simulation often have the same fault."""
     more = f" (and {len(faults) - 1} more nodes that cannot take part)" if len(faults) > 1 else ""
     return f"the run cannot start: {faults[0]}{more}"

@@ -91,7 +91,7 @@ def test_a_copy_with_one_line_changed_is_refused(federation, tmp_path):
 
 
 def test_the_approved_release_runs_on_both_within_the_nodes_limits(federation):
-    recipe = "training.rounds=1 training.cohort=5.0 training.min-nodes=2 privacy.people='clinics'"
+    recipe = "training.rounds=1 training.cohort=5.0 training.min-nodes=2 privacy.population-name='clinics'"
     number = federation.submit(f"{recipe} privacy.noise-multiplier=0.1")
     wait_until(lambda: federation.status(number).startswith("finished"), seconds=120, what="the run's end")
     log = federation.flwr("log", number, "--show").stdout

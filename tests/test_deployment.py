@@ -18,7 +18,8 @@ def test_two_supernodes_train_on_their_own_speech(tmp_path):
     held_out = make_corpus(tmp_path / "held-out", {"test": 2})
     config = (
         f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=2 '
-        'training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0 privacy.people="ward"'
+        "training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0 "
+        'privacy.population-name="ward"'
     )
     with made.superlink("superlink"), nodes(made, 2, 3):
         done = made.flwr("run", staged_app(tmp_path / "app"), "--run-config", config, "--stream")

@@ -95,7 +95,8 @@ def test_nodes_with_bombs_are_left_out_by_name_and_the_run_completes(tmp_path):
     held_out = make_corpus(tmp_path / "held-out", {"test": 2})
     config = (
         f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=5 '
-        'training.rounds=1 training.cohort=11.0 training.round-deadline-seconds=60.0 privacy.people="ward"'
+        "training.rounds=1 training.cohort=11.0 training.round-deadline-seconds=60.0 "
+        'privacy.population-name="ward"'
     )
     with made.superlink("superlink"), nodes(made, 2, 3), ExitStack() as stack:
         ends = [stack.enter_context(fleet_node(f"127.0.0.1:{made.fleet}")) for _ in BOMBS]

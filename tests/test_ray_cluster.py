@@ -27,7 +27,7 @@ def settings(corpus):
     return (
         f'corpus.kind="manifest" corpus.path="{corpus}" model.seed="random" training.rounds={ROUNDS} '
         "training.cohort=8.0 local.epochs=10 local.processor-seconds=60.0 run.sentences-shown=0 "
-        'privacy.people="ward"'
+        'privacy.population-name="ward"'
     )
 
 

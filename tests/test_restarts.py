@@ -21,7 +21,8 @@ def settings(held_out, resume=""):
     return (
         f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=2 '
         f"training.rounds={ROUNDS} training.cohort=5.0 training.round-deadline-seconds=60.0 "
-        f'privacy.noise-multiplier=1.0 privacy.delta={DELTA} run.resume="{resume}" privacy.people="ward"'
+        f'privacy.noise-multiplier=1.0 privacy.delta={DELTA} run.resume="{resume}" '
+        'privacy.population-name="ward"'
     )
 
 

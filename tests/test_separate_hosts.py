@@ -263,7 +263,8 @@ def test_a_private_run_that_no_impostor_can_take(federation, sites):
     held_out = make_corpus(own / "held-out", {"test": 2})
     config = (
         f'corpus.kind="manifest" corpus.path="{held_out}" model.seed="random" training.min-nodes=2 '
-        'training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0 privacy.people="ward"'
+        "training.rounds=2 training.cohort=5.0 training.round-deadline-seconds=60.0 "
+        'privacy.population-name="ward"'
     )
     connected = ("--root-certificates", own / "ca.crt")
     app = staged_app(own / "app")

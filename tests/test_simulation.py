@@ -26,7 +26,7 @@ def settings(corpus, **changes):
         "model.seed": "random",
         "training.rounds": 3,
         "training.cohort": 4.0,
-        "privacy.people": "ward",
+        "privacy.population-name": "ward",
         **changes,
     }
     pairs = " ".join(
@@ -50,7 +50,7 @@ def test_the_table_shows_every_round_and_both_epsilons(finished):
     _, _, output = finished
     rows = [line.split() for line in output.splitlines() if line[:5].strip().isdigit()]
     assert [row[0] for row in rows] == ["0", "1", "2", "3"]
-    assert "THIS run, as it is: population 6, expected cohort 4" in output
+    assert "THIS run: population 6, expected cohort 4" in output
     assert "not this run" in output
     assert "held-out WER" in output
 

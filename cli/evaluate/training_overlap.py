@@ -65,7 +65,7 @@ def _require_spent(folder: RunFolder) -> None:
     checkpoint = load_checkpoint(newest, tensors=False)
     run, entries = run_of(checkpoint, folder.path), read_ledger(folder.ledger)
     made = folder.rounds_made(checkpoint.round_number)
-    require_spent(entries, checkpoint.people, run, checkpoint.plan, made, folder.path)
+    require_spent(entries, checkpoint.population_name, run, checkpoint.plan, made, folder.path)
 
 
 def _trained_on(folder: RunFolder, corpus: Corpus, split: str, place: str) -> set[str] | None:

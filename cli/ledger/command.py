@@ -159,15 +159,15 @@ def answer_of(entries: Sequence[LedgerEntry], delta: float, profile: bool = Fals
 
 
 def _beside(ledger: Path, entries: Sequence[LedgerEntry]) -> dict[str, Any]:
-    """The folders of runs by their ids, and what is not counted here: the other ledgers of some of the same
-    people, and entries that the ledger has lost."""
-    from server.storage.populations import name_of, people_of, sharing
+    """The folders of runs by their ids, and what is not counted here: other ledgers of some of the same
+    speakers, and entries that the ledger has lost."""
+    from server.storage.populations import name_of, population_of, sharing
 
     if ledger.parent.name != LEDGERS:
         return {"folders": {}, "uncounted": [], "lost": ""}
     return {
         "folders": folders_of_runs(ledger.parent.parent),
-        "uncounted": [name_of(path) for path in sharing(ledger, people_of(ledger))],
+        "uncounted": [name_of(path) for path in sharing(ledger, population_of(ledger))],
         "lost": _lost(ledger, entries),
     }
 

@@ -12,7 +12,7 @@ from cli.ledger.command import LONGEST_LINE, Place, app
 from recipes import ConfigError, runs_folder
 
 RUNS = "The runs folder; by default that of the default recipe."
-NAME = "The population's name (privacy.people)"
+NAME = "The population's name (privacy.population-name)"
 
 
 def _ledger(name: str, runs: Path | None) -> Path:
@@ -27,7 +27,7 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The file to write; none is overwritten.")],
     runs: Annotated[Path | None, typer.Option(help=RUNS)] = None,
 ) -> None:
-    """Write a ledger, and the notes on its population, to one file. The file tells whose speech was used."""
+    """Write a ledger and the notes beside it to one file; the file shows which speakers took part."""
     from privacy import PrivacyError
     from server.storage.ledger_copies import back_up
 

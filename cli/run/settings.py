@@ -7,6 +7,7 @@ from tempfile import TemporaryFile
 
 from cli.composing import Flat, default_config, read_recipe, with_absolute_paths
 from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, runs_folder, seed_model
+from recipes.earlier_keys import with_present_keys
 from recipes.places import FIRST_RUN
 from server.errors import ResumeRefused
 from server.planning import require_population
@@ -61,7 +62,7 @@ def recipe_of_run(resume: str, settings: Flat) -> Flat:
     path = interrupted_path(
         str(here.absolute()) if here.is_dir() else resume, str(settings.get("run.folder", ""))
     )
-    return {**read_recipe(path / "config.toml"), "run.resume": str(path)}
+    return {**with_present_keys(read_recipe(path / "config.toml")), "run.resume": str(path)}
 
 
 def check(overrides: Flat, nodes: int = 1) -> RunConfig:
@@ -99,10 +100,10 @@ def check(overrides: Flat, nodes: int = 1) -> RunConfig:
 
 
 def _require_name(config: RunConfig, corpus: Corpus) -> None:
-    if config.privacy.people or config.corpus.kind in WITHOUT_FILES:
+    if config.privacy.population_name or config.corpus.kind in WITHOUT_FILES:
         return
-    people = PopulationIdentity(digests=frozenset([corpus.digest]))
-    require_name(config, ledger_path(runs_folder(config.run.folder), corpus.digest), people)
+    population = PopulationIdentity(digests=frozenset([corpus.digest]))
+    require_name(config, ledger_path(runs_folder(config.run.folder), corpus.digest), population)
 
 
 def _require_seed(config: RunConfig) -> None:

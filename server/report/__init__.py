@@ -1,1 +1,1 @@
-"""What a person reads of a run: live table, summary, metrics, model card."""
+"""The reports of a run: live table, summary, metrics, model card."""

@@ -1,4 +1,4 @@
-"""The section of a model card that says how well the model hears, from evaluation.json."""
+"""The section "Evaluation" of a model card, from evaluation.json."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from server.report.model_facts import ModelFacts
 
 
 def evaluation_section(facts: ModelFacts) -> str:
-    """Error rates with their intervals; what was not measured is said to be missing."""
-    return "## Evaluation\n\n" + (_measured(facts, facts.evaluation) if facts.evaluation else _rough(facts))
+    """Return the error rates with their intervals; what was not measured is reported as missing."""
+    return "## Evaluation\n\n" + (
+        _measured(facts, facts.evaluation) if facts.evaluation else _from_metrics(facts)
+    )
 
 
 def _measured(facts: ModelFacts, found: dict[str, Any]) -> str:
     rows = "\n".join(_row(name, found[name], _before(facts, name)) for name in ("wer", "cer"))
     quantiles, tenth = found["speaker_wer_quantiles"], found["worst_tenth"]
     return (
-        "Greedy decoding of the held-out speakers; intervals are bootstrap intervals over speakers.\n\n"
+        "Greedy decoding of the held-out speakers; the intervals are bootstrap intervals over speakers.\n\n"
         "| | seed model | this model | interval | substituted | inserted | deleted | of |\n"
         "|---|---|---|---|---|---|---|---|\n"
         f"{rows}\n\n"
-        f"WER of a speaker: best {_percent(quantiles['0'])}, median {_percent(quantiles['0.5'])}, "
+        f"WER by speaker: best {_percent(quantiles['0'])}, median {_percent(quantiles['0.5'])}, "
         f"worst {_percent(quantiles['1'])}; the worst tenth ({tenth['speakers']} speakers) together "
         f"{_percent(tenth['wer'])}."
     )
@@ -45,11 +47,12 @@ def _before(facts: ModelFacts, name: str) -> str:
     return "missing" if rate is None else _percent(rate)
 
 
-def _rough(facts: ModelFacts) -> str:
-    """Of a run that ended before its time: what its last line of metrics says."""
+def _from_metrics(facts: ModelFacts) -> str:
+    """The last line of metrics.jsonl, for a run that ended early."""
     last = facts.final_metrics or {}
     missing = (
-        "Error counts and intervals are missing: the run did not end by itself. `murmur evaluate` makes them."
+        "Error counts and intervals are missing, because the run did not finish. `murmur evaluate` computes "
+        "them."
     )
     if last.get("wer") is None or last.get("cer") is None:
         return f"WER and CER of this model are missing. {missing}"

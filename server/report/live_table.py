@@ -1,4 +1,4 @@
-"""The live table of a run: one line a round, in plain text that any log can carry."""
+"""The live table of a run: one line a round, in plain text that fits any log."""
 
 from __future__ import annotations
 
@@ -10,17 +10,32 @@ from torch import nn
 
 from base.printable_text import one_line
 from privacy import PrivacyPlan, epsilon_text
+from server.spending import Spending
+from speech.evaluation.evaluation import Evaluation
 from strategies import RoundReport
 
 WIDTHS = (5, 6, 7, 6, 6, 7, 7, 10, 13)
 TITLES = ("round", "cohort", "loss", "WER %", "CER %", "clipped", "seconds", "eps (run)", "eps (extrap.)")
-MODEL, PEOPLE = "eps (model)", "eps (people)"
-MOST_NAMED = 8  # of the nodes that were left out, here and in the summary
+MODEL, POPULATION = "eps (model)", "eps (population)"
+MOST_NAMED = 8  # excluded nodes that are listed for a round, and in the summary
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line's worth of numbers; what was not measured this round is NaN."""
+    """The numbers of one line; those that were not measured in this round are NaN.
+
+    Attributes:
+        report: The strategy's report; None before the first round of this process.
+        loss: Loss on the held-out speech.
+        wer: Word error rate on it.
+        cer: Character error rate on it.
+        seconds: Duration of the round.
+        epsilon_run: RDP bound of this run alone.
+        epsilon_extrapolated: RDP bound of the extrapolated plan after as many rounds.
+        epsilon_population: RDP bound of all runs on this population; None if there are no others.
+        epsilon_model: RDP bound of this run and those that made its seed model; None without such runs.
+        round_number: The round.
+    """
 
     report: RoundReport | None
     loss: float
@@ -29,68 +44,98 @@ class Row:
     seconds: float
     epsilon_run: float
     epsilon_extrapolated: float
-    epsilon_people: float | None = None
+    epsilon_population: float | None = None
     epsilon_model: float | None = None
     round_number: int = 0
 
+    @classmethod
+    def of(
+        cls,
+        report: RoundReport | None,
+        round_number: int,
+        evaluation: Evaluation | None,
+        spending: Spending,
+        seconds: float,
+    ) -> Row:
+        """Return the row of a round; `evaluation` is None if the round has none."""
+        population, model = spending.of_population(pld=False), spending.of_model(pld=False)
+        return cls(
+            report=report,
+            round_number=round_number,
+            loss=evaluation.loss if evaluation else math.nan,
+            wer=evaluation.wer if evaluation else math.nan,
+            cer=evaluation.cer if evaluation else math.nan,
+            seconds=seconds,
+            epsilon_run=spending.of_run(pld=False).value,
+            epsilon_extrapolated=spending.if_extrapolated(round_number, pld=False).value,
+            epsilon_population=population.value if population else None,
+            epsilon_model=model.value if model else None,
+        )
+
 
 def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_after: int | None) -> str:
-    """Who is there, what is trained, where it goes, and after which round it goes on."""
+    """Return the lines above the table: nodes, speakers, model, run folder, and the round of a resumption."""
     resumed = "" if resumed_after is None else f"resumed after round {resumed_after}\n"
     return (
         f"\nMurmuration: {nodes} nodes hold {speakers} speakers; {model}\nrun folder: {folder}\n{resumed}\n"
     )
 
 
-def heading(
-    plan: PrivacyPlan, extrapolated: PrivacyPlan, held_out_speakers: int, earlier: int = 0, inherited: int = 0
-) -> str:
-    """What the columns mean, then the column titles.
+def heading(spending: Spending, held_out_speakers: int) -> str:
+    """Return the explanation of the columns, then the column titles.
 
-    `earlier` releases of other runs add a column, and so do `inherited` ones of the seed model's runs.
+    Releases of other runs on the population add a column, and so do those of runs that made the seed model.
     """
-    of_seed = ", or of its seed model's runs" if inherited else ""
-    more = {
-        MODEL: f"this run and {inherited:,} releases of the runs that its seed model came from, together: "
-        "THE epsilon of the model"
-        if inherited
-        else "",
-        PEOPLE: f"this run and {earlier:,} releases of earlier runs on the same people{of_seed}, together"
-        if earlier
-        else "",
-    }
+    plan, extrapolated, more = spending.plan, spending.extrapolated, _more_columns(spending)
     titles = "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True))
     return "\n".join(
         [
             *warning(plan),
-            f"loss, WER and CER on {held_out_speakers} held-out speakers; 'clipped' is the noised "
-            "share of layers that were clipped",
-            f"eps (run): THIS run, as it is: population {plan.population:,}, expected cohort "
-            f"{plan.cohort:g}, delta {plan.delta:g}",
-            *_in_the_end(plan),
-            f"eps (extrap.): the same noise on the mean, if the population were "
-            f"{extrapolated.population:,} and the cohort {extrapolated.cohort:,.0f}; not this run",
-            *(f"{name}: {meaning}" for name, meaning in more.items() if meaning),
-            f"all: {plan.adjacency}, {plan.sampler} sampling, RDP upper bound (the summary adds PLD)",
+            f"loss, WER and CER: on {held_out_speakers} held-out speakers",
+            "clipped: the share of layers that were clipped, with noise",
+            f"eps (run): THIS run: population {plan.population:,}, expected cohort {plan.cohort:g}, "
+            f"delta {plan.delta:g}",
+            *_after_all_rounds(plan),
+            f"eps (extrap.): not this run, but the same noise on the mean with a population of "
+            f"{extrapolated.population:,} and a cohort of {extrapolated.cohort:,.0f}",
+            *(f"{name}: {meaning}" for name, meaning in more.items()),
+            f"each epsilon: {plan.adjacency}, {plan.sampler} sampling, RDP bound (the summary adds PLD)",
             "",
-            "  ".join([titles, *(name for name, meaning in more.items() if meaning)]),
+            "  ".join([titles, *more]),
         ]
     )
 
 
-def _in_the_end(plan: PrivacyPlan) -> list[str]:
-    """What the whole run will have spent of its own, known before it begins; nothing without privacy."""
+def _more_columns(spending: Spending) -> dict[str, str]:
+    """The titles of further columns, and their meanings."""
+    account, columns = spending.account, {}
+    if account.inherited:
+        columns[MODEL] = (
+            f"THE epsilon of the model: this run and {account.inherited:,} releases of the runs that made "
+            "its seed model, together"
+        )
+    if account.others:
+        of_seed = ", or of the runs that made its seed model" if account.inherited else ""
+        columns[POPULATION] = (
+            f"this run and {account.others:,} releases of earlier runs on the same speakers{of_seed}, "
+            "together"
+        )
+    return columns
+
+
+def _after_all_rounds(plan: PrivacyPlan) -> list[str]:
+    """The epsilon of this run after its last round, which is known beforehand; nothing without privacy."""
     if not plan.is_private:
         return []
     spent = plan.epsilon_of(plan.releases_in(plan.rounds))
     return [
-        f"    when all {plan.rounds} rounds are done: epsilon {epsilon_text(spent.value)} by "
-        f"{spent.accountant}, of this run's own population"
+        f"    after all {plan.rounds} rounds: epsilon {epsilon_text(spent.value)} by {spent.accountant}, for "
+        "the population of this run"
     ]
 
 
 def warning(plan: PrivacyPlan) -> list[str]:
-    """What must stand above the numbers of a run without privacy; nothing for others."""
+    """Return the warning that every report of a run without privacy begins with; empty for a private run."""
     if plan.is_private:
         return []
     why = "its noise can be repeated from a seed" if plan.noise_multiplier else "it adds no noise"
@@ -98,7 +143,7 @@ def warning(plan: PrivacyPlan) -> list[str]:
 
 
 def line(row: Row) -> str:
-    """One round."""
+    """Return the line of one round, and the nodes that it excludes."""
     report = row.report
     cells = (
         str(report.round_number if report else row.round_number),
@@ -112,7 +157,7 @@ def line(row: Row) -> str:
         epsilon_text(row.epsilon_extrapolated),
     )
     text = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
-    for title, value in ((MODEL, row.epsilon_model), (PEOPLE, row.epsilon_people)):
+    for title, value in ((MODEL, row.epsilon_model), (POPULATION, row.epsilon_population)):
         if value is not None:
             text += "  " + epsilon_text(value).rjust(len(title))
     dropped = report.dropped if report else ()
@@ -124,7 +169,7 @@ def line(row: Row) -> str:
 
 
 def _share(value: float) -> str:
-    """Noise may carry a share out of its range; the table shows the nearest possible one."""
+    """Noise may move a share out of [0, 1]; the table shows the nearest possible value."""
     return "-" if math.isnan(value) else f"{min(1.0, max(0.0, value)):.2f}"
 
 
@@ -133,7 +178,7 @@ def _number(value: float, form: str) -> str:
 
 
 def share_trained(model: nn.Module, trained: int) -> str:
-    """How many parameters a model has, and how many of them are trained where that is not all."""
+    """Return the number of a model's parameters, and how many of them are trained if not all are."""
     everything = sum(value.numel() for value in model.parameters())
     share = "" if trained == everything else f"{trained:,} trained of "
     return f"{share}{everything:,} parameters"

@@ -1,4 +1,4 @@
-"""A round as a line of metrics.jsonl: the table's numbers and the round's report, by name."""
+"""A round as a line of metrics.jsonl: the numbers of the table and of the round's report, by name."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from server.report.live_table import Row
 
 
 def as_metrics(row: Row) -> dict[str, Any]:
-    """Public facts and noised numbers only; what was not measured is NaN.
+    """Return the metrics of a row; those that were not measured are NaN.
 
-    How many were drawn is neither, nor how long they took, which tells it (`RunFolder.append_traffic` keeps
-    both): the gain from sampling is that of a cohort whose size nobody knows (docs/privacy.md has how much).
+    Guarantee: the metrics are public facts and noised numbers only. The number of drawn speakers is neither,
+    nor is the duration of the round, which reveals it (`RunFolder.append_traffic` keeps both). The privacy
+    gain of sampling requires that the size of the cohort is secret (docs/privacy.md gives the size of this
+    effect).
     """
     metrics: dict[str, Any] = {
         "round": row.round_number,
@@ -23,8 +25,8 @@ def as_metrics(row: Row) -> dict[str, Any]:
     }
     if row.epsilon_model is not None:
         metrics["epsilon_rdp_model"] = row.epsilon_model
-    if row.epsilon_people is not None:
-        metrics["epsilon_rdp_people"] = row.epsilon_people
+    if row.epsilon_population is not None:
+        metrics["epsilon_rdp_population"] = row.epsilon_population
     if row.report is None:
         return metrics
     report = row.report

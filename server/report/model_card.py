@@ -1,8 +1,8 @@
 """The model card of a run: Markdown under a Hugging Face header, computed from the run folder alone.
 
 Guarantee: every number in it comes from the ledger, the checkpoint, the recipe or evaluation.json of the
-run. What these do not say is said to be missing; of the training population it tells what the plan
-publishes anyway, and nothing else.
+run; what these do not contain is reported as missing. About the training population it states what the plan
+publishes, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from server.report.card_evaluation import evaluation_section
 from server.report.card_privacy import WEAK, privacy_section
 from server.report.live_table import share_trained
 from server.report.model_facts import ModelFacts
-from server.report.summary import unprotected
+from server.storage.ancestry import unprotected
 from server.storage.run_folder import RunFolder
 from server.storage.run_ids import short
 from speech.text import alphabet_of
@@ -30,14 +30,19 @@ _USE = """\
 ## Intended use and limits
 
 For research on private federated speech recognition, and for transcribing speech like that of the held-out
-speakers above. It decodes greedily into lower-case words without punctuation. Error rates differ from voice
-to voice: look at the worst tenth of the speakers, and measure on your own before relying on it
-(`murmur evaluate`). Do not use it where a wrong word harms someone, to identify or profile speakers, or on
-speech that was recorded without consent."""
+speakers above. Greedy decoding gives lower-case words without punctuation. Error rates differ between
+speakers: look at the worst tenth of the speakers, and evaluate the model on your own speech before you rely
+on it (`murmur evaluate`). Do not use it where a wrong word can harm someone, to identify or profile speakers,
+or on speech that was recorded without consent."""
 
 
 def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None) -> str:
-    """The card of the model in the folder of a run of `config`.
+    """Return the card of the model in a run folder.
+
+    Args:
+        folder: The run folder.
+        config: The configuration of its run.
+        licence: The licence of the model; None if it is not chosen yet.
 
     Raises:
         ConfigError, CheckpointMismatch, LedgerCorrupt, ResumeRefused: As `ModelFacts.of`.
@@ -77,7 +82,7 @@ def _header(facts: ModelFacts, licence: str | None) -> str:
 
 
 def _privacy_tags(facts: ModelFacts) -> list[str]:
-    """The tag by which people look for private models is for those that are."""
+    """The tag "differential-privacy" is only for models with a strong guarantee for all training speakers."""
     private = facts.plan.is_private and not unprotected(facts.lineage)
     return ["differential-privacy"] if private and facts.headline.value <= WEAK else []
 
@@ -102,7 +107,7 @@ def _model(facts: ModelFacts) -> str:
     start = {
         "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
         "random": "random parameters",
-    }.get(seed, "a seed model of the organiser's; what it was trained on is not known to this run")
+    }.get(seed, "a seed model of the organiser; this run does not know its training data")
     alphabet = alphabet_of(model.config.language)
     preset, share = in_code(facts.loaded.preset), share_trained(model, trained)
     return (
@@ -118,11 +123,11 @@ def _data(facts: ModelFacts) -> str:
         "embedded": "the `train` split of the embedded synthetic corpus; no recording of a person",
         "synthetic": "synthetic speakers; no recording of a person",
     }
-    there = facts.config.corpus.kind if facts.trained_on_its_corpus else ""
-    training = known.get(there, "speech that stayed on its nodes")
+    kind = facts.config.corpus.kind if facts.trained_on_its_corpus else ""
+    training = known.get(kind, "speech that stayed on its nodes")
     lines = [
-        f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, nodes do not report "
-        "them.",
+        f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, because nodes do not "
+        "report them.",
         f"- Held out: {in_markdown(facts.data_name)}, split `{in_code(facts.config.corpus.test_split)}`"
         f"{_held_out(facts)}.",
     ]
@@ -136,5 +141,5 @@ def _held_out(facts: ModelFacts) -> str:
     counts = (
         f", {found['speakers']} speakers, {found['utterances']} utterances, {60 * found['hours']:.1f} minutes"
     )
-    heard = found["heard_in_training"]
-    return f"{counts}; {heard} of these speakers are in other splits too" if heard else counts
+    shared = found["speakers_in_training"]
+    return f"{counts}; {shared} of these speakers are in other splits too" if shared else counts

@@ -1,7 +1,8 @@
-"""From which federated runs a seed model came: from its file, or for older files from their run folder.
+"""The federated runs that made a seed model: from its file or, for older files, from their run folder.
 
-Guarantee: a model of a private run whose releases cannot be found is refused as a seed, and so is an epsilon
-of what was trained from it. A model that no federation made (`murmur pretrain`) has no ancestors.
+Guarantee: a model of a private run whose releases cannot be found is refused as a seed model, so no epsilon
+is shown for what would be trained from it. A model that was not made by federated training
+(`murmur pretrain`) has no ancestors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 from privacy import (
     Ancestor,
     Lineage,
+    PrivacyPlan,
+    Release,
     SpendingUnknown,
     epsilon,
     epsilon_text,
@@ -21,7 +24,6 @@ from privacy import (
 )
 from privacy.ledger.lineage import UNKNOWN_RUN, inherited_releases, lineage_from_json
 from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, seed_model
-from server.report.summary import unprotected
 from server.storage.checkpoints import Checkpoint, load_checkpoint
 from server.storage.ledgers import require_spent
 from server.storage.run_folder import RunFolder
@@ -34,7 +36,7 @@ _UNKNOWN = Ancestor(run=UNKNOWN_RUN, people=UNKNOWN_RUN, private=False)
 
 
 def lineage_of_seed(seed: str) -> Lineage:
-    """The runs that made what `model.seed` names.
+    """Return the runs that made the model of a recipe's `model.seed`.
 
     Raises:
         SpendingUnknown: If it is a model of a private run whose releases cannot be found.
@@ -44,7 +46,7 @@ def lineage_of_seed(seed: str) -> Lineage:
 
 
 def lineage_of_model(path: Path) -> Lineage:
-    """The runs that made a model file, the last one last; raises as `lineage_of_seed`."""
+    """Return the runs that made a model file, oldest first; raises as `lineage_of_seed`."""
     metadata = read_metadata(path)
     if LINEAGE in metadata:
         try:
@@ -57,30 +59,33 @@ def lineage_of_model(path: Path) -> Lineage:
 
 
 def promise_of(text: str) -> str:
-    """The guarantee of a model in a sentence, by the lineage in its own file.
+    """Return the guarantee of a model in one sentence, from the lineage in its file.
+
+    Args:
+        text: The value of `LINEAGE` in the file's metadata.
 
     Raises:
-        SpendingUnknown: If that is no lineage.
+        SpendingUnknown: If it is not a lineage.
     """
     try:
         lineage = lineage_from_json(text)
     except ValueError as error:
         raise SpendingUnknown(f"the model file has {error}; use the one that the run wrote") from error
     if not lineage:
-        return "the seed model of a run, which no federation made: none"
+        return "none: this is the seed model of a run, and no federated run made it"
     if not lineage[-1].private:
         return "none"
     last, spent = lineage[-1], epsilon(inherited_releases(lineage), lineage[-1].delta)
     runs = ", ".join(short(one.run) for one in lineage if one.private)
     return (
         f"epsilon {epsilon_text(spent.value)} (by {spent.accountant}) at delta {last.delta:g}, "
-        f"{last.adjacency}, of all that the runs {runs} had released; from the model file"
+        f"{last.adjacency}, for all releases of the runs {runs}; from the model file"
         + "".join(f"; {note}" for note in unprotected(lineage))
     )
 
 
 def lineage_before(folder: RunFolder, checkpoint: Checkpoint) -> Lineage:
-    """The runs that made the seed model of the run in `folder`."""
+    """Return the runs that made the seed model of the run in `folder`."""
     if checkpoint.lineage is not None:
         return checkpoint.lineage
     seed = str(_config_of(folder).get("model", {}).get("seed", "embedded"))
@@ -94,7 +99,7 @@ def lineage_before(folder: RunFolder, checkpoint: Checkpoint) -> Lineage:
 
 
 def _same_tensors(seed: Path, kept: Path) -> bool:
-    """Whether a model file still is the seed that an older run kept a copy of: it may be a newer model."""
+    """Whether a model file is still the seed model that an older run copied, not a newer one."""
     try:
         theirs, ours = (load_model(path).model.state_dict() for path in (seed, kept))
     except CheckpointMismatch:
@@ -103,15 +108,15 @@ def _same_tensors(seed: Path, kept: Path) -> bool:
 
 
 def _as_older_releases_left_it(path: Path, private: bool) -> Lineage:
-    """Of a model file without a lineage: its run is the one in whose folder it lies."""
-    path = path.resolve()  # a link may have any name
+    """The lineage of a model file without one: its run is that of the folder that it is in."""
+    path = path.resolve()  # the file may be named through a link
     folder = RunFolder(path.parent)
     newest = folder.newest_checkpoint()
     if newest is None:
         if private:
             raise SpendingUnknown(
-                f"{path} is the model of a private run, written before models carried what was spent: "
-                "name it within its run folder, beside its checkpoints and its ledger"
+                f"{path} is the model of a private run of an earlier release, whose models do not contain "
+                "what was spent: give its path in its run folder, beside its checkpoints and its ledger"
             )
         return (_UNKNOWN,)
     checkpoint = load_checkpoint(newest, tensors=False)
@@ -120,21 +125,48 @@ def _as_older_releases_left_it(path: Path, private: bool) -> Lineage:
 
 
 def _of_folder(folder: RunFolder, checkpoint: Checkpoint) -> Ancestor:
-    plan, people, run = checkpoint.plan, checkpoint.people, run_of(checkpoint, folder.path)
+    plan, name, run = checkpoint.plan, checkpoint.population_name, run_of(checkpoint, folder.path)
     synthetic = _config_of(folder).get("corpus", {}).get("kind") in WITHOUT_FILES and not folder.own_speech
-    if not plan.is_private:
-        return Ancestor(run=run, people=people, private=False, synthetic=synthetic)
-    entries = read_ledger(folder.ledger)
-    require_spent(entries, people, run, plan, folder.rounds_made(checkpoint.round_number), folder.path)
+    releases: tuple[Release, ...] = ()
+    if plan.is_private:
+        entries = read_ledger(folder.ledger)
+        require_spent(entries, name, run, plan, folder.rounds_made(checkpoint.round_number), folder.path)
+        releases = ledger_releases(entries, name, run)
+    return ancestor(run, name, plan, releases, synthetic=synthetic)
+
+
+def ancestor(
+    run: str, population_name: str, plan: PrivacyPlan, releases: tuple[Release, ...], *, synthetic: bool
+) -> Ancestor:
+    """Describe a run as an ancestor of the models that start from its model.
+
+    Args:
+        run: The run's id.
+        population_name: The name of its population in the ledger.
+        plan: Its privacy plan.
+        releases: Its releases so far; those of a run without privacy have no bound and are left out.
+        synthetic: Whether all its speakers are synthetic.
+    """
     return Ancestor(
         run=run,
-        people=people,
-        private=True,
+        people=population_name,
+        private=plan.is_private,
         synthetic=synthetic,
         delta=plan.delta,
         adjacency=plan.adjacency,
-        releases=ledger_releases(entries, people, run),
+        releases=releases if plan.is_private else (),
     )
+
+
+def unprotected(lineage: Lineage) -> list[str]:
+    """Return the remark on ancestors that learnt from real speakers without privacy, if there are any."""
+    runs = [short(one.run) for one in lineage if one.unprotected]
+    if not runs:
+        return []
+    return [
+        f"the seed model came from a federated run without privacy ({', '.join(runs)}): no epsilon here "
+        "covers what it learnt from the speakers of that run"
+    ]
 
 
 def _config_of(folder: RunFolder) -> dict[str, Any]:

@@ -1,24 +1,24 @@
-"""How many rounds lie between two checkpoints, where nobody chose: by the bytes that are written.
+"""How many rounds lie between two checkpoints if the recipe does not set it: a rule on the bytes written.
 
-A crash costs the rounds since the newest checkpoint: they are released and stay spent, and are made anew. So
-a run writes one after every round, as long as all of them together stay within `WRITTEN_BYTES`; the
-checkpoints of larger models become rarer, but never rarer than every `MOST_ROUNDS` rounds.
+A crash loses the rounds since the newest checkpoint: they are released and stay spent, and are made again. So
+a run writes a checkpoint after every round, as long as all its checkpoints together stay within
+`WRITTEN_BYTES`. Larger models have rarer checkpoints, but never rarer than every `MOST_ROUNDS` rounds.
 """
 
 from __future__ import annotations
 
-AUTOMATIC = 0  # run.checkpoint-every that leaves it to this rule
+AUTOMATIC = 0  # the value of run.checkpoint-every that selects this rule
 WRITTEN_BYTES = 200 * 10**9
 MOST_ROUNDS = 20
 
 
 def rounds_between(chosen: int, checkpoint_bytes: int, rounds: int) -> int:
-    """Rounds from one checkpoint to the next.
+    """Return the number of rounds from one checkpoint to the next.
 
     Args:
-        chosen: What the recipe says; `AUTOMATIC` leaves it to the rule.
-        checkpoint_bytes: What is written for one checkpoint: the strategy's state, and the model beside it.
-        rounds: Of the whole run, so that a resumed run has the same answer.
+        chosen: The value in the recipe; `AUTOMATIC` selects the rule.
+        checkpoint_bytes: Bytes written for one checkpoint: the strategy's state, and the model beside it.
+        rounds: Rounds of the whole run, so that a resumed run has the same interval.
     """
     if chosen != AUTOMATIC:
         return chosen

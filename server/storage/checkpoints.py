@@ -1,19 +1,19 @@
-"""What a checkpoint of a federation is: the one module that knows its format.
+"""The checkpoint of a federation: the only module that knows its format.
 
-One safetensors file: the tensors of the strategy (the model vector, the optimiser's state) and, as metadata,
-the round after which they stood, what they belong to, the id of the run, the lineage of its seed model, the
-stamp `privacy` of its model, and the head of the privacy ledger at that time. The schedule's position is the
-round, and the optimiser counts its own steps.
+A checkpoint is one safetensors file. Its tensors are the state of the strategy (the model vector and the
+optimiser's state). Its metadata are the number of the round after which it was written, the identity that it
+belongs to, the run's id, the lineage of its seed model, the stamp `privacy` of its model, and the head of the
+privacy ledger at that time. The position in the schedule is the round; the optimiser counts its own steps.
 
-Guarantee: a path holds a whole checkpoint or nothing (temporary file, fsync, rename, fsync of the folder);
-nothing in it is older than its ledger entry; no noise key is ever in it.
+Guarantee: a path holds a complete checkpoint or nothing (temporary file, fsync, rename, fsync of the folder).
+The ledger entry of a round is on the disk before its checkpoint. A checkpoint never contains a noise key.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,11 @@ from privacy import Lineage, PrivacyPlan
 from privacy.ledger.lineage import lineage_from_json, lineage_to_json
 from privacy.validate import whole
 from recipes import RunConfig
+from recipes.earlier_keys import with_present_keys
 from server.errors import ResumeRefused
 
 FORMAT = "murmuration-federation-3"
-READ_TOO = ("murmuration-federation-2",)  # of runs without an id, whose lineage nobody wrote down
+READ_TOO = ("murmuration-federation-2",)  # without run ids and lineages
 UNFINISHED = ".partial"
 
 MAY_CHANGE = (
@@ -39,13 +40,22 @@ MAY_CHANGE = (
     *("training.round-deadline-seconds", "training.min-answers"),
     *("local.processor-seconds", "local.memory-megabytes"),
 )
-"""Keys of the recipe (or their beginnings) that a resumed run may set anew: they change neither what is
-learnt from whom nor what is promised. The data set and the model are compared by themselves."""
+"""Keys of the recipe (or their beginnings) that may differ in a resumed run: they change neither what is
+learnt from which speakers nor the guarantee. The data set and the model are compared by their digests."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a checkpoint belongs to; a run may go on from it only if all of this is the same."""
+    """What a checkpoint belongs to; a run can continue from it only if all of this is the same.
+
+    Attributes:
+        preset: The model's preset.
+        layout: Digest of the model's layout.
+        dataset: Digest of the nodes' speech.
+        plan: The privacy plan.
+        recipe: The settings that a resumed run must keep.
+        frozen: Digest of the parameters that are not trained.
+    """
 
     preset: str
     layout: str
@@ -58,18 +68,18 @@ class Identity:
     def of(
         cls, config: RunConfig, plan: PrivacyPlan, layout: str, dataset: str, frozen: str = ""
     ) -> Identity:
-        """The identity of a run of `config`; `layout`, `dataset` and `frozen` are digests."""
+        """Return the identity of a run of `config`; `layout`, `dataset` and `frozen` are digests."""
         return cls(
             preset=config.model.preset,
             layout=layout,
             dataset=dataset,
-            plan=json.loads(json.dumps(asdict(plan))),  # as it will come back from the file
+            plan=json.loads(json.dumps(asdict(plan))),  # as it is read from the file
             recipe=fixed_settings(config),
             frozen=frozen,
         )
 
     def differences(self, now: Identity) -> list[str]:
-        """What is not the same `now`, in words: the name, what it was and what it is."""
+        """Return each difference to the identity `now`: its name, the value before and the value now."""
         return [
             *_compare("", {"model preset": self.preset}, {"model preset": now.preset}),
             *_compare("", {"model layout": self.layout}, {"model layout": now.layout}),
@@ -82,25 +92,35 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A federation as it stood after a round."""
+    """The state of a federation after a round.
+
+    Attributes:
+        round_number: The round.
+        identity: What the checkpoint belongs to.
+        ledger_head: Head of the ledger at that time (SHA-256, hex).
+        tensors: State of the strategy.
+        privacy: Stamp of the model.
+        run: The run's id; empty in files of releases without run ids.
+        lineage: The runs that made the seed model; None in such files.
+    """
 
     round_number: int
     identity: Identity
     ledger_head: str
     tensors: Mapping[str, Tensor]
     privacy: str
-    run: str = ""  # empty in files from before runs had ids
-    lineage: Lineage | None = None  # None in such files
+    run: str = ""
+    lineage: Lineage | None = None
 
     @property
     def plan(self) -> PrivacyPlan:
-        """The plan that the run was made with."""
+        """The privacy plan of the run."""
         return PrivacyPlan(**self.identity.plan)
 
     @property
-    def people(self) -> str:
-        """The name of the run's people in their ledger."""
-        return str(self.identity.recipe.get("privacy.people") or self.identity.dataset)
+    def population_name(self) -> str:
+        """The name of the run's population in the ledger; without one, the digest of its speech."""
+        return str(self.identity.recipe.get("privacy.population-name") or self.identity.dataset)
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -122,10 +142,14 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
-    """Read a checkpoint; without its tensors that is the work of a moment.
+    """Read a checkpoint, of this release or an earlier one.
+
+    Args:
+        path: The file.
+        tensors: Whether to read the tensors too, which takes longer.
 
     Raises:
-        ResumeRefused: If the file is damaged or of another format.
+        ResumeRefused: If the file is damaged or has an unknown format.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -138,7 +162,7 @@ def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
         ) from None
     if metadata.get("format") not in (FORMAT, *READ_TOO):
         raise ResumeRefused(
-            f"checkpoint {path} is of format {metadata.get('format')!r}, this release reads {FORMAT!r}: "
+            f"checkpoint {path} has format {metadata.get('format')!r}, this release reads {FORMAT!r}: "
             "resume with the release that wrote it, or start a fresh run"
         )
     try:
@@ -153,13 +177,13 @@ def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
         )
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ResumeRefused(
-            f"checkpoint {path} does not say what it belongs to ({type(error).__name__}: {error}); delete it "
+            f"the metadata of checkpoint {path} cannot be used ({type(error).__name__}: {error}); delete it "
             "to resume from the one before it (the rounds in between stay spent)"
         ) from None
 
 
 def _identity(text: str) -> Identity:
-    """Raises `ValueError` or `TypeError` for what is none."""
+    """Raises `ValueError` or `TypeError` if the text is no identity."""
     identity = Identity(**json.loads(text))
     for name in ("preset", "layout", "dataset", "frozen"):
         if not isinstance(getattr(identity, name), str):
@@ -167,21 +191,21 @@ def _identity(text: str) -> Identity:
     if not isinstance(identity.recipe, dict):
         raise ValueError(f"its recipe is {type(identity.recipe).__name__}")
     _ = PrivacyPlan(**identity.plan)
-    return identity
+    return replace(identity, recipe=with_present_keys(identity.recipe))
 
 
 def fixed_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of a recipe that a resumed run must keep."""
+    """Return the settings of a recipe that a resumed run must keep."""
     return {key: value for key, value in config.to_flat().items() if not key.startswith(MAY_CHANGE)}
 
 
 def recipe_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The settings that are not the same; one that the release which wrote `then` did not have is none."""
+    """Return the settings that differ, without those that the release which wrote `then` did not have."""
     return _compare("", then, {key: value for key, value in now.items() if key in then})
 
 
 def _plan_of_now(then: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A plan as a file has it, with what today's plans say beside."""
+    """The plan in a file, with defaults for the fields that its release did not have."""
     known: dict[str, Any] = json.loads(json.dumps(asdict(PrivacyPlan(**then))))
     return known
 

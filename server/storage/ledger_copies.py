@@ -1,10 +1,11 @@
-"""A ledger as one file to keep elsewhere, and back again: a copy never takes the place of what knows more.
+"""Copies of a ledger in one file, to keep on another disk, and how a ledger is restored from them.
 
-A copy is a tar archive of the ledger and of what is noted beside it about its people
-(`server.storage.populations`); a plain copy of the ledger's file can be restored too.
+A copy is a tar archive of the ledger and of the notes beside it (`server.storage.ledger_notes`). A plain copy
+of the ledger's file can be restored too.
 
-Guarantee: `restore` only ever adds entries. A ledger that holds more than the copy, or other entries, stays
-as it is and is an error. A damaged one is put aside, not deleted, and only for a copy that reaches as far.
+Guarantee: `restore` only adds entries. A ledger that has more entries than the copy, or other ones, is not
+changed, and this is an error. A damaged ledger is renamed, not deleted, and only if the copy has at least as
+many entries as the ledger has lines.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from pathlib import Path
 from base.durable_file import replace_durably
 from privacy import Ledger, LedgerCorrupt, LedgerEntry
 from privacy.ledger.ledger import contains_head, entries_in, head_of
-from server.storage.populations import SPEAKERS, SPEECH, add_notes, notes_in
+from server.storage.ledger_notes import SPEAKERS, SPEECH, add_notes, parse_notes
 
 LEDGER = ".jsonl"
 _MODES = {LEDGER: 0o644, SPEECH: 0o644, SPEAKERS: 0o600}
 
 
 def back_up(ledger: Path, copy: Path) -> int:
-    """Write a copy of `ledger`, durably; returns how many entries it has.
+    """Write a copy of `ledger`, durably; return the number of its entries.
 
     Raises:
-        LedgerCorrupt: If the chain is broken, or the file ends with what is no entry.
-        FileExistsError: If there is a file `copy` already.
+        LedgerCorrupt: If the chain is broken, or the end of the file is not an entry.
+        FileExistsError: If the file `copy` exists.
     """
     if copy.exists():
-        raise FileExistsError(f"{copy} is there already: give the copy a name of its own")
-    content = ledger.read_bytes()  # once: a run may be adding to it
+        raise FileExistsError(f"{copy} exists: choose another name for the copy")
+    content = ledger.read_bytes()  # read once: a run may append meanwhile
     entries = entries_in(content, ledger)
     whole = b"".join(entry.line() + b"\n" for entry in entries)
     files = {LEDGER: whole}
@@ -45,28 +46,29 @@ def back_up(ledger: Path, copy: Path) -> int:
 
 
 def restore(ledger: Path, copy: Path) -> str:
-    """Bring `ledger` to what `copy` holds; returns in a sentence what was done.
+    """Add to `ledger` the entries of `copy` that it lacks; return a sentence that reports what was done.
 
     Raises:
-        LedgerCorrupt: If the copy's chain is broken, or `ledger` holds more than it, or other entries.
+        LedgerCorrupt: If the chain of the copy is broken, or `ledger` has more entries or other ones.
         LedgerInUse: If a run has the ledger open.
     """
     files = _read(copy)
     entries = entries_in(files[LEDGER], copy)
-    notes = {suffix: notes_in(files.get(suffix, b""), copy) for suffix in (SPEECH, SPEAKERS)}
+    notes = {suffix: parse_notes(files.get(suffix, b""), copy) for suffix in (SPEECH, SPEAKERS)}
     put_aside = _put_damaged_aside(ledger, entries, copy)
     with Ledger.open(ledger) as there:
         before = len(there.entries)
         if there.head != head_of(entries) and there.contains(head_of(entries)):
             raise LedgerCorrupt(
-                f"{ledger} has {before} entries, {copy} only the first {len(entries)} of them: the copy is "
-                "older, and to restore it would hide what was spent since"
+                f"{ledger} has {before} entries, {copy} has only the first {len(entries)} of them: the copy "
+                "is older, and to restore it would hide what was spent later"
             )
         if not contains_head(entries, there.head):
             raise LedgerCorrupt(
                 f"{ledger} ({before} entries) and {copy} ({len(entries)}) are not one chain: both were "
-                "written after the copy was made, or they are ledgers of other people. What both hold is "
-                "spent: keep both, under two names, and let privacy.uncounted name the one that is left"
+                "written after the copy was made, or they are ledgers of different populations. The releases "
+                "in both are spent: keep both files, under two names, continue one of them, and name the "
+                "other in privacy.uncounted"
             )
         there.extend(entries[before:])
     for suffix, known in notes.items():
@@ -75,7 +77,7 @@ def restore(ledger: Path, copy: Path) -> str:
 
 
 def _put_damaged_aside(ledger: Path, entries: Sequence[LedgerEntry], copy: Path) -> str:
-    """Make room for a copy where the ledger's chain is broken; says so."""
+    """Rename a ledger whose chain is broken; return the words that report it."""
     if not ledger.exists():
         return ""
     content = ledger.read_bytes()
@@ -87,12 +89,12 @@ def _put_damaged_aside(ledger: Path, entries: Sequence[LedgerEntry], copy: Path)
     if lines > len(entries):
         raise LedgerCorrupt(
             f"{ledger} is damaged and has {lines} lines, {copy} has {len(entries)} entries: the copy is "
-            "older. Restore a newer one, or else move the damaged file away: what these people have spent is "
-            "then not known"
+            "older. Restore a newer copy. Without one, move the damaged file away; it is then not known what "
+            "was spent on these speakers"
         )
     aside = next(path for n in range(1, 1000) if not (path := ledger.with_suffix(f".damaged-{n}")).exists())
     ledger.rename(aside)
-    return f"; the damaged one is {aside.name}"
+    return f"; the damaged ledger is now {aside.name}"
 
 
 def _archive(name: str, files: Mapping[str, bytes]) -> bytes:
@@ -106,7 +108,7 @@ def _archive(name: str, files: Mapping[str, bytes]) -> bytes:
 
 
 def _read(copy: Path) -> dict[str, bytes]:
-    """What an archive, or a plain copy of a ledger, holds, by suffix; nothing is unpacked to a path."""
+    """Return the files of an archive, or of a ledger's plain copy, by suffix; nothing is unpacked to disk."""
     if not tarfile.is_tarfile(copy):
         return {LEDGER: copy.read_bytes()}
     files: dict[str, bytes] = {}
@@ -116,5 +118,5 @@ def _read(copy: Path) -> dict[str, bytes]:
             if member.isfile() and suffix in _MODES and (file := archive.extractfile(member)) is not None:
                 files[suffix] = file.read()
     if LEDGER not in files:
-        raise LedgerCorrupt(f"{copy} holds no ledger: give a file that `murmur ledger backup` wrote")
+        raise LedgerCorrupt(f"{copy} contains no ledger: give a file that `murmur ledger backup` wrote")
     return files

@@ -1,8 +1,8 @@
-"""One run's part of a ledger, and all of it: every epsilon that is shown follows from these.
+"""The releases of one run and of its whole ledger: every epsilon that is shown is computed from them.
 
-A run folder's `ledger.jsonl` is a link to the ledger of its people (`server.storage.populations`); the
-entries of one run carry its id. The file is locked while a run has it open: a second run on the same people
-at the same time is refused (`LedgerInUse`).
+The file `ledger.jsonl` of a run folder is a link to the ledger of its population
+(`server.storage.populations`); each entry has the id of its run. The file is locked while a run has it open:
+a second run on the same population at the same time is refused (`LedgerInUse`).
 """
 
 from __future__ import annotations
@@ -26,14 +26,21 @@ from privacy.ledger.lineage import Lineage, inherited_releases, not_in_ledger
 
 
 def link_ledger(link: Path, ledger: Path) -> None:
-    """Let `link` point at `ledger`, relatively, so that the runs folder can be moved as a whole."""
+    """Make `link` a relative link to `ledger`, so that the runs folder can be moved as a whole."""
     if not link.is_symlink():
         link.symlink_to(os.path.relpath(ledger, link.parent))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """What a run has released, and what else counts: it follows from the ledger and the seed's lineage."""
+    """The releases of a run, and other releases that count, from the ledger and the seed model's lineage.
+
+    Attributes:
+        ledger: The ledger of the population, open.
+        people: The population's name in it.
+        run: The run's id.
+        lineage: The runs that made the seed model.
+    """
 
     ledger: Ledger
     people: str
@@ -42,79 +49,88 @@ class Account:
 
     @property
     def own(self) -> tuple[Release, ...]:
-        """What this run has released, whatever became of it."""
+        """The releases of this run, with those whose model was lost."""
         return self.ledger.releases(self.people, self.run)
 
     @property
     def of_model(self) -> tuple[Release, ...]:
-        """What the run's model was made from: this run's releases and those of its seed's runs."""
+        """All releases that the model depends on: of this run and of the runs that made its seed model."""
         return merge((*self.own, *inherited_releases(self.lineage)))
 
     @property
     def inherited(self) -> int:
-        """How many releases the seed's runs had made."""
+        """Number of releases of the runs that made the seed model."""
         return count(inherited_releases(self.lineage))
 
     @property
     def elsewhere(self) -> tuple[Release, ...]:
-        """What the seed's runs released into other ledgers."""
+        """Releases of the runs that made the seed model, as far as this ledger does not have them."""
         return not_in_ledger(self.lineage, self.ledger.entries, self.people)
 
     @property
     def everything(self) -> tuple[Release, ...]:
-        """What any run ever released on these people, and the seed's runs on others: what a budget counts."""
+        """All releases that a budget counts: those of any run on this population, and `elsewhere`."""
         return merge((*self.ledger.releases(self.people), *self.elsewhere))
 
     @property
     def releases(self) -> int:
-        """How many releases this run has made."""
+        """Number of releases of this run."""
         return count(self.own)
 
     @property
     def others(self) -> int:
-        """How many releases other runs have made on the same people, and the seed's runs elsewhere."""
+        """Number of releases of other runs on the same population, with those of `elsewhere`."""
         return count(self.everything) - self.releases
 
 
 def count(releases: Iterable[Release]) -> int:
-    """How many releases these are."""
+    """Return the number of releases."""
     return sum(release.count for release in releases)
 
 
-def require_own_name(entries: Iterable[LedgerEntry], people: str, ledger: Path) -> None:
-    """Refuse a ledger in which some entries name others than `people`: what they spent would not be counted.
+def require_own_name(entries: Iterable[LedgerEntry], name: str, ledger: Path) -> None:
+    """Refuse a ledger with entries of another population name: a run would not count their spending.
 
     Raises:
-        LedgerCorrupt: Naming them.
+        LedgerCorrupt: Naming these populations.
     """
-    if others := sorted({entry.dataset for entry in entries} - {people}):
+    if others := sorted({entry.dataset for entry in entries} - {name}):
         raise LedgerCorrupt(
-            f"{ledger} is named for {people!r} and its entries are of {', '.join(map(repr, others))}: it was "
-            "renamed, copied or restored under another name, and a run would begin with that uncounted. Give "
-            "the file and those beside it the name back that its entries have, and set privacy.people to it"
+            f"{ledger} has the name {name!r}, and its entries have {', '.join(map(repr, others))}: it was "
+            "renamed, copied or restored under another name, and a run would not count these entries. Rename "
+            "the file and those beside it to the name in its entries, and set privacy.population-name to it"
         )
 
 
 def require_spent(
-    entries: Sequence[LedgerEntry], people: str, run: str, plan: PrivacyPlan, rounds: int, where: Path
+    entries: Sequence[LedgerEntry], name: str, run: str, plan: PrivacyPlan, rounds: int, where: Path
 ) -> None:
-    """Refuse a run of `rounds` private rounds whose releases are not all in the ledger under its run's id.
+    """Refuse a run of `rounds` private rounds if the ledger lacks some of its releases.
+
+    An epsilon from such a ledger would be smaller than the true one, in the worst case 0.
+
+    Args:
+        entries: The entries of the ledger.
+        name: The population's name in it.
+        run: The run's id.
+        plan: The run's plan.
+        rounds: Number of rounds that the run has made.
+        where: The run folder, for the message.
 
     Raises:
-        SpendingUnknown: With what the ledger holds instead: its epsilon would be smaller than the truth, 0 at
-            worst.
+        SpendingUnknown: With the releases that the ledger has.
     """
     kind = (plan.release.sampling_rate, plan.release.noise_multiplier)
-    own = ledger_releases(entries, people, run)
+    own = ledger_releases(entries, name, run)
     found = sum(one.count for one in own if (one.sampling_rate, one.noise_multiplier) == kind)
     due = plan.releases_in(rounds)
     if not plan.is_private or found >= due:
         return
-    runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == people)
+    runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == name)
     raise SpendingUnknown(
         f"{where}: this run has made {rounds} rounds, which are {due} releases, and the ledger of "
-        f"{people!r} holds {found} such releases of run {run!r}: what it has spent is not known, and no "
-        f"epsilon can be told. The runs in that ledger: {', '.join(runs) or 'none'}. If the folder of a run "
-        "from before runs had ids was renamed, give it back the name that is in the ledger; else restore the "
+        f"{name!r} has {found} such releases of run {run!r}: its spending is not known, so no epsilon can be "
+        f"computed. The runs in that ledger: {', '.join(runs) or 'none'}. If this folder is from a release "
+        "without run ids and was renamed, give it the name that is in the ledger; otherwise restore the "
         "ledger (`murmur ledger restore`)"
     )

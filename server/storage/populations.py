@@ -1,15 +1,16 @@
-"""Whose releases a ledger holds, and that no run on any of the same people begins with nothing spent.
+"""Which speakers the releases of a ledger concern, so that no run starts from zero on any of them.
 
-`<runs folder>/ledgers/<people>.jsonl` is the ledger of a population. Beside it lie `<people>.speech`, the
-digests of all corpora that its releases were made from, and `<people>.speakers`, their speakers' pseudonyms
-(`wire.pseudonyms`), as far as nodes sent them. A corpus that gains a recording has another digest; so
-a private run on people needs a name for them (`privacy.people`), which stays while the corpus grows.
+`<runs folder>/ledgers/<name>.jsonl` is the ledger of a population. Beside it are `<name>.speech`, the digests
+of all corpora that its releases were made from, and `<name>.speakers`, the pseudonyms of their speakers
+(`wire.pseudonyms`), as far as the nodes sent them. A corpus gets another digest when recordings are added. So
+a private run on real speakers needs a name for its population (`privacy.population-name`), which stays the
+same while the corpus grows.
 
-Guarantee: where a run's corpora or pseudonyms show that another ledger holds releases of some of its people,
-the run does not start (`ConfigError`), unless it goes on in that ledger or `privacy.uncounted` names it; nor
-does it where these notes are damaged (`LedgerCorrupt`).
-What nothing here can see: the same people under another name, in a corpus with another digest, on nodes
-without a common `speaker-namespace`; and the ledgers of another runs folder.
+Guarantee: if the corpora or pseudonyms of a run show that another ledger holds releases of some of its
+speakers, the run does not start (`ConfigError`), unless it continues that ledger or `privacy.uncounted` names
+it. Nor does it start if these notes are damaged (`LedgerCorrupt`).
+Nothing here can detect the same speakers under another name, in a corpus with another digest, on nodes
+without a common `speaker-namespace`; nor ledgers in another runs folder.
 """
 
 from __future__ import annotations
@@ -17,120 +18,136 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Set
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipes import ConfigError, RunConfig
+from server.storage.ledger_notes import HEAD, SPEAKERS, SPEECH, SYNTHETIC, add_notes, notes_of
 
 FOLDER = "ledgers"
-SPEECH, SPEAKERS, HEAD, SYNTHETIC = ".speech", ".speakers", ".head", ".synthetic"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _LISTED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationIdentity:
-    """A run's people as the server knows them: the digests of their corpora and their tokens (hex)."""
+    """A run's population, as far as the server can recognise it.
+
+    Attributes:
+        digests: Digests of the nodes' corpora.
+        tokens: Pseudonyms of the speakers (hex).
+        synthetic: Whether all speakers are synthetic.
+    """
 
     digests: frozenset[str]
     tokens: frozenset[str] = frozenset()
     synthetic: bool = False
 
 
-def ledger_path(runs: Path, people: str) -> Path:
-    """The ledger of a name, or of a data set's digest, within a runs folder."""
-    return runs / FOLDER / f"{_plain(people)}.jsonl"
+def ledger_path(runs: Path, name: str) -> Path:
+    """Return the ledger of a population's name, or of a data set's digest, in a runs folder."""
+    return runs / FOLDER / f"{_plain(name)}.jsonl"
 
 
-def _plain(people: str) -> str:
-    """Nodes send the digest: what is no plain name must not become a path, or several lines."""
-    return people if _PLAIN.fullmatch(people) else hashlib.sha256(people.encode()).hexdigest()
+def _plain(name: str) -> str:
+    """Nodes send digests: text that is no plain name must not become a path, or several lines."""
+    return name if _PLAIN.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()
 
 
-def sharing(ledger: Path, people: PopulationIdentity) -> list[Path]:
-    """Other ledgers beside `ledger` that are known to hold releases of some of these people."""
-    digests = frozenset(map(_plain, people.digests))
+def sharing(ledger: Path, population: PopulationIdentity) -> list[Path]:
+    """Return the other ledgers in the folder of `ledger` that have releases of some of these speakers."""
+    digests = frozenset(map(_plain, population.digests))
     return [
         path
         for path in _ledgers(ledger.parent)
         if path != ledger
-        and not (digests.isdisjoint(_speech_of(path)) and people.tokens.isdisjoint(_noted(path, SPEAKERS)))
+        and not (
+            digests.isdisjoint(_speech_of(path)) and population.tokens.isdisjoint(notes_of(path, SPEAKERS))
+        )
     ]
 
 
 def _ledgers(folder: Path) -> list[Path]:
-    """The ledgers that hold something; one that is gone held something too, if its speech was noted."""
-    there = {path for path in folder.glob("*.jsonl") if path.stat().st_size}
+    """The ledgers that have entries; a missing one is included if the notes beside it still exist."""
+    present = {path for path in folder.glob("*.jsonl") if path.stat().st_size}
     noted = {path.with_suffix(".jsonl") for path in folder.glob(f"*{SPEECH}")}
-    gone = {path for path in noted if not path.exists() or path.with_suffix(HEAD).exists()}
-    return sorted(there | gone)
+    missing = {path for path in noted if not path.exists() or path.with_suffix(HEAD).exists()}
+    return sorted(present | missing)
 
 
-def people_of(ledger: Path) -> PopulationIdentity:
-    """Whose releases `ledger` is known to hold."""
+def population_of(ledger: Path) -> PopulationIdentity:
+    """Return what is known of the speakers whose releases `ledger` holds."""
     return PopulationIdentity(
-        digests=frozenset(_speech_of(ledger)), tokens=frozenset(_noted(ledger, SPEAKERS))
+        digests=frozenset(_speech_of(ledger)), tokens=frozenset(notes_of(ledger, SPEAKERS))
     )
 
 
-def note_people(ledger: Path, people: PopulationIdentity) -> None:
-    """Add to what is known of whose releases `ledger` holds; it is on the disk when this returns."""
-    add_notes(ledger, SPEECH, set(map(_plain, people.digests)) - {ledger.stem}, 0o644)
-    add_notes(ledger, SPEAKERS, people.tokens, 0o600)
-    if not people.synthetic:
+def note_population(ledger: Path, population: PopulationIdentity) -> None:
+    """Add `population` to the notes beside `ledger`; they are on the disk when this returns."""
+    add_notes(ledger, SPEECH, set(map(_plain, population.digests)) - {ledger.stem}, 0o644)
+    add_notes(ledger, SPEAKERS, population.tokens, 0o600)
+    if not population.synthetic:
         ledger.with_suffix(SYNTHETIC).unlink(missing_ok=True)
     elif ledger not in _ledgers(ledger.parent):
         add_notes(ledger, SYNTHETIC, {"synthetic"}, 0o644)
 
 
-def require_name(config: RunConfig, ledger: Path, people: PopulationIdentity) -> None:
-    """Refuse a private run on people without a name for them; `ledger` is the one that they would have.
+def require_name(config: RunConfig, ledger: Path, population: PopulationIdentity) -> None:
+    """Refuse a private run on real speakers without a population name.
+
+    Args:
+        config: The run configuration.
+        ledger: The ledger that the run would use.
+        population: Its population.
 
     Raises:
-        ConfigError: Naming the ledgers that there are for the same speech.
+        ConfigError: Naming the existing ledgers for the same speech.
     """
     section = config.privacy
-    if section.people or section.stamp == "none" or people.synthetic:
+    if section.population_name or section.stamp == "none" or population.synthetic:
         return
-    there = [path for path in _ledgers(ledger.parent) if path == ledger or path in sharing(ledger, people)]
+    existing = [
+        path for path in _ledgers(ledger.parent) if path == ledger or path in sharing(ledger, population)
+    ]
     raise ConfigError(
-        'privacy.people = "": a private run on people needs a name for them, under which all that is ever '
-        "spent on them adds up while their corpus grows; "
-        + (_go_on_in(there) if there else _new_name(ledger.parent))
+        'privacy.population-name = "": a private run on real speakers needs a name for its population. All '
+        "that is spent on these speakers adds up under this name, also when their corpus grows; "
+        + (_continue_in(existing) if existing else _choose_name(ledger.parent))
     )
 
 
-def _go_on_in(ledgers: list[Path]) -> str:
+def _continue_in(ledgers: list[Path]) -> str:
     return (
-        f"earlier runs have spent on the same speech in {_listed(ledgers)}: set privacy.people = "
-        f"{name_of(ledgers[0])!r}, now and from now on, to go on in that ledger"
+        f"earlier runs have spent on the same speech in the ledger {_listed(ledgers)}: set "
+        f"privacy.population-name = {name_of(ledgers[0])!r} in this and all later runs to continue it"
     )
 
 
-def first_run(config: RunConfig, ledger: Path, people: PopulationIdentity) -> list[str]:
-    """What is to be said of a name's first run where other ledgers are, whose people it may share unseen."""
-    others = _of_people(ledger.parent)
-    if not others or config.privacy.stamp == "none" or people.synthetic or ledger in _ledgers(ledger.parent):
+def first_run_remarks(config: RunConfig, ledger: Path, population: PopulationIdentity) -> list[str]:
+    """Return the remark on a name's first run beside other ledgers: their speakers may be the same."""
+    others = _of_real_speakers(ledger.parent)
+    public = config.privacy.stamp == "none" or population.synthetic
+    if not others or public or ledger in _ledgers(ledger.parent):
         return []
     return [
-        f"privacy.people = {config.privacy.people!r} has spent nothing yet: this run takes its people to be "
-        f"none of those of the ledgers {_listed(others)}. If some are, stop it and take that name"
+        f"privacy.population-name = {config.privacy.population_name!r} has no releases yet: this run assumes "
+        f"that none of its speakers is in the ledgers {_listed(others)}. If some are, stop it and use that "
+        "name"
     ]
 
 
-def _of_people(folder: Path) -> list[Path]:
-    """The ledgers that are not known to be of synthetic speakers alone."""
+def _of_real_speakers(folder: Path) -> list[Path]:
+    """The ledgers that are not known to have synthetic speakers only."""
     return [path for path in _ledgers(folder) if not path.with_suffix(SYNTHETIC).exists()]
 
 
-def _new_name(folder: Path) -> str:
-    others = _of_people(folder)
+def _choose_name(folder: Path) -> str:
+    others = _of_real_speakers(folder)
     known = (
-        f" (there are ledgers of {_listed(others)}: for the same people, take that name)" if others else ""
+        f" (there are ledgers of {_listed(others)}: for the same speakers, use that name)" if others else ""
     )
-    return f"set privacy.people to a name of your choice, e.g. 'ward-7'{known}"
+    return f"set privacy.population-name to a name of your choice, e.g. 'ward-7'{known}"
 
 
 def _listed(ledgers: list[Path]) -> str:
@@ -138,55 +155,58 @@ def _listed(ledgers: list[Path]) -> str:
     return ", ".join(repr(name_of(path)) for path in ledgers[:_LISTED]) + more
 
 
-def require_counted(config: RunConfig, ledger: Path, people: PopulationIdentity) -> None:
-    """Refuse to begin in `ledger` where others hold some of these people's spending, unless it is said.
+def require_counted(config: RunConfig, ledger: Path, population: PopulationIdentity) -> None:
+    """Refuse to start in `ledger` where other ledgers hold spending of some of these speakers.
+
+    `privacy.uncounted` can name these ledgers; the run then starts, and every report names them.
 
     Raises:
-        ConfigError: Naming those ledgers and both ways to go on; or a ledger of `privacy.uncounted` that is
-            not there, or a new name that is not plain.
+        ConfigError: Naming these ledgers and both ways to continue. Also if `privacy.uncounted` names a
+            ledger that does not exist, or if the name of a new ledger is not plain.
     """
-    name, said, there = config.privacy.people, _left_aside(config, ledger), _ledgers(ledger.parent)
-    if name and not _PLAIN.fullmatch(name) and ledger not in there:
+    name, uncounted = config.privacy.population_name, _uncounted(config, ledger)
+    existing = _ledgers(ledger.parent)
+    if name and not _PLAIN.fullmatch(name) and ledger not in existing:
         raise ConfigError(
-            f"privacy.people = {name!r}: a name has letters, digits, '-' and '_', at most 100, and begins "
-            "with a letter or digit"
+            f"privacy.population-name = {name!r}: a name consists of letters, digits, '-' and '_', has at "
+            "most 100 characters, and begins with a letter or digit"
         )
-    for path, unknown in said.items():
-        if path not in there:
+    for path, given in uncounted.items():
+        if path not in existing:
             raise ConfigError(
-                f"privacy.uncounted: there is no ledger {unknown!r} in {ledger.parent}; leave it out"
+                f"privacy.uncounted: there is no ledger {given!r} in {ledger.parent}; remove this name"
             )
-    if others := [path for path in sharing(ledger, people) if path not in said]:
-        both = ",".join([*said.values(), *map(name_of, others)])
+    if others := [path for path in sharing(ledger, population) if path not in uncounted]:
+        all_names = ",".join([*uncounted.values(), *map(name_of, others)])
         raise ConfigError(
-            f"privacy.people = {name!r}: earlier runs have spent on some of these people in {others[0]}, and "
-            f"this run would begin with that uncounted. Set privacy.people = {name_of(others[0])!r}, now and "
-            f'from now on, to go on in that ledger; or say privacy.uncounted = "{both}" if no epsilon of '
-            "this run shall count it"
+            f"privacy.population-name = {name!r}: earlier runs have spent on some of these speakers in "
+            f"{others[0]}, and this run would not count that. Set privacy.population-name = "
+            f"{name_of(others[0])!r} in this and all later runs to continue that ledger; or set "
+            f'privacy.uncounted = "{all_names}" if no epsilon of this run shall include it'
         )
 
 
-def _left_aside(config: RunConfig, ledger: Path) -> dict[Path, str]:
-    """The ledgers that `privacy.uncounted` names, and how."""
+def _uncounted(config: RunConfig, ledger: Path) -> dict[Path, str]:
+    """The ledgers that `privacy.uncounted` names, with the name as it is given there."""
     names = filter(None, map(str.strip, config.privacy.uncounted.split(",")))
     return {path: name for name in names if (path := ledger.with_name(f"{_plain(name)}.jsonl")) != ledger}
 
 
-def uncounted(config: RunConfig, ledger: Path, people: PopulationIdentity) -> list[str]:
-    """What is to be said, each time, of other ledgers of some of these people: a line for each."""
-    others = {path: name_of(path) for path in sharing(ledger, people)}
-    return [uncounted_text(name) for name in {**others, **_left_aside(config, ledger)}.values()]
+def uncounted_remarks(config: RunConfig, ledger: Path, population: PopulationIdentity) -> list[str]:
+    """Return one remark for each other ledger of some of these speakers; every report shows them."""
+    others = {path: name_of(path) for path in sharing(ledger, population)}
+    return [uncounted_text(name) for name in {**others, **_uncounted(config, ledger)}.values()]
 
 
 def uncounted_text(name: str) -> str:
-    """What an epsilon leaves out, in words."""
+    """Return the sentence that reports a ledger whose spending no epsilon includes."""
     return (
-        f"other runs have spent on some of these people in the ledger {name!r}: no epsilon here counts that"
+        f"other runs have spent on some of these speakers in the ledger {name!r}: no epsilon here includes it"
     )
 
 
 def name_of(ledger: Path) -> str:
-    """What `privacy.people` must be to go on in a ledger: as its entries have it."""
+    """Return the value of `privacy.population-name` that continues a ledger: the name in its entries."""
     with suppress(OSError, ValueError, KeyError, TypeError), ledger.open(encoding="utf-8") as file:
         name = str(json.loads(file.readline())["dataset"])
         if f"{_plain(name)}.jsonl" == ledger.name:
@@ -195,45 +215,5 @@ def name_of(ledger: Path) -> str:
 
 
 def _speech_of(ledger: Path) -> set[str]:
-    """A ledger that is named by a digest is that of its speech."""
-    return {ledger.stem, *_noted(ledger, SPEECH)}
-
-
-def _noted(ledger: Path, suffix: str) -> set[str]:
-    file = ledger.with_suffix(suffix)
-    return notes_in(file.read_bytes(), file) if file.exists() else set()
-
-
-def notes_in(content: bytes, name: Path) -> set[str]:
-    """The notes that a file of this content holds.
-
-    Raises:
-        LedgerCorrupt: If it is no text: to leave out what cannot be read could let people's spending begin
-            anew.
-    """
-    try:
-        return set(content.decode().split())
-    except UnicodeDecodeError as error:
-        from privacy import LedgerCorrupt  # here: the package takes torch along
-
-        line = content[: error.start].count(b"\n") + 1
-        raise LedgerCorrupt(
-            f"{name}:{line} is damaged: it says whose releases the ledger beside it has. Move the file away "
-            "and bring it back with the ledger's copy (`murmur ledger restore`); without a copy, remove what "
-            "is no text from that line"
-        ) from None
-
-
-def add_notes(ledger: Path, suffix: str, notes: Set[str], mode: int) -> None:
-    """A line for each that is new, begun by its newline, so that a torn one before it spoils no other."""
-    if not (new := notes - _noted(ledger, suffix)):
-        return
-    import os
-
-    from base.durable_file import append_durably, open_durably  # here: the package takes torch along
-
-    descriptor = open_durably(ledger.with_suffix(suffix), mode)
-    try:
-        append_durably(descriptor, "".join(f"\n{one}" for one in sorted(new)).encode())
-    finally:
-        os.close(descriptor)
+    """Digests of the corpora of a ledger; a ledger that is named by a digest is that of this corpus."""
+    return {ledger.stem, *notes_of(ledger, SPEECH)}

@@ -1,8 +1,8 @@
-"""Going on after a crash: find the run, compare what it was with what is asked, open its ledger.
+"""Resumes a run after a crash: finds it, checks that it is still the same run, and opens its ledger.
 
-A resumed run continues after its newest checkpoint, with a fresh cohort and fresh noise for every round from
+A resumed run continues after its newest checkpoint, with a new cohort and new noise for every round from
 there on. Rounds that were released after that checkpoint are in the ledger and stay spent: the ledger then
-holds more entries than the run has rounds, and epsilon is computed from the ledger alone.
+has more entries than the run has rounds. Epsilon is computed from the ledger alone.
 """
 
 from __future__ import annotations
@@ -25,34 +25,32 @@ from server.storage.ledgers import Account, link_ledger, require_own_name, requi
 from server.storage.lost_entries import require_all_seen
 from server.storage.populations import (
     PopulationIdentity,
-    first_run,
+    first_run_remarks,
     ledger_path,
-    note_people,
+    note_population,
     require_counted,
     require_name,
-    uncounted,
+    uncounted_remarks,
 )
 from server.storage.run_folder import RunFolder, unwritable
 from server.storage.run_ids import fresh_run_id, run_of
 from speech.model.checkpoint import load_model
 from speech.model.ctc_transformer import CTCTransformer
 
-LATEST = "latest"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Interrupted:
-    """A run that ended before its time, as its folder has it."""
+    """A run that ended early: its folder and its newest checkpoint."""
 
     folder: RunFolder
     checkpoint: Checkpoint
 
     @classmethod
     def find(cls, config: RunConfig) -> Interrupted | None:
-        """The run that `run.resume` names; None for a fresh run.
+        """Return the run that `run.resume` names; None for a new run.
 
         Raises:
-            ResumeRefused: If there is none, it has no checkpoint that can be read, or its recipe differs.
+            ResumeRefused: If there is no such run, its checkpoint cannot be read, or its recipe differs.
         """
         if not config.run.resume:
             return None
@@ -61,8 +59,8 @@ class Interrupted:
         newest = folder.newest_checkpoint()
         if newest is None:
             raise ResumeRefused(
-                f"run.resume = {config.run.resume!r}: {path} holds no checkpoint, so nothing was released "
-                'before it ended; start a fresh run (run.resume = "")'
+                f"run.resume = {config.run.resume!r}: {path} contains no checkpoint, so nothing was released "
+                'before it ended; start a new run (run.resume = "")'
             )
         found = cls(folder=folder, checkpoint=load_checkpoint(newest))
         found._refuse(recipe_differences(found.checkpoint.identity.recipe, fixed_settings(config)))
@@ -74,48 +72,59 @@ class Interrupted:
         return run_of(self.checkpoint, self.folder.path)
 
     def lineage(self) -> Lineage:
-        """The runs that made its seed model. Raises `SpendingUnknown` where that cannot be found."""
+        """Return the runs that made its seed model.
+
+        Raises:
+            SpendingUnknown: If they cannot be determined.
+        """
         return lineage_before(self.folder, self.checkpoint)
 
     def seed_model(self) -> CTCTransformer:
-        """The model that the run started from."""
+        """Return the model that the run started from."""
         return load_model(self.folder.seed, preset=self.checkpoint.identity.preset).model
 
     def require(self, now: Identity) -> None:
-        """Raise `ResumeRefused`, naming every difference, unless the run is still the same."""
+        """Refuse an identity `now` that differs.
+
+        Raises:
+            ResumeRefused: Naming every difference.
+        """
         self._refuse(self.checkpoint.identity.differences(now))
 
     def require_ledger(self, ledger: Ledger) -> None:
-        """Refuse a ledger that does not hold all that it held at the checkpoint, and all that was released.
+        """Refuse a ledger that lacks entries from before the checkpoint, or releases of this run.
 
-        Raises `ResumeRefused`, or `SpendingUnknown` where the run's own releases are not in it.
+        Raises:
+            ResumeRefused: If the entry that ended the ledger at the checkpoint is missing.
+            SpendingUnknown: If releases of this run are missing.
         """
         if not ledger.contains(self.checkpoint.ledger_head):
             raise ResumeRefused(
-                f"{self.folder.path} cannot be resumed: its checkpoint of round "
-                f"{self.checkpoint.round_number} saw a ledger that ended with the entry of SHA-256 "
+                f"{self.folder.path} cannot be resumed: at its checkpoint of round "
+                f"{self.checkpoint.round_number} the ledger ended with the entry of SHA-256 "
                 f"{self.checkpoint.ledger_head}, and {ledger.path} ({len(ledger.entries)} entries) does not "
                 "contain it: entries were removed, or it is another ledger. Restore it from a copy; without "
-                "one, what these people's data has spent is unknown."
+                "a copy, it is not known what was spent on these speakers."
             )
         kept = self.checkpoint
         made, folder = self.folder.rounds_made(kept.round_number), self.folder.path
-        require_spent(ledger.entries, kept.people, self.run, kept.plan, made, folder)
-        if not kept.run and ledger.head != kept.ledger_head and not ledger.releases(kept.people, self.run):
-            # A run from before ids that was killed after its first release, and renamed.
-            require_spent(ledger.entries, kept.people, self.run, kept.plan, 1, folder)
+        name = kept.population_name
+        require_spent(ledger.entries, name, self.run, kept.plan, made, folder)
+        if not kept.run and ledger.head != kept.ledger_head and not ledger.releases(name, self.run):
+            # A run of a release without run ids that was killed after its first release, and renamed.
+            require_spent(ledger.entries, name, self.run, kept.plan, 1, folder)
 
     def _refuse(self, differences: list[str]) -> None:
         if differences:
             raise ResumeRefused(
                 f"{self.folder.path} cannot be resumed, it is not the same run:\n"
                 + "\n".join(f"  - {difference}" for difference in differences)
-                + "\nresume it as it was, or start a fresh run"
+                + "\nresume it with the earlier values, or start a new run"
             )
 
 
 def interrupted_path(resume: str, runs: str) -> Path:
-    """The run folder of a path, or of a name in the folder `runs`, such as `latest` (the newest one).
+    """Return the run folder of a path, or of a name in the folder `runs`, such as `latest` (the newest).
 
     Raises:
         ResumeRefused: If there is no such folder.
@@ -128,7 +137,13 @@ def interrupted_path(resume: str, runs: str) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRun:
-    """A run's folder and its part of the ledger of its people, locked; `remarks` are to be said each time."""
+    """An open run.
+
+    Attributes:
+        folder: Its run folder.
+        account: Its releases, in the locked ledger of its population.
+        remarks: What every report of the run must state about its ledger.
+    """
 
     folder: RunFolder
     account: Account
@@ -138,28 +153,35 @@ class OpenRun:
 def open_run(
     config: RunConfig,
     identity: Identity,
-    people: PopulationIdentity,
+    population: PopulationIdentity,
     interrupted: Interrupted | None,
     run_id: str,
 ) -> OpenRun:
-    """The run's folder, fresh or reopened, and the ledger of its people, locked. `run_id` is Flower's.
+    """Open the run's folder, new or of the interrupted run, and lock the ledger of its population.
+
+    Args:
+        config: The run configuration.
+        identity: The identity that the run's checkpoints will have.
+        population: Its population.
+        interrupted: The run to resume, if any.
+        run_id: Flower's number of the run.
 
     Raises:
         ResumeRefused: If the interrupted run was another one, or its ledger has lost entries.
-        LedgerCorrupt, LedgerInUse: If the ledger cannot be trusted or lacks what others saw in it, or another
-            run has it open.
-        SpendingUnknown: If what was spent for the seed model, or for the interrupted run, is not known.
-        ConfigError: If a fresh folder or ledger cannot be made, the people need a name, or have another
-            ledger too.
+        LedgerCorrupt: If the ledger is damaged, or lacks entries that other files recorded.
+        LedgerInUse: If another run has it open.
+        SpendingUnknown: If it is not known what was spent for the seed model or by the interrupted run.
+        ConfigError: If a new folder or ledger cannot be made, the population needs a name, or another ledger
+            has releases of some of its speakers.
     """
     if interrupted is not None:
         interrupted.require(identity)
     runs = interrupted.folder.path.parent if interrupted else runs_folder(config.run.folder)
-    name = config.privacy.people or identity.dataset
+    name = config.privacy.population_name or identity.dataset
     path = ledger_path(runs, name)
     lineage = interrupted.lineage() if interrupted else lineage_of_seed(config.model.seed)
     if interrupted is None:
-        require_name(config, path, people)
+        require_name(config, path, population)
     try:
         ledger = Ledger.open(path)
     except OSError as error:
@@ -169,13 +191,13 @@ def open_run(
         if interrupted is not None:
             interrupted.require_ledger(ledger)
         else:
-            require_counted(config, path, people)
+            require_counted(config, path, population)
         remarks = (
             *require_all_seen(runs, path, ledger.entries),
-            *uncounted(config, path, people),
-            *first_run(config, path, people),
+            *uncounted_remarks(config, path, population),
+            *first_run_remarks(config, path, population),
         )
-        note_people(path, people)
+        note_population(path, population)
         run = interrupted.run if interrupted else fresh_run_id()
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)
         link_ledger(folder.ledger, ledger.path)

@@ -1,25 +1,23 @@
-"""The run folder: everything that a run leaves behind, and `latest`, which points at the newest.
+"""The run folder: all files that a run leaves, and the link `latest` to the newest run folder.
 
-config.toml       the resolved configuration; a comment has the run's id
-ledger.jsonl      the privacy ledger of these people (a link, see server/storage/populations.py): what was
-spent,
-                  before it was released; the entries of this run carry its id, not the folder's name
-metrics.jsonl     one line per round; a line with "resumed": true begins what a resumed run added, and takes
-                  the place of all lines before it of the same or a later round
-checkpoints/      the last two checkpoints
-seed.safetensors  the model that the run started from
-model.safetensors the newest released model
-summary.txt       the run in words, for those who run the server: it names nodes that failed, and bytes
-evaluation.json   the final model on the held-out speakers: errors by kind, intervals, quantiles over speakers
-card.md           the model card
-traffic.jsonl     how many were drawn and answered, bytes and seconds, by round and node: not for publication
-not_private.jsonl un-noised metrics, only in a simulation that asked for them
+config.toml        the complete configuration; a comment has the run's id
+ledger.jsonl       the privacy ledger of the population (a link, see server/storage/populations.py): each
+                   release, written before it was released; the entries of this run have its id
+metrics.jsonl      one line per round; a line with "resumed": true begins the rounds of a resumed run and
+                   replaces all lines above it with the same or a later round
+checkpoints/       the two newest checkpoints
+seed.safetensors   the model that the run started from
+model.safetensors  the newest released model
+summary.txt        the summary; for those who run the server, because it names failed nodes and shows traffic
+evaluation.json    the final model on the held-out speakers: errors by kind, intervals, quantiles
+card.md            the model card
+traffic.jsonl      drawn speakers, answers, bytes and seconds, by round and node: not for publication
+not_private.jsonl  metrics without noise; only in a simulation with run.raw-metrics
 """
 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Mapping
@@ -31,23 +29,25 @@ import tomli_w
 
 from recipes import ConfigError, RunConfig, runs_folder
 from server.storage.checkpoints import UNFINISHED, load_checkpoint
+from server.storage.json_lines import append_lines, cut_torn_line
 from strategies import RoundReport
 from wire.raw_metrics import RawMetrics
 
+EARLIER_NAMES = {"heard_in_training": "speakers_in_training"}  # of values in evaluation.json
 NOT_PRIVATE = (
-    "These metrics come from the nodes without noise. No epsilon of this run covers them: never publish "
-    "this file, nor a choice made by looking at it, as private."
+    "These metrics come from the nodes without noise. No epsilon of this run covers them: do not publish "
+    "this file, nor a choice that is based on it, as private."
 )
 
 WHO_WAS_DRAWN = (
-    "How many speakers were drawn, how long they took, and the bytes sent to each node and taken from it, "
-    "which tell where. The run's epsilon rests on that being secret: keep this file, summary.txt and the log "
-    "with the server."
+    "How many speakers were drawn, how long their training took, and the bytes sent to and received from "
+    "each node, which show where they were. The epsilon of the run holds only if this stays secret: keep "
+    "this file, summary.txt and the log with the server."
 )
 
 
 def unwritable(config: RunConfig, what: str, error: OSError) -> ConfigError:
-    """What to say where something in the runs folder cannot be made."""
+    """Return the error that reports that `what`, in the runs folder, cannot be written."""
     return ConfigError(
         f"run.folder = {config.run.folder!r}: {what} cannot be written ({error.strerror}); "
         "choose a folder that the process running the ServerApp may write"
@@ -56,16 +56,20 @@ def unwritable(config: RunConfig, what: str, error: OSError) -> ConfigError:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Paths and writers of one run's folder."""
+    """The paths of a run folder, and how its files are written and read."""
 
     path: Path
 
     @classmethod
     def create(cls, config: RunConfig, run_id: str, run: str = "") -> RunFolder:
-        """Make a fresh folder under `run.folder` and let `latest` point at it.
+        """Make a new folder in `run.folder`, and make `latest` a link to it.
 
-        `run_id` is Flower's number of the run; `run` is its identity (`server.storage.run_ids`).
-        Guarantee: it is nobody else's, also where runs with the same `run_id` begin in the same second.
+        Guarantee: no other run has this folder, also if runs with the same `run_id` begin in the same second.
+
+        Args:
+            config: The run configuration.
+            run_id: Flower's number of the run.
+            run: The run's id (`server.storage.run_ids`).
 
         Raises:
             ConfigError: If the folder cannot be made or written.
@@ -85,22 +89,22 @@ class RunFolder:
         return cls(path)
 
     def reopen(self) -> RunFolder:
-        """Go on in this folder: mend what a crash may have torn, and let `latest` point at it.
+        """Prepare this folder for a resumed run: repair what a crash left torn, and link `latest` to it.
 
-        What was said of the model at an earlier end goes: it would lie beside a newer model.
+        The reports of an earlier end are deleted: they would lie beside a newer model.
         """
         for unfinished in (self.path / "checkpoints").glob(f"*{UNFINISHED}"):
             unfinished.unlink()
-        _cut_torn_line(self.metrics)
-        _cut_torn_line(self.traffic)
-        for of_an_earlier_end in (self.evaluation, self.card, self.summary):
-            of_an_earlier_end.unlink(missing_ok=True)
+        cut_torn_line(self.metrics)
+        cut_torn_line(self.traffic)
+        for report in (self.evaluation, self.card, self.summary):
+            report.unlink(missing_ok=True)
         _point(self.path.parent / "latest", self.path)
         return self
 
     @property
     def metrics(self) -> Path:
-        """The lines of all rounds."""
+        """Metrics by round."""
         return self.path / "metrics.jsonl"
 
     @property
@@ -119,11 +123,11 @@ class RunFolder:
         return self.path / "seed.safetensors"
 
     def checkpoint(self, round_number: int) -> Path:
-        """Where the checkpoint of a round goes."""
+        """Return the path of a round's checkpoint."""
         return self.path / "checkpoints" / f"round-{round_number:06d}.safetensors"
 
     def newest_checkpoint(self) -> Path | None:
-        """The checkpoint of the latest round, or None before the first."""
+        """Return the checkpoint of the latest round, or None if there is none."""
         found = self._checkpoints()
         return found[-1] if found else None
 
@@ -134,27 +138,27 @@ class RunFolder:
 
     @property
     def not_private(self) -> Path:
-        """Un-noised metrics of a simulation."""
+        """Metrics without noise, of a simulation."""
         return self.path / "not_private.jsonl"
 
     def append_raw_metrics(self, round_number: int, node: int, raw: RawMetrics) -> None:
-        """Add a line to not_private.jsonl, whose first line says what it is."""
+        """Add a line to not_private.jsonl; its first line is a warning."""
         if not self.not_private.exists():
             self.not_private.touch(0o600)
-            _append(self.not_private, {"not_private": NOT_PRIVATE})
-        _append(self.not_private, raw.as_line(round_number, node))
+            append_lines(self.not_private, {"not_private": NOT_PRIVATE})
+        append_lines(self.not_private, raw.as_line(round_number, node))
 
     @property
     def traffic(self) -> Path:
-        """Cohorts and bytes by round and node."""
+        """Drawn speakers, answers and traffic, by round and node."""
         return self.path / "traffic.jsonl"
 
     def append_traffic(self, report: RoundReport, seconds: float) -> None:
-        """Add a round that took so long to traffic.jsonl, which its owner alone can read."""
+        """Add a round, which took `seconds`, to traffic.jsonl; only the file's owner can read it."""
         if not self.traffic.exists():
             self.traffic.touch(0o600)
-            _append(self.traffic, {"keep_secret": WHO_WAS_DRAWN})
-        _append(
+            append_lines(self.traffic, {"keep_secret": WHO_WAS_DRAWN})
+        append_lines(
             self.traffic,
             {
                 "round": report.round_number,
@@ -167,10 +171,10 @@ class RunFolder:
                 "seconds": seconds,
             },
         )
-        _append(self.traffic, *({"round": report.round_number, **asdict(one)} for one in report.traffic))
+        append_lines(self.traffic, *({"round": report.round_number, **asdict(one)} for one in report.traffic))
 
     def traffic_of_all_rounds(self) -> tuple[int, int]:
-        """Bytes sent to the nodes and taken from them, over all rounds of the file."""
+        """Return the bytes sent to the nodes and received from them, in all rounds of the file."""
         if not self.traffic.exists():
             return 0, 0
         with self.traffic.open(encoding="utf-8") as file:
@@ -178,22 +182,28 @@ class RunFolder:
         return sum(one["bytes_down"] for one in rounds), sum(one["bytes_up"] for one in rounds)
 
     def rounds_made(self, filed: int) -> int:
-        """How many rounds the run has made: the `filed` ones of its checkpoint, or more that it showed."""
+        """Return the number of rounds that the run has made.
+
+        Args:
+            filed: Number of rounds at the newest checkpoint; the metrics may have later rounds.
+        """
         if not self.metrics.is_file():
             return filed
-        lines = self.metrics.read_text(encoding="utf-8").split("\n")[:-1]  # what follows was torn by a crash
+        lines = self.metrics.read_text(encoding="utf-8").split("\n")[
+            :-1
+        ]  # the last one is empty, or torn by a crash
         return max([filed, *(int(json.loads(line)["round"]) for line in lines)])
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl (NaN and infinity become null and "inf")."""
-        _append(self.metrics, metrics)
+        """Add a line to metrics.jsonl."""
+        append_lines(self.metrics, metrics)
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.path / "checkpoints").glob("round-*.safetensors"))
 
     @property
     def evaluation(self) -> Path:
-        """The final model on the held-out speakers."""
+        """Evaluation of the final model on the held-out speakers."""
         return self.path / "evaluation.json"
 
     @property
@@ -203,17 +213,23 @@ class RunFolder:
 
     @property
     def summary(self) -> Path:
-        """The run in words."""
+        """The summary."""
         return self.path / "summary.txt"
 
     @property
     def own_speech(self) -> bool:
-        """Whether the nodes held other speech than the recipe's corpus, as far as the folder shows it."""
-        newest = self.newest_checkpoint()
-        if newest is None or not self.evaluation.is_file():
+        """Whether the nodes may have had other speech than the recipe's corpus; False only if it is known."""
+        newest, evaluation = self.newest_checkpoint(), self.read_evaluation()
+        if newest is None or evaluation is None:
             return True
-        corpus = json.loads(self.evaluation.read_text(encoding="utf-8")).get("corpus")
-        return bool(corpus != load_checkpoint(newest, tensors=False).identity.dataset)
+        return bool(evaluation.get("corpus") != load_checkpoint(newest, tensors=False).identity.dataset)
+
+    def read_evaluation(self) -> dict[str, Any] | None:
+        """Return evaluation.json, of this release or an earlier one; None if there is no such file."""
+        if not self.evaluation.is_file():
+            return None
+        found: dict[str, Any] = json.loads(self.evaluation.read_text(encoding="utf-8"))
+        return {EARLIER_NAMES.get(name, name): value for name, value in found.items()}
 
     def write_evaluation(self, summary: Mapping[str, Any]) -> None:
         """Write evaluation.json."""
@@ -221,7 +237,7 @@ class RunFolder:
 
 
 def _fresh(path: Path) -> Path:
-    """Make the folder, or `path`-2, `path`-3 and so on where another run has made it already."""
+    """Make the folder `path`, or `path`-2, `path`-3 and so on if another run already made it."""
     made, number = path, 1
     while True:
         try:
@@ -234,26 +250,7 @@ def _fresh(path: Path) -> Path:
 
 
 def _point(link: Path, target: Path) -> None:
-    """Replace the link in one step, so that it never points nowhere."""
+    """Replace the link in one step, so that it always has a target."""
     fresh = link.with_name(f".latest-{secrets.token_hex(4)}")
     fresh.symlink_to(target.name)
     fresh.replace(link)
-
-
-def _cut_torn_line(path: Path) -> None:
-    """Drop a last line that a crash left without its end."""
-    if path.exists() and not (content := path.read_bytes()).endswith(b"\n"):
-        os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and value != value:
-        return None
-    return str(value) if value in (float("inf"), -float("inf")) else value
-
-
-def _append(path: Path, *lines: dict[str, Any]) -> None:
-    plain = ({key: _plain(value) for key, value in values.items()} for values in lines)
-    text = "".join(json.dumps(values, allow_nan=False) + "\n" for values in plain)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(text)

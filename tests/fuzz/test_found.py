@@ -112,7 +112,7 @@ def test_a_checkpoint_that_lacks_what_it_belongs_to_is_refused(
     path = tmp_path / "round-000001.safetensors"
     said = {"format": "murmuration-federation-3", "ledger_head": "f", "privacy": "none", "round": "1"}
     save_file({"vector": torch.zeros(2)}, path, metadata=said | metadata)
-    with pytest.raises(ResumeRefused, match="does not say what it belongs to"):
+    with pytest.raises(ResumeRefused, match=r"the metadata of checkpoint .* cannot be used"):
         load_checkpoint(path)
 
 

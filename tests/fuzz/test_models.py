@@ -159,7 +159,7 @@ def test_mutated_checkpoints_are_read_or_refused(tmp_path: Path) -> None:
             assert str(file) in str(error)
             return
         counts["read"] += 1
-        assert read.round_number >= 0 and isinstance(read.people, str)
+        assert read.round_number >= 0 and isinstance(read.population_name, str)
         assert read.plan.epsilon_of(0, pld=False).value == 0
         read.identity.differences(checkpoint.identity)
 

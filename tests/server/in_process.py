@@ -34,14 +34,14 @@ def recipe(corpus, **changes) -> RunConfig:
             "training.cohort": 2.0,
             "privacy.noise-multiplier": 1.0,
             "privacy.delta": 1e-6,
-            "privacy.people": "ward",
+            "privacy.population-name": "ward",
             **changes,
         }
     )
 
 
 def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict:
-    """The answer of a node to the roll call: it holds the part with its number."""
+    """The registration of a node: it holds the part with its number."""
     part = message.metadata.dst_node_id
     return NodeInfo(
         speakers=speakers, dataset=dataset, split="train", part=part, parts=PARTS, **said
@@ -49,7 +49,7 @@ def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict
 
 
 def silent_speakers(speakers, dataset="people", saw=None, **said):
-    """A node; `saw` is called with the round and the model of every task, `said` is told at the roll call."""
+    """A node; `saw` is called with the round and the model of every task; `said` is in its registration."""
 
     def node(message: Message) -> RecordDict:
         if message.metadata.message_type == MessageType.QUERY:

@@ -13,7 +13,8 @@ from cli.main import app
 from privacy import PrivacyPlan, Release, SpendingUnknown, epsilon, epsilon_text, read_ledger
 from privacy.accounting.filters import least_budget
 from privacy.accounting.profile import PrivacyProfile
-from server.federation import Federation
+from recipes import runs_folder
+from server.federation import FederatedRun
 from server.report.model_card import model_card
 from server.report.model_facts import ModelFacts
 from server.storage.ancestry import lineage_of_model, promise_of
@@ -34,12 +35,12 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus"), {"train": 5, "test": 1}, utterances=1)
 
 
-def run(corpus, people, seed=None, dataset=None, **changes):
-    """A run of two rounds on `people`, whose speech is their name; returns its folder."""
-    settings = {"training.rounds": ROUNDS, "privacy.people": people, **changes}
+def run(corpus, name, seed=None, dataset=None, **changes):
+    """A run of two rounds on the population `name`, whose corpus has that digest too; returns its folder."""
+    settings = {"training.rounds": ROUNDS, "privacy.population-name": name, **changes}
     if seed is not None:
         settings["model.seed"] = str(seed / "model.safetensors")
-    return federate(recipe(corpus, **settings), dataset=dataset or people, run_id=f"{next(RUNS)}")
+    return federate(recipe(corpus, **settings), dataset=dataset or name, run_id=f"{next(RUNS)}")
 
 
 def facts_of(folder):
@@ -62,7 +63,7 @@ def test_the_headline_covers_the_whole_lineage_on_every_page(corpus, tmp_path):
     card, summary = (third / "card.md").read_text(), (third / "summary.txt").read_text()
     assert f"| epsilon | **{rounded(6)}**" in card and f"| this run alone | {rounded(2)} (" in card
     assert f"{run_of_folder(first)[:8]}, {run_of_folder(second)[:8]}" in card
-    assert "privacy of the model, with the 4 releases of the runs that its seed came from" in summary
+    assert "privacy of the model, with 4 releases of the runs that made its seed model" in summary
     assert f"epsilon {rounded(6)} (by " in summary
     assert summary.index(f"epsilon {rounded(6)}") < summary.index(f"epsilon {rounded(2)}")
     for given in (["--run", third], ["--model", third / "model.safetensors"]):
@@ -78,7 +79,7 @@ def test_the_table_shows_both(corpus, capsys):
     capsys.readouterr()
     run(corpus, "two", first)
     shown = capsys.readouterr().out
-    assert "eps (model): this run and 2 releases of the runs that its seed model came from" in shown
+    assert "eps (model): THE epsilon of the model: this run and 2 releases of the runs that made" in shown
     row = next(line for line in shown.splitlines() if line.split()[:1] == ["2"]).split()
     whole, own = (epsilon([RELEASE] * n, 1e-6, pld=False).rdp for n in (4, 2))
     assert (row[7], row[9]) == (epsilon_text(own), epsilon_text(whole))
@@ -91,7 +92,7 @@ def test_a_run_from_another_seed_shows_one_epsilon_only(corpus, capsys):
     assert lineage_of_model(folder / "seed.safetensors") == ()
 
 
-def test_nothing_is_counted_twice_where_the_same_people_go_on(corpus):
+def test_nothing_is_counted_twice_where_the_same_population_goes_on(corpus):
     first = run(corpus, "one")
     second = run(corpus, "one", first)
     facts = facts_of(second)
@@ -113,14 +114,14 @@ def test_a_budget_counts_what_the_seeds_runs_spent_elsewhere(corpus):
 
 def test_a_resumed_run_keeps_its_lineage(corpus):
     first = run(corpus, "one")
-    real = Federation._after_round
+    real = FederatedRun._after_round
 
     def crash(self, number, grid):
         real(self, number, grid)
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Federation, "_after_round", crash)
+        patch.setattr(FederatedRun, "_after_round", crash)
         run(corpus, "two", first)
     folder = RunFolder(first.parent / "latest").path.resolve()
     shutil.rmtree(first)  # the seed's file is gone
@@ -149,8 +150,8 @@ def test_a_seed_that_protected_nobody_is_said_on_every_page(corpus):
     assert said in (run(corpus, "three", second) / "card.md").read_text()
 
 
-def test_a_seed_that_learnt_from_synthetic_speakers_needs_no_word(corpus):
-    settings = {"training.rounds": 1, "privacy.noise-multiplier": 0.0, "privacy.people": ""}
+def test_a_seed_that_learnt_from_synthetic_speakers_needs_no_remark(corpus):
+    settings = {"training.rounds": 1, "privacy.noise-multiplier": 0.0, "privacy.population-name": ""}
     first = federate(recipe(corpus, **settings), synthetic=True, dataset="voices", run_id="a")
     assert "without privacy" not in (run(corpus, "two", first) / "card.md").read_text()
 
@@ -166,7 +167,7 @@ def test_a_model_of_before_lineages_is_a_seed_where_its_run_folder_tells_what_it
     assert f"| this run alone | {rounded(2)}" in model_card(RunFolder(second), config_of_run(second))
     (tmp_path / "alone").mkdir()
     shutil.copy(first / "model.safetensors", tmp_path / "alone")
-    with pytest.raises(SpendingUnknown, match="name it within its run folder"):
+    with pytest.raises(SpendingUnknown, match="give its path in its run folder"):
         run(corpus, "three", tmp_path / "alone")
 
 
@@ -215,9 +216,10 @@ def test_a_link_to_an_older_runs_model_is_that_model_whatever_its_name(corpus, t
 
 def test_an_older_run_whose_seed_has_another_name_now_says_that_it_is_not_known(corpus):
     """`latest` was another run when this one began; now it is this one."""
+    latest = {"model.seed": str(runs_folder() / "latest" / "model.safetensors")}
     first = run(corpus, "one")
-    second = run(corpus, "two", **{"model.seed": "runs/latest/model.safetensors"})
-    third = run(corpus, "three", **{"model.seed": "runs/latest/model.safetensors"})
+    second = run(corpus, "two", **latest)
+    third = run(corpus, "three", **latest)
     for folder in (first, second, third):
         as_before_ids(folder)
     assert [one.run for one in facts_of(third).lineage] == ["unknown"]

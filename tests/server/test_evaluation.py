@@ -2,7 +2,7 @@ import pytest
 
 from cli.composing import default_config
 from recipes import RunConfig
-from server.evaluation import HeldOut, transcribed_sentences
+from server.evaluation import HeldOut, ModelEvaluations
 from speech.errors import CorpusError
 from speech.evaluation.evaluation import Evaluation
 from tests.corpora import make_corpus
@@ -20,14 +20,14 @@ def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
     assert held_out.speakers_in_training == frozenset()
 
 
-def test_speakers_heard_in_training_are_told(tmp_path):
+def test_speakers_who_are_in_training_are_named(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
     shared = section(manifest, **{"corpus.shared-speakers": True})
     assert HeldOut.of(shared, "tiny").speakers_in_training == {"train-00"}
 
 
-def test_a_speaker_in_two_splits_is_refused_unless_said(tmp_path):
+def test_a_speaker_in_two_splits_is_refused_unless_allowed(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
     with pytest.raises(CorpusError, match=r"1 speakers .* the first 'train-00' in 'test' and 'train'"):
@@ -40,28 +40,29 @@ def test_a_missing_test_split_is_named_with_those_that_are_there(tmp_path):
         HeldOut.of(section(manifest), "tiny")
 
 
-def test_readings_pair_what_was_said_with_what_both_models_heard():
+def test_sentences_pair_the_reference_with_the_transcripts_of_both_models():
     def evaluation(word):
         hypotheses = tuple(f"{word} {i}" for i in range(10))
         references = tuple(f"said {i}" for i in range(10))
         ids = tuple(map(str, range(10)))
         return Evaluation(loss=1.0, wer=0.5, cer=0.2, ids=ids, hypotheses=hypotheses, references=references)
 
-    chosen = transcribed_sentences(evaluation("seed"), evaluation("final"), 3)
+    both = ModelEvaluations(held_out=None, seed=evaluation("seed"), newest=evaluation("final"))
+    chosen = both.sentences(3)
     assert [(r.reference, r.by_seed, r.by_final) for r in chosen] == [
         (f"said {i}", f"seed {i}", f"final {i}") for i in (0, 3, 6)
     ]
-    assert transcribed_sentences(evaluation("a"), evaluation("b"), 0) == []
+    assert both.sentences(0) == []
 
 
-def test_a_run_on_shared_speakers_says_so_first_and_last(tmp_path, capsys):
+def test_a_run_on_shared_speakers_reports_it_first_and_last(tmp_path, capsys):
     manifest = make_corpus(tmp_path, {"train": 5, "test": 2}, utterances=1)
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
     folder = federate(recipe(manifest, **{"training.rounds": 1, "corpus.shared-speakers": True}))
     said = capsys.readouterr().out.strip()
-    assert said.startswith("WARNING: 1 held-out speakers were also heard in training")
-    assert "note: 1 held-out speakers were also heard in training" in said
-    outside = "un-noised functions of their speech, which no epsilon covers"
+    assert said.startswith("WARNING: 1 held-out speakers are also in the training data")
+    assert "note: 1 held-out speakers are also in the training data" in said
+    outside = "computed from their speech without noise, and no epsilon covers that"
     for told in ("summary.txt", "card.md"):
         assert outside in (folder / told).read_text()
     apart = federate(

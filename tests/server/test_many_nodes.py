@@ -31,7 +31,7 @@ def trained_by(answer):
 
     def node(message):
         if message.metadata.message_type == MessageType.QUERY:
-            return part_of(message, 1, "people")
+            return part_of(message, 1, "corpus")
         task, vector = Task.from_message(message)
         return answer(answer_to(task, lambda number: torch.zeros(vector.numel())))
 
@@ -94,7 +94,7 @@ def test_a_simulation_with_a_refused_reply_ends_with_an_error(corpus, what, monk
         changed = answer.packed[:-1].copy() if what == "packed" else wrong[what]
         return replace(answer, **{what if what != "round" else "round_number": changed}).to_record()
 
-    with pytest.raises(RepliesRefused, match=r"1 of 3 simulated nodes .* round 1 \(node 1: .*fault of murm"):
+    with pytest.raises(RepliesRefused, match=r"1 of 3 simulated nodes .* round 1 \(node 1: .*error of murm"):
         run(corpus, SimulatedGrid(nodes_of(trained_by(spoilt), 3)))
     folder = latest(tmp_path)
     assert [entry.round for entry in read_ledger(folder / "ledger.jsonl")] == [1]
@@ -102,7 +102,7 @@ def test_a_simulation_with_a_refused_reply_ends_with_an_error(corpus, what, monk
     assert line["nodes_answered"] == 2
     (drop,) = line["dropped"]
     assert drop["refused"] and REFUSED[what] in drop["reason"]
-    assert "stopped before the last round: 1 of 3" in (folder / "summary.txt").read_text()
+    assert "stopped before the last round: the replies of 1 of 3" in (folder / "summary.txt").read_text()
     assert (folder / "model.safetensors").exists()
 
 

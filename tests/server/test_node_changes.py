@@ -1,4 +1,4 @@
-"""Nodes that join, leave, come back or change between rounds: told once, and no part of the plan."""
+"""Nodes that join, leave, return or change between rounds: reported once, and not part of the plan."""
 
 import pytest
 import torch
@@ -13,38 +13,38 @@ from tests.server.in_process import SPEAKERS, federate, part_of, recipe, silent_
 from tests.strategies.flower import FakeGrid
 from wire.messages import Answer, Task
 
-ROSTER = PopulationIndex.of({1: 3, 2: 2})
+INDEX = PopulationIndex.of({1: 3, 2: 2})
 
 QUICK = {"local.processor-seconds": 0.01}  # so that all have time within the deadline
 
 
 @pytest.fixture(autouse=True)
 def _nodes_that_take_no_time(monkeypatch):
-    monkeypatch.setattr("server.factory.OVERHEAD_SECONDS", 0.0)
+    monkeypatch.setattr("server.planning.OVERHEAD_SECONDS", 0.0)
 
 
-def test_nothing_is_said_while_nothing_changes():
-    node_changes = NodeChanges(ROSTER)
-    assert node_changes.look({1, 2}, set()) == []
+def test_nothing_is_reported_while_nothing_changes():
+    node_changes = NodeChanges(INDEX)
+    assert node_changes.update({1, 2}, set()) == []
     assert node_changes.remarks == []
 
 
-def test_each_change_is_told_once():
-    node_changes = NodeChanges(ROSTER)
-    (left,) = node_changes.look({1}, set())
-    assert left == "node 2 is gone: its 2 speakers count as not taking part"
-    assert node_changes.look({1}, set()) == []
-    assert node_changes.look({1, 2}, set()) == ["node 2 is back"]
-    (joined,) = node_changes.look({1, 2, 9}, set())
-    assert "node 9 joined after the roll call: its speakers are never drawn" in joined
-    (changed,) = node_changes.look({1, 2, 9}, {1})
-    assert "node 1 holds other speech than at the roll call" in changed
-    assert node_changes.look({1, 2, 9}, {1}) == []
-    assert node_changes.remarks == [left, "node 2 is back", joined, changed]
+def test_each_change_is_reported_once():
+    node_changes = NodeChanges(INDEX)
+    (left,) = node_changes.update({1}, set())
+    assert left == "node 2 is disconnected: its 2 speakers count as not taking part"
+    assert node_changes.update({1}, set()) == []
+    assert node_changes.update({1, 2}, set()) == ["node 2 is connected again"]
+    (joined,) = node_changes.update({1, 2, 9}, set())
+    assert "node 9 joined after registration: its speakers are never drawn" in joined
+    (changed,) = node_changes.update({1, 2, 9}, {1})
+    assert "the speech of node 1 changed after registration" in changed
+    assert node_changes.update({1, 2, 9}, {1}) == []
+    assert node_changes.remarks == [left, "node 2 is connected again", joined, changed]
 
 
 class Moving(FakeGrid):
-    """Node 2 is gone in round 2, node 9 there from round 2 on, node 1 changed from round 3 on."""
+    """Node 2 is absent in round 2, node 9 joins in round 2, node 1 has other speech from round 3 on."""
 
     def __init__(self):
         super().__init__({1: self.node(3), 2: self.node(2)})
@@ -80,9 +80,14 @@ def test_a_federation_whose_nodes_come_and_go_keeps_to_its_plan(tmp_path, monkey
     entries = read_ledger(folder / "ledger.jsonl")
     assert [entry.release.sampling_rate for entry in entries] == [1.0] * 4
     shown = capsys.readouterr().out
-    for told in ("node 2 is gone", "node 2 is back", "node 9 joined", "node 1 holds other speech"):
-        assert shown.count(f"       {told}") == 1
-        assert told in (folder / "summary.txt").read_text()
+    for remark in (
+        "node 2 is disconnected",
+        "node 2 is connected again",
+        "node 9 joined",
+        "the speech of node 1 changed",
+    ):
+        assert shown.count(f"       {remark}") == 1
+        assert remark in (folder / "summary.txt").read_text()
 
 
 def until_round(last, node):
@@ -103,7 +108,7 @@ def test_rounds_without_enough_answers_do_not_use_up_the_budget(tmp_path, monkey
     settings = {"training.cohort": 5.0, "training.round-deadline-seconds": 0.5, **QUICK}
     settings["training.min-answers"] = least
     nodes = {n: until_round(lasting[n - 1], silent_speakers(held)) for n, held in enumerate(SPEAKERS, 1)}
-    said = rf"of 2 nodes answered in round 3, training.min-answers is {least} \(node \d: no reply"
+    said = rf"of 2 nodes answered in round 3, and training.min-answers = {least} \(node \d: no reply"
     with pytest.raises(TooFewAnswers, match=said):
         run_federation(FakeGrid(nodes), recipe(corpus, **settings), run_id="1")
     folder = (tmp_path / "runs" / "latest").resolve()

@@ -1,4 +1,4 @@
-"""Nobody is in a population twice, and nobody whom the server measures on is in it."""
+"""No speaker is in a population twice, and no held-out speaker is in it."""
 
 import unicodedata
 
@@ -16,18 +16,18 @@ from wire.pseudonyms import fingerprint, key_of, tokens_of
 KEY, OTHER_KEY = key_of("hospitals", ""), key_of("", "secret of a corpus")
 
 
-def node_info(*people, dataset="d", split="train", key=KEY, speakers=None, **said):
-    pseudonyms = {"namespace": fingerprint(key), "tokens": tokens_of(key, people)} if people else {}
-    return NodeInfo(speakers=speakers or len(people), dataset=dataset, split=split, **pseudonyms, **said)
+def node_info(*speaker_ids, dataset="d", split="train", key=KEY, speakers=None, **said):
+    tokens = {"namespace": fingerprint(key), "tokens": tokens_of(key, speaker_ids)} if speaker_ids else {}
+    return NodeInfo(speakers=speakers or len(speaker_ids), dataset=dataset, split=split, **tokens, **said)
 
 
-def test_one_person_in_two_splits_on_two_nodes_is_refused():
+def test_one_speaker_in_two_splits_on_two_nodes_is_refused():
     nodes = {2: node_info("a", "b", key=OTHER_KEY), 5: node_info("b", "c", split="more", key=OTHER_KEY)}
     with pytest.raises(RegistrationError, match="1 speakers are on node 2 and on node 5"):
         require_nobody_twice(nodes)
 
 
-def test_one_id_of_a_namespace_on_two_nodes_is_one_person():
+def test_one_id_of_a_namespace_on_two_nodes_is_one_speaker():
     nodes = {
         2: node_info("a", "b", "c"),
         5: node_info("b", "c", dataset="other"),
@@ -46,7 +46,7 @@ def test_a_name_is_one_name_in_either_form_of_unicode():
     assert key_of(" ", "secret") == key_of("", "secret")
 
 
-def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_people():
+def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_speakers():
     require_nobody_twice(
         {
             2: node_info("1", "2", key=key_of("", "one")),
@@ -55,7 +55,7 @@ def test_without_a_namespace_the_same_ids_in_two_corpora_are_two_people():
     )
 
 
-def test_two_splits_of_one_corpus_without_a_common_person_are_taken():
+def test_two_splits_of_one_corpus_without_a_common_speaker_are_accepted():
     require_nobody_twice(
         {1: node_info("a", part=0), 2: node_info("b", split="more"), 3: node_info("c", dataset="e")}
     )

@@ -36,11 +36,11 @@ def call(nodes, planned=0, **changes):
 
 
 def test_the_population_is_what_the_nodes_hold():
-    roll = call({5: holds(3), 2: holds(4, skipped=7)})
-    assert roll.population_index.population == 7
-    assert roll.population_index.nodes == (2, 5)
-    assert roll.dataset == "d"
-    assert roll.skipped == 7
+    found = call({5: holds(3), 2: holds(4, skipped=7)})
+    assert found.population_index.population == 7
+    assert found.population_index.nodes == (2, 5)
+    assert found.dataset == "d"
+    assert found.skipped == 7
 
 
 def test_nodes_are_asked_whether_they_hold_the_same_frozen_parameters():
@@ -50,11 +50,11 @@ def test_nodes_are_asked_whether_they_hold_the_same_frozen_parameters():
         asked.append(message.content["query"]["frozen"])
         return holds(3)(message)
 
-    roll = register_nodes(StreamingGrid(FakeGrid({1: node})), settings(), "digest")
-    assert (asked, roll.frozen) == (["digest"], "digest")
+    found = register_nodes(StreamingGrid(FakeGrid({1: node})), settings(), "digest")
+    assert (asked, found.frozen) == (["digest"], "digest")
 
 
-def test_the_roster_knows_what_speech_each_node_answered_for():
+def test_the_population_index_knows_what_speech_each_node_registered():
     population_index = call({5: holds(3, "a"), 2: holds(4, "b")}).population_index
     assert (population_index.dataset(5), population_index.dataset(2)) == ("a", "b")
 
@@ -68,7 +68,9 @@ def test_the_same_corpora_have_the_same_name_whoever_holds_which_part():
 
 
 def test_too_few_nodes_is_an_error_with_both_numbers():
-    with pytest.raises(RegistrationError, match=r"1 nodes after 0.4 s, training.min-nodes is 3"):
+    with pytest.raises(
+        RegistrationError, match=r"1 nodes are connected after 0.4 s, and training.min-nodes = 3"
+    ):
         call({1: holds(3)}, min_nodes=3)
 
 
@@ -95,33 +97,33 @@ def test_a_node_that_cannot_take_part_stops_the_start_and_is_named(node, reason)
         call({1: holds(3), 2: node})
 
 
-def test_a_node_that_claims_more_speakers_than_are_planned_is_named_with_number_and_setting():
+def test_a_node_that_reports_more_speakers_than_are_planned_is_named_with_number_and_setting():
     nodes = {1: holds(3), 2: holds(10**8)}
     with pytest.raises(
-        RegistrationError, match=r"^node 2 says that it holds 100,000,000 speakers, .*= 96 plans"
+        RegistrationError, match=r"^node 2 reports 100,000,000 speakers, .*privacy.population = 96\)"
     ):
         call(nodes, planned=96)
     with pytest.raises(
-        RegistrationError, match=r"together 100,000,003; privacy.population = 0 takes at most"
+        RegistrationError, match=r"together 100,000,003. With privacy.population = 0, at most"
     ):
         call(nodes)
     half = MOST_UNPLANNED // 2
-    with pytest.raises(RegistrationError, match=r"^node 5 says that it holds 500,001 speakers, all nodes"):
+    with pytest.raises(RegistrationError, match=r"^node 5 reports 500,001 speakers, all nodes"):
         call({4: holds(half), 5: holds(half + 1)})
     assert call({4: holds(half), 5: holds(half)}).population_index.population == MOST_UNPLANNED
     assert call({1: holds(3), 2: holds(10**6)}, planned=10**6 + 3).population_index.population == 10**6 + 3
 
 
-def test_the_plan_bounds_what_is_claimed_in_a_whole_run_before_anybody_is_drawn(tmp_path, monkeypatch):
+def test_the_plan_bounds_what_is_reported_in_a_whole_run_before_anybody_is_drawn(tmp_path, monkeypatch):
     monkeypatch.setattr("strategies.dp_fed_opt.draw_cohort", lambda *_: pytest.fail("a cohort was drawn"))
     corpus = make_corpus(tmp_path / "corpus", {"test": 1})
     with pytest.raises(
-        RegistrationError, match=r"node 2 says .* 100,000,000 speakers, privacy.population = 5"
+        RegistrationError, match=r"node 2 reports 100,000,000 speakers, .*privacy.population = 5\)"
     ):
         federate(recipe(corpus, **{"privacy.population": 5}), speakers=(3, 10**8))
 
 
-def test_a_reply_to_the_roll_call_that_is_refused_stops_the_start_and_is_named():
+def test_a_registration_reply_that_is_refused_stops_the_start_and_is_named():
     refused = Error(REFUSED, "the reply is refused: its arrays would take 9 bytes")
     with pytest.raises(RegistrationError, match=r"node 2: the reply is refused: its arrays"):
         call({1: holds(3), 2: lambda message: refused})
@@ -142,8 +144,8 @@ def test_the_same_speakers_on_two_nodes_are_refused(one, other):
         call({5: one, 2: other, 3: holds(4, "elsewhere", part=0, parts=1)})
 
 
-def test_people_who_are_on_two_nodes_or_held_out_stop_the_start():
-    """Two splits of one corpus, of which the server cannot see whether they share people."""
+def test_speakers_who_are_on_two_nodes_or_held_out_stop_the_start():
+    """Two splits of one corpus, and the server cannot see whether they share speakers."""
     nodes = {1: holds(3, part=0, parts=1), 2: holds(4, split="more", part=0, parts=1)}
     with pytest.raises(RegistrationError, match="nodes 1 and 2 hold the splits 'train' and 'more'"):
         call(nodes)
@@ -156,13 +158,13 @@ def test_people_who_are_on_two_nodes_or_held_out_stop_the_start():
         )
 
 
-def test_the_roll_knows_the_speakers_tokens_and_whether_they_are_voices_of_people():
+def test_the_registration_has_the_speakers_tokens_and_whether_they_are_synthetic():
     def node(message):
         said = {"namespace": "n", "tokens": bytes(16) + b"1" * 16}
         return NodeInfo(speakers=2, dataset="d", split="s", **said).to_record()
 
-    roll = call({1: node})
-    assert (roll.tokens, roll.synthetic) == ({"00" * 16, "31" * 16}, False)
+    found = call({1: node})
+    assert (found.tokens, found.synthetic) == ({"00" * 16, "31" * 16}, False)
     assert call(
         {1: lambda message: NodeInfo(speakers=2, dataset="d", split="s", synthetic=True).to_record()}
     ).synthetic

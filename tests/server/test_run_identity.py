@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 from cli.composing import config_of_run
 from cli.main import app
 from privacy import LedgerCorrupt, PrivacyPlan, SpendingUnknown, epsilon_text, read_ledger
-from recipes import resolve
+from recipes import runs_folder
 from server.errors import ResumeRefused
-from server.federation import Federation
+from server.federation import FederatedRun
 from server.report.model_card import model_card
 from server.report.model_facts import ModelFacts
 from server.storage.ancestry import lineage_of_model
@@ -40,7 +40,7 @@ def card_of(folder):
 
 def crash_after(corpus, rounds, **changes):
     """A run that dies as soon as `rounds` rounds are filed; returns its folder."""
-    real = Federation._after_round
+    real = FederatedRun._after_round
 
     def crash(self, number, grid):
         real(self, number, grid)
@@ -48,9 +48,9 @@ def crash_after(corpus, rounds, **changes):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Federation, "_after_round", crash)
+        patch.setattr(FederatedRun, "_after_round", crash)
         federate(recipe(corpus, **changes))
-    return (resolve("runs") / "latest").resolve()
+    return (runs_folder() / "latest").resolve()
 
 
 def test_everything_that_a_run_leaves_has_its_id(corpus):
@@ -99,7 +99,7 @@ def test_a_trained_model_without_its_releases_is_refused_everywhere(corpus):
         done = CliRunner().invoke(app, list(map(str, words)))
         assert (done.exit_code, done.stdout) == (1, ""), words
         said = " ".join(done.stderr.split())
-        assert "has made 4 rounds, which are 4 releases" in said and "holds 0 such releases" in said
+        assert "has made 4 rounds, which are 4 releases" in said and "has 0 such releases" in said
         assert "murmur ledger restore" in said
 
 
@@ -107,7 +107,7 @@ def test_a_ledger_with_fewer_releases_than_rounds_is_refused(corpus):
     folder = federate(recipe(corpus))
     ledger = (folder / "ledger.jsonl").resolve()
     ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:3]))
-    with pytest.raises(SpendingUnknown, match=r"4 releases, .* holds 3 such releases"):
+    with pytest.raises(SpendingUnknown, match=r"4 releases, .* has 3 such releases"):
         card_of(folder)
 
 
@@ -155,7 +155,7 @@ def test_files_of_before_ids_are_read_as_they_were_written():
     """Written by the release before, not by this one."""
     checkpoint = load_checkpoint(OLD / "round-000004.safetensors", tensors=False)
     assert (checkpoint.round_number, checkpoint.run, checkpoint.lineage) == (4, "", None)
-    assert checkpoint.plan.noise_multiplier == 1.0 and checkpoint.people == "ab" * 32
+    assert checkpoint.plan.noise_multiplier == 1.0 and checkpoint.population_name == "ab" * 32
     entries = read_ledger(OLD / "ledger.jsonl")
     assert [entry.round for entry in entries] == [1, 2, 3, 4]
     assert {entry.run for entry in entries} == {"20261128-022810-1"}
@@ -182,7 +182,7 @@ def test_a_renamed_folder_of_before_ids_is_refused_with_the_names_that_the_ledge
         federate(recipe(corpus, **{"run.resume": str(renamed), "run.checkpoint-every": checkpoints}))
     assert len(read_ledger(renamed / "ledger.jsonl")) == 2
     if checkpoints == 1:
-        with pytest.raises(SpendingUnknown, match="give it back the name that is in the ledger"):
+        with pytest.raises(SpendingUnknown, match="give it the name that is in the ledger"):
             ModelFacts.of(RunFolder(renamed), config_of_run(renamed))
     federate(recipe(corpus, **{"run.resume": str(renamed.rename(folder))}))
 
@@ -190,8 +190,8 @@ def test_a_renamed_folder_of_before_ids_is_refused_with_the_names_that_the_ledge
 def test_a_model_of_before_ids_is_read_and_its_spending_is_asked_of_its_folder(tmp_path):
     """With the metadata that the release before wrote."""
     model = build_model("tiny", seed=0)
-    told = json.loads((OLD / "model-metadata.json").read_text())
-    save_file(dict(model.state_dict()), tmp_path / "model.safetensors", told)
+    written = json.loads((OLD / "model-metadata.json").read_text())
+    save_file(dict(model.state_dict()), tmp_path / "model.safetensors", written)
     assert load_model(tmp_path / "model.safetensors").metadata["privacy"] == "see ledger.jsonl"
-    with pytest.raises(SpendingUnknown, match="before models carried what was spent"):
+    with pytest.raises(SpendingUnknown, match="do not contain what was spent"):
         lineage_of_model(tmp_path / "model.safetensors")

@@ -123,7 +123,7 @@ def test_entries_cut_off_at_the_end_show_beside_the_checkpoint(tmp_path):
     done = murmur("verify", ledger)  # a valid chain, as far as it goes
     assert done.exit_code == 1
     saw = f"{folder.name}/checkpoints/round-000002.safetensors"
-    assert f"lacks entries that ward.head, {saw} saw" in done.stderr
+    assert f"lacks entries that ward.head, {saw} recorded" in done.stderr
     done = murmur("verify", folder)
     assert done.exit_code == 1
     assert "ends with line 1" in done.stderr and "cut off at the end" in done.stderr

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from privacy import Ledger, LedgerCorrupt, Release, read_ledger
 from server.storage.ledger_copies import restore
-from server.storage.populations import PopulationIdentity, note_people, people_of
+from server.storage.populations import PopulationIdentity, note_population, population_of
 
 RELEASE = Release(sampling_rate=0.1, noise_multiplier=1.0)
 
@@ -25,7 +25,7 @@ def spend(ledger, count, run="r"):
 def ledger(tmp_path):
     path = tmp_path / "runs" / "ledgers" / "ward.jsonl"
     spend(path, 3)
-    note_people(path, PopulationIdentity(digests=frozenset({"d1", "d2"}), tokens=frozenset({"aa", "bb"})))
+    note_population(path, PopulationIdentity(digests=frozenset({"d1", "d2"}), tokens=frozenset({"aa", "bb"})))
     return path
 
 
@@ -41,13 +41,13 @@ def bring_back(ledger, copy):
 
 
 def test_a_ledger_that_is_lost_comes_back_whole_with_its_people(ledger, copy, tmp_path):
-    before, people = ledger.read_bytes(), people_of(ledger)
+    before, people = ledger.read_bytes(), population_of(ledger)
     assert copy.stat().st_mode & 0o777 == 0o600
     for path in ledger.parent.iterdir():
         path.unlink()
     done = bring_back(ledger, copy)
     assert (done.exit_code, "3 entries added, 3 in all" in done.stdout) == (0, True)
-    assert ledger.read_bytes() == before and people_of(ledger) == people
+    assert ledger.read_bytes() == before and population_of(ledger) == people
     assert ledger.with_suffix(".speakers").stat().st_mode & 0o777 == 0o600
     assert "0 entries added" in bring_back(ledger, copy).stdout
 
@@ -81,7 +81,7 @@ def test_a_damaged_ledger_is_put_aside_for_a_copy_that_reaches_as_far(ledger, co
     damaged = whole.replace(b'"round": 1', b'"round": 7')
     ledger.write_bytes(damaged)
     done = bring_back(ledger, copy)
-    assert done.exit_code == 0 and "the damaged one is ward.damaged-1" in done.stdout
+    assert done.exit_code == 0 and "the damaged ledger is now ward.damaged-1" in done.stdout
     assert ledger.read_bytes() == whole
     assert ledger.with_suffix(".damaged-1").read_bytes() == damaged
     ledger.write_bytes(damaged + damaged)
@@ -109,11 +109,11 @@ def test_a_plain_copy_of_the_file_can_be_restored_too(ledger, tmp_path):
 
 def test_a_copy_overwrites_nothing_and_an_archive_of_something_else_is_refused(ledger, copy, tmp_path):
     done = murmur("backup", ledger, copy)
-    assert done.exit_code == 1 and "is there already" in done.stderr
+    assert done.exit_code == 1 and "exists: choose another name" in done.stderr
     with tarfile.open(tmp_path / "other.tar", "w") as archive:
         archive.add(tmp_path / "ward.backup", "../../evil.txt")
     done = bring_back(ledger, tmp_path / "other.tar")
-    assert done.exit_code == 1 and "holds no ledger" in done.stderr
+    assert done.exit_code == 1 and "contains no ledger" in done.stderr
     missing = murmur("backup", "nobody", tmp_path / "x", "--runs", ledger.parent.parent)
     assert missing.exit_code == 1 and "there is no ledger" in missing.stderr
 
@@ -123,12 +123,12 @@ def test_damaged_notes_are_named_with_what_helps_and_that_helps(ledger, copy, su
     notes = ledger.with_suffix(suffix)
     notes.write_bytes(notes.read_bytes() + b"\n\xff\xfe")
     with pytest.raises(LedgerCorrupt, match=rf"ward\{suffix}:4 is damaged.*murmur ledger restore"):
-        people_of(ledger)
+        population_of(ledger)
     for done in (bring_back(ledger, copy), murmur("show", ledger)):
         assert done.exit_code == 1 and "is damaged" in done.output and "Traceback" not in done.output
     notes.rename(notes.with_name("aside"))
     assert bring_back(ledger, copy).exit_code == 0
-    assert people_of(ledger) == PopulationIdentity(
+    assert population_of(ledger) == PopulationIdentity(
         digests=frozenset({"ward", "d1", "d2"}), tokens=frozenset({"aa", "bb"})
     )
 

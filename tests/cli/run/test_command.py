@@ -120,7 +120,7 @@ def test_people_in_two_splits_are_refused_before_anything_starts(tmp_path):
     corpus = {"corpus.kind": "manifest", "corpus.path": str(manifest)}
     with pytest.raises(CorpusError, match="the first 'train-00' in 'test' and 'train'"):
         check(corpus)
-    check({**corpus, "corpus.shared-speakers": True, "training.cohort": 1, "privacy.people": "two"})
+    check({**corpus, "corpus.shared-speakers": True, "training.cohort": 1, "privacy.population-name": "two"})
 
 
 @pytest.mark.parametrize(

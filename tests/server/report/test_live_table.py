@@ -1,14 +1,28 @@
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from privacy import PrivacyPlan, epsilon_text
 from server.report.live_table import Row, heading, line
+from server.spending import Spending
 from strategies import RoundReport
 from strategies.aggregation import DroppedNode
 
 PLAN = PrivacyPlan(population=96, cohort=24.0, rounds=40, noise_multiplier=0.05, delta=1e-6)
+
+
+@dataclass
+class Releases:
+    """As much of an account as the heading reads."""
+
+    others: int = 0
+    inherited: int = 0
+
+
+def spending(plan=PLAN, **counts):
+    larger = PLAN.extrapolate(1_000_000, 1024.0)
+    return Spending(plan=plan, extrapolated=larger, account=Releases(**counts), synthetic=False)
 
 
 def row(**changes):
@@ -46,12 +60,14 @@ def test_what_was_not_measured_is_a_dash():
 
 
 def test_the_heading_says_whose_epsilon_is_whose():
-    text = heading(PLAN, PLAN.extrapolate(1_000_000, 1024.0), held_out_speakers=20)
-    assert "THIS run, as it is: population 96, expected cohort 24, delta 1e-06" in text
-    assert "if the population were 1,000,000 and the cohort 1,024; not this run" in text
+    text = heading(spending(), held_out_speakers=20)
+    assert "THIS run: population 96, expected cohort 24, delta 1e-06" in text
+    assert (
+        "not this run, but the same noise on the mean with a population of 1,000,000 and a cohort of 1,024"
+        in text
+    )
     spent = PLAN.epsilon_of(40)
-    in_the_end = f"epsilon {epsilon_text(spent.value)} by {spent.accountant}, of this run's own population"
-    assert f"when all 40 rounds are done: {in_the_end}" in text
+    assert f"after all 40 rounds: epsilon {epsilon_text(spent.value)} by {spent.accountant}, for" in text
     assert "zero-out" in text
     assert "Poisson" in text
     assert "RDP" in text
@@ -65,10 +81,10 @@ def test_the_heading_says_whose_epsilon_is_whose():
     ],
 )
 def test_a_run_without_privacy_says_so_first(change, why):
-    text = heading(replace(PLAN, **change), PLAN, held_out_speakers=20)
+    text = heading(spending(replace(PLAN, **change)), held_out_speakers=20)
     assert text.startswith("privacy: none.")
     assert why in text.splitlines()[0]
-    assert "privacy: none" not in heading(PLAN, PLAN, held_out_speakers=20)
+    assert "privacy: none" not in heading(spending(), held_out_speakers=20)
 
 
 @pytest.mark.parametrize(
@@ -79,12 +95,11 @@ def test_epsilons_fit_their_column(value, text):
     assert epsilon_text(value) == text
 
 
-def test_other_runs_on_the_same_people_add_a_column():
-    extrapolated = PLAN.extrapolate(1_000_000, 1024.0)
-    assert "eps (people)" not in heading(PLAN, extrapolated, held_out_speakers=20)
-    text = heading(PLAN, extrapolated, held_out_speakers=20, earlier=7)
-    assert "eps (people): this run and 7 releases of earlier runs on the same people, together" in text
-    first = line(row(epsilon_people=23456.0)).splitlines()[0]
+def test_other_runs_on_the_same_population_add_a_column():
+    assert "eps (population)" not in heading(spending(), held_out_speakers=20)
+    text = heading(spending(others=7), held_out_speakers=20)
+    assert "eps (population): this run and 7 releases of earlier runs on the same speakers, together" in text
+    first = line(row(epsilon_population=23456.0)).splitlines()[0]
     assert first.split()[-1] == "23,456"
     assert len(first) == len(text.splitlines()[-1])
 
@@ -93,8 +108,8 @@ def test_the_row_of_a_resumed_run_names_its_round():
     assert line(row(report=None, round_number=7)).split()[:2] == ["7", "-"]
 
 
-def test_what_a_node_says_is_one_printable_line():
+def test_what_a_node_sends_is_one_printable_line():
     found = row()
-    said = replace(found.report, dropped=(DroppedNode(5, "x\x1b[2J\n    8   0.0"),))
-    lines = line(replace(found, report=said)).split("\n")
+    report = replace(found.report, dropped=(DroppedNode(5, "x\x1b[2J\n    8   0.0"),))
+    lines = line(replace(found, report=report)).split("\n")
     assert len(lines) == 2 and lines[1].isprintable()

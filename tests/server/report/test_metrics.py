@@ -37,7 +37,7 @@ def test_how_many_were_drawn_stays_with_the_server(tmp_path, monkeypatch):
             assert line[name] == sum(one[name] for one in own)
     assert rounds[0]["bytes_up"] < 0.6 * rounds[0]["bytes_down"]
     total = sum(line["bytes_up"] for line in rounds)
-    assert f"{total / 1e6:,.1f} MB of sums back" in (folder / "summary.txt").read_text()
+    assert f"{total / 1e6:,.1f} MB of update sums back" in (folder / "summary.txt").read_text()
     for published in ("card.md", "evaluation.json"):
         text = (folder / published).read_text()
         assert "MB" not in text and "answered" not in text

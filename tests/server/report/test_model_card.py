@@ -61,20 +61,20 @@ def test_every_run_leaves_its_card_with_the_ledgers_epsilon_and_what_it_was_comp
     scale = "with a population of 1,000,000 and a cohort of 1,024"
     assert f"**not this run**: the same noise on the mean {scale} would give epsilon " in card
     assert f"epsilon {epsilon_text(larger.value)} (RDP {epsilon_text(larger.rdp)}, PLD" in card
-    assert spent.value > 10 and "as a protection of anyone it says little" in card
+    assert spent.value > 10 and "it gives little protection" in card
     assert "differential-privacy" not in header(card)["tags"]
     assert "Other runs" not in card
 
 
 def test_a_guarantee_worth_the_name_is_tagged_and_not_called_weak(corpus):
     card = run(corpus, **{"privacy.noise-multiplier": 20.0}).card.read_text()
-    assert "differential-privacy" in header(card)["tags"] and "says little" not in card
+    assert "differential-privacy" in header(card)["tags"] and "little protection" not in card
 
 
 def test_error_rates_and_their_intervals_are_those_of_the_evaluation(corpus):
     folder = run(corpus)
     found, card = json.loads(folder.evaluation.read_text()), folder.card.read_text()
-    assert (found["speakers"], found["utterances"], found["heard_in_training"]) == (3, 6, 0)
+    assert (found["speakers"], found["utterances"], found["speakers_in_training"]) == (3, 6, 0)
     wer = found["wer"]
     assert wer["interval"]["low"] <= wer["rate"] <= wer["interval"]["high"]
     assert f"| {100 * wer['rate']:.1f} % | {100 * wer['interval']['low']:.1f} to " in card
@@ -103,11 +103,11 @@ def test_a_run_without_privacy_says_so_and_shows_no_epsilon(corpus, changes, why
     )
 
 
-def test_other_runs_on_the_same_people_are_added_up(corpus):
+def test_other_runs_on_the_same_population_are_added_up(corpus):
     run(corpus, run_id="1000001")
     card = run(corpus, run_id="1000002").card.read_text()
     both = PrivacyPlan(population=5, cohort=2.0, rounds=2 * ROUNDS, noise_multiplier=1.0, delta=1e-6)
-    assert f"Other runs made {ROUNDS} releases on the same people; all runs together: epsilon " in card
+    assert f"Other runs on the same speakers made {ROUNDS} releases. All runs together: epsilon " in card
     assert f"RDP {epsilon_text(both.epsilon().rdp)}, PLD" in card
 
 
@@ -144,13 +144,13 @@ def test_what_released_nothing_has_no_card(corpus, tmp_path):
 @pytest.mark.parametrize("own_speech", [True, False])
 def test_speech_that_stayed_on_its_nodes_is_not_called_synthetic(corpus, own_speech):
     """A deployment is scored on the shipped corpus by default; its nodes hold recordings of people."""
-    there = "the people of a clinic" if own_speech else load_corpus("embedded", "").digest
+    dataset = "the patients of a clinic" if own_speech else load_corpus("embedded", "").digest
     settings = {"corpus.kind": "embedded", "corpus.path": "", "training.rounds": 1}
-    folder = RunFolder(federate(recipe(corpus, **settings), dataset=there, synthetic=not own_speech))
+    folder = RunFolder(federate(recipe(corpus, **settings), dataset=dataset, synthetic=not own_speech))
     card, summary = folder.card.read_text(), (folder.path / "summary.txt").read_text()
     assert ("Training: speech that stayed on its nodes" in card) == own_speech
     assert ("no recording of a person" in card) == (not own_speech)
-    assert ("on these people add up" in summary) == own_speech
+    assert ("on these speakers add up" in summary) == own_speech
     assert ("on these synthetic speakers add up" in summary) == (not own_speech)
     assert card == again(folder)
 

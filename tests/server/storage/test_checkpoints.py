@@ -117,7 +117,7 @@ def test_every_difference_is_named(name):
 def test_the_same_run_has_no_differences_wherever_its_corpus_lies_and_however_long_it_waits():
     moved = config(
         **{"corpus.feature-cache": False, "local.processor-seconds": 60.0},
-        **{"corpus.path": "/elsewhere", "run.resume": "latest", "run.folder": "there"},
+        **{"corpus.path": "/elsewhere", "run.resume": "latest", "run.folder": "/there"},
         **{"training.wait-seconds": 1.0, "privacy.extrapolate-cohort": 5.0},
     )
     assert IDENTITY.differences(Identity.of(moved, PLAN, "layout-digest", "data-digest")) == []

@@ -19,7 +19,7 @@ from privacy import (
 from privacy.accounting.filters import least_budget
 from recipes import seed_model
 from server.errors import ResumeRefused
-from server.federation import Federation
+from server.federation import FederatedRun
 from server.storage.checkpoints import load_checkpoint
 from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import build_model
@@ -78,14 +78,14 @@ def test_the_resumed_model_is_the_one_that_was_released(corpus, home):
     folder = crash_in_round(corpus, 3, home)
     kept = load_checkpoint(folder / "checkpoints" / "round-000002.safetensors").tensors
     first = {}
-    real = Federation._show
+    real = FederatedRun._print_row
 
-    def spy(self, reading):
+    def spy(self, evaluation):
         first.setdefault("state", {k: v.clone() for k, v in state_of(self.strategy).items()})
-        real(self, reading)
+        real(self, evaluation)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Federation, "_show", spy)
+        patch.setattr(FederatedRun, "_print_row", spy)
         resume(corpus)
     assert set(first["state"]) == set(kept) >= {"vector", "optimiser.steps"}
     assert all(torch.equal(first["state"][name], kept[name]) for name in kept)
@@ -111,7 +111,7 @@ def test_correlated_noise_ends_with_its_process_and_a_resumed_run_pays_for_its_o
 ):
     """A cycle of two rounds is one release. The crash cuts the first short, or the second unfiled."""
     banded = {"training.cohort": 2.0, "privacy.bands": 2, "run.checkpoint-every": checkpoints}
-    real = Federation._after_round
+    real = FederatedRun._after_round
 
     def crash(self, number, grid):
         if number < released or checkpoints == 1:
@@ -120,7 +120,7 @@ def test_correlated_noise_ends_with_its_process_and_a_resumed_run_pays_for_its_o
             raise Crash
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
-        patch.setattr(Federation, "_after_round", crash)
+        patch.setattr(FederatedRun, "_after_round", crash)
         federate(recipe(corpus, **banded))
     folder = resume(corpus, **banded)
     entries = read_ledger(folder / "ledger.jsonl")
@@ -204,7 +204,9 @@ def test_a_ledger_that_lost_its_end_is_refused(corpus, home):
     folder = crash_in_round(corpus, 4, home)
     ledger = (folder / "ledger.jsonl").resolve()
     ledger.write_bytes(b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ResumeRefused, match=r"round 3 saw a ledger .* \(2 entries\) does not contain it"):
+    with pytest.raises(
+        ResumeRefused, match=r"of round 3 the ledger ended .* \(2 entries\) does not contain it"
+    ):
         resume(corpus)
 
 
@@ -216,7 +218,7 @@ def test_a_ledger_that_was_changed_is_refused_with_its_line(corpus, home):
         resume(corpus)
 
 
-def test_a_run_that_has_the_people_open_keeps_others_out(corpus, home):
+def test_a_run_that_has_the_ledger_open_keeps_others_out(corpus, home):
     def saw(round_number, vector):
         with pytest.raises(LedgerInUse, match="Another run is writing"):
             federate(recipe(corpus), run_id="3")
@@ -227,11 +229,11 @@ def test_a_run_that_has_the_people_open_keeps_others_out(corpus, home):
 
 
 def test_nothing_to_resume_is_said(corpus, home):
-    with pytest.raises(ResumeRefused, match=r"run.resume = 'runs/none': there is no run folder"):
-        resume(corpus, **{"run.resume": "runs/none"})
+    with pytest.raises(ResumeRefused, match=r"run.resume = 'none': there is no run folder"):
+        resume(corpus, **{"run.resume": "none"})
     (home / "runs" / "empty").mkdir(parents=True)
-    with pytest.raises(ResumeRefused, match=r"holds no checkpoint"):
-        resume(corpus, **{"run.resume": "runs/empty"})
+    with pytest.raises(ResumeRefused, match=r"contains no checkpoint"):
+        resume(corpus, **{"run.resume": "empty"})
 
 
 def test_a_run_that_ended_can_be_resumed_without_spending_more(corpus, home):
@@ -241,12 +243,11 @@ def test_a_run_that_ended_can_be_resumed_without_spending_more(corpus, home):
     assert (folder / "ledger.jsonl").read_bytes() == before
 
 
-def test_runs_on_the_same_people_add_up_and_the_budget_counts_them_all(corpus, home):
+def test_runs_on_the_same_population_add_up_and_the_budget_counts_them_all(corpus, home):
     plan = PrivacyPlan(population=5, cohort=2.0, rounds=4, noise_multiplier=1.0, delta=1e-6)
     six, seven = (least_budget([replace(plan.release, count=count)], plan.delta) for count in (6, 7))
-    budget = (
-        six + seven
-    ) / 2  # the second run was planned with the first one's results known: a filter counts
+    # The second run was planned with the first one's results known: a filter counts.
+    budget = (six + seven) / 2
     first = federate(recipe(corpus))
     second = federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="22")
     third = federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="33")
@@ -261,17 +262,17 @@ def test_runs_on_the_same_people_add_up_and_the_budget_counts_them_all(corpus, h
     assert (third / "model.safetensors").is_file()
 
 
-def test_other_people_have_a_ledger_of_their_own_and_a_name_joins_them(corpus, home):
-    one = federate(recipe(corpus, **{"privacy.people": "one"}), dataset="ab" * 32)
-    two = federate(recipe(corpus, **{"privacy.people": "two"}), dataset="cd" * 32, run_id="22")
+def test_another_population_has_its_own_ledger_and_a_name_joins_corpora(corpus, home):
+    one = federate(recipe(corpus, **{"privacy.population-name": "one"}), dataset="ab" * 32)
+    two = federate(recipe(corpus, **{"privacy.population-name": "two"}), dataset="cd" * 32, run_id="22")
     assert len(read_ledger(one / "ledger.jsonl")) == len(read_ledger(two / "ledger.jsonl")) == 4
-    named = {"privacy.people": "hospital"}
+    named = {"privacy.population-name": "hospital"}
     federate(recipe(corpus, **named), dataset="ef" * 32, run_id="33")
     last = federate(recipe(corpus, **named), dataset="01" * 32, run_id="44")
     assert len(read_ledger(last / "ledger.jsonl")) == 8
 
 
 def test_a_data_set_that_is_no_file_name_stays_within_the_ledgers(corpus, home):
-    settings = {"privacy.people": "", "privacy.noise-multiplier": 0.0}
+    settings = {"privacy.population-name": "", "privacy.noise-multiplier": 0.0}
     folder = federate(recipe(corpus, **settings), dataset="../../out")
     assert (folder / "ledger.jsonl").resolve().parent == home / "runs" / "ledgers"

@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
         RunFolder.create(config, "1")
 
 
-def test_what_was_said_at_an_earlier_end_does_not_stay_beside_a_newer_model(tmp_path):
+def test_reports_of_an_earlier_end_do_not_stay_beside_a_newer_model(tmp_path):
     folder = RunFolder.create(CONFIG, "1")
     said = (folder.summary, folder.card, folder.evaluation)
     for file in (*said, folder.metrics):

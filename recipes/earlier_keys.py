@@ -1,0 +1,20 @@
+"""Keys of the run configuration that had another name in an earlier release.
+
+The files of a run (config.toml, checkpoints) keep the names of the release that wrote them. They are read
+with the present names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PRESENT_KEYS = {
+    "privacy.people": "privacy.population-name",
+    "privacy.grid-bits": "privacy.quantisation-bits",
+}
+
+
+def with_present_keys(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the flat settings of a run of this release or an earlier one, under the present keys."""
+    return {PRESENT_KEYS.get(key, key): value for key, value in flat.items()}

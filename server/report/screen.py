@@ -1,0 +1,83 @@
+"""What a run prints during its rounds, and metrics.jsonl, which has the same rows.
+
+Guarantee: every remark is one printable line, whatever a node sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from base.printable_text import one_line
+from recipes import RunConfig
+from server.evaluation import HeldOut
+from server.report import live_table
+from server.report.live_table import Row
+from server.report.metrics import as_metrics
+from server.report.summary import speakers_in_training
+from server.spending import Spending
+from server.storage.run_folder import RunFolder
+from speech.evaluation.evaluation import Evaluation
+from speech.model.ctc_transformer import CTCTransformer
+from strategies import DPFedOpt
+
+LONGEST_REMARK = 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunScreen:
+    """Prints the heading and the rows of a run.
+
+    Attributes:
+        config: The run configuration.
+        folder: The run folder.
+        model: The model.
+        strategy: The strategy.
+        spending: The privacy plan and the releases.
+        held_out: The held-out speech.
+        resumed_after: The round after which the run was resumed; None if it was not.
+    """
+
+    config: RunConfig
+    folder: RunFolder
+    model: CTCTransformer
+    strategy: DPFedOpt
+    spending: Spending
+    held_out: HeldOut
+    resumed_after: int | None
+
+    @property
+    def model_in_words(self) -> str:
+        """Preset and size of the model."""
+        share = live_table.share_trained(self.model, self.strategy.layout.size)
+        return f"{self.config.model.preset} model, {share}"
+
+    def print_heading(self, remarks: Iterable[str]) -> None:
+        """Print the warnings and what is above the rows of the table."""
+        strategy, held_out = self.strategy, self.held_out
+        rule = self.config.privacy.clip_rule
+        opening = live_table.opening(
+            nodes=len(strategy.population_index.nodes),
+            speakers=strategy.plan.population,
+            model=f"{self.model_in_words} in {len(strategy.layout)} tensors, {rule!r} clip bounds",
+            folder=self.folder.path,
+            resumed_after=self.resumed_after,
+        )
+        for remark in remarks:
+            print(f"WARNING: {one_line(remark, most=LONGEST_REMARK)}", flush=True)
+        if held_out.speakers_in_training:
+            print(f"WARNING: {speakers_in_training(held_out.speakers_in_training)}", flush=True)
+        print(opening + live_table.heading(self.spending, len(held_out.speakers)), flush=True)
+
+    def print_row(self, round_number: int, evaluation: Evaluation | None, seconds: float) -> None:
+        """Print the row of a round that took `seconds`, and add it to metrics.jsonl."""
+        report = self.strategy.last_report
+        row = Row.of(report, round_number, evaluation, self.spending, seconds)
+        print(live_table.line(row), flush=True)
+        resumed = {"resumed": True} if self.resumed_after is not None and report is None else {}
+        self.folder.append_metrics({**as_metrics(row), **resumed, "privacy": self.strategy.plan.stamp})
+
+    def print_remarks(self, remarks: Iterable[str]) -> None:
+        """Print remarks below the row of their round."""
+        for remark in remarks:
+            print(f"       {one_line(remark)}", flush=True)
