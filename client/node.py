@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 import recipes
+from base.registries import MODEL_PRESETS
 from client.node_speech import NodeSpeech
 from client.policy.limits import NO_LIMITS, NodePolicy
 from client.policy.training_counts import TrainingCounts
@@ -51,8 +52,8 @@ from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_one_for_each_node
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache, remove
-from speech.features.log_mel import PRESETS as FEATURES
 from speech.model.ctc_transformer import build_model
+from speech.text import alphabet_of
 from wire.messages import Task
 from wire.node_info import MOST_TOKENS, NodeInfo
 from wire.pseudonyms import fingerprint, key_of, tokens_of
@@ -100,7 +101,7 @@ class Learner:
     def layout(self) -> LayerLayout:
         """Names and shapes of what is trained; takes no memory."""
         with torch.device("meta"):
-            model = build_model(self.preset, self.corpus.language)
+            model = build_model(self.preset, alphabet_of(self.corpus.language, self.corpus.characters))
         freeze(model, self.trainable)
         return layout_of(model)
 
@@ -111,7 +112,7 @@ class Learner:
         trainer = LocalTrainer(
             self.preset,
             local,
-            language=self.corpus.language,
+            language=alphabet_of(self.corpus.language, self.corpus.characters),
             memory=memory,
             trainable=self.trainable,
             seed=self.seed,
@@ -330,7 +331,7 @@ def _corpus(section: CorpusSection) -> Corpus:
 
 
 def _store(section: CorpusSection, preset: str, feature_cache: str, cache_megabytes: float) -> ExampleStore:
-    corpus, features = _corpus(section), FEATURES[preset]
+    corpus, features = _corpus(section), MODEL_PRESETS[preset].features
     disk, folder = None, _feature_folder(section, feature_cache)
     if folder is not None:
         disk = (FeatureCache if feature_cache else FeatureCache.if_possible)(folder, corpus, features)

@@ -13,6 +13,10 @@ class AudioUnavailable(AudioError):
     """A sound file cannot be read now: a fault of the machine (no permission, no memory), not its own."""
 
 
+class LanguageError(SpeechError):
+    """A language is not known, or its characters make no alphabet."""
+
+
 class CorpusError(SpeechError):
     """A corpus as a whole cannot be used: a broken manifest, or nobody left in it."""
 

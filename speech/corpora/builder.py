@@ -10,7 +10,7 @@ from pathlib import Path
 from speech.audio import audio_duration_seconds
 from speech.corpora.corpus import Corpus, Rules, Skipped, Utterance
 from speech.errors import AudioError
-from speech.text import Alphabet, alphabet_of
+from speech.text import Alphabet
 
 
 @dataclass(kw_only=True)
@@ -108,13 +108,13 @@ class Selection:
             self.name,
             self._utterances,
             self._skipped,
-            language=self.rules.language,
+            alphabet=self.rules.alphabet,
             mapped=self._mapped,
         )
 
     @property
     def _alphabet(self) -> Alphabet:
-        return alphabet_of(self.rules.language)
+        return self.rules.alphabet
 
     def _repeated(self, speaker: str, id: str, source: str) -> str | None:
         if (speaker, id) in self._seen:
@@ -160,4 +160,4 @@ def _written(name: str) -> str:
 
 
 def _outside(lost: str, rules: Rules) -> str:
-    return f"the transcript has {lost!r}, outside the {alphabet_of(rules.language).blank} characters"
+    return f"the transcript has {lost!r}, outside the {rules.alphabet.blank} characters"

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from speech.audio import Recording
 from speech.errors import CorpusError
-from speech.text import ENGLISH, Alphabet, alphabet_of
+from speech.text import ENGLISH, Alphabet
 
 MAX_SECONDS = 30.0
 Unspelled = Literal["skip", "map"]
@@ -78,7 +78,7 @@ class Rules:
     """
 
     max_seconds: float = MAX_SECONDS
-    language: str = ENGLISH.language
+    alphabet: Alphabet = ENGLISH
     unspelled: Unspelled = "skip"
 
     def __post_init__(self) -> None:
@@ -86,10 +86,11 @@ class Rules:
             raise CorpusError(f"max_seconds={self.max_seconds} must be > 0.")
         if self.unspelled not in get_args(Unspelled):
             raise CorpusError(f"unspelled={self.unspelled!r} must be 'skip' or 'map'.")
-        try:
-            alphabet_of(self.language)
-        except ValueError as error:
-            raise CorpusError(str(error)) from None
+
+    @property
+    def language(self) -> str:
+        """The code of the language that is spoken."""
+        return self.alphabet.language
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +102,7 @@ class Corpus:
 
     name: str
     table: Mapping[str, Mapping[str, tuple[Utterance, ...]]]
-    language: str = ENGLISH.language
+    alphabet: Alphabet = ENGLISH
     skipped: tuple[Skipped, ...] = ()
     mapped: tuple[Skipped, ...] = ()
 
@@ -112,14 +113,13 @@ class Corpus:
         utterances: Iterable[Utterance],
         skipped: Iterable[Skipped] = (),
         *,
-        language: str = ENGLISH.language,
+        alphabet: Alphabet = ENGLISH,
         mapped: Iterable[Skipped] = (),
     ) -> "Corpus":
         """Group utterances.
 
         Raises `CorpusError` for a repeated id, a text that is not normalised, or when there is nothing.
         """
-        alphabet = alphabet_of(language)
         table: dict[str, dict[str, list[Utterance]]] = {}
         sources: dict[str, str] = {}
         for utterance in utterances:
@@ -133,12 +133,12 @@ class Corpus:
         left_out = tuple(skipped)
         if not table:
             raise CorpusError(f"{name}: no usable utterance{_first_reason(left_out)}.")
-        return cls(name=name, table=_frozen(table), language=language, skipped=left_out, mapped=tuple(mapped))
+        return cls(name=name, table=_frozen(table), alphabet=alphabet, skipped=left_out, mapped=tuple(mapped))
 
     @property
-    def alphabet(self) -> Alphabet:
-        """The characters that its texts are written in."""
-        return alphabet_of(self.language)
+    def language(self) -> str:
+        """The code of the language that is spoken."""
+        return self.alphabet.language
 
     @property
     def splits(self) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ def convert(
         corpus.name,
         converted,
         skipped,
-        language=corpus.language,
+        alphabet=corpus.alphabet,
         mapped=(kept for kept in corpus.mapped if kept.source not in lost),
     )
 

@@ -99,7 +99,7 @@ def _relabelled(
         corpus.name,
         map(relabel, corpus.all_utterances()),
         map(relabel_skipped, corpus.skipped),
-        language=corpus.language,
+        alphabet=corpus.alphabet,
         mapped=map(relabel_skipped, corpus.mapped),
     )
 

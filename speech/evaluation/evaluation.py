@@ -13,7 +13,6 @@ from speech.evaluation.assessment import Assessment
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
 from speech.model.ctc_transformer import CTCTransformer
 from speech.model.loss import alignable, ctc_losses
-from speech.text import alphabet_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +72,7 @@ def _listen(model: CTCTransformer, examples: Sequence[Example], batch_size: int)
     """Mean loss and hypotheses, long utterances first and batched with their like."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
-    alphabet = alphabet_of(model.config.language)
+    alphabet = model.config.alphabet
     for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
         batch = collate([examples[index] for index in indices])
         log_probs, frames = model(batch.features, batch.lengths)

@@ -22,7 +22,6 @@ from speech.export.check import Runner, largest_difference
 from speech.export.waveform_model import WaveformModel
 from speech.features.log_mel import FeatureConfig
 from speech.model.checkpoint import LoadedModel
-from speech.text import alphabet_of
 
 FORMAT = "murmuration-export-1"
 METADATA_FILE = "murmuration.json"
@@ -77,7 +76,7 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
 def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
     """The metadata of an export: all that is needed to use it, and what it promises."""
     config = loaded.features
-    alphabet = alphabet_of(loaded.model.config.language)
+    alphabet = loaded.alphabet
     return {
         "format": FORMAT,
         "murmuration": release(),

@@ -1,10 +1,10 @@
 """Log-mel features: a waveform becomes (frames, mels) float32, normalised over its own utterance.
 
-What a model hears is part of what it is: `PRESETS` holds one frozen configuration per model preset,
-and a checkpoint carries its own, so that nobody feeds a model features it was not trained on.
+The features are a part of the model: a preset has one frozen configuration (`speech.model.presets`), and a
+model file holds its own. So no model gets features that it was not trained on.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -101,34 +101,6 @@ class FeatureConfig:
         if self.framing == "centred":
             del own["framing"]
         return own
-
-
-_SMALL = FeatureConfig(num_mels=40)
-# arXiv 2310.00098, App. F: 16-bit scale, pre-emphasis 0.97, Hamming, magnitude, floor 1.
-_CENTRED = FeatureConfig(
-    num_mels=80,
-    window="hamming",
-    gain=32_768.0,
-    pre_emphasis=0.97,
-    power=1,
-    floor=1.0,
-    normalise="utterance",
-)
-# What its authors' release computes.
-_PAPER = replace(_CENTRED, window="symmetric hamming", framing="whole")
-PRESETS = {
-    "tiny": _SMALL,
-    "small": _SMALL,
-    "conformer": _CENTRED,
-    "paper": _PAPER,
-    "paper-post-norm": _PAPER,
-    "paper-narrow": _PAPER,
-    "paper-shallow": _PAPER,
-    "paper-wide": _PAPER,
-    "paper-deep": _PAPER,
-}
-# What a model file of a preset may have been trained on, in earlier releases.
-EARLIER = {preset: (_CENTRED,) for preset, config in PRESETS.items() if config is _PAPER}
 
 
 class LogMel:

@@ -56,29 +56,15 @@ class SpecAugment:
 
 # How many values a draw up to n has more than n.
 _BEYOND = {"included": 1, "excluded": 0}
-_SMALL = SpecAugment()
-_WIDE = SpecAugment(freq_width=30, time_masks=10, time_width=50)  # arXiv 2310.00098, App. F
-_PAPER = replace(_WIDE, ends="excluded")  # as its authors' release draws them
-PRESETS = {
-    "tiny": _SMALL,
-    "small": _SMALL,
-    "conformer": _WIDE,
-    "paper": _PAPER,
-    "paper-post-norm": _PAPER,
-    "paper-narrow": _PAPER,
-    "paper-shallow": _PAPER,
-    "paper-wide": _PAPER,
-    "paper-deep": _PAPER,
-}
 
 
-def make_augment(preset: str, settings: LearningSettings) -> SpecAugment | None:
-    """The masks of a preset, with what `settings` change in them; None if they turn them off."""
+def make_augment(augment: SpecAugment, settings: LearningSettings) -> SpecAugment | None:
+    """Return the masks `augment` of a preset with the changes of `settings`; None if those turn masks off."""
     if not settings.spec_augment:
         return None
     names = {field.name for field in fields(SpecAugment)} & type(settings).model_fields.keys()
     chosen = {name: getattr(settings, name) for name in names}
-    return replace(PRESETS[preset], **{name: value for name, value in chosen.items() if value is not None})
+    return replace(augment, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def _bands(

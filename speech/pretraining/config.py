@@ -2,32 +2,19 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from base.learning_settings import LearningSettings, ProbabilityOrPreset
+from base.registries import MODEL_PRESETS
+from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 from speech.data.batching import BatchLimit
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-WholeNumber = Annotated[int, Field(ge=0)]
 
-
-class PretrainConfig(LearningSettings):
+class PretrainConfig(Section, LearningSettings):
     """How to train. A batch is that of all processes together: their number changes no setting."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        populate_by_name=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
-
-    preset: str = Field(
-        default="tiny", description="a preset of speech/model/ctc_transformer.py: tiny, small, paper"
+    preset: Annotated[str, name_of(MODEL_PRESETS)] = Field(
+        default="tiny", description="a model preset: tiny, small, paper and more (docs/models.md)"
     )
     split: str = Field(default="seed", min_length=1, description="split of the corpus to train on")
     held_out: tuple[str, ...] = Field(
@@ -39,9 +26,9 @@ class PretrainConfig(LearningSettings):
     batch_seconds: NotNegative = Field(default=0.0, description="or seconds of audio per step, padding too")
     optimiser: Literal["adamw", "lamb", "lars"] = Field(default="adamw", description="optimiser")
     learning_rate: Positive = Field(default=3e-3, description="peak learning rate")
-    beta1: BelowOne = Field(default=0.9, description="decay of the first moment (adamw, lamb)")
-    beta2: BelowOne = Field(default=0.98, description="decay of the second moment (adamw, lamb)")
-    momentum: BelowOne = Field(default=0.9, description="momentum (lars)")
+    beta1: Decay = Field(default=0.9, description="decay of the first moment (adamw, lamb)")
+    beta2: Decay = Field(default=0.98, description="decay of the second moment (adamw, lamb)")
+    momentum: Decay = Field(default=0.9, description="momentum (lars)")
     trust_coefficient: Positive = Field(default=0.001, description="a layer's step over its norm (lars)")
     weight_decay: NotNegative = Field(default=1e-3, description="weight decay; decoupled but in lars")
     schedule: Literal["constant", "cosine", "exponential", "step"] = Field(

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
 from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.errors import CorpusError
-from speech.features import log_mel
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
 
@@ -17,7 +17,7 @@ OnFeatures = Callable[[str, int, int], None]
 
 def open_store(corpus: Corpus, config: PretrainConfig, folder: Path | None) -> ExampleStore:
     """The corpus as the preset hears it, its features kept in `folder` where that can be."""
-    of_preset = log_mel.PRESETS[config.preset]
+    of_preset = MODEL_PRESETS[config.preset].features
     disk = None if folder is None else FeatureCache.if_possible(folder, corpus, of_preset)
     return ExampleStore(corpus, of_preset, disk=disk)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base.registries import LANGUAGES
 from speech.corpora.corpus import Corpus, Skipped
 from speech.data.examples import Example
 from speech.evaluation.evaluation import Evaluation, evaluate
@@ -18,6 +19,7 @@ from speech.pretraining.distributed import Processes
 from speech.pretraining.features import OnFeatures, compute_together, open_store, usable
 from speech.pretraining.snapshot import Snapshot, load_snapshot, save_snapshot
 from speech.pretraining.trainer import Pass, Step, Trainer
+from speech.text import Alphabet, alphabet_of
 
 # An early look is to cost little: these many utterances, spread over the dev set.
 LOOKED_AT = 32
@@ -111,7 +113,7 @@ def pretrain(
     with torch.random.fork_rng(devices=devices):
         model = build_model(
             config.preset,
-            corpus.language,
+            corpus.alphabet,
             seed=config.random_seed,
             dropout=config.dropout,
             layer_drop=config.layer_drop,
@@ -234,8 +236,14 @@ def _identity(corpus: Corpus, config: PretrainConfig, processes: Processes) -> d
     """What a snapshot is of; only with all of it the same would the rest of the training be, too."""
     return {
         "corpus": corpus.digest,
-        "language": corpus.language,
+        "language": _written(corpus.alphabet),
         "processes": processes.count,
         "device": processes.device.type,
         **config.model_dump(by_alias=True, mode="json"),
     }
+
+
+def _written(alphabet: Alphabet) -> str:
+    """The code of a registered language; for any other, with its characters."""
+    registered = alphabet.language in LANGUAGES and alphabet_of(alphabet.language) == alphabet
+    return alphabet.language if registered else f"{alphabet.language}: {alphabet.characters}"

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base.registries import MODEL_PRESETS
 from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.errors import CheckpointMismatch, SpeechError
-from speech.features import log_mel
 from speech.features.spec_augment import make_augment
 from speech.model.compute import Compute
 from speech.model.ctc_transformer import CTCTransformer
@@ -90,7 +90,7 @@ class Trainer:
         self.optimiser = make_optimiser(model.parameters(), config)
         # The first process draws the order; what is hidden, each draws for itself.
         self.generator = torch.Generator().manual_seed(config.random_seed + processes.rank)
-        self.spec_augment = make_augment(config.preset, config)
+        self.spec_augment = make_augment(MODEL_PRESETS[config.preset].augment, config)
         self.step = 0
         self.cpu_seconds = self.seconds = 0.0  # of all steps
         self.current: Pass | None = None
@@ -169,7 +169,7 @@ class Trainer:
 
     def _drawn(self, number: int) -> Pass:
         """A new pass, the same in all processes; the last of a number of steps is cut to fit."""
-        hop_seconds = log_mel.PRESETS[self.config.preset].hop_seconds
+        hop_seconds = MODEL_PRESETS[self.config.preset].features.hop_seconds
         batches = self.config.batch_limit.batches(self._lengths, hop_seconds, self.generator)
         if self.config.steps:
             batches = batches[: self.config.steps - self.step]

@@ -10,7 +10,6 @@ from torch import Tensor
 from speech.decoding import Word, align_words, greedy
 from speech.features.log_mel import LogMel
 from speech.model.checkpoint import LoadedModel
-from speech.text import alphabet_of
 from speech.transcription.segmentation import PhraseConfig, read_phrases
 from speech.transcription.stitching import Stretch, stitch
 
@@ -28,7 +27,7 @@ class Transcriber:
         self, loaded: LoadedModel, decoder: Decoder | None = None, phrases: PhraseConfig | None = None
     ) -> None:
         self._model = loaded.model
-        self._alphabet = alphabet_of(loaded.model.config.language)
+        self._alphabet = loaded.model.config.alphabet
         self._decoder = decoder or partial(greedy, alphabet=self._alphabet)
         self._log_mel = LogMel(loaded.features)
         self._frame_samples = self._log_mel.config.hop_samples * loaded.model.config.stride
