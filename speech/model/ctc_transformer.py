@@ -104,10 +104,22 @@ class CTCTransformer(nn.Module):
 
 
 def _block(config: ModelConfig) -> nn.Module:
-    shape = {"heads": config.heads, "feed_forward": config.feed_forward, "dropout": config.dropout}
     if config.block == "conformer":
-        return ConformerBlock(config.width, kernel=config.block_kernel, **shape)
-    return Block(config.width, post_norm=config.norm == "post", drop_outputs=config.drop_outputs, **shape)
+        return ConformerBlock(
+            config.width,
+            heads=config.heads,
+            feed_forward=config.feed_forward,
+            kernel=config.block_kernel,
+            dropout=config.dropout,
+        )
+    return Block(
+        config.width,
+        heads=config.heads,
+        feed_forward=config.feed_forward,
+        dropout=config.dropout,
+        post_norm=config.norm == "post",
+        drop_outputs=config.drop_outputs,
+    )
 
 
 def build_model(

@@ -11,15 +11,15 @@ import pytest
 import soundfile
 import torch
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
 from speech.data import feature_cache
 from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.errors import CorpusError
-from speech.features import log_mel
 from tests.speech import toy
 
-TINY = log_mel.PRESETS["tiny"]
+TINY = MODEL_PRESETS["tiny"].features
 
 
 def cached(folder: Path, corpus: Corpus, **settings) -> ExampleStore:
@@ -105,7 +105,7 @@ def test_changed_audio_and_other_features_are_not_taken_for_the_old(tmp_path: Pa
     after = cached(tmp_path / "cache", corpus).examples("seed", "seed-0")
     assert torch.equal(after[0].features, before[0].features)
     assert not torch.equal(after[1].features, before[1].features)
-    paper = log_mel.PRESETS["paper"]
+    paper = MODEL_PRESETS["paper"].features
     other = ExampleStore(corpus, paper, disk=FeatureCache(tmp_path / "cache", corpus, paper))
     assert other.examples("seed", "seed-0")[0].features.shape[1] == 80
 

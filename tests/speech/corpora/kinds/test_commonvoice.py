@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.errors import CorpusError
-from speech.features.log_mel import PRESETS
 from tests.speech import layouts
 
 ANN, BEA, CAT = "a" * 128, "b" * 128, "c" * 128
@@ -33,7 +33,9 @@ def test_the_official_splits_by_client_id_and_nothing_is_quoted(folder: Path) ->
     (utterance,) = corpus.utterances("test", CAT)
     assert utterance.duration_seconds == pytest.approx(0.5, abs=0.05)
     assert utterance.source == f"{folder / 'test.tsv'}:2"
-    examples = ExampleStore(corpus, PRESETS["tiny"]).examples("test", CAT)  # MP3 at 32 kHz is read
+    examples = ExampleStore(corpus, MODEL_PRESETS["tiny"].features).examples(
+        "test", CAT
+    )  # MP3 at 32 kHz is read
     assert examples[0].features.shape[0] == pytest.approx(50, abs=6)
 
 
