@@ -108,7 +108,10 @@ def answer(
         "hours": mine.audio_seconds / 3600,
         **_plain(mine),
         "by_speaker": {
-            one.speaker: {"wer": one.words.rate if one.words.said else None, "words": one.words.said}
+            one.speaker: {
+                "wer": one.words.rate if one.words.reference_length else None,
+                "words": one.words.reference_length,
+            }
             for one in mine.assessment.speakers
         },
         "worst_utterances": [

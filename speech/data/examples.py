@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speech.audio import Recording
 from speech.corpora.corpus import Corpus, Skipped, Utterance
-from speech.data.feature_cache import FeatureCache, Passing, UtteranceResult
+from speech.data.feature_cache import FeatureCache, FeaturesOrFault, Passing
 from speech.errors import AudioError, AudioUnavailable
 from speech.features.log_mel import FeatureConfig, LogMel
 from speech.text import ENGLISH, Alphabet
@@ -144,7 +144,7 @@ class ExampleStore:
             example for speaker in self.corpus.speakers(split) for example in self.examples(split, speaker)
         ]
 
-    def _made(self, utterances: Sequence[Utterance], results: Sequence[UtteranceResult]) -> Iterator[Example]:
+    def _made(self, utterances: Sequence[Utterance], results: Sequence[FeaturesOrFault]) -> Iterator[Example]:
         for utterance, features in zip(utterances, results, strict=True):
             if isinstance(features, str):
                 self._skipped[utterance.source] = Skipped(
@@ -156,7 +156,7 @@ class ExampleStore:
             else:
                 yield Example.of(utterance.id, utterance.text, features, self.corpus.alphabet)
 
-    def _results(self, utterances: Sequence[Utterance]) -> list[UtteranceResult]:
+    def _results(self, utterances: Sequence[Utterance]) -> list[FeaturesOrFault]:
         if self._disk is None:
             return list(self._compute(utterances))
         file = self._disk.file_of(utterances)
@@ -168,7 +168,7 @@ class ExampleStore:
             results = self._disk.load(file) or results
         return results
 
-    def _compute(self, utterances: Iterable[Utterance]) -> Iterator[UtteranceResult]:
+    def _compute(self, utterances: Iterable[Utterance]) -> Iterator[FeaturesOrFault]:
         """Yield the features of each utterance, or why its audio cannot be used."""
         recording: Recording | None = None
         for utterance in utterances:

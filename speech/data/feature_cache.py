@@ -53,7 +53,7 @@ class Passing(str):
     """
 
 
-UtteranceResult = Tensor | str
+FeaturesOrFault = Tensor | str
 """The features (T, mels) of an utterance, or the reason why it has none."""
 
 
@@ -114,7 +114,7 @@ class FeatureCache:
         """Return the cache path of these utterances; call it before their audio is read."""
         return self._own / _name(utterances)
 
-    def load(self, file: Path) -> list[UtteranceResult] | None:
+    def load(self, file: Path) -> list[FeaturesOrFault] | None:
         """Return what was saved in this file, mapped into memory; None if there is none, or a damaged one."""
         try:
             with safe_open(file, framework="pt") as content:
@@ -127,7 +127,7 @@ class FeatureCache:
             log.warning("a file of features is damaged and is computed again: %s (%s)", file, error)
             return None
 
-    def save(self, file: Path, results: Sequence[UtteranceResult]) -> None:
+    def save(self, file: Path, results: Sequence[FeaturesOrFault]) -> None:
         """Write results, unless one is a passing fault. A disk without room is logged once."""
         if not self._writes or any(isinstance(one, Passing) for one in results):
             return
@@ -214,12 +214,12 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _metadata(results: Sequence[UtteranceResult], features: Tensor) -> dict[str, str]:
+def _metadata(results: Sequence[FeaturesOrFault], features: Tensor) -> dict[str, str]:
     rows = [one if isinstance(one, str) else len(one) for one in results]
     return {"heard": json.dumps([rows, zlib.crc32(features.numpy().data)])}
 
 
-def _unpacked(features: Tensor, metadata: dict[str, str]) -> list[UtteranceResult]:
+def _unpacked(features: Tensor, metadata: dict[str, str]) -> list[FeaturesOrFault]:
     rows, checksum = json.loads(metadata["heard"])
     if zlib.crc32(features.numpy().data) != checksum:
         raise ValueError("its checksum is wrong")
