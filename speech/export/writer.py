@@ -145,7 +145,7 @@ def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]
     size = sum(tensor.nbytes for tensor in waveform_model.state_dict().values())
     if size > LARGEST_ONNX_BYTES:
         raise ExportError(
-            f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file "
+            f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file has "
             f"{LARGEST_ONNX_BYTES / 2**20:,.0f} at most: torch writes more weights to a second file. "
             "Export it to .pt2."
         )

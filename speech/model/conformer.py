@@ -47,7 +47,13 @@ class ConformerBlock(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """A feed-forward layer: norm, expansion, SiLU, contraction."""
+    """A feed-forward layer: norm, expansion, SiLU, contraction.
+
+    Example:
+        >>> import torch
+        >>> FeedForward(16, 32, dropout=0.0)(torch.zeros(1, 5, 16)).shape
+        torch.Size([1, 5, 16])
+    """
 
     def __init__(self, width: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
@@ -63,7 +69,13 @@ class FeedForward(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution over time: norm, pointwise GLU, depthwise, group norm of one group, SiLU, pointwise."""
+    """A convolution over time: norm, pointwise GLU, depthwise, group norm of one group, SiLU, pointwise.
+
+    Example:
+        >>> import torch
+        >>> Convolution(16, 3, dropout=0.0)(torch.zeros(1, 5, 16), None).shape
+        torch.Size([1, 5, 16])
+    """
 
     def __init__(self, width: int, kernel: int, dropout: float) -> None:
         super().__init__()

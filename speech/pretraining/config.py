@@ -1,4 +1,4 @@
-"""The settings of central training; in a recipe the keys are written with hyphens."""
+"""The settings of central training; the keys of a recipe have hyphens."""
 
 from typing import Annotated, Literal
 
@@ -11,7 +11,16 @@ from speech.data.batching import BatchLimit
 
 
 class PretrainConfig(Section, LearningSettings):
-    """How to train. A batch is that of all processes together: their number changes no setting."""
+    """The settings of a training. A batch is that of all processes together: their number changes no setting.
+
+    Raises:
+        ValueError: For a value outside its range, or settings that contradict each other.
+
+    Example:
+        >>> config = PretrainConfig(preset="small", epochs=3, batch_size=8)
+        >>> config.batch_limit, config.optimiser
+        (BatchLimit(utterances=8, seconds=0.0), 'adamw')
+    """
 
     preset: Annotated[str, name_of(MODEL_PRESETS)] = Field(
         default="tiny", description="a model preset: tiny, small, paper and more (docs/models.md)"
@@ -21,9 +30,9 @@ class PretrainConfig(Section, LearningSettings):
         default=("seed-test",), strict=False, description="splits to evaluate on; the first is the dev set"
     )
     epochs: WholeNumber = Field(default=20, description="passes over the training split")
-    steps: WholeNumber = Field(default=0, description="or so many steps, in as many passes as it takes")
+    steps: WholeNumber = Field(default=0, description="or steps, in as many passes as they need")
     batch_size: WholeNumber = Field(default=6, description="utterances per step")
-    batch_seconds: NotNegative = Field(default=0.0, description="or seconds of audio per step, padding too")
+    batch_seconds: NotNegative = Field(default=0.0, description="or seconds of audio per step, with padding")
     optimiser: Literal["adamw", "lamb", "lars"] = Field(default="adamw", description="optimiser")
     learning_rate: Positive = Field(default=3e-3, description="peak learning rate")
     beta1: Decay = Field(default=0.9, description="decay of the first moment (adamw, lamb)")
@@ -50,7 +59,7 @@ class PretrainConfig(Section, LearningSettings):
         default=0, description="passes between evaluations on the held-out splits; 0: only at the end"
     )
     look_every: WholeNumber = Field(
-        default=0, description="steps between early looks at a few dev utterances; 0: none"
+        default=0, description="steps between evaluations on a few dev utterances; 0: none"
     )
     keep: Literal["last", "best"] = Field(
         default="last", description="the model of the last pass, or that of the lowest dev WER"
@@ -77,5 +86,5 @@ class PretrainConfig(Section, LearningSettings):
 
     @property
     def batch_limit(self) -> BatchLimit:
-        """How large a batch may be."""
+        """The largest batch."""
         return BatchLimit(utterances=self.batch_size, seconds=self.batch_seconds)

@@ -63,7 +63,7 @@ def test_only_its_user_may_read_it(tmp_path: Path, corpus) -> None:
     modes = {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (tmp_path / "cache").rglob("*")}
     assert modes == {0} and stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
     (tmp_path / "cache").chmod(0o755)
-    with pytest.raises(CorpusError, match="others may enter it; `chmod 700` it"):
+    with pytest.raises(CorpusError, match="other users may enter it; `chmod 700` it"):
         cached(tmp_path / "cache", corpus)
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, corpus, damage: str, caplog
     )
     with caplog.at_level(logging.WARNING):
         assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
-    assert "damaged and will be made anew" in caplog.text
+    assert "damaged and is computed again" in caplog.text
     assert path.read_bytes() == whole
     silence()
     assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)

@@ -153,7 +153,7 @@ def test_a_model_too_large_for_one_onnx_file_is_refused_before_any_work(
     monkeypatch.setattr(writer, "LARGEST_ONNX_BYTES", 2**20)
     monkeypatch.setattr(writer, "_program", None)
     with pytest.raises(
-        ExportError, match=r"the model takes [0-9]+ MiB, and an ONNX file holds 1 at .*Export it to \.pt2"
+        ExportError, match=r"the model takes [0-9]+ MiB, and an ONNX file has 1 at .*Export it to \.pt2"
     ):
         export_model(load_model(SEED), tmp_path / "model.onnx", {})
     assert not list(tmp_path.iterdir())

@@ -53,7 +53,9 @@ def test_audio_that_lies_in_files(tmp_path: Path) -> None:
 
 def test_audio_inside_is_written_out_once(tmp_path: Path) -> None:
     path = saved(tmp_path, inside=True, splits=False, id=["u1", "u2"])
-    with pytest.raises(CorpusError, match="inside the Arrow files; write it out with `murmur corpus prepare"):
+    with pytest.raises(
+        CorpusError, match="inside the Arrow files; write it to files with `murmur corpus prepare"
+    ):
         load_corpus("huggingface", path)
     corpus = load_extracted(str(path), tmp_path / "out", Rules())
     (utterance,) = corpus.utterances("train", "7")
