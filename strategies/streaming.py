@@ -1,16 +1,15 @@
-"""A Flower grid with streaming replies: each is handed over when it arrives, and then released.
+"""A Flower grid whose replies stream: each is handed over as it arrives and then let go.
 
-Flower's own `send_and_receive` collects every reply of a round in a list, so the server's memory grows with
-the cohort. This one is a generator over the same public calls (`push_messages`, `pull_messages`), and
-`Strategy.start` runs on it unchanged.
+Flower's own `send_and_receive` collects every reply of a round in a list, so the server's memory
+grows with the cohort. This one is a generator over the same public calls (`push_messages`,
+`pull_messages`); `Strategy.start` runs on it unchanged.
 
-A node's bytes become objects when they are pulled. No more of them are taken than the reply may have
-(`wire.inflation`). An error that they raise there would end the run; instead it becomes that node's failed or
-refused reply. Faults of the connection to the SuperLink remain exceptions. Messages without an answer in time
-are withdrawn (`strategies.superlink_replies`).
+A node's bytes become objects when they are pulled: no more of them than the reply may have
+(`wire.inflation`), and what they raise there would end the run, so it comes out as that node's failed
+or refused reply instead; faults of the connection to the SuperLink remain exceptions. Messages that are not
+answered in time are withdrawn (`strategies.superlink_replies`).
 
-A SuperLink that restarts has forgotten messages that were only partly pushed, and reports it: the grid pushes
-them again.
+A SuperLink that is started anew has forgotten what was half handed over, and says so: it gets it once more.
 """
 
 from __future__ import annotations
@@ -22,27 +21,30 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import httpx
-from flwr.app import Message, Metadata, RecordDict
+from flwr.app import Error, Message, Metadata, RecordDict
+from flwr.app.message import make_message
 from flwr.serverapp import Grid
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 
-from strategies.flower_seam import MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE, ObjectPushError, error_reply
 from strategies.superlink_replies import AT_ONCE, reply_channel_of
 from wire.allowances import reply_allowance
 from wire.inflation import REFUSED, Allowance, InflationRefused
 
 SHORTEST_PAUSE_SECONDS = 0.005
 LONGEST_PAUSE_SECONDS = 0.5
-WAIT_SHARE = 0.02  # a reply is found late by at most this share of the wait for it
-LOOK_SHARE = 0.02  # the looks take at most this share of a processor
-PUSHES = 5  # attempts to push a message that the SuperLink forgets half-way
-UNREADABLE, NOT_SENT = MESSAGE_UNAVAILABLE, NODE_UNAVAILABLE
-LAST_LOOK_SECONDS = 0.2  # for each `AT_ONCE` messages: time for last looks before the SuperLink forgets them
-LAST_LOOK_SHARE = 0.25  # at most this share of a message's time
+WAIT_SHARE = 0.02  # a reply is found at most this share of the wait for it too late
+LOOK_SHARE = 0.02  # looking takes at most this share of a processor
+PUSHES = 5  # of one message, while the SuperLink forgets it half-way
+UNREADABLE, NOT_SENT = 3, 5  # Flower's ErrorCode.MESSAGE_UNAVAILABLE and NODE_UNAVAILABLE
+LAST_LOOK_SECONDS = (
+    0.2  # for every `AT_ONCE` messages: before the SuperLink forgets them, to see what comes yet
+)
+LAST_LOOK_SHARE = 0.25  # of a message's time at most
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A message that waits for its reply, and the reply's allowance if the channel checks it."""
+    """A message that is under way, and what its reply may take, where that is minded."""
 
     metadata: Metadata
     allowance: Allowance | None
@@ -50,7 +52,10 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Times:
-    """Seconds until the first and the last of some messages expire (ttl), and seconds for last looks."""
+    """In how many seconds the first and the last of some messages' own time (ttl) is over.
+
+    And how many of them before that are for last looks.
+    """
 
     first: float
     last: float
@@ -66,24 +71,11 @@ class _Times:
 
 
 class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
-    """`grid` with streaming replies.
+    """`grid`, with at most `window` messages under way at a time (0: all at once).
 
-    Args:
-        grid: Flower's grid.
-        window: The number of messages that may wait for replies at a time; 0 sends all at once. A window
-            keeps memory small where the nodes are simulated in this process. In a deployment use 0: silent
-            nodes would fill the window, and the others would get no message.
-        simulated: Whether the nodes are simulated; only kept, for the caller.
-        allowance: The size that the reply to a message may have.
-
-    Example:
-        >>> from flwr.serverapp import Grid
-        >>> class Empty(Grid):
-        ...     create_message = get_nodes = push_messages = pull_messages = run = set_run = None
-        ...     send_and_receive = None
-        ...     def get_node_ids(self): return []
-        >>> list(StreamingGrid(Empty()).send_and_receive([]))
-        []
+    A window keeps small what lies in this process, where the nodes are simulated in it. Nodes elsewhere that
+    say nothing would fill it, and keep the others from being asked. `simulated` only says that they are.
+    `allowance` says of a message what the reply to it may take.
     """
 
     def __init__(
@@ -98,20 +90,18 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         self._window = window
         self.simulated = simulated
         self._allowance = allowance
-        self._channel = reply_channel_of(grid)
+        self._mail = reply_channel_of(grid)
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> Iterator[Message]:
-        """Yield each reply once.
+        """Yield each reply once, until all have come, or `timeout` seconds or the messages' own time is over.
 
-        It ends when all replies have come, after `timeout` seconds, or when the messages have expired.
-        A message that could not be sent gets an error as its reply (`NOT_SENT`). A reply that is larger than
-        its allowance, or is not a reply, becomes the error `REFUSED`. Messages without a reply are withdrawn
-        at the end.
+        For a message that could not be sent, the reply is an error (`NOT_SENT`); for one whose reply is
+        larger than it may be, or none, `REFUSED`. Messages without a reply are withdrawn at the end.
         """
         queue = deque(messages)
-        del messages  # pushed messages belong to the grid, which may release them
+        del messages  # what has been pushed is the grid's, and may go
         window = self._window or len(queue)
         began_at, times = time.monotonic(), _Times.of(queue)
         looks_from = began_at + times.first - times.looks
@@ -126,7 +116,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             for message in self._pull(pending, list(pending), deadline):
                 arrived = True
                 yield message
-                del message  # or it would stay in memory beside the next
+                del message  # or it would be there beside the next
                 last_arrival = time.monotonic()
             if pending and not arrived:
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
@@ -134,14 +124,14 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
         if pending:
             asked = {one: known.allowance for one, known in pending.items()}
-            came = self._channel.last_look(asked, min(began_at + times.last, given_up))
+            came = self._mail.last_look(asked, min(began_at + times.last, given_up))
             yield from self._pull(pending, came)
-        self._channel.withdraw(list(pending))
+        self._mail.withdraw(list(pending))
 
     def _push(self, queue: deque[Message], pending: dict[str, _Asked], window: int) -> Iterable[Message]:
-        """Send as many messages as the window has room for; return an error for each refused one."""
+        """Send what the window has room for; returns an error for each message that was not taken."""
         batch = [queue.popleft() for _ in range(min(len(queue), window - len(pending)))]
-        allowed = [self._allowance(message) if self._channel.bounded else None for message in batch]
+        allowed = [self._allowance(message) if self._mail.bounded else None for message in batch]
         taken = set(self._pushed(batch)) if batch else set()
         envelopes = [message.metadata for message in batch]
         pending.update(
@@ -150,13 +140,13 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             if one.message_id in taken
         )
         return [
-            error_reply(one, "the SuperLink took no message for it: is it still registered?", NOT_SENT)
+            _failed(one, "the SuperLink took no message for it: is it still registered?", NOT_SENT)
             for one in envelopes
             if one.message_id not in taken
         ]
 
     def _pushed(self, batch: list[Message]) -> Iterable[str]:
-        """Push the messages and return their ids. A repeated message keeps its id: no node gets it twice."""
+        """The ids of the messages. One that is pushed again keeps its id, so no node sees it twice."""
         for _ in range(PUSHES - 1):
             try:
                 return self._grid.push_messages(batch)  # type: ignore[no-any-return]
@@ -167,7 +157,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
     def _pull(
         self, pending: dict[str, _Asked], message_ids: Iterable[str], deadline: float = float("inf")
     ) -> Iterator[Message]:
-        """Pull one reply per call, so that one is in memory at a time; begin none after `deadline`."""
+        """One message id a call, so that one reply at a time is held; none is begun after `deadline`."""
         for message_id in message_ids:
             if time.monotonic() >= deadline:
                 return
@@ -177,22 +167,21 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 del reply
 
     def _replies_to(self, message_id: str, asked: _Asked) -> Iterable[Message]:
-        """The reply to one message; bytes that are not a reply to it become an error of its node."""
+        """What came for one message; bytes that are no reply to it come out as an error of its node's."""
         try:
-            replies = self._channel.pull(message_id, asked.allowance)
+            replies = self._mail.pull(message_id, asked.allowance)
         except (httpx.HTTPError, ConnectionError):
             raise
         except InflationRefused as refusal:
-            return [error_reply(asked.metadata, f"the reply is refused: {refusal}", REFUSED)]
+            return [_failed(asked.metadata, f"the reply is refused: {refusal}", REFUSED)]
         except Exception as error:
-            reason = f"the reply cannot be read ({type(error).__name__})"
-            return [error_reply(asked.metadata, reason, UNREADABLE)]
+            return [_failed(asked.metadata, f"the reply cannot be read ({type(error).__name__})")]
         strays = [reply for reply in replies if reply.metadata.reply_to_message_id != message_id]
         if strays:
-            return [error_reply(asked.metadata, "the reply names another message as its own", UNREADABLE)]
+            return [_failed(asked.metadata, "the reply says that it answers another message")]
         return replies
 
-    # All other methods are those of the wrapped grid.
+    # Everything else is the wrapped grid's.
 
     def set_run(self, run: object) -> None:
         """See `flwr.serverapp.Grid`."""
@@ -231,16 +220,16 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         return self._grid.pull_messages(message_ids)  # type: ignore[no-any-return]
 
 
+def _failed(asked: Metadata, reason: str, code: int = UNREADABLE) -> Message:
+    question = make_message(metadata=asked, content=RecordDict())  # the model in it may be gone by now
+    return Message(Error(code=code, reason=reason), reply_to=question)
+
+
 def pause_seconds(*, waited: float, looked: float) -> float:
-    """The seconds to wait before the next look, after `waited` seconds without a reply.
+    """How long to wait before looking again, after `waited` seconds without a reply.
 
-    The server looks often while a look is cheap (a simulation's messages lie in its own memory) and the next
-    reply may be near. It looks rarely if the last look took long (`looked`, processor seconds), or if the
-    wait is already long.
-
-    Example:
-        >>> pause_seconds(waited=10.0, looked=0.0), pause_seconds(waited=0.0, looked=0.002)
-        (0.2, 0.1)
+    The server looks often where that is cheap (a simulation's messages lie in its own memory) and the next
+    reply may be near, seldom where `looked` (processor seconds of the last look) or the wait itself is long.
     """
     wanted = max(SHORTEST_PAUSE_SECONDS, WAIT_SHARE * waited, looked / LOOK_SHARE)
     return min(wanted, LONGEST_PAUSE_SECONDS)
