@@ -7,9 +7,9 @@ audio is decoded: a file must exist, and its header gives its length.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.corpus import Corpus, Rules, Skipped, Utterance
 from speech.errors import AudioError
+from speech.sound_files import audio_duration_seconds
 from speech.text import Alphabet
 
 

@@ -86,7 +86,7 @@ class CTCTransformer(nn.Module):
         for block in self.blocks:
             if not self._left_out():
                 hidden = block(hidden, valid, mask)
-            elif self._norms_when_dropped:
+            elif isinstance(block, Block) and self._norms_when_dropped:
                 hidden = block.norms(hidden)
         # Softmax and loss are float32, whatever the precision of the encoder.
         return self.output(self.norm(hidden)).float().log_softmax(-1), frames

@@ -76,7 +76,8 @@ def hear_sound(path: Path) -> dict[str, int]:
     """Every way in which the product reads a sound file; each may refuse it."""
     import torch
 
-    from speech.audio import AudioStream, Recording, audio_duration_seconds, read_audio
+    from speech.audio import AudioStream, Recording, read_audio
+    from speech.sound_files import audio_duration_seconds
 
     counts = {"read": 0}
 

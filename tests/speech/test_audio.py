@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from speech.audio import (
     AudioStream,
     Recording,
-    audio_duration_seconds,
     read_audio,
     resample,
 )
 from speech.errors import AudioError, AudioUnavailable
+from speech.sound_files import audio_duration_seconds
 
 RATE_HZ = 16_000
 

@@ -96,9 +96,7 @@ def test_a_node_of_other_characters_is_refused_by_their_names(manifest: Path, tm
 def test_a_language_without_characters_is_refused(manifest: Path, tmp_path: Path) -> None:
     with pytest.raises(LanguageError, match="'uk' is not registered, and is no file"):
         compose(None, None, {"corpus.language": "uk"})
-    with pytest.raises(
-        ConfigError, match=r"corpus.language = 'uk': not registered; .* give corpus"
-    ):
+    with pytest.raises(ConfigError, match=r"corpus.language = 'uk': not registered; .* give corpus"):
         RunConfig.from_flat({**default_config(), "corpus.language": "uk"})
     flat = compose(None, None, {"corpus.kind": "embedded", "corpus.language": "en"})
     assert flat["corpus.characters"] == ""

@@ -10,11 +10,11 @@ clip is opened.
 from collections.abc import Iterator
 from pathlib import Path
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.builder import CorpusBuilder
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.tables import lines
 from speech.errors import AudioError, CorpusError
+from speech.sound_files import audio_duration_seconds
 
 SPLITS = ("train", "dev", "test")
 COLUMNS = ("client_id", "path", "sentence")

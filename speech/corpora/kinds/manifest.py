@@ -12,11 +12,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.builder import CorpusBuilder
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.tables import lines
 from speech.errors import AudioError, CorpusError
+from speech.sound_files import audio_duration_seconds
 
 MANIFEST_NAME = "manifest.jsonl"
 _SIX_DIGITS_SECONDS = 10_000.0

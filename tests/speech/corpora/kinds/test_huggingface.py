@@ -6,11 +6,11 @@ from pathlib import Path
 import datasets
 import pytest
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.corpus import Rules
 from speech.corpora.kinds.huggingface import load_extracted
 from speech.corpora.loading import load_corpus
 from speech.errors import CorpusError
+from speech.sound_files import audio_duration_seconds
 from tests.speech import layouts
 
 STORED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
