@@ -73,3 +73,24 @@ LOCAL_ALGORITHMS = Registry(
         "scaffold": "client.training.algorithms:Scaffold",
     },
 )
+MODEL_PRESETS = Registry(
+    "model preset",
+    "murmuration.model_presets",
+    {
+        "tiny": "speech.model.presets:TINY",
+        "small": "speech.model.presets:SMALL",
+        "conformer": "speech.model.presets:CONFORMER",
+        "paper": "speech.model.presets:PAPER",
+        "paper-post-norm": "speech.model.presets:PAPER_POST_NORM",
+        "paper-narrow": "speech.model.presets:PAPER_NARROW",
+        "paper-shallow": "speech.model.presets:PAPER_SHALLOW",
+        "paper-wide": "speech.model.presets:PAPER_WIDE",
+        "paper-deep": "speech.model.presets:PAPER_DEEP",
+    },
+)
+
+LANGUAGES = Registry(
+    "language",
+    "murmuration.languages",
+    {"en": "speech.text:ENGLISH", "fr": "speech.text:FRENCH", "de": "speech.text:GERMAN"},
+)

@@ -18,18 +18,18 @@ from pathlib import Path
 import torch
 from report import conditions, one_thread, table, write
 
+from base.registries import MODEL_PRESETS
 from cli.pretrain.recipe import read_recipe
 from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.data.batching import BatchLimit
 from speech.data.examples import ExampleStore
 from speech.evaluation.evaluation import evaluate
-from speech.features.log_mel import PRESETS
 from speech.pretraining import Epoch, PretrainConfig, Pretrained, Snapshots, pretrain
 
 HERE = Path(__file__).resolve().parent
 RECIPE = HERE.parent / "recipes" / "pretrain" / "digits.toml"
-HOP_SECONDS = PRESETS["tiny"].hop_seconds
+HOP_SECONDS = MODEL_PRESETS["tiny"].features.hop_seconds
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def row(epoch: Epoch) -> tuple[str, ...]:
 def evaluated(corpus: Corpus, models: dict[str, Pretrained]) -> str:
     """Models on speech of a kind that they were not trained on: the loader and the evaluation at work."""
     began = time.process_time()
-    examples = ExampleStore(corpus, PRESETS["tiny"]).split_examples("test")
+    examples = ExampleStore(corpus, MODEL_PRESETS["tiny"].features).split_examples("test")
     features_seconds = time.process_time() - began
     audio = HOP_SECONDS * sum(len(example.features) for example in examples)
     rows = [("model", "loss", "WER %", "CER %", "CPU seconds")]

@@ -24,12 +24,12 @@ from report import conditions, one_thread, table, write
 from torch import Tensor
 
 import murmuration_data
+from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus, Utterance
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.decoding import BeamConfig, BeamSearch, Unit, align_words, greedy, train_ngram
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
-from speech.features.log_mel import PRESETS
 from speech.model.checkpoint import load_model
 from speech.model.ctc_transformer import CTCTransformer
 from speech.pretraining import PretrainConfig, pretrain
@@ -172,7 +172,9 @@ def utterances(corpus: Corpus, split: str) -> list[Utterance]:
 @torch.inference_mode()
 def transcribed(model: CTCTransformer, said: Sequence[Utterance]) -> UtteranceResult:
     """The model's log-probabilities of every utterance."""
-    store = ExampleStore(Corpus.of("all", (replace(u, split="all") for u in said)), PRESETS["tiny"])
+    store = ExampleStore(
+        Corpus.of("all", (replace(u, split="all") for u in said)), MODEL_PRESETS["tiny"].features
+    )
     examples = store.split_examples("all")
     log_probs = [model(e.features[None], torch.tensor([len(e.features)]))[0][0] for e in examples]
     return UtteranceResult(log_probs, [example.text for example in examples])

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from base.registries import MODEL_PRESETS
 from benchmarks.report import best_seconds, conditions, one_thread, table, write
 from cli.composing import default_config
 from client.training.local_training import LocalTrainer
@@ -19,7 +20,6 @@ from recipes import RunConfig
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
-from speech.features.log_mel import PRESETS
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 
@@ -28,7 +28,7 @@ SPLIT = "train"
 
 def works(folder: Path) -> dict[str, Callable[[], object]]:
     """The stores, and the training."""
-    corpus, config = load_corpus("embedded", ""), PRESETS["tiny"]
+    corpus, config = load_corpus("embedded", ""), MODEL_PRESETS["tiny"].features
     written, fresh = folder / "written", folder / "fresh"
     speakers = corpus.speakers(SPLIT)
 
@@ -65,20 +65,22 @@ def main() -> None:
         folder = Path(name)
         seconds = best_seconds(works(folder), repeats=3)
         size = sum(path.stat().st_size for path in folder.glob("written/*/*"))
-    examples = ExampleStore(load_corpus("embedded", ""), PRESETS["tiny"]).split_examples(SPLIT)
-    seconds = sum(len(example.features) for example in examples) * PRESETS["tiny"].hop_seconds
+    examples = ExampleStore(load_corpus("embedded", ""), MODEL_PRESETS["tiny"].features).split_examples(SPLIT)
+    speech_seconds = (
+        sum(len(example.features) for example in examples) * MODEL_PRESETS["tiny"].features.hop_seconds
+    )
     plain = seconds["computed"]
     rows = [("features of the training split", "seconds", "beside computing them")]
     rows += [(name, f"{taken:.3f}", f"{taken / plain:.2f}") for name, taken in seconds.items()]
     text = "\n".join(
         [
-            f"# Features on disk: {len(examples)} utterances, {seconds / 60:.1f} minutes of speech",
+            f"# Features on disk: {len(examples)} utterances, {speech_seconds / 60:.1f} minutes of speech",
             "",
             conditions(),
             "",
             table(rows),
             "",
-            f"The files hold {size / 1e6:.1f} MB, {size / seconds / 1e3:.1f} kB a second of speech.",
+            f"The files hold {size / 1e6:.1f} MB, {size / speech_seconds / 1e3:.1f} kB a second of speech.",
             "What is found on disk is checked against its checksum: every page is read. Best of 3, in turns.",
         ]
     )

@@ -16,13 +16,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from base.registries import MODEL_PRESETS
 from benchmarks.report import Ratio, best_seconds, conditions, one_thread, table, write
 from benchmarks.simulation_speakers import PRESET, config, first_vector, speakers, trainer
 from client.training.speaker_round import SpeakerRound
 from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import Example, ExampleStore
-from speech.features.log_mel import PRESETS
 from speech.features.spec_augment import make_augment
 from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.loss import ctc_loss
@@ -30,7 +30,7 @@ from speech.model.loss import ctc_loss
 SPEAKERS, REPEATS = 16, 6
 PLAIN = "plain, features in each round"
 LOCAL = config().local
-AUGMENT = make_augment(PRESET, LOCAL)
+AUGMENT = make_augment(MODEL_PRESETS[PRESET].augment, LOCAL)
 
 
 def plain_update(
@@ -69,7 +69,7 @@ def works() -> dict[str, Callable[[], object]]:
             plain_update(model, start, examples)
 
     def plain_with_features() -> None:
-        store = ExampleStore(corpus, PRESETS[PRESET])
+        store = ExampleStore(corpus, MODEL_PRESETS[PRESET].features)
         for name in names:
             plain_update(model, start, store.examples("train", name))
 

@@ -23,6 +23,7 @@ from uuid import uuid4
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 
+from base.registries import MODEL_PRESETS
 from benchmarks.report import Ratio, conditions, table, write
 from cli.composing import default_config
 from client.app import app
@@ -34,9 +35,7 @@ from server.federation import run_federation
 from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import ExampleStore
-from speech.features.log_mel import PRESETS as FEATURES
-from speech.features.spec_augment import PRESETS as AUGMENTATIONS
-from speech.model.ctc_transformer import PRESETS, build_model
+from speech.model.ctc_transformer import build_model
 from speech.model.loss import ctc_loss
 from strategies import bind, bind_gradients
 from tests.corpora import make_corpus
@@ -50,9 +49,8 @@ PRESET = "quarter"  # of the paper's size
 
 def register(preset: str, width: int) -> None:
     """Let there be a preset that is the paper's at another width, in as many tensors."""
-    PRESETS[preset] = replace(PRESETS["paper"], width=width, feed_forward=4 * width)
-    for settings in (FEATURES, AUGMENTATIONS):
-        settings[preset] = settings["paper"]
+    paper = MODEL_PRESETS["paper"]
+    MODEL_PRESETS.add(preset)(replace(paper, shape=replace(paper.shape, width=width, feed_forward=4 * width)))
 
 
 register(PRESET, 384)
@@ -166,7 +164,9 @@ def client(folder: Path, preset: str, speakers: int) -> Callable[[], object]:
 def bare(folder: Path, preset: str, speakers: int) -> Callable[[], object]:
     """One forward and backward pass of a node's batch over the model and its gradients, nothing else."""
     corpus = load_corpus("manifest", str(recipe(folder, preset, speakers)["corpus.path"]))
-    examples = ExampleStore(corpus, FEATURES[preset]).examples("train", corpus.speakers("train")[0])
+    examples = ExampleStore(corpus, MODEL_PRESETS[preset].features).examples(
+        "train", corpus.speakers("train")[0]
+    )
 
     def step() -> None:
         model = build_model(preset).train()

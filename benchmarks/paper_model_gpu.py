@@ -20,11 +20,12 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from base.registries import MODEL_PRESETS
 from benchmarks.report import conditions, table, write
 from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.model.compute import Compute
-from speech.model.ctc_transformer import PRESETS, CTCTransformer, build_model
+from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.loss import ctc_loss
 from strategies import bind, bind_gradients
 
@@ -44,7 +45,7 @@ class Measured:
 def batch(preset: str, *, padded: bool) -> Batch:
     """120 seconds of features; `padded`: the same rows, but every second utterance is three quarters long."""
     generator = torch.Generator().manual_seed(0)
-    config = PRESETS[preset]
+    config = MODEL_PRESETS[preset].shape
     frames = round(SECONDS / config.frame_seconds)
     lengths = [frames * 3 // 4 if padded and row % 2 else frames for row in range(UTTERANCES)]
     return collate(
@@ -137,7 +138,7 @@ def rows(preset: str, device: str, steps: int = 20) -> list[tuple[str, ...]]:
     for name, speech, how, fused in ways:
         one = measure(preset, Compute.choose(device=device, **how), speech, fused=fused, steps=steps)
         first = first or one.step_seconds
-        audio = float(speech.lengths.sum()) * PRESETS[preset].frame_seconds
+        audio = float(speech.lengths.sum()) * MODEL_PRESETS[preset].shape.frame_seconds
         found.append(
             (
                 name,

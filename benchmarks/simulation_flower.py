@@ -18,6 +18,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, 
 from flwr.simulation import run_simulation
 from torch import Tensor
 
+from base.registries import MODEL_PRESETS
 from benchmarks.local_training import plain_update
 from benchmarks.simulation_speakers import (
     COHORT,
@@ -31,7 +32,6 @@ from benchmarks.simulation_speakers import (
     trainer,
 )
 from speech.data.examples import ExampleStore
-from speech.features.log_mel import PRESETS
 from speech.model.ctc_transformer import CTCTransformer, build_model
 from strategies import bind
 
@@ -62,7 +62,7 @@ def train_by_ours(model: CTCTransformer, state: dict[str, Tensor], speaker: int)
 def train_plainly(model: CTCTransformer, state: dict[str, Tensor], speaker: int) -> None:
     """A plain loop on features made of the sound in each round."""
     name = corpus().speakers("train")[speaker]
-    plain_update(model, state, ExampleStore(corpus(), PRESETS[PRESET]).examples("train", name))
+    plain_update(model, state, ExampleStore(corpus(), MODEL_PRESETS[PRESET].features).examples("train", name))
 
 
 WAYS = {"ours": train_by_ours, "plain": train_plainly}

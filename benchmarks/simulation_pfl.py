@@ -30,6 +30,7 @@ from pfl.model.pytorch import PyTorchModel  # noqa: E402
 from pfl.privacy.gaussian_mechanism import GaussianMechanism  # noqa: E402
 from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism  # noqa: E402
 
+from base.registries import MODEL_PRESETS  # noqa: E402
 from benchmarks.simulation_speakers import COHORT, PRESET, RoundLog, config, first_vector, speakers  # noqa: E402
 from speech.data.batching import Batch, bucketed_batches, collate  # noqa: E402
 from speech.data.examples import Example  # noqa: E402
@@ -44,7 +45,7 @@ LOCAL = config().local
 class Speaker(Dataset):
     """One user: our batches of like length, with SpecAugment."""
 
-    augment = make_augment(PRESET, LOCAL)
+    augment = make_augment(MODEL_PRESETS[PRESET].augment, LOCAL)
 
     def __init__(self, examples: list[Example]) -> None:
         super().__init__(raw_data=([example.features for example in examples],))

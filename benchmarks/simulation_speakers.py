@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 import recipes
+from base.registries import MODEL_PRESETS
 from cli.composing import default_config
 from client.training.local_training import LocalTrainer
 from client.training.speaker_round import SpeakerRound
@@ -19,7 +20,6 @@ from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
-from speech.features.log_mel import PRESETS
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 
@@ -42,15 +42,15 @@ def corpus() -> Corpus:
 @lru_cache
 def speakers() -> list[list[Example]]:
     """The training speakers' utterances; features come from the cache that simulations share."""
-    disk = FeatureCache.if_possible(recipes.feature_cache(), corpus(), PRESETS[PRESET])
-    store = ExampleStore(corpus(), PRESETS[PRESET], disk=disk)
+    disk = FeatureCache.if_possible(recipes.feature_cache(), corpus(), MODEL_PRESETS[PRESET].features)
+    store = ExampleStore(corpus(), MODEL_PRESETS[PRESET].features, disk=disk)
     return [store.examples("train", name) for name in corpus().speakers("train")]
 
 
 @lru_cache
 def synthetic(speakers: str) -> ExampleStore:
     """So many synthetic speakers ("1000x1": with an utterance each), made when they are asked for."""
-    return ExampleStore(load_corpus("synthetic", speakers), PRESETS[PRESET])
+    return ExampleStore(load_corpus("synthetic", speakers), MODEL_PRESETS[PRESET].features)
 
 
 @lru_cache

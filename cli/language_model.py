@@ -9,10 +9,11 @@ import typer
 from rich.console import Console
 
 from cli.outputs import is_among, require_folder
+from speech.alphabet_file import named_alphabet
 from speech.corpora.loading import load_corpus
 from speech.decoding import MAX_ORDER, MIN_ORDER, Unit, train_ngram
 from speech.errors import LanguageModelError
-from speech.text import Alphabet, alphabet_of
+from speech.text import Alphabet
 
 # What a small text can fill: longer histories of words are nearly all seen once.
 _ORDERS: dict[Unit, int] = {"character": 6, "word": 3}
@@ -26,7 +27,7 @@ def language_model(
         int | None,
         typer.Option(min=MIN_ORDER, max=MAX_ORDER, help="Longest n-gram (6 characters, or 3 words)."),
     ] = None,
-    language: Annotated[str, typer.Option(help="Whose characters: en, fr or de.")] = "en",
+    language: Annotated[str, typer.Option(help="Whose characters: en, fr, de, or a file with them.")] = "en",
     corpus_kind: Annotated[
         str | None, typer.Option(help="Or the transcripts of a corpus: embedded, manifest ...")
     ] = None,
@@ -41,11 +42,11 @@ def language_model(
         raise typer.BadParameter("--corpus-kind and --split go together")
     _check_out(out, texts or [])
     try:
-        alphabet = alphabet_of(language)
+        alphabet = named_alphabet(language)
         if corpus_kind is None:
             sentences, skipped = _read(texts or [], alphabet)
         else:
-            sentences, skipped = _transcripts(corpus_kind, corpus_path, split or [], language), 0
+            sentences, skipped = _transcripts(corpus_kind, corpus_path, split or [], alphabet), 0
         model = io.StringIO()
         count = train_ngram(
             sentences, model, order=order or _ORDERS[unit], unit=unit, characters=alphabet.characters
@@ -86,8 +87,8 @@ def _read(texts: Iterable[Path], alphabet: Alphabet) -> tuple[list[str], int]:
     return sentences, skipped
 
 
-def _transcripts(kind: str, path: str, splits: Iterable[str], language: str) -> list[str]:
-    corpus = load_corpus(kind, path, language=language)
+def _transcripts(kind: str, path: str, splits: Iterable[str], alphabet: Alphabet) -> list[str]:
+    corpus = load_corpus(kind, path, language=alphabet)
     return [
         utterance.text
         for split in splits

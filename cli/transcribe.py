@@ -12,7 +12,6 @@ from recipes import existing_run
 from speech.decoding import BeamConfig, BeamSearch
 from speech.errors import AudioError, CheckpointMismatch
 from speech.model.checkpoint import load_model
-from speech.text import alphabet_of
 from speech.transcription.output_formats import FORMATS, SUFFIXES, Transcript, ctm_name
 from speech.transcription.transcriber import Transcriber
 
@@ -68,7 +67,7 @@ def transcribe(
             lm_weight=BeamConfig.lm_weight if lm_weight is None else lm_weight,
             word_bonus=BeamConfig.word_bonus if word_bonus is None else word_bonus,
         )
-        alphabet = alphabet_of(loaded.model.config.language)
+        alphabet = loaded.alphabet
         greedily = beam is None and lm is None
         transcriber = Transcriber(loaded, None if greedily else BeamSearch(alphabet, config, lm))
     except ValueError as error:

@@ -9,13 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import recipes
+from base.registries import MODEL_PRESETS
 from recipes import corpus_path, resolve
 from recipes.sections import CorpusSection
 from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
-from speech.features.log_mel import PRESETS as FEATURES
 
 
 @lru_cache(maxsize=2)
@@ -35,7 +35,7 @@ def example_store(
         feature_cache: The folder that the node names for features; "" if it names none.
         cache_megabytes: Memory for examples.
     """
-    corpus, features = corpus_of(section), FEATURES[preset]
+    corpus, features = corpus_of(section), MODEL_PRESETS[preset].features
     disk, folder = None, feature_folder(section, feature_cache)
     if folder is not None:
         disk = (FeatureCache if feature_cache else FeatureCache.if_possible)(folder, corpus, features)

@@ -24,6 +24,7 @@ from privacy import LayerLayout
 from recipes import ConfigError, RunConfig, seed_model
 from recipes.sections import TRAIN_ALL, CorpusSection, LocalSection
 from speech.model.ctc_transformer import build_model
+from speech.text import alphabet_of
 
 KEPT_EXAMPLES = KEPT_SHARE / 2  # share of a speaker's memory budget for examples of earlier rounds
 
@@ -66,7 +67,7 @@ class Learner:
     def layout(self) -> LayerLayout:
         """Names and shapes of what is trained; takes no memory."""
         with torch.device("meta"):
-            model = build_model(self.preset, self.corpus.language)
+            model = build_model(self.preset, alphabet_of(self.corpus.language, self.corpus.characters))
         freeze(model, self.trainable)
         return layout_of(model)
 
@@ -77,7 +78,7 @@ class Learner:
         trainer = LocalTrainer(
             self.preset,
             local,
-            language=self.corpus.language,
+            language=alphabet_of(self.corpus.language, self.corpus.characters),
             memory=memory,
             trainable=self.trainable,
             seed=self.seed,

@@ -14,9 +14,15 @@ from typing import Any
 
 from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, ConfigError
 from recipes.sections import CorpusSection
+from speech.text import alphabet_of
 
 OWN_SPEECH = {"corpus-kind", "corpus-path"}
-OWN_RULES = {"corpus-max-seconds": float, "corpus-language": str, "corpus-unspelled": str}
+OWN_RULES = {
+    "corpus-max-seconds": float,
+    "corpus-language": str,
+    "corpus-unspelled": str,
+    "corpus-characters": str,
+}
 PART_OF_THE_RUNS = {"partition-id", "num-partitions"}
 
 
@@ -51,6 +57,24 @@ def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
             except ValueError:
                 raise ConfigError(f"--node-config {name}={node_config[name]!r}: expected a number") from None
     return rules
+
+
+def _require_same_characters(corpus: CorpusSection, rules: dict[str, Any]) -> None:
+    """Complete the node's own language by its characters.
+
+    Raises:
+        ConfigError: If they are not those of the run: its model has other outputs.
+    """
+    if "language" in rules:
+        same = rules["language"] == corpus.language
+        rules.setdefault("characters", corpus.characters if same else "")
+    wanted = alphabet_of(corpus.language, corpus.characters)
+    own = alphabet_of(rules.get("language", corpus.language), rules.get("characters", corpus.characters))
+    if difference := wanted.difference(own):
+        raise ConfigError(
+            f"--node-config corpus-language={own.language!r}: beside {wanted.language!r} of the run it "
+            f"{difference}; a model has the characters of one language"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +119,15 @@ class NodeSpeech:
                 "SuperNode with --node-config 'corpus-path=\"/data/manifest.jsonl\"', its own speech"
             )
         index, parts = _part(node_config) if simulated else (0, 1)
+        rules = _own_rules(node_config)
+        _require_same_characters(corpus, rules)
         return cls(
             corpus=corpus.model_copy(
                 update={
                     "kind": str(node_config.get("corpus-kind", "manifest" if own else corpus.kind)),
                     "path": str(node_config.get("corpus-path", "" if own else corpus.path)),
                     "feature_cache": corpus.feature_cache and simulated,
-                    **_own_rules(node_config),
+                    **rules,
                 }
             ),
             split=str(node_config.get("corpus-split", corpus.train_split)),

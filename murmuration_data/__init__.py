@@ -1,7 +1,7 @@
-"""What Murmuration ships beside its code: the embedded corpus and the seed model.
+"""The data that Murmuration ships: the embedded corpus and the seed model.
 
-A package of its own, with a name of its own, so that it is found in the installation from any
-working directory: the app's code may travel in Flower's bundle, the data never do.
+It is a package with a name of its own, so the installation is found from any working directory. The code of
+the app may travel in Flower's bundle; the data never do.
 """
 
 from pathlib import Path
@@ -10,9 +10,14 @@ _ROOT = Path(__file__).resolve().parent
 
 
 def path(name: str) -> Path:
-    """The absolute path of a shipped file or folder, for example `path("corpus")`.
+    """Return the absolute path of a shipped file or folder.
 
-    Raises `FileNotFoundError` naming what is missing and what to do.
+    Raises:
+        FileNotFoundError: If it is missing, with the remedy.
+
+    Example:
+        >>> path("corpus").name
+        'corpus'
     """
     found = _ROOT / name
     if not found.exists():

@@ -7,17 +7,15 @@ and what would do. A field's description is its documentation (`murmur recipe` p
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from base.registries import LOCAL_ALGORITHMS
-from base.settings import Section
+from base.settings import Section, explained, known_settings, unknown_key
 from recipes.earlier_keys import PRESENT_KEYS
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
@@ -71,7 +69,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _english_for_the_shipped_seed(self) -> RunConfig:
-        if self.model.seed == "embedded" and self.corpus.language != "en":
+        if self.model.seed == "embedded" and self.corpus.language != "en" and not self.corpus.characters:
             raise ValueError(
                 f"corpus.language = {self.corpus.language!r} and model.seed = 'embedded': the shipped seed "
                 "model writes English; give the path of a model of that language, or 'random'"
@@ -107,7 +105,7 @@ class RunConfig(Section):
         try:
             return cls.model_validate(_nest(flat))
         except ValidationError as error:
-            faults = "\n".join(f"  - {_explain(fault)}" for fault in error.errors())
+            faults = explained(error, RunConfig, renamed=PRESENT_KEYS)
             raise ConfigError(f"the run configuration cannot be used:\n{faults}") from None
 
     def to_flat(self) -> dict[str, bool | float | int | str]:
@@ -127,13 +125,7 @@ def beside_the_update(algorithm: str) -> str:
 
 def known_keys() -> dict[str, str]:
     """Every key with its description, in order."""
-    keys = {}
-    for section, field in RunConfig.model_fields.items():
-        model = field.annotation
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            for name, inner in model.model_fields.items():
-                keys[f"{section}.{name.replace('_', '-')}"] = inner.description or ""
-    return keys
+    return known_settings(RunConfig)
 
 
 def known_kinds() -> dict[str, Any]:
@@ -152,7 +144,9 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in flat.items():
         section, dot, name = key.partition(".")
         if not dot:
-            raise ConfigError(f"the run configuration cannot be used:\n  - {_unknown(key, value)}")
+            raise ConfigError(
+                f"the run configuration cannot be used:\n  - {unknown_key(key, value, known_keys(), PRESENT_KEYS)}"
+            )
         nested.setdefault(section, {})[name] = _as_declared(section, name, value)
     return nested
 
@@ -170,26 +164,3 @@ def _as_declared(section: str, name: str, value: Any) -> Any:
         return float(value)
     except OverflowError:
         return math.inf  # which every key refuses
-
-
-def _explain(fault: ErrorDetails) -> str:
-    key, value = ".".join(str(part) for part in fault["loc"]), fault["input"]
-    if fault["type"] == "extra_forbidden":
-        unknown = value.items() if isinstance(value, dict) else [(None, value)]
-        return "\n  - ".join(_unknown(f"{key}.{name}" if name else key, inner) for name, inner in unknown)
-    if fault["type"] == "missing":
-        return f"{key} is missing: add it ({known_keys().get(key, 'a section of the recipe')})"
-    if fault["type"] == "value_error":
-        message = str(fault["msg"]).removeprefix("Value error, ")
-        return message if key not in known_keys() else f"{key} = {value!r}: {message}"
-    message = fault["msg"][0].lower() + fault["msg"][1:]
-    shown = f"{value!r}" if not isinstance(value, float) or math.isfinite(value) else str(value)
-    return f"{key} = {shown}: {message} ({known_keys().get(key, '')})"
-
-
-def _unknown(key: str, value: Any) -> str:
-    if key in PRESENT_KEYS:
-        return f"{key} = {value!r}: this key is called {PRESENT_KEYS[key]!r} now"
-    near = difflib.get_close_matches(key, known_keys(), n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "`murmur recipe` lists the keys"
-    return f"{key} = {value!r}: no such key; {hint}"

@@ -7,11 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from base.learning_settings import LearningSettings
-from base.registries import CORPUS_KINDS, LOCAL_ALGORITHMS, SCHEDULES, SERVER_OPTIMISERS
+from base.registries import (
+    CORPUS_KINDS,
+    LANGUAGES,
+    LOCAL_ALGORITHMS,
+    MODEL_PRESETS,
+    SCHEDULES,
+    SERVER_OPTIMISERS,
+)
 from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 
+PresetName = Annotated[str, name_of(MODEL_PRESETS)]
 CorpusKind = Annotated[str, name_of(CORPUS_KINDS)]
-LANGUAGES = Literal["en", "fr", "de"]
 UNSPELLED = Literal["skip", "map"]
 OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
@@ -30,7 +37,12 @@ class CorpusSection(Section):
     train_split: str = Field(min_length=1, description="split whose speakers may be drawn")
     test_split: str = Field(min_length=1, description="split of the held-out evaluation")
     max_seconds: Positive = Field(description="longer utterances are skipped and counted")
-    language: LANGUAGES = Field(description="what is spoken; its characters are the model's outputs")
+    language: str = Field(
+        description="code of the language that is spoken; for `murmur`, also a file with its characters"
+    )
+    characters: str = Field(
+        description="characters of a language that is not registered, in the order of the model's outputs"
+    )
     unspelled: UNSPELLED = Field(
         description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
     )
@@ -57,16 +69,26 @@ class CorpusSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _characters_where_needed(self) -> CorpusSection:
+        if not self.characters and self.language not in LANGUAGES:
+            raise ValueError(
+                f"corpus.language = {self.language!r}: not registered; registered are "
+                f"{', '.join(map(repr, LANGUAGES))}. For any other give corpus.characters; `murmur` also "
+                "takes the path of a file with them (docs/corpora.md)"
+            )
+        return self
+
     @property
     def rules(self) -> dict[str, Any]:
         """What `speech.corpora.loading.load_corpus` shall take, as its keyword arguments."""
-        return self.model_dump(include={"max_seconds", "language", "unspelled"})
+        return self.model_dump(include={"max_seconds", "language", "characters", "unspelled"})
 
 
 class ModelSection(Section):
     """What is trained, and from where."""
 
-    preset: str = Field(min_length=1, description="a preset: tiny, small, paper and more (docs/models.md)")
+    preset: PresetName = Field(description="a preset: tiny, small, paper and more (docs/models.md)")
     seed: str = Field(min_length=1, description="'embedded', 'random', or the path of a .safetensors model")
     trainable: str = Field(
         min_length=1,

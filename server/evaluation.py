@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from base.registries import MODEL_PRESETS
 from recipes import corpus_path, feature_cache
 from recipes.sections import CorpusSection
 from server.overlaps import HeldOutSpeakers
@@ -13,7 +14,6 @@ from speech.corpora.speakers import require_disjoint, shared_speakers
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.evaluation.evaluation import Evaluation, assess, evaluate
-from speech.features.log_mel import PRESETS as FEATURES
 from speech.model.ctc_transformer import CTCTransformer
 from wire.pseudonyms import key_of, split_tokens, tokens_of
 
@@ -37,10 +37,10 @@ class HeldOut:
         corpus.speakers(section.test_split)  # raises if there is no such split
         if not section.shared_speakers:
             require_disjoint(corpus)
-        disk = None
+        disk, features = None, MODEL_PRESETS[preset].features
         if section.feature_cache:
-            disk = FeatureCache.if_possible(feature_cache(), corpus, FEATURES[preset])
-        return cls(store=ExampleStore(corpus, FEATURES[preset], disk=disk), split=section.test_split)
+            disk = FeatureCache.if_possible(feature_cache(), corpus, features)
+        return cls(store=ExampleStore(corpus, features, disk=disk), split=section.test_split)
 
     def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
         """Return these speakers for comparison with the nodes' speakers.

@@ -14,18 +14,16 @@ from recipes.privacy_section import PrivacySection
 from recipes.sections import ModelSection, ServerSection
 from server.planning import require_population
 from speech.model.checkpoint import load_model
-from speech.model.ctc_transformer import PRESETS, CTCTransformer, build_model
+from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.text import Alphabet
 
 
-def starting_model(section: ModelSection, language: str) -> CTCTransformer:
+def starting_model(section: ModelSection, language: str | Alphabet) -> CTCTransformer:
     """Return the seed model, or a random one, whose output is in `language`.
 
     Raises:
-        ConfigError: For an unknown preset.
-        CheckpointMismatch: If the seed model has another preset or language.
+        CheckpointMismatch: If the seed is not a model of that preset, with the characters of that language.
     """
-    if section.preset not in PRESETS:
-        raise ConfigError(f"model.preset = {section.preset!r}: known presets are {sorted(PRESETS)}")
     if section.seed == "random":
         return build_model(section.preset, language)
     return load_model(seed_model(section.seed), preset=section.preset, language=language).model

@@ -49,6 +49,7 @@ from server.storage.run_files import RunFiles
 from server.storage.run_folder import RunFolder
 from speech.evaluation.evaluation import Evaluation
 from speech.model.ctc_transformer import CTCTransformer
+from speech.text import alphabet_of
 from strategies import (
     DPFedOpt,
     GlobalModel,
@@ -82,7 +83,8 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
         TooFewAnswers, RepliesRefused: As `FederatedRun.run`.
     """
     interrupted = Interrupted.find(config)
-    model = interrupted.seed_model() if interrupted else starting_model(config.model, config.corpus.language)
+    alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
+    model = interrupted.seed_model() if interrupted else starting_model(config.model, alphabet)
     freeze(model, config.model.trainable)
     held_out = HeldOut.of(config.corpus, config.model.preset)
     simulated = is_simulation(grid)

@@ -1,4 +1,4 @@
-"""What is learnt: corpora, features, text, model, augmentation, decoding, metrics.
+"""Speech recognition: corpora, features, text, models, training, decoding, evaluation.
 
-Knows nothing of Flower and nothing of privacy; anyone can use it for central training alone.
+This room imports neither Flower nor anything of privacy: it can be used alone, for central training.
 """

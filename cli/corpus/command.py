@@ -15,12 +15,14 @@ from cli.corpus.download import download_librispeech, download_speechocean762
 from cli.corpus.leave import leave
 from cli.corpus.options import Kind, Language, MaxSeconds, Place, UnspelledChoice, or_exit
 from cli.corpus.prepare import prepare, split
+from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Unspelled
 from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import shared_speakers
 from speech.corpora.statistics import as_json, split_statistics
 from speech.errors import SpeechError
 from speech.synthesis.plan import DEFAULT_SEED, EMBEDDED_PLAN
+from speech.text import ENGLISH, Alphabet
 
 SKIPPED_SHOWN = 20
 
@@ -63,7 +65,7 @@ def describe(
     path: str | Path = "",
     *,
     max_seconds: float = MAX_SECONDS,
-    language: str = "en",
+    language: str | Alphabet = ENGLISH,
     unspelled: Unspelled = "skip",
     console: Console | None = None,
 ) -> Corpus:
@@ -136,8 +138,8 @@ def _describe_command(
     ] = None,
 ) -> None:
     """Hours, speakers and minutes per speaker of each split, what was skipped, and who is in two splits."""
-    rules = {"max_seconds": max_seconds, "language": language, "unspelled": unspelled}
     try:
+        rules = {"max_seconds": max_seconds, "language": named_alphabet(language), "unspelled": unspelled}
         if as_json_:
             corpus = load_corpus(kind, path, **rules)
             print(json.dumps(as_json(corpus), ensure_ascii=False, indent=1))

@@ -30,7 +30,9 @@ def leave(
     speakers: Annotated[list[str], typer.Argument(help="Who leaves: ids as the corpus has them.")],
     corpus_kind: Annotated[str, typer.Option(help="As in --node-config.")] = "manifest",
     corpus_path_: Annotated[str, typer.Option("--corpus-path", help="As in --node-config.")] = "",
-    corpus_language: Annotated[str, typer.Option(help="As in the run: en, fr or de.")] = "en",
+    corpus_language: Annotated[
+        str, typer.Option(help="As in the run: en, fr, de, or a file with the characters.")
+    ] = "en",
     node_state_: Annotated[
         str, typer.Option("--node-state", help="As in --node-config; else `node` in MURMUR_HOME.")
     ] = "",
@@ -49,12 +51,15 @@ def leave(
     # Imported here: torch comes with them.
     from client.state.departures import Departure, Departures, record
     from client.state.node_state import KEY, node_state
+    from speech.alphabet_file import named_alphabet
     from speech.corpora.loading import load_corpus
 
     try:
         folder = node_state({KEY: node_state_})
         departures = Departures(folder)
-        corpus = load_corpus(corpus_kind, corpus_path(corpus_kind, corpus_path_), language=corpus_language)
+        corpus = load_corpus(
+            corpus_kind, corpus_path(corpus_kind, corpus_path_), language=named_alphabet(corpus_language)
+        )
         names = [_known(corpus, departures, name) for name in speakers]
         gone_before = {name: one.time_utc for name in names if (one := departures.of(name))}
         record(folder, [Departure.now(name, corpus.digest) for name in dict.fromkeys(names)])

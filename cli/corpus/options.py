@@ -16,7 +16,7 @@ Kind = Annotated[
 ]
 Place = Annotated[str, typer.Argument(help="Where it lies (synthetic: how many); nothing for embedded.")]
 MaxSeconds = Annotated[float, typer.Option(help="Leave out longer utterances.")]
-Language = Annotated[str, typer.Option(help="What is spoken: en, fr or de.")]
+Language = Annotated[str, typer.Option(help="What is spoken: en, fr, de, or a file with the characters.")]
 UnspelledChoice = Annotated[
     Literal["skip", "map"],
     typer.Option(help="Transcripts with digits or foreign letters: leave out, or keep what can be spelled."),

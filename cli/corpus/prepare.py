@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from cli.corpus.options import Kind, Language, MaxSeconds, Out, Place, UnspelledChoice, or_exit
+from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Rules
 from speech.corpora.kinds import huggingface, librispeech
-from speech.corpora.loading import load_corpus
+from speech.corpora.loading import load_by_rules
 from speech.corpora.manifest_writer import convert, write_manifest
 from speech.corpora.speakers import draw_split, shared_speakers, shuffle_speakers
 from speech.corpora.statistics import split_statistics
@@ -37,7 +38,7 @@ def prepare(
 ) -> None:
     """Write a corpus down as a manifest; its audio stays where it lies, or is converted."""
     try:
-        rules = Rules(max_seconds=max_seconds, language=language, unspelled=unspelled)
+        rules = Rules(max_seconds=max_seconds, alphabet=named_alphabet(language), unspelled=unspelled)
         corpus = _load(kind, path, out, part or [], rules)
         if flac:
             with Progress(console=Console(stderr=True)) as bar:
@@ -71,7 +72,8 @@ def split(
             raise CorpusError("--share nan: give a number from 0 to 1.")
         if not share and not iid:
             raise CorpusError("nothing to do: give --share, or --iid, or both.")
-        corpus = load_corpus(kind, path, max_seconds=max_seconds, language=language, unspelled=unspelled)
+        rules = Rules(max_seconds=max_seconds, alphabet=named_alphabet(language), unspelled=unspelled)
+        corpus = load_by_rules(kind, path, rules)
         if share:
             corpus = draw_split(corpus, split=of, share=share, into=into, seed=seed)
         if iid:
@@ -96,7 +98,7 @@ def _load(kind: str, path: str, out: Path, parts: list[str], rules: Rules) -> Co
         return librispeech.load_parts(path, {split: name for split, _, name in pairs}, rules)
     if kind == "huggingface":
         return huggingface.load_extracted(path, out / "original", rules)
-    return load_corpus(kind, path, **vars(rules))
+    return load_by_rules(kind, path, rules)
 
 
 def _tell(corpus: Corpus, manifest: Path) -> None:

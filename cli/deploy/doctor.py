@@ -69,7 +69,8 @@ def doctor(
     corpus_path: Annotated[str, typer.Option(help="As in --node-config.")] = "",
     corpus_split: Annotated[str | None, typer.Option(help="The split to train on (train).")] = None,
     corpus_language: Annotated[
-        str | None, typer.Option(help="As in the run: en (the default), fr, de.")
+        str | None,
+        typer.Option(help="As in the run: en (the default), fr, de, or a file with characters."),
     ] = None,
     approved: Annotated[
         Path | None, typer.Option(help="A node's list of approvals: is the installed release on it?")
@@ -210,11 +211,12 @@ def check_speech(kind: str, path: str, split: str, language: str, node_state: st
     from client.state.departures import Departures
     from client.state.node_state import KEY, node_state_path
     from recipes import corpus_path
+    from speech.alphabet_file import named_alphabet
     from speech.corpora.loading import load_corpus
     from speech.errors import SpeechError
 
     try:
-        corpus = load_corpus(kind, corpus_path(kind, path), language=language)
+        corpus = load_corpus(kind, corpus_path(kind, path), language=named_alphabet(language))
         departures = Departures(node_state_path({KEY: node_state}))
         everybody = corpus.speakers(split)
         speakers = departures.without(everybody)

@@ -108,7 +108,10 @@ def answer(
         "hours": mine.audio_seconds / 3600,
         **_plain(mine),
         "by_speaker": {
-            one.speaker: {"wer": one.words.rate if one.words.said else None, "words": one.words.said}
+            one.speaker: {
+                "wer": one.words.rate if one.words.reference_length else None,
+                "words": one.words.reference_length,
+            }
             for one in mine.assessment.speakers
         },
         "worst_utterances": [
@@ -142,7 +145,7 @@ def _plain(result: Result) -> dict[str, Any]:
 def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
     """The models, of one language."""
     first = load_model(files[0])
-    return [first, *(load_model(file, language=first.model.config.language) for file in files[1:])]
+    return [first, *(load_model(file, language=first.alphabet) for file in files[1:])]
 
 
 def _speech(
@@ -150,7 +153,7 @@ def _speech(
 ) -> Speech:
     """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
     section = config_of_run(of_run.parent).corpus if of_run else None
-    rules = section.rules if section else {"language": loaded.model.config.language}
+    rules = section.rules if section else {"language": loaded.alphabet}
     if section and kind is None and path is None:
         kind, place, split = (
             section.kind,

@@ -68,7 +68,7 @@ def _rates(found: Assessment) -> Table:
             Text(_percent(counts.rate), style="bold"),
             _range(interval),
             *(f"{n:,}" for n in (counts.errors, counts.substitutions, counts.insertions, counts.deletions)),
-            f"{counts.said:,}",
+            f"{counts.reference_length:,}",
         )
     return table
 
@@ -126,7 +126,8 @@ def _show_worst(console: Console, worst: Sequence[UtteranceResult]) -> None:
         soft_wrap=True,
     )
     for result in worst:
-        console.print(Text(f"{result.id}: {result.words.errors} errors in {result.words.said} words"))
+        errors, words = result.words.errors, result.words.reference_length
+        console.print(Text(f"{result.id}: {errors} errors in {words} words"))
         console.print(aligned(result.reference, result.hypothesis, console.width), soft_wrap=True)
 
 

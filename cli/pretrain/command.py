@@ -11,8 +11,8 @@ from cli.corpus.options import place_here
 from cli.pretrain.recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
 from cli.pretrain.screen import TrainingScreen, rates
 from recipes import ConfigError, corpus_path, feature_cache
-from speech.corpora.corpus import Corpus
-from speech.corpora.loading import load_corpus
+from speech.corpora.corpus import Corpus, Rules
+from speech.corpora.loading import load_by_rules
 from speech.model.checkpoint import save_model
 from speech.pretraining import Pretrained, Snapshots
 from speech.pretraining import pretrain as train
@@ -95,8 +95,8 @@ def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:
         place = corpus_path(choice.kind, choice.path) if kind in (None, choice.kind) else ""
     else:
         place = place_here(kind or choice.kind, path)
-    rules = choice.model_dump(include={"max_seconds", "language", "unspelled"})
-    return load_corpus(kind or choice.kind, place, **rules)
+    rules = Rules(max_seconds=choice.max_seconds, alphabet=choice.alphabet, unspelled=choice.unspelled)
+    return load_by_rules(kind or choice.kind, place, rules)
 
 
 def _check_out(out: Path) -> None:

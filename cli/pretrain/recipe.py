@@ -2,36 +2,50 @@
 
 import tomllib
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError
 
 import recipes
+from base.registries import CORPUS_KINDS
+from base.settings import Positive, Section, explained, name_of
 from recipes import ConfigError
+from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Unspelled
 from speech.pretraining import PretrainConfig
-from speech.text import ENGLISH
+from speech.text import ENGLISH, Alphabet, alphabet_of
 
 SEED_RECIPE = Path(recipes.__file__).parent / "pretrain" / "seed.toml"
 
 
-class CorpusChoice(BaseModel):
+class CorpusChoice(Section):
     """Whose speech to train on."""
 
-    model_config = PretrainConfig.model_config
-
-    kind: str = Field(default="embedded", min_length=1, description="what lies at the path")
+    kind: Annotated[str, name_of(CORPUS_KINDS)] = Field(default="embedded", description="what is at the path")
     path: str = Field(default="", description="manifest file or corpus folder; empty for 'embedded'")
-    max_seconds: float = Field(default=MAX_SECONDS, gt=0, description="longer utterances are skipped")
-    language: str = Field(default=ENGLISH.language, description="what is spoken: en, fr, de")
+    max_seconds: Positive = Field(default=MAX_SECONDS, description="longer utterances are skipped")
+    language: str = Field(
+        default=ENGLISH.language,
+        description="code of the language, or a file with its characters",
+    )
+    characters: str = Field(default="", description="characters of a language that is not registered")
     unspelled: Unspelled = Field(default="skip", description="transcripts with other characters: skip, map")
     feature_cache: bool = Field(default=True, description="keep features in the user's cache folder")
 
+    @property
+    def alphabet(self) -> Alphabet:
+        """The characters of the language.
 
-class PretrainRecipe(BaseModel):
+        Raises:
+            LanguageError: If the language is not registered, has no characters here, and is no file.
+        """
+        if self.characters:
+            return alphabet_of(self.language, self.characters)
+        return named_alphabet(self.language)
+
+
+class PretrainRecipe(Section):
     """A recipe: tables [corpus] and [pretrain]. What it leaves out has its default."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     corpus: CorpusChoice = CorpusChoice()
     pretrain: PretrainConfig = PretrainConfig()
@@ -51,23 +65,4 @@ def read_recipe(path: Path) -> PretrainRecipe:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"recipe {path} is no TOML: {error}") from None
     except ValidationError as error:
-        faults = "\n".join(f"  - {_explain(fault)}" for fault in error.errors())
-        raise ConfigError(f"recipe {path} cannot be used:\n{faults}") from None
-
-
-def _explain(fault: ErrorDetails) -> str:
-    """One fault: the key, its value, what is wrong and what would do."""
-    key = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{key} = {fault['input']!r}: no such key; known are {', '.join(_known(key))}"
-    if fault["type"] == "value_error":
-        return f"{key}: {fault['msg'].removeprefix('Value error, ')}"
-    return f"{key} = {fault['input']!r}: {fault['msg'][0].lower()}{fault['msg'][1:]}"
-
-
-def _known(key: str) -> list[str]:
-    """The keys that could stand where `key` does."""
-    section = PretrainRecipe.model_fields.get(key.partition(".")[0])
-    model = section.annotation if section else PretrainRecipe
-    fields = model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
-    return [field.alias or name for name, field in fields.items()]
+        raise ConfigError(f"recipe {path} cannot be used:\n{explained(error, PretrainRecipe)}") from None

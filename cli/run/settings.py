@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from base.registries import LANGUAGES
 from cli.composing import Flat, default_config, read_recipe, with_absolute_paths
 from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, runs_folder, seed_model
 from recipes.earlier_keys import with_present_keys
@@ -12,6 +13,7 @@ from recipes.places import FIRST_RUN
 from server.errors import ResumeRefused
 from server.planning import require_population
 from server.storage.populations import PopulationIdentity, ledger_path, require_name
+from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import Corpus
 from speech.corpora.kinds.synthetic import FRESH, with_fresh_population, without_population
 from speech.corpora.loading import load_corpus
@@ -27,17 +29,30 @@ def compose(recipe: Path | None, resume: str | None, settings: Flat) -> Flat:
 
     Without a run to resume, a recipe, or settings that name another corpus, the recipe is that of the first
     run (`recipes/run/first-run.toml`). A population that is to be drawn is drawn here, before anything is
-    submitted: server, nodes, run folder and ledger have the same one, and a resumed run keeps its own.
+    submitted: server, nodes, run folder and ledger have the same one, and a resumed run keeps its own. A file
+    with the characters of a language is read here: the recipe holds them as text.
 
     Raises:
         ConfigError, ResumeRefused: If there is no such recipe or run folder.
+        LanguageError: For a language that is neither registered nor a file with characters.
     """
     if recipe is None and not resume and "corpus.kind" not in settings:
         recipe = FIRST_RUN
-    given = {**(read_recipe(recipe) if recipe else {}), **settings}
+    given = {**_spelled(read_recipe(recipe) if recipe else {}), **_spelled(settings)}
     given = with_absolute_paths(given)
     before = recipe_of_run(resume, given) if resume else {}
     return {**before, **given, **_population(before, given)}
+
+
+def _spelled(settings: Flat) -> Flat:
+    """`settings` with the characters of the language that they name, if it is a file."""
+    language = settings.get("corpus.language")
+    if not isinstance(language, str) or settings.get("corpus.characters"):
+        return settings
+    if language in LANGUAGES:
+        return {**settings, "corpus.characters": ""}
+    alphabet = named_alphabet(language)
+    return {**settings, "corpus.language": alphabet.language, "corpus.characters": alphabet.characters}
 
 
 def _population(before: Flat, given: Flat) -> Flat:

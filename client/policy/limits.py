@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from base.registries import MODEL_PRESETS
 from client.node_speech import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, NodeSpeech
 from recipes import ConfigError, RunConfig
-from speech.model.ctc_transformer import PRESETS
 from wire.declared_plan import DeclaredPlan
 from wire.messages import Task
 
@@ -89,10 +89,10 @@ class NodePolicy:
             if name in node_config
         }
         policy = replace(cls() if real_speakers and limits == SAFE else NO_LIMITS, **given)
-        if policy.models != ANY and (strange := set(_names(policy.models)) - set(PRESETS)):
+        if policy.models != ANY and (strange := set(_names(policy.models)) - set(MODEL_PRESETS)):
             raise ConfigError(
-                f"--node-config models: {', '.join(sorted(strange))} is no model; known are "
-                f'{", ".join(PRESETS)}, or models="{ANY}"'
+                f"--node-config models: {', '.join(sorted(strange))} is no model; there are "
+                f'{", ".join(MODEL_PRESETS)}, or models="{ANY}"'
             )
         return policy
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from base.registries import MODEL_PRESETS
 from client.training.algorithms import local_algorithm
 from client.training.process_messages import Trained
 from client.training.speaker_round import SpeakerRound
@@ -25,12 +26,12 @@ from optim.trainable import freeze, frozen_digest
 from recipes.sections import TRAIN_ALL, LocalSection
 from speech.data.batching import Batch, BatchLimit, collate
 from speech.data.examples import Example
-from speech.features.log_mel import PRESETS as FEATURES
 from speech.features.spec_augment import make_augment
 from speech.model.checkpoint import load_model
 from speech.model.compute import Compute
 from speech.model.ctc_transformer import build_model
 from speech.model.loss import ctc_loss
+from speech.text import ENGLISH, Alphabet
 
 
 class LocalTrainer:
@@ -52,14 +53,14 @@ class LocalTrainer:
         preset: str,
         settings: LocalSection,
         *,
-        language: str = "en",
+        language: str | Alphabet = ENGLISH,
         memory: Tensor | None = None,
         device: str | None = None,
         trainable: str = TRAIN_ALL,
         seed: Path | None = None,
     ) -> None:
         self.settings = settings
-        self._augment = make_augment(preset, settings)
+        self._augment = make_augment(MODEL_PRESETS[preset].augment, settings)
         self._compute = Compute.choose(precision=settings.precision, compile=settings.compile, device=device)
         self._model = build_model(
             preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
@@ -70,7 +71,7 @@ class LocalTrainer:
         self.frozen = frozen_digest(self._model)
         self._compute.place(self._model)
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
-        self._hop_seconds = FEATURES[preset].hop_seconds
+        self._hop_seconds = MODEL_PRESETS[preset].features.hop_seconds
         self.layout, self._vector = bind(self._model)
         self._update = torch.zeros(self.layout.size) if memory is None else memory
         self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())

@@ -44,7 +44,8 @@ class SpeakerTraining:
         """
         noise = torch.randn(NOISE_SECONDS * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
         features = self.store.features(noise)
-        example = Example.of("noise", "a", features, self.store.corpus.alphabet)
+        alphabet = self.store.corpus.alphabet
+        example = Example.of("noise", alphabet.characters[0], features, alphabet)
         self.trainer.warm_up(example)
         began = time.process_time()
         self.trainer.warm_up(example)

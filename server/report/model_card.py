@@ -22,7 +22,6 @@ from server.report.model_facts import ModelFacts
 from server.storage.ancestry import unprotected
 from server.storage.run_folder import RunFolder
 from server.storage.run_ids import short
-from speech.text import alphabet_of
 
 LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
 
@@ -108,7 +107,7 @@ def _model(facts: ModelFacts) -> str:
         "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
         "random": "random parameters",
     }.get(seed, "a seed model of the organiser; this run does not know its training data")
-    alphabet = alphabet_of(model.config.language)
+    alphabet = model.config.alphabet
     preset, share = in_code(facts.loaded.preset), share_trained(model, trained)
     return (
         f"CTC transformer, preset `{preset}`, {share}, for language `{alphabet.language}` in "

@@ -1,1 +1,1 @@
-"""What a corpus is, how one is loaded, built, written and described."""
+"""Corpora: speakers with utterances; loading, building, writing and statistics."""

@@ -1,24 +1,32 @@
-"""Which utterances of a source are usable: one place for the rule, whatever the layout on disk.
+"""Builds a corpus from the utterances of a source: one rule of what is usable, for every layout on disk.
 
-One bad utterance of many is skipped, with its place and its reason; a speaker left with none is
-said too. Nothing is decoded here: of a file it is asked whether it is there, and what its header says.
+A bad utterance is skipped, with its place and its reason; so is a speaker without a usable utterance. No
+audio is decoded: a file must exist, and its header gives its length.
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.corpus import Corpus, Rules, Skipped, Utterance
 from speech.errors import AudioError
-from speech.text import Alphabet, alphabet_of
+from speech.sound_files import audio_duration_seconds
+from speech.text import Alphabet
 
 
 @dataclass(kw_only=True)
-class Selection:
-    """Collects utterances of the corpus `name` and leaves out what cannot be used.
+class CorpusBuilder:
+    """Collects the utterances of the corpus `name`, and skips those that cannot be used.
 
-    Whether an utterance is taken does not depend on other speakers: an id that somebody else has is taken
-    too, with the speaker before it, for ids name one utterance of a corpus.
+    Guarantee: whether an utterance is taken does not depend on other speakers. An id that another speaker has
+    is prefixed by the speaker, because ids are unique in a corpus.
+
+    Example:
+        >>> builder = CorpusBuilder(name="mine", rules=Rules())
+        >>> builder.skip(source="list:1", reason="there is no transcript", split="train", speaker="ann")
+        >>> builder.corpus()  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        speech.errors.CorpusError: mine: no usable utterance; 2 were skipped, the first: list:1: ...
     """
 
     name: str
@@ -43,7 +51,18 @@ class Selection:
         offset_seconds: float = 0.0,
         duration_seconds: float | None = None,
     ) -> None:
-        """Take the utterance, or skip it with a reason."""
+        """Take an utterance, or skip it with a reason.
+
+        Args:
+            id: Its name, which no other utterance of the speaker has.
+            speaker: The speaker.
+            split: The split of the corpus.
+            audio: The sound file.
+            text: The transcript, as it was written.
+            source: Where it is listed ("file:line"), for messages.
+            offset_seconds: Where it begins in the file.
+            duration_seconds: Its length; None: to the end of the file.
+        """
         self._speakers.setdefault((_written(split), _written(speaker)), source)
         reason = (
             _unwritable(split, speaker)
@@ -74,7 +93,7 @@ class Selection:
         )
 
     def add_file(self, *, id: str, speaker: str, split: str, audio: Path, text: str, source: str) -> None:
-        """Take the utterance that a whole file is, as long as its header says; or skip it with a reason."""
+        """Take a whole file as an utterance, or skip it with a reason; the length is that of its header."""
         try:
             duration = audio_duration_seconds(audio)
         except AudioError as error:
@@ -98,23 +117,27 @@ class Selection:
         self._skipped.append(Skipped(source=source, reason=reason, split=split, speaker=speaker))
 
     def corpus(self) -> Corpus:
-        """What is left. Raises `CorpusError` when that is nothing."""
-        heard = {(utterance.split, utterance.speaker) for utterance in self._utterances}
+        """Return the corpus.
+
+        Raises:
+            CorpusError: If no utterance is usable.
+        """
+        usable = {(utterance.split, utterance.speaker) for utterance in self._utterances}
         for (split, speaker), source in self._speakers.items():
-            if (split, speaker) not in heard:
+            if (split, speaker) not in usable:
                 reason = f"speaker {speaker!r} of split {split!r} has no usable utterance"
                 self.skip(source=source, reason=reason, split=split, speaker=speaker)
         return Corpus.of(
             self.name,
             self._utterances,
             self._skipped,
-            language=self.rules.language,
+            alphabet=self.rules.alphabet,
             mapped=self._mapped,
         )
 
     @property
     def _alphabet(self) -> Alphabet:
-        return alphabet_of(self.rules.language)
+        return self.rules.alphabet
 
     def _repeated(self, speaker: str, id: str, source: str) -> str | None:
         if (speaker, id) in self._seen:
@@ -123,7 +146,7 @@ class Selection:
         return None
 
     def _of_one(self, speaker: str, id: str) -> str:
-        """The id, if no other speaker has it; else one that nobody has."""
+        """Return the id, or a unique one if another speaker has it."""
         while id in self._ids:
             id = f"{speaker}/{id}"
         self._ids.add(id)
@@ -149,7 +172,7 @@ class Selection:
 
 
 def _unwritable(*names: str) -> str | None:
-    """Half a character, as JSON can hold one, would fail wherever the name is written or hashed."""
+    """Refuse half a character, which JSON can hold: it fails wherever the name is written or hashed."""
     if any(_written(name) != name for name in names):
         return "its split or its speaker is no Unicode text"
     return None
@@ -160,4 +183,4 @@ def _written(name: str) -> str:
 
 
 def _outside(lost: str, rules: Rules) -> str:
-    return f"the transcript has {lost!r}, outside the {alphabet_of(rules.language).blank} characters"
+    return f"the transcript has {lost!r}, outside the {rules.alphabet.blank} characters"

@@ -1,8 +1,8 @@
-"""What a corpus is: speakers with utterances, in splits, wherever the audio lies.
+"""Corpora: speakers with utterances, in splits, at any place.
 
-A corpus is made by a loader that is registered under a kind (`speech.corpora.kinds`) and named in a
-recipe by kind and path. It knows what was left out and why, and its digest names the data set: two
-places that hold the same speakers, utterances and texts agree on it, whatever their paths.
+A recipe names a corpus by kind and path; the loader of that kind (`base.registries.CORPUS_KINDS`) makes it. A
+corpus lists what was skipped, with reasons. Its digest names the data set: two machines with the same
+speakers, utterances and texts have the same digest, with any paths.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from speech.audio import Recording
 from speech.errors import CorpusError
-from speech.text import ENGLISH, Alphabet, alphabet_of
+from speech.text import ENGLISH, Alphabet
 
 MAX_SECONDS = 30.0
 Unspelled = Literal["skip", "map"]
@@ -24,10 +24,19 @@ Unspelled = Literal["skip", "map"]
 
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
-    """One utterance: a segment of a sound file and what is said in it.
+    """An utterance: a segment of a sound file, and its transcript.
 
-    `duration_seconds` None means to the end of the file; `source` is the place that says so
+    `duration_seconds` None means to the end of the file. `source` is the place that lists the utterance
     ("file:line"), for error messages.
+
+    Raises:
+        CorpusError: For an empty name or text, or an impossible segment.
+
+    Example:
+        >>> Utterance(
+        ...     id="u1", speaker="ann", split="train", audio=Path("a.wav"), text="turn left", source="list:1"
+        ... ).offset_seconds
+        0.0
     """
 
     id: str
@@ -50,7 +59,7 @@ class Utterance:
             raise CorpusError(f"{self.source}: duration {length} must be > 0 seconds.")
 
     def identity(self) -> list[object]:
-        """Whose sound it is: its id, its audio file (path, size, time of change) and its segment."""
+        """Return what identifies its sound: id, audio file (path, size, time of change) and segment."""
         try:
             stat = self.audio.stat()
             state = [stat.st_size, stat.st_mtime_ns]
@@ -61,7 +70,12 @@ class Utterance:
 
 @dataclass(frozen=True, kw_only=True)
 class Skipped:
-    """What was left out of a corpus (an utterance, or a speaker with none left), and why."""
+    """An utterance that a corpus leaves out, or a speaker without any left, and the reason.
+
+    Example:
+        >>> Skipped(source="list:7", reason="the transcript is empty", speaker="ann").speaker
+        'ann'
+    """
 
     source: str
     reason: str
@@ -71,14 +85,22 @@ class Skipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a loader takes from its source; anything else is skipped, with the reason.
+    """Which utterances a loader takes; it skips any other, with the reason.
 
-    `unspelled` says what becomes of a transcript with digits or letters outside the alphabet of
-    `language`: "skip" leaves the utterance out, "map" keeps what normalisation makes of it, and counts it.
+    With `unspelled` "skip", an utterance is left out if its transcript has digits or letters outside the
+    `alphabet`. With "map", the normalised transcript is kept, and the utterance counted.
+
+    Raises:
+        CorpusError: For a value outside its range.
+
+    Example:
+        >>> rules = Rules(max_seconds=20.0)
+        >>> rules.language, rules.unspelled
+        ('en', 'skip')
     """
 
     max_seconds: float = MAX_SECONDS
-    language: str = ENGLISH.language
+    alphabet: Alphabet = ENGLISH
     unspelled: Unspelled = "skip"
 
     def __post_init__(self) -> None:
@@ -86,22 +108,31 @@ class Rules:
             raise CorpusError(f"max_seconds={self.max_seconds} must be > 0.")
         if self.unspelled not in get_args(Unspelled):
             raise CorpusError(f"unspelled={self.unspelled!r} must be 'skip' or 'map'.")
-        try:
-            alphabet_of(self.language)
-        except ValueError as error:
-            raise CorpusError(str(error)) from None
+
+    @property
+    def language(self) -> str:
+        """The code of the language that is spoken."""
+        return self.alphabet.language
 
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Utterances by split and speaker; a speaker here has at least one utterance in its split.
+    """Utterances by split and speaker. Each speaker of a split has at least one utterance there.
 
-    `mapped` lists the utterances whose transcript lost characters and that were kept all the same.
+    `mapped` lists the utterances that were kept although their transcript lost characters.
+
+    Example:
+        >>> spoken = Utterance(
+        ...     id="u1", speaker="ann", split="train", audio=Path("a.wav"), text="turn left", source="list:1"
+        ... )
+        >>> corpus = Corpus.of("mine", [spoken])
+        >>> corpus.splits, corpus.speakers("train"), corpus.utterances("train", "ann")[0].text
+        (('train',), ('ann',), 'turn left')
     """
 
     name: str
     table: Mapping[str, Mapping[str, tuple[Utterance, ...]]]
-    language: str = ENGLISH.language
+    alphabet: Alphabet = ENGLISH
     skipped: tuple[Skipped, ...] = ()
     mapped: tuple[Skipped, ...] = ()
 
@@ -112,14 +143,14 @@ class Corpus:
         utterances: Iterable[Utterance],
         skipped: Iterable[Skipped] = (),
         *,
-        language: str = ENGLISH.language,
+        alphabet: Alphabet = ENGLISH,
         mapped: Iterable[Skipped] = (),
     ) -> "Corpus":
-        """Group utterances.
+        """Group utterances by split and speaker.
 
-        Raises `CorpusError` for a repeated id, a text that is not normalised, or when there is nothing.
+        Raises:
+            CorpusError: For a repeated id, a text that is not normalised, or no utterance at all.
         """
-        alphabet = alphabet_of(language)
         table: dict[str, dict[str, list[Utterance]]] = {}
         sources: dict[str, str] = {}
         for utterance in utterances:
@@ -133,12 +164,12 @@ class Corpus:
         left_out = tuple(skipped)
         if not table:
             raise CorpusError(f"{name}: no usable utterance{_first_reason(left_out)}.")
-        return cls(name=name, table=_frozen(table), language=language, skipped=left_out, mapped=tuple(mapped))
+        return cls(name=name, table=_frozen(table), alphabet=alphabet, skipped=left_out, mapped=tuple(mapped))
 
     @property
-    def alphabet(self) -> Alphabet:
-        """The characters that its texts are written in."""
-        return alphabet_of(self.language)
+    def language(self) -> str:
+        """The code of the language that is spoken."""
+        return self.alphabet.language
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -146,19 +177,23 @@ class Corpus:
         return tuple(self.table)
 
     def speakers(self, split: str) -> Sequence[str]:
-        """The split's speakers, sorted: their order is the same everywhere."""
+        """Return the speakers of a split, sorted: their order is the same on every machine."""
         return tuple(self._speakers(split))
 
     def has_speaker(self, split: str, speaker: str) -> bool:
-        """Whether the split has this speaker."""
+        """Return whether the split has this speaker."""
         return speaker in self._speakers(split)
 
     def recording(self, audio: Path) -> Recording:
-        """The sound that an utterance is a segment of. Raises `AudioError` where it cannot be had."""
+        """Return the recording that holds utterances.
+
+        Raises:
+            AudioError: If it cannot be read.
+        """
         return Recording.read(audio)
 
     def utterances(self, split: str, speaker: str) -> tuple[Utterance, ...]:
-        """One speaker's utterances in the order of the source."""
+        """Return the utterances of a speaker, in the order of the source."""
         speakers = self._speakers(split)
         if speaker not in speakers:
             raise CorpusError(
@@ -167,7 +202,7 @@ class Corpus:
         return speakers[speaker]
 
     def all_utterances(self) -> Iterator[Utterance]:
-        """Every utterance, by split and speaker."""
+        """Yield every utterance, by split and speaker."""
         for speakers in self.table.values():
             for utterances in speakers.values():
                 yield from utterances
@@ -179,7 +214,7 @@ class Corpus:
 
     @property
     def speaker_key(self) -> str:
-        """Another digest of the same, which only who holds the corpus can compute: keys its pseudonyms."""
+        """A second digest, which only holders of the corpus can compute: the key of its pseudonyms."""
         return self._digests[1]
 
     @cached_property
@@ -203,7 +238,7 @@ class Corpus:
 def _frozen(
     table: Mapping[str, Mapping[str, list[Utterance]]],
 ) -> dict[str, dict[str, tuple[Utterance, ...]]]:
-    """The table with splits and speakers in sorted order, whatever order they came in."""
+    """Return the table with splits and speakers in sorted order."""
     return {
         split: {speaker: tuple(table[split][speaker]) for speaker in sorted(table[split])}
         for split in sorted(table)

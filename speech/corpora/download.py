@@ -1,7 +1,8 @@
-"""Large files from the internet: resumed where they stopped, checked by SHA-256, there as a whole or not.
+"""Downloads of large files: resumed after a break, checked by SHA-256.
 
-A download grows in `NAME.part` and takes its name once its checksum is right; a folder is unpacked aside and
-renamed when complete. So what has its name is whole, and running the same command again goes on.
+Guarantee: a file or folder that has its name is whole. A download grows in `NAME.part`, which is renamed when
+its checksum is right; an archive is unpacked beside its folder, which is renamed when it is complete. The
+same command, run again, continues.
 """
 
 import errno
@@ -28,11 +29,11 @@ _BROKEN = (urllib.error.URLError, http.client.HTTPException, ConnectionError, Ti
 
 
 class DownloadError(SpeechError):
-    """A file could not be had, or is not the one that was asked for."""
+    """A file cannot be downloaded, or is not the requested one."""
 
 
 Progress = Callable[[int, int | None], None]
-"""Called with the bytes that are there and those that there will be, if the server says so."""
+"""Called with the bytes so far, and with their total if the server states it."""
 
 
 def fetch(
@@ -43,21 +44,32 @@ def fetch(
     progress: Progress = lambda done, total: None,
     pause_seconds: float = 2.0,
 ) -> str:
-    """Download `url` to `file` unless it is there; returns its SHA-256, which must be `sha256` if given.
+    """Download `url` to `file`, unless it exists.
 
-    Raises `DownloadError` when the server refuses, when the connection breaks `ATTEMPTS` times in a row
-    without bringing anything, when the disk is full, and for a wrong checksum (what came is deleted).
+    Args:
+        url: The address.
+        file: The path to write.
+        sha256: The checksum that the file must have, if it is known.
+        progress: Called as bytes arrive.
+        pause_seconds: The pause after the first failure; it grows with each further one.
+
+    Returns:
+        The SHA-256 of the file.
+
+    Raises:
+        DownloadError: If the server refuses, if `ATTEMPTS` connections in a row break without a byte, if the
+            disk is full, or if the checksum is wrong (the file is then deleted).
     """
     part = file.with_name(f"{file.name}.part")
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
-        with _disk_full_said(part):
+        with _full_disk_explained(part):
             _complete(url, part, progress, pause_seconds)
     found = _sha256(file if file.exists() else part)
     if sha256 is not None and found != sha256:
         (file if file.exists() else part).unlink()
         raise DownloadError(
-            f"{url}: its SHA-256 is {found} and not {sha256}: damaged on the way, or another file. It was "
+            f"{url}: its SHA-256 is {found} and not {sha256}: damaged in transfer, or another file. It was "
             "deleted; try again, or another mirror."
         )
     if not file.exists():
@@ -66,18 +78,19 @@ def fetch(
 
 
 def unpack(archive: Path, member: str, folder: Path) -> None:
-    """Unpack the folder `member` of a tar archive as the folder `folder`, which must not be there.
+    """Unpack the folder `member` of a tar archive as `folder`, which must not exist.
 
-    Raises `DownloadError` for an archive that is damaged, holds no such folder, or would write outside.
+    Raises:
+        DownloadError: For an archive that is damaged, has no such folder, or would write outside of it.
     """
     aside = folder.with_name(f".{folder.name}.unpacking")
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        with _disk_full_said(folder), tarfile.open(archive) as content:
+        with _full_disk_explained(folder), tarfile.open(archive) as content:
             content.extractall(aside, filter="data")
             _require_whole(content)
         if not (aside / member).is_dir():
-            raise DownloadError(f"{archive}: holds no folder {member}; it is another archive.")
+            raise DownloadError(f"{archive}: has no folder {member}; it is another archive.")
         (aside / member).rename(folder)
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise DownloadError(f"{archive}: cannot be unpacked ({error}); delete it and try again.") from error
@@ -86,14 +99,14 @@ def unpack(archive: Path, member: str, folder: Path) -> None:
 
 
 def _require_whole(content: tarfile.TarFile) -> None:
-    """tarfile takes a header that is damaged for the end; what is compressed, its checksums then tell."""
+    """Read to the end: a damaged header looks like an end, and only the checksums after it differ."""
     if content.fileobj is not None:
         while content.fileobj.read(CHUNK_BYTES):
             pass
 
 
 def _complete(url: str, part: Path, progress: Progress, pause_seconds: float) -> None:
-    """Bring `part` to its full length. An attempt that brought something does not count against it."""
+    """Bring `part` to its full length. An attempt that brought bytes is no failure."""
     failures = 0
     while True:
         before = _size(part)
@@ -110,13 +123,13 @@ def _complete(url: str, part: Path, progress: Progress, pause_seconds: float) ->
         failures = 0 if _size(part) > before else failures + 1
         if failures == ATTEMPTS:
             raise DownloadError(
-                f"{url}: {error}, after {_size(part):,} bytes; they are kept: run it again to go on."
+                f"{url}: {error}, after {_size(part):,} bytes, which are kept; run it again to continue."
             )
         time.sleep(pause_seconds * failures)
 
 
 def _attempt(url: str, part: Path, progress: Progress) -> bool:
-    """One request for what is missing; whether all is there now."""
+    """Request the missing bytes; return whether the file is complete."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -124,7 +137,7 @@ def _attempt(url: str, part: Path, progress: Progress) -> bool:
     except urllib.error.HTTPError as refusal:
         if refusal.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE or not have:
             raise
-        # Nothing lies beyond what is there: either it is all there, or it is not of this file.
+        # The server has no further bytes: the part is complete, or it is of another file.
         if refusal.headers.get("Content-Range") == f"bytes */{have}":
             return True
         part.unlink()
@@ -155,14 +168,14 @@ def _require_room(part: Path, needed: int) -> None:
 
 
 @contextmanager
-def _disk_full_said(place: Path) -> Iterator[None]:
+def _full_disk_explained(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DownloadError(
-            f"{place}: no space left on its disk; make room and run it again: what has come is kept."
+            f"{place}: no space left on its disk; make room and run it again: the downloaded part is kept."
         ) from error
 
 

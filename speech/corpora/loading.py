@@ -1,16 +1,12 @@
-"""Load a corpus by its kind."""
+"""Loading of a corpus by its kind."""
 
 from pathlib import Path
 
 from base.registries import CORPUS_KINDS
+from base.registry import UnknownName
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Rules, Unspelled
 from speech.errors import CorpusError
-from speech.text import ENGLISH
-
-
-def corpus_kinds() -> tuple[str, ...]:
-    """The kinds that `load_corpus` knows, sorted."""
-    return tuple(CORPUS_KINDS)
+from speech.text import ENGLISH, Alphabet, alphabet_of
 
 
 def load_corpus(
@@ -18,21 +14,39 @@ def load_corpus(
     path: str | Path,
     *,
     max_seconds: float = MAX_SECONDS,
-    language: str = ENGLISH.language,
+    language: str | Alphabet = ENGLISH,
+    characters: str = "",
     unspelled: Unspelled = "skip",
 ) -> Corpus:
-    """Load a corpus, taking what `Rules` of these arguments say. No audio is decoded.
+    """Load a corpus without decoding its audio.
 
-    Raises `CorpusError` for an unknown kind, a broken manifest (naming file and line), what this user may
-    not read, or a corpus with nothing usable in it.
+    Args:
+        kind: A name in `base.registries.CORPUS_KINDS`.
+        path: Where the corpus is, as its kind takes it.
+        max_seconds: Longer utterances are skipped.
+        language: The alphabet of its transcripts, or the code of its language.
+        characters: The characters of a language that is not registered.
+        unspelled: What to do with a transcript that has digits or foreign letters (`Rules`).
+
+    Raises:
+        LanguageError: For an unknown language, or characters that make no alphabet.
+        CorpusError: For an unknown kind, a broken manifest (naming file and line), a file that
+            this user may not read, or a corpus without a usable utterance.
     """
-    kinds = corpus_kinds()
-    if kind not in kinds:
-        raise CorpusError(f"unknown corpus kind {kind!r}; known are {', '.join(kinds)}.")
-    rules = Rules(max_seconds=max_seconds, language=language, unspelled=unspelled)
+    rules = Rules(max_seconds=max_seconds, alphabet=alphabet_of(language, characters), unspelled=unspelled)
+    return load_by_rules(kind, path, rules)
+
+
+def load_by_rules(kind: str, path: str | Path, rules: Rules) -> Corpus:
+    """Load a corpus as `load_corpus` does, with `rules` that are made already."""
     try:
-        return CORPUS_KINDS[kind](str(path), rules)
+        loader = CORPUS_KINDS[kind]
+    except UnknownName as error:
+        raise CorpusError(f"{error}.") from None
+    try:
+        corpus: Corpus = loader(str(path), rules)
     except OSError as error:
         raise CorpusError(
             f"{error.filename or path}: cannot be read ({error.strerror}); let the user that trains read it."
         ) from error
+    return corpus

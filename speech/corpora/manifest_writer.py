@@ -1,8 +1,8 @@
-"""Any corpus, written down as a manifest of ours: its audio where it lies, or converted beside it.
+"""Writes any corpus as a manifest, with its audio at its place or converted.
 
-The prepared corpus has the utterances, ids and normalised texts of the one that it came from, and so its
-digest. Converted audio is FLAC, 16 kHz, mono: a segment becomes a file of its own. A conversion that was
-interrupted goes on where it was, but for what changed at the source since; the manifest comes last and whole.
+Guarantees: the prepared corpus has the utterances, ids and normalised texts of its source, and so its digest.
+Converted audio is FLAC, 16 kHz, mono, with a file for each utterance. An interrupted conversion continues,
+and converts again what changed at the source. The manifest is written last, and as a whole.
 """
 
 import hashlib
@@ -28,16 +28,17 @@ from speech.errors import AudioError, CorpusError
 
 
 def write_manifest(corpus: Corpus, out: Path) -> Path:
-    """Write `out`/manifest.jsonl; returns its path.
+    """Write `out`/manifest.jsonl, and return its path.
 
-    Raises `CorpusError` if there is one, or if the audio does not lie in files.
+    Raises:
+        CorpusError: If it exists, or if the audio is not in files.
     """
     manifest = _free_manifest(out)
     for utterance in corpus.all_utterances():
         if not utterance.audio.is_file():
             raise CorpusError(
                 f"{corpus.name}: the audio of {utterance.id!r} is no file ({utterance.audio}), and a "
-                "manifest names files; write it out by `murmur corpus prepare` with --flac, and use that."
+                "manifest names files; write files with `murmur corpus prepare --flac`, and use those."
             )
     out.mkdir(parents=True, exist_ok=True)
     unfinished = out / f".{MANIFEST_NAME}.part"
@@ -53,10 +54,20 @@ def write_manifest(corpus: Corpus, out: Path) -> Path:
 def convert(
     corpus: Corpus, out: Path, *, workers: int = 1, progress: Callable[[], None] = lambda: None
 ) -> Corpus:
-    """The corpus with all audio as FLAC at 16 kHz under `out`/audio; what cannot be decoded is skipped.
+    """Convert all audio to FLAC at 16 kHz under `out`/audio; skip what cannot be decoded.
 
-    `progress` is called after every utterance. Raises `CorpusError` when nothing can be decoded or `out`
-    holds a manifest already, and `OSError` when the disk is full.
+    Args:
+        corpus: The source.
+        out: The folder to write to.
+        workers: The number of processes.
+        progress: Called after every utterance.
+
+    Returns:
+        The converted corpus.
+
+    Raises:
+        CorpusError: If no utterance can be decoded, or if `out` has a manifest.
+        OSError: If the disk is full.
     """
     _free_manifest(out)
     (out / "audio").mkdir(parents=True, exist_ok=True)
@@ -73,7 +84,7 @@ def convert(
         corpus.name,
         converted,
         skipped,
-        language=corpus.language,
+        alphabet=corpus.alphabet,
         mapped=(kept for kept in corpus.mapped if kept.source not in lost),
     )
 
@@ -81,20 +92,20 @@ def convert(
 def _free_manifest(out: Path) -> Path:
     manifest = out / MANIFEST_NAME
     if manifest.exists():
-        raise CorpusError(f"{manifest} is there already; give another folder, or remove it.")
+        raise CorpusError(f"{manifest} exists; give another folder, or remove it.")
     return manifest
 
 
 def _converted(corpus: Corpus, out: Path, workers: int) -> Iterator[Utterance | Skipped]:
-    # Workers are sent the corpus only where its sound is its own affair: the table of one of files is large.
+    # Workers get the corpus only if it makes its own sound: the table of a corpus of files is large.
     of_files = type(corpus).recording is Corpus.recording
     convert = partial(_convert, out, Recording.read if of_files else corpus.recording)
-    # Neighbours often lie in one file: it is decoded once.
+    # Neighbours are often in one file, which is decoded once.
     files = [list(group) for _, group in groupby(corpus.all_utterances(), key=attrgetter("audio"))]
     if workers == 1:
         yield from chain.from_iterable(map(convert, files))
         return
-    # A process that torch has threads in must not be forked.
+    # A process with threads of torch must not be forked.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from chain.from_iterable(pool.map(convert, files, chunksize=16))
 
@@ -102,11 +113,11 @@ def _converted(corpus: Corpus, out: Path, workers: int) -> Iterator[Utterance | 
 def _convert(
     out: Path, read: Callable[[Path], Recording], utterances: list[Utterance]
 ) -> list[Utterance | Skipped]:
-    """Utterances of one recording, which is read if one of them is not converted yet."""
+    """Convert the utterances of one recording, which is read if any of them is missing."""
     recording: Recording | None = None
     converted: list[Utterance | Skipped] = []
     for utterance in utterances:
-        file = _place(out, utterance)
+        file = _converted_file(out, utterance)
         try:
             if not file.is_file():
                 recording = recording or read(utterance.audio)
@@ -125,8 +136,8 @@ def _convert(
     return converted
 
 
-def _place(out: Path, utterance: Utterance) -> Path:
-    """A hash of what its sound is, so that no other is taken for it; folders must not grow without bound."""
+def _converted_file(out: Path, utterance: Utterance) -> Path:
+    """Name the file by a hash of its sound, in one of 256 folders: large folders are slow."""
     name = hashlib.sha256(json.dumps(utterance.identity()).encode()).hexdigest()[:32]
     return out / "audio" / name[:2] / f"{name}.flac"
 
@@ -142,7 +153,7 @@ def _write(file: Path, samples: np.ndarray) -> None:
 def _line(utterance: Utterance, language: str, out: Path) -> dict[str, Any]:
     audio, folder = utterance.audio.absolute(), out.absolute()
     inside = audio.is_relative_to(folder)
-    line = {
+    line: dict[str, Any] = {
         "audio_filepath": str(audio.relative_to(folder) if inside else audio),
         "text": utterance.text,
         "speaker": utterance.speaker,

@@ -1,7 +1,7 @@
-"""Where the corpora of openslr.org are had, and the checksums of their archives.
+"""Downloads of the corpora of openslr.org, and the checksums of their archives.
 
-LibriSpeech's are those that torchaudio checks by (torchaudio.datasets.librispeech). Nobody publishes one of
-speechocean762: its SHA-256 is told after the download, and can be demanded by those who know it.
+The checksums of LibriSpeech are those of torchaudio (torchaudio.datasets.librispeech). There is no published
+one for speechocean762: its SHA-256 is returned after the download, and can be required by who has it.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ LIBRISPEECH_SHA256 = {
 def download_librispeech(
     out: Path, subset: str, *, mirror: str = OPENSLR, progress: Progress = lambda done, total: None
 ) -> Path:
-    """One subset as `out`/LibriSpeech/`subset`, unless it is there; its archive is deleted."""
+    """Download one subset to `out`/LibriSpeech/`subset`, unless it exists; delete its archive."""
     folder = out / "LibriSpeech" / subset
     if not folder.is_dir():
         archive = out / f"{subset}.tar.gz"
@@ -41,7 +41,7 @@ def download_speechocean762(
     mirror: str = OPENSLR,
     progress: Progress = lambda done, total: None,
 ) -> tuple[Path, str]:
-    """The corpus as `out`/speechocean762, and its archive's SHA-256 ("" if the folder was there)."""
+    """Download to `out`/speechocean762; return the folder and the SHA-256 ("" if the folder existed)."""
     folder = out / "speechocean762"
     if folder.is_dir():
         return folder, ""

@@ -1,6 +1,6 @@
-"""Who is in which split: seed speakers drawn by chance, people in two splits, speakers shuffled away.
+"""Speakers and splits: random seed speakers, speakers in two splits, shuffled speakers.
 
-Every draw is a hash of a seed and a name, so it is the same on any machine and in any order.
+Guarantee: every draw is a hash of a seed and a name, so it is the same on any machine and in any order.
 """
 
 import hashlib
@@ -13,33 +13,41 @@ from speech.errors import CorpusError
 
 
 def shared_speakers(corpus: Corpus, splits: Iterable[str] | None = None) -> dict[str, tuple[str, ...]]:
-    """Speakers who are in more than one of the splits (all, unless given), and in which."""
+    """Return the speakers in more than one of the splits (by default, of all), with those splits."""
     chosen = corpus.splits if splits is None else tuple(dict.fromkeys(splits))
-    # Who is in two splits is in one that is not the largest: a million speakers are not gone through.
+    # A speaker in two splits is in one that is not the largest, so the largest is not searched.
     largest = max(chosen, key=lambda split: len(corpus.speakers(split)), default=None)
     smaller = (split for split in chosen if split != largest)
     speakers = dict.fromkeys(speaker for split in smaller for speaker in corpus.speakers(split))
-    places = {
+    splits_of = {
         speaker: tuple(split for split in chosen if corpus.has_speaker(split, speaker))
         for speaker in speakers
     }
-    return {speaker: found for speaker, found in places.items() if len(found) > 1}
+    return {speaker: found for speaker, found in splits_of.items() if len(found) > 1}
 
 
 def require_disjoint(corpus: Corpus) -> None:
-    """Raise `CorpusError`, naming a speaker and the splits, if anybody is in two splits."""
+    """Refuse a corpus with speakers in two splits.
+
+    Raises:
+        CorpusError: If there is any, naming one and the splits.
+    """
     shared = shared_speakers(corpus)
     if shared:
         speaker, splits = next(iter(shared.items()))
         raise CorpusError(
             f"{corpus.name}: {len(shared)} speakers are in more than one split, the first {speaker!r} in "
-            f"{' and '.join(repr(split) for split in splits)}: what is measured on them says nothing about "
-            "new voices. Give each speaker one split, or say corpus.shared-speakers = true."
+            f"{' and '.join(repr(split) for split in splits)}: error rates on them do not hold for "
+            "new speakers. Give each speaker one split, or set corpus.shared-speakers = true."
         )
 
 
 def require_one_for_each_node(corpus: Corpus, split: str, nodes: int) -> None:
-    """Raise `CorpusError` if a split has fewer speakers than the nodes that are to share it."""
+    """Refuse a split with fewer speakers than nodes.
+
+    Raises:
+        CorpusError: If a node would have no speaker.
+    """
     speakers = len(corpus.speakers(split))
     if speakers < nodes:
         raise CorpusError(
@@ -51,17 +59,19 @@ def require_one_for_each_node(corpus: Corpus, split: str, nodes: int) -> None:
 def draw_split(corpus: Corpus, *, split: str, share: float, into: str, seed: int = 0) -> Corpus:
     """Move a `share` of the speakers of `split`, with all their speech, into the new split `into`.
 
-    floor(share * speakers) of them, as in the paper's Table 2 (3,475 of 34,753; App. D.6). Raises
-    `CorpusError` for a share that moves nobody or everybody, or a split `into` that there is already.
+    It moves floor(share * speakers) of them, as in the paper's Table 2 (3,475 of 34,753; App. D.6).
+
+    Raises:
+        CorpusError: For a share that moves no speaker or all of them, or a split `into` that exists.
     """
     if into in corpus.splits:
-        raise CorpusError(f"{corpus.name}: there is a split {into!r} already; choose another name.")
+        raise CorpusError(f"{corpus.name}: split {into!r} exists; choose another name.")
     speakers = sorted(corpus.speakers(split), key=lambda speaker: _draw(seed, speaker))
     count = int(Fraction(str(share)) * len(speakers))  # as written: 0.29 of 100 is 29, not 28.999
     if not 0 < count < len(speakers):
         raise CorpusError(
             f"share {share:g} of the {len(speakers)} speakers of split {split!r} is {count}: "
-            "a share must move somebody, and leave somebody."
+            "a share must move a speaker, and leave one."
         )
     moved = set(speakers[:count])
 
@@ -79,8 +89,8 @@ def draw_split(corpus: Corpus, *, split: str, share: float, into: str, seed: int
 def shuffle_speakers(corpus: Corpus, *, split: str, seed: int = 0) -> Corpus:
     """Give each utterance of `split` a speaker drawn uniformly from those of the split (paper, section 3).
 
-    The number of speakers stays, short of those whom nobody draws; who spoke is lost. A privacy guarantee
-    for these speakers is none for the people who really spoke.
+    Speakers that no utterance draws disappear. The real speaker of an utterance is lost: a privacy guarantee
+    for these speakers does not hold for the persons who spoke.
     """
     speakers = corpus.speakers(split)
 
@@ -99,11 +109,11 @@ def _relabelled(
         corpus.name,
         map(relabel, corpus.all_utterances()),
         map(relabel_skipped, corpus.skipped),
-        language=corpus.language,
+        alphabet=corpus.alphabet,
         mapped=map(relabel_skipped, corpus.mapped),
     )
 
 
 def _draw(seed: int, name: str) -> int:
-    """A number below 2^256 that looks drawn by chance and is the same everywhere."""
+    """Return a pseudorandom number below 2^256, the same on every machine."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest())

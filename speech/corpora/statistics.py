@@ -1,4 +1,4 @@
-"""How much speech a corpus has and how it lies on its speakers: the columns of the paper's Table 2."""
+"""Statistics of a corpus, as in the paper's Table 2: speech, and its distribution over speakers."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -12,7 +12,14 @@ from speech.corpora.speakers import shared_speakers
 
 @dataclass(frozen=True, kw_only=True)
 class SplitStatistics:
-    """One split. Minutes per speaker by mean, standard deviation, least and most."""
+    """The numbers of one split; minutes are per speaker.
+
+    Example:
+        >>> from speech.corpora.loading import load_corpus
+        >>> test = next(row for row in split_statistics(load_corpus("embedded", "")) if row.split == "test")
+        >>> test.speakers, test.utterances, test.skipped
+        (20, 240, 0)
+    """
 
     split: str
     speakers: int
@@ -29,7 +36,7 @@ class SplitStatistics:
 
 
 def minutes_per_speaker(corpus: Corpus, split: str) -> np.ndarray:
-    """(speakers,) minutes; speech of unknown length counts as none."""
+    """Return (speakers,) minutes; speech of unknown length counts as zero."""
     return np.array(
         [
             sum(u.duration_seconds or 0.0 for u in corpus.utterances(split, speaker)) / 60
@@ -39,7 +46,7 @@ def minutes_per_speaker(corpus: Corpus, split: str) -> np.ndarray:
 
 
 def split_statistics(corpus: Corpus) -> list[SplitStatistics]:
-    """Every split of the corpus, then those of which nothing was usable."""
+    """Return the numbers of every split, then of the splits without a usable utterance."""
     skipped = Counter(left_out.split for left_out in corpus.skipped)
     mapped = Counter(kept.split for kept in corpus.mapped)
     splits = (*corpus.splits, *sorted(set(skipped) - set(corpus.splits)))
@@ -47,7 +54,7 @@ def split_statistics(corpus: Corpus) -> list[SplitStatistics]:
 
 
 def as_json(corpus: Corpus) -> dict[str, Any]:
-    """All of it, and what names the corpus, as JSON has it."""
+    """Return all statistics and the identity of the corpus, fit for JSON."""
     return {
         "name": corpus.name,
         "language": corpus.language,

@@ -1,7 +1,6 @@
-"""Text files of corpora, read line by line: UTF-8, parted by line feeds alone.
+"""Text files of corpora, read line by line: UTF-8, with line feeds as the only ends of lines.
 
-Transcripts hold what other programs take for ends of lines (U+2028, U+0085, form feeds), so nothing but
-a line feed ends one here.
+Transcripts contain characters that other programs take for ends of lines (U+2028, U+0085, form feeds).
 """
 
 from collections.abc import Iterator
@@ -11,9 +10,10 @@ from speech.errors import CorpusError
 
 
 def lines(file: Path) -> Iterator[tuple[str, str]]:
-    """(place, line) of every line that is not blank; the place is "file:number".
+    """Yield (place, line) of every line that is not blank; the place is "file:number".
 
-    Raises `CorpusError` for a file that is missing or no UTF-8 text.
+    Raises:
+        CorpusError: For a file that is missing or is no UTF-8 text.
     """
     try:
         with file.open("rb") as content:
@@ -26,9 +26,10 @@ def lines(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def kaldi_table(file: Path) -> dict[str, tuple[str, str]]:
-    """A Kaldi table, "key value ..." a line: (value, place) by key.
+    """Read a Kaldi table of lines "key value ...": (value, place) by key.
 
-    Raises `CorpusError` as `lines` does, and for a key that comes twice.
+    Raises:
+        CorpusError: As `lines` does, and for a key that comes twice.
     """
     table: dict[str, tuple[str, str]] = {}
     for place, line in lines(file):

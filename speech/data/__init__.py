@@ -1,1 +1,1 @@
-"""From utterances to batches: examples, feature cache, batching."""
+"""From utterances to batches: examples, the cache of their features, batching."""

@@ -1,4 +1,4 @@
-"""Batches: utterances of like length together, so that little of the work is spent on padding."""
+"""Batches of utterances of similar length, so that little work is spent on padding."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,22 @@ from torch import Tensor
 
 from speech.data.examples import Example
 
-# How far a length may move when batches are drawn: enough to mix neighbours, little padding.
+# Random change of a length when batches are drawn: enough to mix neighbours, with little padding.
 _JITTER = 0.15
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
-    """B utterances: features (B, T, mels) zero beyond `lengths` (B,); tokens one after the other.
+    """B utterances: features (B, T, mels), zero beyond `lengths` (B,), and concatenated tokens.
 
-    `tokens` (sum of `token_lengths`,) int64; `shortest` (B,) is the number of encoder frames that
-    CTC needs for each. All but the features stay on the CPU, where the loss wants them.
+    `tokens` is (sum of `token_lengths`,) int64. `shortest` (B,) is the number of encoder frames that CTC
+    needs for each utterance. All but the features stay on the CPU, where the loss needs them.
+
+    Example:
+        >>> first = Example.of("u1", "a cat", torch.ones(50, 40))
+        >>> batch = collate([first, Example.of("u2", "dog", torch.ones(30, 40))])
+        >>> batch.features.shape, batch.lengths.tolist(), batch.token_lengths.tolist()
+        (torch.Size([2, 50, 40]), [50, 30], [5, 3])
     """
 
     features: Tensor
@@ -31,12 +37,16 @@ class Batch:
         return len(self.lengths)
 
     def with_features(self, features: Tensor) -> "Batch":
-        """The same utterances with other features of the same shape, such as augmented ones."""
+        """Return the same utterances with other features of the same shape, such as masked ones."""
         return replace(self, features=features)
 
 
 def collate(examples: Sequence[Example]) -> Batch:
-    """One batch of at least one example."""
+    """Make a batch.
+
+    Raises:
+        ValueError: If there is no example.
+    """
     if not examples:
         raise ValueError("a batch needs at least one example; this one has none.")
     features = [example.features for example in examples]
@@ -51,10 +61,19 @@ def collate(examples: Sequence[Example]) -> Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchLimit:
-    """How large a batch may be: so many `utterances`, or so many `seconds` of audio; the other is 0.
+    """The largest batch, in `utterances` or in `seconds` of audio; the other is 0.
 
-    Seconds count the padding too: they bound the memory and the time that a batch takes. An utterance
-    longer than that is a batch of its own.
+    Seconds include padding: they bound the memory and the time of a batch. A longer utterance is a batch of
+    its own.
+
+    Raises:
+        ValueError: If both or none are above 0.
+
+    Example:
+        >>> BatchLimit(utterances=2).batches([10, 30, 20], hop_seconds=0.01)
+        [[1, 2], [0]]
+        >>> BatchLimit(seconds=0.4).batches([10, 30, 20], hop_seconds=0.01)
+        [[1], [2, 0]]
     """
 
     utterances: int = 0
@@ -74,7 +93,7 @@ class BatchLimit:
     def batches(
         self, lengths: Sequence[int], hop_seconds: float, generator: torch.Generator | None = None
     ) -> list[list[int]]:
-        """Every index of `lengths` (frames of `hop_seconds`) once, as `bucketed_batches` has it."""
+        """Return batches that have every index of `lengths` (frames of `hop_seconds`) once."""
         if self.utterances:
             return bucketed_batches(lengths, self.utterances, generator)
         return dynamic_batches(lengths, round(self.seconds / hop_seconds), generator)
@@ -83,10 +102,10 @@ class BatchLimit:
 def bucketed_batches(
     lengths: Sequence[int], batch_size: int, generator: torch.Generator | None = None
 ) -> list[list[int]]:
-    """Every index of `lengths` once, in batches of like length; at most the last made is smaller.
+    """Return every index of `lengths` once, in batches of similar length; one batch may be smaller.
 
-    With a generator, neighbours in length are mixed and the batches come in random order; without
-    one the longest come first, always the same.
+    With a generator, neighbours in length are mixed, and the order of batches is random. Without one the
+    longest come first, always in the same order.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} must be at least 1.")
@@ -98,10 +117,10 @@ def bucketed_batches(
 def dynamic_batches(
     lengths: Sequence[int], most_frames: int, generator: torch.Generator | None = None
 ) -> list[list[int]]:
-    """As `bucketed_batches`, in batches of at most `most_frames` frames, padding included.
+    """Return batches as `bucketed_batches` does, of at most `most_frames` frames, padding included.
 
-    Long utterances come in small batches and short ones in large; one that alone has more frames
-    is a batch of its own.
+    Batches of long utterances are small, those of short ones large. An utterance with more frames is a batch
+    of its own.
     """
     if most_frames < 1:
         raise ValueError(f"most_frames={most_frames} must be at least 1.")
@@ -117,11 +136,12 @@ def dynamic_batches(
 
 
 def _longest_first(lengths: Sequence[int], generator: torch.Generator | None) -> list[int]:
-    """Indices by falling length, each length moved a little if there is a generator."""
+    """Return indices by falling length; with a generator, lengths are changed a little first."""
     keys = torch.tensor(lengths, dtype=torch.float64)
     if generator is not None:
         keys *= 1 + _JITTER * (torch.rand(len(keys), generator=generator, dtype=keys.dtype) - 0.5)
-    return keys.argsort(descending=True, stable=True).tolist()
+    order: list[int] = keys.argsort(descending=True, stable=True).tolist()
+    return order
 
 
 def _shuffled(batches: list[list[int]], generator: torch.Generator | None) -> list[list[int]]:
@@ -131,7 +151,7 @@ def _shuffled(batches: list[list[int]], generator: torch.Generator | None) -> li
 
 
 def _padded(features: Sequence[Tensor]) -> Tensor:
-    """(B, T, mels), zero beyond each utterance's own frames."""
+    """Return (B, T, mels), zero beyond the frames of each utterance."""
     longest = max(len(feature) for feature in features)
     padded = features[0].new_empty(len(features), longest, features[0].shape[1])
     for row, feature in zip(padded, features, strict=True):

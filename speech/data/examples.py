@@ -1,9 +1,9 @@
-"""Examples: utterances as a model takes them, features and tokens, kept once computed.
+"""Examples: the features and tokens of utterances, computed once.
 
-In memory, and with a `FeatureCache` on disk too, for the other processes of the machine and the next run.
+They are kept in memory and, with a `FeatureCache`, on disk for other processes and for the next run.
 
-One utterance whose audio cannot be used is left out and counted (`ExampleStore.skipped`); it never
-costs a speaker the others, nor a run its life.
+Guarantee: an utterance whose audio cannot be used is left out and listed (`ExampleStore.skipped`); the
+speaker keeps the others, and the run continues.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from speech.audio import Recording
 from speech.corpora.corpus import Corpus, Skipped, Utterance
-from speech.data.feature_cache import FeatureCache, Passing, UtteranceResult
+from speech.data.feature_cache import FeatureCache, FeaturesOrFault, Passing
 from speech.errors import AudioError, AudioUnavailable
 from speech.features.log_mel import FeatureConfig, LogMel
 from speech.text import ENGLISH, Alphabet
@@ -26,10 +26,15 @@ CACHE_BYTES = 2 * 1024**3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """Features (T, mels) float32 and tokens (S,) int64 of one utterance with the text `text`.
+    """Features (T, mels) float32 and tokens (S,) int64 of one utterance with the transcript `text`.
 
-    `shortest` is the number of encoder frames that CTC needs for the tokens: one each, and a blank
-    between two that are equal.
+    `shortest` is the number of encoder frames that CTC needs for the tokens: one each, and a blank between
+    two equal ones.
+
+    Example:
+        >>> example = Example.of("u1", "all", torch.zeros(50, 40))
+        >>> example.tokens.tolist(), example.shortest
+        ([0, 11, 11], 4)
     """
 
     id: str
@@ -40,7 +45,11 @@ class Example:
 
     @classmethod
     def of(cls, id: str, text: str, features: Tensor, alphabet: Alphabet = ENGLISH) -> "Example":
-        """Make one from a normalised text. Raises `ValueError` for a foreign character."""
+        """Make an example from a normalised text.
+
+        Raises:
+            ValueError: For a character outside the alphabet.
+        """
         tokens = alphabet.encode(text)
         repeats = sum(a == b for a, b in pairwise(tokens))
         return cls(
@@ -53,15 +62,23 @@ class Example:
 
     @property
     def nbytes(self) -> int:
-        """Memory that the tensors take."""
+        """The memory of the tensors."""
         return self.features.nbytes + self.tokens.nbytes
 
 
 class ExampleStore:
-    """Examples of a corpus by speaker, computed on first use.
+    """The examples of a corpus by speaker, computed on first use.
 
-    Speakers asked for least recently are forgotten once `cache_bytes` of memory are passed; `disk` keeps
-    their features. The tensors are shared between calls: read them, do not write them.
+    Above `cache_bytes` of memory, the least recently used speakers are dropped; `disk` keeps their features.
+    The tensors are shared between calls: they must not be changed.
+
+    Example:
+        >>> from base.registries import MODEL_PRESETS
+        >>> from speech.corpora.loading import load_corpus
+        >>> store = ExampleStore(load_corpus("embedded", ""), MODEL_PRESETS["tiny"].features)
+        >>> examples = store.examples("test", "test-000")
+        >>> len(examples), examples[0].features.shape[1]
+        (12, 40)
     """
 
     def __init__(
@@ -82,53 +99,53 @@ class ExampleStore:
 
     @property
     def skipped(self) -> tuple[Skipped, ...]:
-        """Utterances met so far whose audio could not be used, and why."""
+        """The utterances so far whose audio cannot be used, with reasons."""
         return tuple(self._skipped.values())
 
     @property
     def on_disk(self) -> bool:
-        """Whether features are kept on a disk, where other processes find them."""
+        """Whether features are on a disk, where other processes find them."""
         return self._disk is not None
 
     @property
     def hop_seconds(self) -> float:
-        """The time between two frames of an example's features."""
+        """The time from one frame of features to the next."""
         return self._log_mel.config.hop_seconds
 
     def examples(self, split: str, speaker: str) -> list[Example]:
-        """One speaker's usable examples, in the corpus' order; empty if none can be used.
+        """Return the usable examples of a speaker, in the order of the corpus; empty if there is none.
 
-        Raises `CorpusError` for a split or speaker that the corpus does not have.
+        Raises:
+            CorpusError: For a split or speaker that the corpus does not have.
         """
         key = (split, speaker)
         if key in self._cache:
             self._cache.move_to_end(key)
             return list(self._cache[key])
         utterances = self.corpus.utterances(split, speaker)
-        heard = self._heard(utterances)
-        examples = list(self._made(utterances, heard))
-        if not any(
-            isinstance(one, Passing) for one in heard
-        ):  # what the machine lacked may be there next time
+        results = self._results(utterances)
+        examples = list(self._made(utterances, results))
+        # A fault of the machine may be gone the next time.
+        if not any(isinstance(one, Passing) for one in results):
             self._keep(key, examples)
         return list(examples)
 
     def examples_of(self, utterances: Sequence[Utterance]) -> list[Example]:
-        """The usable examples of a part of what a speaker says: only its audio is read, and nothing kept."""
-        return list(self._made(utterances, list(self._hear(utterances))))
+        """Return the usable examples of some utterances: only their audio is read, and nothing is kept."""
+        return list(self._made(utterances, list(self._compute(utterances))))
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Features (T, mels) of a waveform (n,) at the configuration's rate."""
+        """Compute features (T, mels) of a waveform (n,) at the configuration's rate."""
         return self._log_mel(waveform)
 
     def split_examples(self, split: str) -> list[Example]:
-        """All usable examples of a split, speaker by speaker."""
+        """Return all usable examples of a split, speaker by speaker."""
         return [
             example for speaker in self.corpus.speakers(split) for example in self.examples(split, speaker)
         ]
 
-    def _made(self, utterances: Sequence[Utterance], heard: Sequence[UtteranceResult]) -> Iterator[Example]:
-        for utterance, features in zip(utterances, heard, strict=True):
+    def _made(self, utterances: Sequence[Utterance], results: Sequence[FeaturesOrFault]) -> Iterator[Example]:
+        for utterance, features in zip(utterances, results, strict=True):
             if isinstance(features, str):
                 self._skipped[utterance.source] = Skipped(
                     source=utterance.source,
@@ -139,24 +156,24 @@ class ExampleStore:
             else:
                 yield Example.of(utterance.id, utterance.text, features, self.corpus.alphabet)
 
-    def _heard(self, utterances: Sequence[Utterance]) -> list[UtteranceResult]:
+    def _results(self, utterances: Sequence[Utterance]) -> list[FeaturesOrFault]:
         if self._disk is None:
-            return list(self._hear(utterances))
-        place = self._disk.place(utterances)
-        heard = self._disk.load(place)
-        if heard is None:
-            heard = list(self._hear(utterances))
-            self._disk.save(place, heard)
-            # Mapped, they are no memory of this process alone.
-            heard = self._disk.load(place) or heard
-        return heard
+            return list(self._compute(utterances))
+        file = self._disk.file_of(utterances)
+        results = self._disk.load(file)
+        if results is None:
+            results = list(self._compute(utterances))
+            self._disk.save(file, results)
+            # Memory-mapped features are shared by all processes.
+            results = self._disk.load(file) or results
+        return results
 
-    def _hear(self, utterances: Iterable[Utterance]) -> Iterator[UtteranceResult]:
-        """The features of each utterance, or why its audio cannot be used."""
+    def _compute(self, utterances: Iterable[Utterance]) -> Iterator[FeaturesOrFault]:
+        """Yield the features of each utterance, or why its audio cannot be used."""
         recording: Recording | None = None
         for utterance in utterances:
             try:
-                # Neighbours often lie in one file: it is decoded once.
+                # Neighbours are often in one file, which is decoded once.
                 if recording is None or recording.path != utterance.audio:
                     recording = self.corpus.recording(utterance.audio)
                 waveform = recording.segment(

@@ -1,13 +1,14 @@
-"""Features on disk: computed once, memory-mapped by every process on the machine that needs them.
+"""Features on disk: computed once, and memory-mapped by every process on the machine.
 
-One file a speaker, written under another name and renamed, so that a reader sees a whole file or none,
-whoever is killed when; two writers of one file write the same. Nothing is locked. The name of a file is a
-digest of what its content follows from: the feature configuration, and of every utterance its audio file
-(path, size, time of change) and segment. A file that is damaged, by its checksum, is computed again.
+There is one file a speaker. It is written under another name and renamed, so a reader finds a whole file or
+none, whichever process is killed. Two writers of one file write the same bytes. Nothing is locked. The name
+of a file is a digest of everything that determines its content: the feature configuration and, for every
+utterance, its audio file (path, size, time of change) and segment. A file with a wrong checksum is computed
+again.
 
 Guarantee: nothing leaves this disk, and only the user that runs the process can read it (mode 0700). But
-features are speech: who deletes recordings must delete this folder too, or have `remove_all_but` and `remove`
-delete what is one person's.
+features are speech: who deletes recordings must delete this folder too, or delete one person's files by
+`remove_all_but` and `remove`.
 """
 
 import hashlib
@@ -33,32 +34,49 @@ from speech.features.log_mel import FeatureConfig
 
 log = logging.getLogger("murmuration.speech")
 
-# To be raised when the same configuration gives other features than before.
+# Raised when the same configuration gives other features.
 VERSION = 1
 BOUND_BYTES = 64 * 1024**3
 _SUFFIX = ".safetensors"
 _FOLDER = re.compile("[0-9a-f]{16}-[0-9a-f]{16}")
-_FILE = re.compile(r"[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.safetensors\.\d+\.\d+")  # whole, or under way
+# Whole files, and those that are being written.
+_FILE = re.compile(r"[0-9a-f]{32}\.safetensors|\.[0-9a-f]{32}\.safetensors\.\d+\.\d+")
 _ABANDONED_SECONDS = 3600.0
 
 
 class Passing(str):
-    """A reason why an utterance has no features that may be gone the next time: it is not kept."""
+    """A reason without features that may be gone the next time, so it is not kept.
+
+    Example:
+        >>> Passing("call.wav: the system cannot read it now") == "call.wav: the system cannot read it now"
+        True
+    """
 
 
-# The features (T, mels) of an utterance, or why it has none.
-UtteranceResult = Tensor | str
+FeaturesOrFault = Tensor | str
+"""The features (T, mels) of an utterance, or the reason why it has none."""
 
 
 class FeatureCache:
     """The features of one corpus in one configuration, under `folder`.
 
-    The folder holds at most `bound_bytes`, and never more than half of what the disk has free for it;
-    past that, files that nobody used since this process began make place, the oldest first, and if there
-    is none, nothing more is written. Every process counts for itself, a sixteenth of the bound at most
-    between two counts.
+    The folder has at most `bound_bytes`, and never more than half of the free space of the disk. Above that,
+    files that no process used since this one began are removed, the oldest first; if there is none, nothing
+    more is written. Each process counts by itself, at the latest after writing a sixteenth of the bound.
 
-    Raises `CorpusError` if others may read the folder, or if it cannot be made.
+    Raises:
+        CorpusError: If other users may read the folder, or if it cannot be made.
+
+    Example:
+        >>> from tempfile import TemporaryDirectory
+        >>> from base.registries import MODEL_PRESETS
+        >>> from speech.corpora.loading import load_corpus
+        >>> corpus = load_corpus("embedded", "")
+        >>> with TemporaryDirectory() as folder:
+        ...     cache = FeatureCache(Path(folder), corpus, MODEL_PRESETS["tiny"].features)
+        ...     file = cache.file_of(corpus.utterances("test", "test-000"))
+        ...     cache.load(file) is None
+        True
     """
 
     def __init__(
@@ -76,52 +94,52 @@ class FeatureCache:
             self._own.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             raise CorpusError(
-                f"feature cache {folder}: {error.strerror}; name a folder of your own."
+                f"feature cache {folder}: {error.strerror}; name a folder that is yours."
             ) from None
         if folder.stat().st_mode & 0o077:
             raise CorpusError(
-                f"feature cache {folder}: others may enter it; `chmod 700` it, or name another."
+                f"feature cache {folder}: other users may enter it; `chmod 700` it, or name another."
             )
 
     @classmethod
     def if_possible(cls, folder: Path, corpus: Corpus, config: FeatureConfig) -> "FeatureCache | None":
-        """A cache in a folder that nobody asked for by name: where there can be none, that is no fault."""
+        """Return a cache in a default folder, or None (with a warning) if there cannot be one."""
         try:
             return cls(folder, corpus, config)
         except CorpusError as error:
             log.warning("features are not kept on disk: %s", error)
             return None
 
-    def place(self, utterances: Sequence[Utterance]) -> Path:
-        """Where what is heard in these utterances is kept; ask before their audio is read."""
+    def file_of(self, utterances: Sequence[Utterance]) -> Path:
+        """Return the cache path of these utterances; call it before their audio is read."""
         return self._own / _name(utterances)
 
-    def load(self, place: Path) -> list[UtteranceResult] | None:
-        """What `save` was given for this place, mapped into memory; None if it is not there."""
+    def load(self, file: Path) -> list[FeaturesOrFault] | None:
+        """Return what was saved in this file, mapped into memory; None if there is none, or a damaged one."""
         try:
-            with safe_open(place, framework="pt") as file:
-                metadata, features = file.metadata(), file.get_tensor("features")
-            os.utime(place)
+            with safe_open(file, framework="pt") as content:
+                metadata, features = content.metadata(), content.get_tensor("features")
+            os.utime(file)
             return _unpacked(features, metadata)
         except FileNotFoundError:
             return None
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("a file of features is damaged and will be made anew: %s (%s)", place, error)
+            log.warning("a file of features is damaged and is computed again: %s (%s)", file, error)
             return None
 
-    def save(self, place: Path, heard: Sequence[UtteranceResult]) -> None:
-        """Keep what was heard, unless a passing fault is in it. A disk that takes nothing is said once."""
-        if not self._writes or any(isinstance(one, Passing) for one in heard):
+    def save(self, file: Path, results: Sequence[FeaturesOrFault]) -> None:
+        """Write results, unless one is a passing fault. A disk without room is logged once."""
+        if not self._writes or any(isinstance(one, Passing) for one in results):
             return
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}")
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
-            tensors = [one for one in heard if isinstance(one, Tensor)]
+            tensors = [one for one in results if isinstance(one, Tensor)]
             features = torch.cat(tensors) if tensors else torch.zeros(0, self._mels)
             if not self._has_room(features.nbytes):
-                return self._stop_writing("it is full, of features used by the runs of now")
-            save_file({"features": features}, temporary, metadata=_metadata(heard, features))
-            # Not synced: what a power cut damages is found out by the checksum.
-            os.replace(temporary, place)
+                return self._stop_writing("it is full of features that current runs use")
+            save_file({"features": features}, temporary, metadata=_metadata(results, features))
+            # Not synced: the checksum finds what a power cut damages.
+            os.replace(temporary, file)
         except (OSError, SafetensorError) as error:
             self._stop_writing(str(error))
         finally:
@@ -129,7 +147,7 @@ class FeatureCache:
 
     def _stop_writing(self, why: str) -> None:
         self._writes = False
-        log.warning("feature cache %s takes no more in this process: %s", self.folder, why)
+        log.warning("this process writes no more features to %s: %s", self.folder, why)
 
     def _has_room(self, size: int) -> bool:
         if size > self._room_bytes:
@@ -138,7 +156,7 @@ class FeatureCache:
         return self._room_bytes >= 0
 
     def _make_room(self) -> int:
-        """Bytes that may be written before the next count; what killed writers left is removed."""
+        """Return the bytes to write before the next count; remove the files of killed writers."""
         files = []
         for path in self.folder.glob(f"*/*{_SUFFIX}*"):
             try:
@@ -160,17 +178,19 @@ class FeatureCache:
 
 
 def remove(folder: Path, utterances: Sequence[Utterance]) -> int:
-    """Remove the features of exactly these utterances of a speaker, as their audio files are now, in any
-    configuration; returns how many files that were."""
+    """Remove the features of exactly these utterances of a speaker, in any configuration.
+
+    Audio files count as they are now. Returns the number of removed files.
+    """
     name = _name(utterances)
     return _removed(own / name for own in folder.glob("*"))
 
 
 def remove_all_but(folder: Path, kept: Iterable[Sequence[Utterance]]) -> int:
-    """Remove all features but those of these speakers, as their audio files are now; returns how many files.
+    """Remove all features but those of these speakers, as their audio files are now; return the count.
 
-    To forget one speaker for certain, everybody else is kept: the features of an earlier state of a recording
-    have names that nobody can compute again. What is removed in vain is only computed anew.
+    To delete one speaker for certain, keep all others: the features of an earlier state of a recording have
+    names that cannot be computed again. A file that was removed without need is computed again.
     """
     names = {_name(utterances) for utterances in kept}
     return _removed(path for path in folder.glob("*/*") if path.name not in names)
@@ -179,7 +199,7 @@ def remove_all_but(folder: Path, kept: Iterable[Sequence[Utterance]]) -> int:
 def _removed(paths: Iterable[Path]) -> int:
     count = 0
     for path in list(paths):
-        # A folder that was named by mistake may hold models, which have this suffix too.
+        # A folder that was named by mistake may have models, which have this suffix too.
         if _FOLDER.fullmatch(path.parent.name) and _FILE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)
             count += 1
@@ -194,14 +214,14 @@ def _digest(content: object) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _metadata(heard: Sequence[UtteranceResult], features: Tensor) -> dict[str, str]:
-    rows = [one if isinstance(one, str) else len(one) for one in heard]
-    return {"heard": json.dumps([rows, zlib.crc32(features.numpy())])}
+def _metadata(results: Sequence[FeaturesOrFault], features: Tensor) -> dict[str, str]:
+    rows = [one if isinstance(one, str) else len(one) for one in results]
+    return {"heard": json.dumps([rows, zlib.crc32(features.numpy().data)])}
 
 
-def _unpacked(features: Tensor, metadata: dict[str, str]) -> list[UtteranceResult]:
+def _unpacked(features: Tensor, metadata: dict[str, str]) -> list[FeaturesOrFault]:
     rows, checksum = json.loads(metadata["heard"])
-    if zlib.crc32(features.numpy()) != checksum:
+    if zlib.crc32(features.numpy().data) != checksum:
         raise ValueError("its checksum is wrong")
     frames = [0 if isinstance(row, str) else row for row in rows]
     places = pairwise(accumulate(frames, initial=0))

@@ -1,4 +1,4 @@
-"""From log-probabilities to words: greedy, or by beam search with a language model; when, and how surely."""
+"""From log-probabilities to words: greedy or beam search with a language model; word times and confidence."""
 
 from speech.decoding.arpa import Unit
 from speech.decoding.beam import BeamConfig, BeamSearch

@@ -1,8 +1,8 @@
 """CTC prefix beam search, with an n-gram language model of characters or of words (flashlight-text).
 
-A text's score is ln p(text | sound) + lm_weight ln p(text) + word_bonus x words. A model of characters can
-spell any word; with a model of words, only words that it knows are written. flashlight-text (extra
-'decoding') brings KenLM inside its wheels, so no compiler is needed.
+The score of a text is ln p(text | sound) + lm_weight ln p(text) + word_bonus x words. With a model of
+characters any word can be written; with a model of words, only its words. The wheels of flashlight-text
+(extra 'decoding') include KenLM, so no compiler is needed.
 """
 
 import math
@@ -22,13 +22,21 @@ from speech.decoding.greedy import collapse
 from speech.errors import LanguageModelError
 from speech.text import Alphabet
 
-# Hypotheses worse than the best by more than this (nats) are dropped: where more loses nothing.
+# Hypotheses worse than the best by more than this (nats) are dropped. A larger value found nothing better.
 _THRESHOLD = 25.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class BeamConfig:
-    """`beam` hypotheses are kept a frame; the weights are those of the module's formula."""
+    """The number of hypotheses per frame (`beam`), and the weights of the module's formula.
+
+    Raises:
+        ValueError: For a value outside its range.
+
+    Example:
+        >>> BeamConfig(beam=8).lm_weight
+        0.5
+    """
 
     beam: int = 32
     lm_weight: float = 0.5
@@ -44,10 +52,27 @@ class BeamConfig:
 
 
 class BeamSearch:
-    """`BeamSearch(alphabet, config, language_model)(log_probs, lengths)`: texts, as `greedy` gives them.
+    """Decodes log-probabilities to texts, as `greedy` does, by beam search.
 
-    With a model of characters, or none, `word_bonus` counts for every frame that reads a space; a
-    space mostly takes one.
+    With a model of characters, or none, `word_bonus` counts for every frame whose symbol is a space; a space
+    mostly has one frame.
+
+    Args:
+        alphabet: The characters of the outputs.
+        config: Beam and weights.
+        language_model: An ARPA file.
+
+    Raises:
+        LanguageModelError: For a model file that is broken, empty or of another alphabet, and without the
+            extra.
+
+    Example:
+        >>> import torch
+        >>> from speech.text import ENGLISH
+        >>> symbols = torch.tensor([[*ENGLISH.encode("hi"), ENGLISH.blank]])
+        >>> certain = torch.nn.functional.one_hot(symbols, ENGLISH.num_outputs).float().clamp(min=1e-6).log()
+        >>> BeamSearch(ENGLISH)(certain, torch.tensor([3]))
+        ['hi']
     """
 
     def __init__(
@@ -56,7 +81,6 @@ class BeamSearch:
         config: BeamConfig | None = None,
         language_model: str | Path | None = None,
     ) -> None:
-        """Raises `LanguageModelError` for a model file that is broken, empty or of another alphabet."""
         config = config or BeamConfig()
         self._alphabet = alphabet
         self._words: tuple[str, ...] | None = None
@@ -68,12 +92,13 @@ class BeamSearch:
             self._decoder = _word_decoder(alphabet, config, arpa, self._words)
 
     def __call__(self, log_probs: Tensor, lengths: Tensor) -> list[str]:
-        """Texts of log-probabilities (B, T', outputs) with `lengths` (B,) frames each.
+        """Return the texts of log-probabilities (B, T', outputs) with `lengths` (B,) frames each.
 
-        Raises `ValueError` for log-probabilities that are NaN: the model is broken.
+        Raises:
+            ValueError: For log-probabilities that are NaN: the model is broken.
         """
         if log_probs.isnan().any():
-            raise ValueError("the log-probabilities hold NaN; the model is broken, give another one.")
+            raise ValueError("the log-probabilities have NaN: the model is broken; give another one.")
         rows = log_probs.detach().cpu().float()
         return [self._decode(row[:length]) for row, length in zip(rows, lengths.tolist(), strict=True)]
 
@@ -90,7 +115,7 @@ class BeamSearch:
 
 
 def _spelling_decoder(alphabet: Alphabet, config: BeamConfig, arpa: Arpa | None) -> Any:
-    """Free spelling, symbol by symbol."""
+    """Make a decoder that spells freely, symbol by symbol."""
     library = _library()
     options = library.LexiconFreeDecoderOptions(
         config.beam,
@@ -109,13 +134,13 @@ def _spelling_decoder(alphabet: Alphabet, config: BeamConfig, arpa: Arpa | None)
             raise LanguageModelError(
                 f"{arpa.path}: none of its characters is one of {alphabet.characters!r}."
             )
-        # The blank is never scored, but has its place among the outputs.
+        # The blank is never scored, but is one of the outputs.
         model = _kenlm(arpa.path, [*alphabet.characters.replace(" ", SPACE), "<blank>"])
     return library.LexiconFreeDecoder(options, model, alphabet.characters.index(" "), alphabet.blank, [])
 
 
 def _word_decoder(alphabet: Alphabet, config: BeamConfig, arpa: Arpa, words: tuple[str, ...]) -> Any:
-    """Words of the model only, each followed by a space."""
+    """Make a decoder of the model's words only, each followed by a space."""
     library = _library()
     space = alphabet.characters.index(" ")
     model = _kenlm(arpa.path, [*words, UNKNOWN])
@@ -139,7 +164,7 @@ def _word_decoder(alphabet: Alphabet, config: BeamConfig, arpa: Arpa, words: tup
 
 
 def _spelled_words(alphabet: Alphabet, arpa: Arpa) -> tuple[str, ...]:
-    """The words of the model that the alphabet can spell."""
+    """Return the words of the model that the alphabet can spell."""
     words = tuple(word for word in arpa.tokens if set(word) <= set(alphabet.characters))
     if not words:
         raise LanguageModelError(
@@ -150,14 +175,14 @@ def _spelled_words(alphabet: Alphabet, arpa: Arpa) -> tuple[str, ...]:
 
 
 def _word_end(alphabet: Alphabet) -> Tensor:
-    """One more frame (1, outputs) that ends the last word without cost."""
+    """Return one more frame (1, outputs) that ends the last word without cost."""
     frame = torch.full((1, alphabet.num_outputs), -1e4)
     frame[0, [alphabet.characters.index(" "), alphabet.blank]] = 0.0
     return frame
 
 
 def _log10_weight(config: BeamConfig) -> float:
-    """The weight for KenLM's logarithms, which are to the base 10."""
+    """Return the weight for KenLM's logarithms, which have base 10."""
     return config.lm_weight * math.log(10.0)
 
 
@@ -170,23 +195,23 @@ def _kenlm(path: Path, tokens: list[str]) -> Any:
         with _quiet():
             return KenLM(str(path), Dictionary(tokens))
     except (RuntimeError, ValueError) as error:
-        raise LanguageModelError(f"{path}{_place(path, str(error))}; make the file again.") from None
+        raise LanguageModelError(f"{path}{_position(path, str(error))}; make the file again.") from None
 
 
-def _place(path: Path, message: str) -> str:
-    """KenLM's complaint without its own source lines, and the line of the byte that it names."""
-    complaint = message.strip().splitlines()[-1]
-    byte = re.search(r"\s*Byte: (\d+)\s*$", complaint)
+def _position(path: Path, message: str) -> str:
+    """Return KenLM's message without its source lines, and the line of the byte that it names."""
+    message_line = message.strip().splitlines()[-1]
+    byte = re.search(r"\s*Byte: (\d+)\s*$", message_line)
     if byte is None:
-        return f": {complaint}"
+        return f": {message_line}"
     with path.open("rb") as file:
         line = file.read(int(byte[1])).count(b"\n") + 1
-    return f", near line {line}: {complaint[: byte.start()]}"
+    return f", near line {line}: {message_line[: byte.start()]}"
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the progress bar that KenLM writes to the process's standard error."""
+    """Suppress the progress bar that KenLM writes to the standard error of the process."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -1,9 +1,9 @@
-"""When each word was said, and how sure the model is of it: CTC forced alignment by Viterbi.
+"""Times and confidence of words: CTC forced alignment by Viterbi.
 
-The most probable path that spells a text gives every character its frames. A word lasts from the
-first frame of its first character to the last frame of its last; CTC models peak late and briefly, so
-times are good to a frame or two, not to a phone. A word's confidence is the geometric mean, over its
-characters, of the highest posterior among the character's frames.
+The most probable path that spells a text gives every character its frames. A word lasts from the first frame
+of its first character to the last frame of its last one. CTC models peak late and briefly, so times are right
+to a frame or two, not to a phone. The confidence of a word is the geometric mean, over its characters, of the
+highest posterior among the frames of the character.
 """
 
 import math
@@ -19,7 +19,12 @@ from speech.text import Alphabet
 
 @dataclass(frozen=True, kw_only=True)
 class Word:
-    """A word with its time in the recording (seconds) and its confidence in [0, 1]."""
+    """A word with its time in the recording (seconds) and its confidence in [0, 1].
+
+    Example:
+        >>> Word(text="left", start_seconds=0.4, end_seconds=0.7, confidence=0.9).text
+        'left'
+    """
 
     text: str
     start_seconds: float
@@ -35,10 +40,21 @@ def align_words(
     frame_seconds: float,
     first_frame: float = 0,
 ) -> list[Word]:
-    """The words of a normalised `text` in log-probabilities (T', outputs).
+    """Return the words of a normalised `text` in log-probabilities (T', outputs).
 
-    The centre of row i lies at (first_frame + i) x frame_seconds. Raises `ValueError` where there are too few
-    frames for the text.
+    The centre of row i is at (first_frame + i) x frame_seconds.
+
+    Raises:
+        ValueError: If there are too few frames for the text.
+
+    Example:
+        >>> import torch
+        >>> from speech.text import ENGLISH
+        >>> symbols = torch.tensor([*ENGLISH.encode("hi"), ENGLISH.blank])
+        >>> certain = torch.nn.functional.one_hot(symbols, ENGLISH.num_outputs).float().clamp(min=1e-6).log()
+        >>> [word] = align_words(certain, "hi", ENGLISH, frame_seconds=0.04)
+        >>> word.start_seconds, word.end_seconds, word.confidence
+        (0.0, 0.06, 1.0)
     """
     spans = align(log_probs.detach().cpu().double().numpy(), alphabet.encode(text), alphabet.blank)
     words, position = [], 0
@@ -59,7 +75,12 @@ def align_words(
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """The frames [start, stop) of one token, and the highest log-posterior among them."""
+    """The frames [start, stop) of one token, and the highest log-posterior among them.
+
+    Example:
+        >>> align(np.log(np.array([[0.9, 0.1], [0.2, 0.8]])), [0], blank=1)[0].stop
+        1
+    """
 
     start: int
     stop: int
@@ -67,9 +88,10 @@ class Span:
 
 
 def align(log_probs: NDArray[np.float64], tokens: Sequence[int], blank: int) -> list[Span]:
-    """The frames of each token on the best CTC path through (T', outputs) that spells `tokens`.
+    """Return the frames of each token on the best CTC path through (T', outputs) that spells `tokens`.
 
-    Raises `ValueError` where no path does, for want of frames.
+    Raises:
+        ValueError: If there are too few frames for such a path.
     """
     if not tokens:
         return []
@@ -84,14 +106,14 @@ def align(log_probs: NDArray[np.float64], tokens: Sequence[int], blank: int) -> 
 
 
 def _states(tokens: Sequence[int], blank: int) -> NDArray[np.int64]:
-    """The tokens with a blank before, between and after them."""
+    """Return the tokens with a blank before, between and after them."""
     states = np.full(2 * len(tokens) + 1, blank, dtype=np.int64)
     states[1::2] = tokens
     return states
 
 
 def _best_path(log_probs: NDArray[np.float64], states: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The state of every frame: each stays, moves on by one, or skips the blank between unlike tokens."""
+    """Return the state of every frame. Paths stay, move by one, or skip a blank between unequal tokens."""
     emissions = log_probs[:, states]
     skips = np.zeros(len(states), dtype=bool)
     skips[3::2] = states[3::2] != states[1:-2:2]

@@ -1,13 +1,13 @@
-"""n-gram language models of a small text, of words or of characters, written as ARPA files.
+"""n-gram language models of a small text, of words or of characters, as ARPA files.
 
-Interpolated Witten-Bell smoothing (Bell, Cleary and Witten, Text Compression, 1990; Chen and Goodman,
-1998, section 2.4): after a history that was seen c times with T different successors,
+Interpolated Witten-Bell smoothing (Bell, Cleary and Witten, Text Compression, 1990; Chen and Goodman, 1998,
+section 2.4): after a history that occurs c times, with T different successors,
 
     p(w | h) = (c(h w) + T p(w | h')) / (c + T),    h' = h without its oldest token,
 
-down to the uniform distribution over the vocabulary with <unk> and </s>. It needs no counts of counts, so
-it is sound for a few hundred sentences and for the closed vocabulary of characters, where Kneser-Ney's
-discounts are not defined. For gigabytes of text use KenLM's `lmplz`: the decoder reads its files as well.
+down to the uniform distribution over the vocabulary with <unk> and </s>. It needs no counts of counts, so it
+is valid for a few hundred sentences and for the closed vocabulary of characters, where the discounts of
+Kneser-Ney are not defined. For gigabytes of text use KenLM's `lmplz`: the decoder reads its files too.
 """
 
 import math
@@ -18,25 +18,30 @@ from typing import TextIO
 from speech.decoding.arpa import BEGIN, END, SPACE, UNKNOWN, Unit
 from speech.errors import LanguageModelError
 
-# What the KenLM of the beam search reads.
+# The orders that the KenLM of the beam search reads.
 MIN_ORDER, MAX_ORDER = 2, 6
-# What ARPA files write for the logarithm of a probability that is never asked for.
+# In ARPA files, the logarithm of a probability that is never used.
 _NEVER = -99.0
 
 _Gram = tuple[str, ...]
 
 
 def train_ngram(sentences: Iterable[str], out: TextIO, *, order: int, unit: Unit, characters: str) -> int:
-    """Write the model of `sentences`, which are normalised texts, to `out`; returns how many they were.
+    """Write the language model of normalised sentences to `out`.
 
-    A character model knows all of `characters`, seen or not; a word model the words that were seen.
-    Raises `LanguageModelError` for an order outside 2 to 6 or where there is no sentence with a word.
+    A model of characters has all of `characters`; a model of words has the words of the sentences.
+
+    Returns:
+        The number of sentences with a word.
+
+    Raises:
+        LanguageModelError: For an order outside 2 to 6, or if no sentence has a word.
     """
     if not MIN_ORDER <= order <= MAX_ORDER:
         raise LanguageModelError(f"order={order} must lie in {MIN_ORDER} to {MAX_ORDER}.")
     lines = [tokens for tokens in (_tokens(sentence, unit) for sentence in sentences) if tokens]
     if not lines:
-        raise LanguageModelError("the text holds no sentence to learn from; give one sentence a line.")
+        raise LanguageModelError("the text has no sentence with a word; give one sentence a line.")
     vocabulary = set(characters.replace(" ", SPACE)) if unit == "character" else set()
     _write(_WittenBell(lines, order, vocabulary), out)
     return len(lines)
@@ -48,7 +53,7 @@ def _tokens(sentence: str, unit: Unit) -> list[str]:
 
 
 class _WittenBell:
-    """Counts of every order and what follows from them."""
+    """Counts of n-grams of every order, and the probabilities of the model."""
 
     def __init__(self, lines: Iterable[Sequence[str]], order: int, vocabulary: set[str]) -> None:
         self.counts: list[Counter[_Gram]] = [Counter() for _ in range(order)]
@@ -66,7 +71,7 @@ class _WittenBell:
                 self._successors[gram[:-1]] += 1
 
     def probability(self, gram: _Gram) -> float:
-        """p(last token | the others)."""
+        """Return p(last token | the others)."""
         history = gram[:-1]
         lower = self.probability(gram[1:]) if history else 1 / len(self.unigrams)
         if history not in self._totals:
@@ -76,14 +81,14 @@ class _WittenBell:
         return (count + novel * lower) / (self._totals[history] + novel)
 
     def back_off(self, history: _Gram) -> float | None:
-        """What a successor not seen after `history` has p(w | h') multiplied by; None if all are."""
+        """Return the factor of p(w | h') for a successor that does not occur after `history`."""
         if history not in self._totals:
             return None
         novel = self._successors[history]
         return novel / (self._totals[history] + novel)
 
     def entries(self, length: int) -> Iterator[tuple[_Gram, float, float | None]]:
-        """The n-grams of a length: tokens, log10 probability, log10 back-off weight."""
+        """Yield the n-grams of a length: tokens, log10 probability, log10 back-off weight."""
         if length == 1:
             grams: Iterable[_Gram] = [(BEGIN,), *((token,) for token in self.unigrams)]
         else:

@@ -1,6 +1,6 @@
-"""What a model made of a set of utterances: errors by kind, by speaker and by utterance, and how sure.
+"""The errors of a model on a set of utterances: by kind, by speaker, by utterance, with intervals.
 
-Made from texts alone, so that any decoder, or any file of transcripts, is judged by the same rule.
+It needs texts only, so one rule evaluates every decoder and every file of transcripts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,13 @@ WORST_SHARE = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class UtteranceResult:
-    """One utterance, as it was and as it was heard, and the edits between the two."""
+    """An utterance: its reference, its hypothesis, and the edits between them.
+
+    Example:
+        >>> found = Assessment.of(ids=["u1"], speakers=["ann"], references=["turn left"], hypotheses=["turn"])
+        >>> found.utterances[0].words.deletions
+        1
+    """
 
     id: str
     speaker: str
@@ -34,7 +40,13 @@ class UtteranceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class SpeakerCounts:
-    """All that one speaker said."""
+    """The edits of all utterances of one speaker.
+
+    Example:
+        >>> found = Assessment.of(ids=["u1"], speakers=["ann"], references=["turn left"], hypotheses=["turn"])
+        >>> found.speakers[0].speaker, found.speakers[0].words.rate
+        ('ann', 0.5)
+    """
 
     speaker: str
     words: EditCounts
@@ -43,7 +55,18 @@ class SpeakerCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class Assessment:
-    """Utterances with their edits; everything else is computed from them."""
+    """Utterances with their edits; everything else is computed from them.
+
+    Example:
+        >>> found = Assessment.of(
+        ...     ids=["u1", "u2"],
+        ...     speakers=["ann", "bob"],
+        ...     references=["turn left", "stop here now"],
+        ...     hypotheses=["turn left", "stop there now"],
+        ... )
+        >>> found.words.errors, found.words.rate, found.worst_speakers[0].speaker
+        (1, 0.2, 'bob')
+    """
 
     utterances: tuple[UtteranceResult, ...]
 
@@ -56,9 +79,10 @@ class Assessment:
         references: Sequence[str],
         hypotheses: Sequence[str],
     ) -> Assessment:
-        """Assess hypotheses; the four sequences go together.
+        """Assess hypotheses; the four sequences have one entry for each utterance.
 
-        Raises `ValueError` if they are not of one length, or if no reference has a word.
+        Raises:
+            ValueError: If their lengths differ, or if no reference has a word.
         """
         words = word_edits(references, hypotheses)
         characters = character_edits(references, hypotheses)
@@ -69,65 +93,65 @@ class Assessment:
                 for i, s, r, h, w, c in rows
             )
         )
-        if not made.words.said:
+        if not made.words.reference_length:
             raise ValueError(f"none of the {len(references)} references has a word; there is no error rate.")
         return made
 
     @cached_property
     def words(self) -> EditCounts:
         """Word edits of the whole corpus; `words.rate` is the WER."""
-        return EditCounts.total(heard.words for heard in self.utterances)
+        return EditCounts.total(result.words for result in self.utterances)
 
     @cached_property
     def characters(self) -> EditCounts:
         """Character edits of the whole corpus; `characters.rate` is the CER."""
-        return EditCounts.total(heard.characters for heard in self.utterances)
+        return EditCounts.total(result.characters for result in self.utterances)
 
     @cached_property
     def speakers(self) -> tuple[SpeakerCounts, ...]:
-        """Each speaker's counts, in the order of their names."""
+        """The counts of each speaker, sorted by name."""
         groups: dict[str, list[UtteranceResult]] = {}
-        for heard in self.utterances:
-            groups.setdefault(heard.speaker, []).append(heard)
+        for result in self.utterances:
+            groups.setdefault(result.speaker, []).append(result)
         return tuple(
             SpeakerCounts(
                 speaker=name,
-                words=EditCounts.total(heard.words for heard in groups[name]),
-                characters=EditCounts.total(heard.characters for heard in groups[name]),
+                words=EditCounts.total(result.words for result in groups[name]),
+                characters=EditCounts.total(result.characters for result in groups[name]),
             )
             for name in sorted(groups)
         )
 
     @property
     def word_interval(self) -> Interval | None:
-        """How sure the WER is; None for one speaker alone."""
+        """The interval of the WER; None for a single speaker."""
         return rate_interval([speaker.words for speaker in self.speakers])
 
     @property
     def character_interval(self) -> Interval | None:
-        """How sure the CER is; None for one speaker alone."""
+        """The interval of the CER; None for a single speaker."""
         return rate_interval([speaker.characters for speaker in self.speakers])
 
     @property
     def speaker_quantiles(self) -> dict[float, float]:
-        """The `QUANTILES` of the speakers' own WERs, each speaker counting the same."""
-        rates = [speaker.words.rate for speaker in self.speakers if speaker.words.said]
+        """The `QUANTILES` of the WERs of speakers, with equal weights."""
+        rates = [speaker.words.rate for speaker in self.speakers if speaker.words.reference_length]
         return {q: float(np.quantile(rates, q)) for q in QUANTILES}
 
     @property
     def worst_speakers(self) -> tuple[SpeakerCounts, ...]:
         """The tenth of the speakers (rounded up) with the highest WERs, the worst first."""
-        with_words = [speaker for speaker in self.speakers if speaker.words.said]
+        with_words = [speaker for speaker in self.speakers if speaker.words.reference_length]
         ranked = sorted(with_words, key=lambda speaker: -speaker.words.rate)
         return tuple(ranked[: math.ceil(len(ranked) * WORST_SHARE)])
 
     def worst_utterances(self, count: int) -> tuple[UtteranceResult, ...]:
-        """The `count` utterances with the most word errors, of equal ones that with the higher rate."""
-        wrong = [heard for heard in self.utterances if heard.words.errors]
-        return tuple(sorted(wrong, key=lambda h: (-h.words.errors, h.words.said))[:count])
+        """Return the `count` utterances with the most word errors, then the highest rate."""
+        wrong = [result for result in self.utterances if result.words.errors]
+        return tuple(sorted(wrong, key=lambda h: (-h.words.errors, h.words.reference_length))[:count])
 
     def summary(self) -> dict[str, Any]:
-        """Totals, intervals and quantiles in plain values, fit for JSON: nothing of a single speaker."""
+        """Return totals, intervals and quantiles, fit for JSON, without data of a single speaker."""
         worst = EditCounts.total(speaker.words for speaker in self.worst_speakers)
         return {
             "speakers": len(self.speakers),
@@ -141,7 +165,19 @@ class Assessment:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Two models on the same utterances: their difference in WER, `ours` less `theirs`."""
+    """Two models on the same utterances: the difference of their WERs, `ours` minus `theirs`.
+
+    Raises:
+        ValueError: If the utterances differ.
+
+    Example:
+        >>> given = {"ids": ["u1", "u2"], "speakers": ["ann", "bob"], "references": ["go left", "stop here"]}
+        >>> ours = Assessment.of(**given, hypotheses=["go left", "stop"])
+        >>> theirs = Assessment.of(**given, hypotheses=["go", "stop"])
+        >>> comparison = Comparison(ours=ours, theirs=theirs)
+        >>> comparison.difference, comparison.speakers_better
+        (-0.25, 1)
+    """
 
     ours: Assessment
     theirs: Assessment
@@ -153,12 +189,12 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Negative where ours is better."""
+        """The difference; negative if ours is better."""
         return self.ours.words.rate - self.theirs.words.rate
 
     @cached_property
     def interval(self) -> Interval | None:
-        """How sure the difference is: speakers drawn anew, each for both models."""
+        """The interval of the difference; the bootstrap draws speakers, each for both models."""
         return difference_interval(
             [speaker.words for speaker in self.ours.speakers],
             [speaker.words for speaker in self.theirs.speakers],
@@ -166,19 +202,19 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """'better', 'worse' or 'undecided': whether the interval leaves out 0."""
+        """'better' or 'worse' if the interval excludes 0, else 'undecided'."""
         if self.interval is None or self.interval.low <= 0 <= self.interval.high:
             return "undecided"
         return "better" if self.interval.high < 0 else "worse"
 
     @property
     def speakers_better(self) -> int:
-        """How many speakers have fewer errors with ours."""
+        """The number of speakers with fewer errors by ours."""
         pairs = zip(self.ours.speakers, self.theirs.speakers, strict=True)
         return sum(mine.words.errors < other.words.errors for mine, other in pairs)
 
     def summary(self) -> dict[str, Any]:
-        """In plain values, fit for JSON."""
+        """Return plain values, fit for JSON."""
         return {
             "wer_difference": self.difference,
             "interval": _bounds(self.interval),
@@ -192,7 +228,7 @@ def _plain(counts: EditCounts, interval: Interval | None) -> dict[str, Any]:
         "rate": counts.rate,
         "interval": _bounds(interval),
         "errors": counts.errors,
-        "of": counts.said,
+        "of": counts.reference_length,
         "substitutions": counts.substitutions,
         "insertions": counts.insertions,
         "deletions": counts.deletions,

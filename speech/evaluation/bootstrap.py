@@ -1,8 +1,8 @@
-"""How sure an error rate is: bootstrap intervals over speakers (BCa, Efron 1987, by scipy).
+"""Intervals of error rates by bootstrap over speakers (BCa, Efron 1987, by scipy).
 
-Speakers are drawn anew, with all that they said: words of one voice are not independent of each
-other, and an interval over utterances would be too narrow. The rate is a ratio of sums, as the
-corpus' own. The draws are seeded: the same counts give the same interval.
+The bootstrap draws speakers, with all of their utterances: words of one speaker are not independent, and an
+interval over utterances would be too narrow. The rate is a ratio of sums, as that of the corpus. The draws
+are seeded: the same counts give the same interval.
 """
 
 import warnings
@@ -16,7 +16,7 @@ from speech.evaluation.error_rates import EditCounts
 LEVEL = 0.95
 RESAMPLES = 9_999
 FEW_SPEAKERS = 10
-"""Below so many speakers a bootstrap interval is known to be too narrow: say so beside it."""
+"""With fewer speakers a bootstrap interval is known to be too narrow, and reports warn."""
 
 _SEED = 2310
 _VALUES_AT_ONCE = 2_000_000
@@ -26,7 +26,14 @@ Counts = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """From `low` to `high`, at the level of confidence `LEVEL`, over so many `speakers`."""
+    """An interval from `low` to `high` of confidence `LEVEL`, over a number of `speakers`.
+
+    Example:
+        >>> from speech.evaluation.error_rates import EditCounts
+        >>> interval = rate_interval([EditCounts(hits=9, deletions=1), EditCounts(hits=8, deletions=2)])
+        >>> 0.1 <= interval.low <= interval.high <= 0.2
+        True
+    """
 
     low: float
     high: float
@@ -34,28 +41,31 @@ class Interval:
 
 
 def rate_interval(speakers: Sequence[EditCounts]) -> Interval | None:
-    """The interval of the rate of all speakers together; None for fewer than two who said a word."""
+    """Return the interval of the rate of all speakers; None if fewer than two have a word."""
     errors = np.array([counts.errors for counts in speakers], dtype=np.float64)
-    said = np.array([counts.said for counts in speakers], dtype=np.float64)
-    return _interval((errors, said), _rate)
+    lengths = np.array([counts.reference_length for counts in speakers], dtype=np.float64)
+    return _interval((errors, lengths), _rate)
 
 
 def difference_interval(speakers: Sequence[EditCounts], others: Sequence[EditCounts]) -> Interval | None:
-    """The interval of the rate of `speakers` less that of `others`; None as in `rate_interval`.
+    """Return the interval of the rate of `speakers` minus the rate of `others`; None as `rate_interval`.
 
-    Paired: both hold the same speakers, in the same order, as two models heard them, and a draw takes
-    a speaker for both. Raises `ValueError` if they were not said the same.
+    It is paired: both list the same speakers in the same order, for two models, and each draw takes a speaker
+    for both.
+
+    Raises:
+        ValueError: If the references differ in length.
     """
-    if [counts.said for counts in speakers] != [counts.said for counts in others]:
+    if [counts.reference_length for counts in speakers] != [counts.reference_length for counts in others]:
         raise ValueError("a paired comparison needs the same speakers and references for both models.")
     errors = np.array([mine.errors - other.errors for mine, other in zip(speakers, others, strict=True)])
-    said = np.array([counts.said for counts in speakers], dtype=np.float64)
-    return _interval((errors.astype(np.float64), said), _rate)
+    lengths = np.array([counts.reference_length for counts in speakers], dtype=np.float64)
+    return _interval((errors.astype(np.float64), lengths), _rate)
 
 
-def _rate(errors: Counts, said: Counts, axis: int = -1) -> Counts:
-    # Where speakers with nothing but empty references are many, a draw may be without a word.
-    rate: Counts = errors.sum(axis) / np.maximum(said.sum(axis), 1)
+def _rate(errors: Counts, lengths: Counts, axis: int = -1) -> Counts:
+    # If many speakers have empty references only, a draw may have no word.
+    rate: Counts = errors.sum(axis) / np.maximum(lengths.sum(axis), 1)
     return rate
 
 
@@ -63,13 +73,13 @@ def _interval(samples: tuple[Counts, Counts], statistic: object) -> Interval | N
     if np.count_nonzero(samples[1]) < 2:
         return None
     low, high = _bounds(samples, statistic, "BCa")
-    if np.isnan(low) or np.isnan(high):  # every speaker the same, or one alone has the words
+    if np.isnan(low) or np.isnan(high):  # all speakers are equal, or only one has words
         low, high = _bounds(samples, statistic, "percentile")
     return Interval(low=low, high=high, speakers=len(samples[0]))
 
 
 def _bounds(samples: tuple[Counts, Counts], statistic: object, method: str) -> tuple[float, float]:
-    # Imported here: slow to load for everyone who asks for no interval.
+    # Imported here: it is slow to load, and most callers need no interval.
     from scipy.stats import DegenerateDataWarning, bootstrap
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):

@@ -1,8 +1,8 @@
-"""What was said above what was heard, word under word, with the kind of each error marked."""
+"""A table of edits: the reference above the hypothesis, word above word, with the kind of each error."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from speech.evaluation.error_rates import word_alignments
 
@@ -13,7 +13,14 @@ GAP = "*"
 
 @dataclass(frozen=True)
 class Column:
-    """A word of the reference over one of the hypothesis; the empty string where there is none."""
+    """A word of the reference above one of the hypothesis; an empty string for a missing word.
+
+    Example:
+        >>> [column.kind for column in columns("turn left", "turn the left")]
+        ['equal', 'insert', 'equal']
+        >>> Column("delete", "left", "").cells()
+        ('left', '****', 'D   ')
+    """
 
     kind: Kind
     reference: str
@@ -21,33 +28,33 @@ class Column:
 
     @property
     def width(self) -> int:
-        """Characters of the longer word."""
+        """The length of the longer word."""
         return max(len(self.reference), len(self.hypothesis))
 
     def cells(self) -> tuple[str, str, str]:
-        """Reference, hypothesis and mark, all `width` wide; a gap is filled with asterisks."""
+        """Return reference, hypothesis and mark, each of `width` characters; asterisks fill a gap."""
         words = (word or GAP * self.width for word in (self.reference, self.hypothesis))
-        said, heard = (word.ljust(self.width) for word in words)
-        return said, heard, MARKS[self.kind].ljust(self.width)
+        reference, hypothesis = (word.ljust(self.width) for word in words)
+        return reference, hypothesis, MARKS[self.kind].ljust(self.width)
 
 
 def columns(reference: str, hypothesis: str) -> list[Column]:
-    """The columns of a shortest alignment of two texts' words."""
-    said, heard = reference.split(), hypothesis.split()
+    """Return the columns of a shortest alignment of the words of two texts."""
+    above, below = reference.split(), hypothesis.split()
     found = []
     for chunk in word_alignments([reference], [hypothesis])[0]:
-        top = said[chunk.ref_start_idx : chunk.ref_end_idx]
-        bottom = heard[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        top = above[chunk.ref_start_idx : chunk.ref_end_idx]
+        bottom = below[chunk.hyp_start_idx : chunk.hyp_end_idx]
         length = max(len(top), len(bottom))
         found += [
-            Column(chunk.type, above, below)
-            for above, below in zip(_filled(top, length), _filled(bottom, length), strict=True)
+            Column(cast(Kind, chunk.type), upper, lower)
+            for upper, lower in zip(_filled(top, length), _filled(bottom, length), strict=True)
         ]
     return found
 
 
 def rows(columns: Sequence[Column], width: int) -> Iterator[list[Column]]:
-    """Columns in rows of at most `width` characters, one space between two; a longer word stands alone."""
+    """Yield rows of columns of at most `width` characters, with spaces between; a longer word is alone."""
     row: list[Column] = []
     used = 0
     for column in columns:

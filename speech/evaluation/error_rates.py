@@ -1,7 +1,7 @@
 """Word and character error rates of a corpus, by jiwer: all edits over all words of the references.
 
-Rates are fractions (0.25 is 25 %) and pass 1 where more is inserted than was said. An empty reference
-has no words to get wrong: what is heard in it counts as inserted.
+Rates are fractions (0.25 is 25 %). They are above 1 if there are more insertions than words. The words of a
+hypothesis for an empty reference are insertions.
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ Alignment = Sequence[jiwer.AlignmentChunk]
 
 @dataclass(frozen=True, kw_only=True)
 class EditCounts:
-    """How many words (or characters) were right, replaced, inserted and left out."""
+    """Counts of words (or characters) that are right, substituted, inserted and deleted.
+
+    Example:
+        >>> [counts] = word_edits(["turn left now"], ["turn right"])
+        >>> counts.substitutions, counts.deletions, counts.errors, counts.reference_length
+        (1, 1, 2, 3)
+    """
 
     hits: int = 0
     substitutions: int = 0
@@ -29,7 +35,7 @@ class EditCounts:
 
     @classmethod
     def of(cls, alignment: Alignment) -> EditCounts:
-        """The counts of one utterance's alignment."""
+        """Return the counts of the alignment of one utterance."""
         counts = dict.fromkeys(_KINDS, 0)
         for chunk in alignment:
             words = max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
@@ -38,7 +44,7 @@ class EditCounts:
 
     @classmethod
     def total(cls, counts: Iterable[EditCounts]) -> EditCounts:
-        """All counts together."""
+        """Return the sum of counts."""
         listed = list(counts)
         return cls(**{kind: sum(getattr(one, kind) for one in listed) for kind in _KINDS})
 
@@ -48,24 +54,32 @@ class EditCounts:
         return self.substitutions + self.insertions + self.deletions
 
     @property
-    def said(self) -> int:
+    def reference_length(self) -> int:
         """Words (or characters) of the references."""
         return self.hits + self.substitutions + self.deletions
 
     @property
     def rate(self) -> float:
-        """Errors over what was said; NaN where nothing was."""
-        return self.errors / self.said if self.said else math.nan
+        """Errors over the length of the references; NaN if that is 0."""
+        return self.errors / self.reference_length if self.reference_length else math.nan
 
 
 def word_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[EditCounts]:
-    """Word edits of each utterance. Raises `ValueError` for lists of unequal length."""
+    """Return the word edits of each utterance.
+
+    Raises:
+        ValueError: For lists of unequal length.
+    """
     _check_pairs(references, hypotheses)
     return [EditCounts.of(alignment) for alignment in word_alignments(references, hypotheses)]
 
 
 def character_edits(references: Sequence[str], hypotheses: Sequence[str]) -> list[EditCounts]:
-    """Character edits of each utterance, spaces counted. Raises as `word_edits` does."""
+    """Return the character edits of each utterance, spaces included.
+
+    Raises:
+        ValueError: For lists of unequal length.
+    """
     _check_pairs(references, hypotheses)
     if not references:
         return []
@@ -74,18 +88,26 @@ def character_edits(references: Sequence[str], hypotheses: Sequence[str]) -> lis
 
 
 def word_alignments(references: Sequence[str], hypotheses: Sequence[str]) -> list[Alignment]:
-    """A shortest alignment of each pair's words."""
+    """Return a shortest alignment of the words of each pair."""
     return list(jiwer.process_words(list(references), list(hypotheses)).alignments) if references else []
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Corpus WER. Raises `ValueError` for lists of unequal length or references without a word."""
+    """Return the WER of a corpus.
+
+    Raises:
+        ValueError: For lists of unequal length, or references without a word.
+    """
     _check(references, hypotheses)
     return float(jiwer.wer(list(references), list(hypotheses)))
 
 
 def character_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Corpus CER, spaces counted as characters. Raises as `word_error_rate` does."""
+    """Return the CER of a corpus; spaces count as characters.
+
+    Raises:
+        ValueError: As `word_error_rate` does.
+    """
     _check(references, hypotheses)
     return float(jiwer.cer(list(references), list(hypotheses)))
 

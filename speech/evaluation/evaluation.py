@@ -1,4 +1,4 @@
-"""How well a model hears: mean loss, WER and CER over examples, greedily decoded."""
+"""Evaluation of a model: mean loss, WER and CER over examples, with greedy decoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,12 +13,19 @@ from speech.evaluation.assessment import Assessment
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
 from speech.model.ctc_transformer import CTCTransformer
 from speech.model.loss import alignable, ctc_losses
-from speech.text import alphabet_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """`loss` in nats per utterance; `wer` and `cer` as fractions; ids and texts in the examples' order."""
+    """Loss in nats per utterance, WER and CER as fractions, ids and texts in the order of the examples.
+
+    Example:
+        >>> evaluation = Evaluation(
+        ...     loss=1.5, wer=0.5, cer=0.4, ids=("u1",), hypotheses=("turn",), references=("turn left",)
+        ... )
+        >>> evaluation.hypotheses
+        ('turn',)
+    """
 
     loss: float
     wer: float
@@ -30,17 +37,19 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int = 32) -> Evaluation:
-    """Evaluate `model` as it stands, without dropout; its mode is restored.
+    """Evaluate `model` without dropout; its mode is restored.
 
-    The loss leaves out utterances too short for their transcript; the error rates leave out none.
-    Raises `ValueError` if there is no example.
+    The loss leaves out utterances that are too short for their transcript; the error rates include all.
+
+    Raises:
+        ValueError: If there is no example.
     """
     if not examples:
         raise ValueError("nothing to evaluate on: the split has no usable utterance.")
     training = model.training
     model.eval()
     try:
-        loss, hypotheses = _listen(model, examples, batch_size)
+        loss, hypotheses = _transcribe(model, examples, batch_size)
     finally:
         model.train(training)
     references = tuple(example.text for example in examples)
@@ -55,9 +64,10 @@ def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int
 
 
 def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
-    """The errors of an evaluation on a split, by kind and by speaker.
+    """Return the errors of an evaluation on a split, by kind and by speaker.
 
-    Raises `KeyError` for an utterance that the split does not have.
+    Raises:
+        KeyError: For an utterance that the split does not have.
     """
     spoken = (u for speaker in corpus.speakers(split) for u in corpus.utterances(split, speaker))
     speaker_of = {utterance.id: utterance.speaker for utterance in spoken}
@@ -69,11 +79,13 @@ def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
     )
 
 
-def _listen(model: CTCTransformer, examples: Sequence[Example], batch_size: int) -> tuple[float, list[str]]:
-    """Mean loss and hypotheses, long utterances first and batched with their like."""
+def _transcribe(
+    model: CTCTransformer, examples: Sequence[Example], batch_size: int
+) -> tuple[float, list[str]]:
+    """Return the mean loss and the hypotheses; batches have utterances of similar length."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
-    alphabet = alphabet_of(model.config.language)
+    alphabet = model.config.alphabet
     for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
         batch = collate([examples[index] for index in indices])
         log_probs, frames = model(batch.features, batch.lengths)

@@ -1,7 +1,9 @@
-"""Models as files that need nothing of ours: sound in, log-probabilities out.
+"""Export of models to files that need none of our code: sound in, log-probabilities out.
 
-`torch.export` (.pt2), TorchScript (.pt) and ONNX (.onnx), each with the features inside and with
-metadata that say what comes out. A file that does not hear what the model hears is not written.
+The formats are `torch.export` (.pt2), TorchScript (.pt) and ONNX (.onnx). Each file has the features inside,
+and metadata that describe its outputs.
+
+Guarantee: a file is kept only if its log-probabilities are those of the model.
 """
 
 from speech.export.check import TOLERANCE

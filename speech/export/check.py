@@ -1,4 +1,4 @@
-"""Does an exported file hear what the model hears? Asked of the file on the disk, before it is kept."""
+"""Compares an exported file with its model, on log-probabilities, before the file is kept."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,23 +11,26 @@ from speech.features.log_mel import FeatureConfig, LogMel
 from speech.model.ctc_transformer import CTCTransformer
 
 TOLERANCE = 1e-3
-"""The largest difference of a log-probability (in nats) that counts as the same. The trained `tiny` differs
-by 2e-5: what is left of float32 after a logarithm."""
+"""The largest difference of log-probabilities (nats) that counts as equal.
+
+The trained `tiny` differs by 2e-5, which is the rounding of float32 after a logarithm.
+"""
 
 SECONDS = (0.1, 0.5, 1.0131, 3.7)
-"""Lengths that are tried, each alone and all as one padded batch."""
+"""Tested lengths, each alone and all as one padded batch."""
 
 Runner = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @torch.inference_mode()
 def largest_difference(runner: Runner, model: CTCTransformer, config: FeatureConfig) -> float:
-    """The largest difference of any log-probability to `LogMel` and `model`, one utterance at a time.
+    """Return the largest difference of a log-probability to `LogMel` and `model` on single utterances.
 
-    Raises `ExportError` if the difference passes `TOLERANCE` or a length differs.
+    Raises:
+        ExportError: If it is above `TOLERANCE`, or if a length differs.
     """
     waveforms = _sounds(config.sample_rate_hz)
-    alone = [_heard(model, LogMel(config), waveform) for waveform in waveforms]
+    alone = [_expected(model, LogMel(config), waveform) for waveform in waveforms]
     worst = 0.0
     for chosen in (*([index] for index in range(len(waveforms))), list(range(len(waveforms)))):
         batch = [waveforms[index] for index in chosen]
@@ -44,7 +47,7 @@ def largest_difference(runner: Runner, model: CTCTransformer, config: FeatureCon
 
 
 def _sounds(rate_hz: int) -> list[Tensor]:
-    """Noise whose loudness rises and falls over 100 dB, so that the features' floor is tried too."""
+    """Return noise whose level rises and falls by 100 dB, so that the features reach their floor."""
     generator = torch.Generator().manual_seed(0)
     sounds = []
     for seconds in SECONDS:
@@ -54,10 +57,11 @@ def _sounds(rate_hz: int) -> list[Tensor]:
     return sounds
 
 
-def _heard(model: CTCTransformer, log_mel: LogMel, waveform: Tensor) -> Tensor:
+def _expected(model: CTCTransformer, log_mel: LogMel, waveform: Tensor) -> Tensor:
     features = log_mel(waveform).unsqueeze(0)
     log_probs, frames = model(features, torch.tensor([features.shape[1]]))
-    return log_probs[0, : int(frames[0])]
+    expected: Tensor = log_probs[0, : int(frames[0])]
+    return expected
 
 
 def _difference(log_probs: Tensor, frames: Tensor, alone: Sequence[Tensor]) -> float:

@@ -1,7 +1,7 @@
-"""The model with its features inside, in operations that every export format has.
+"""A model with its features inside, in operations that every export format has.
 
-Shapes: B waveforms of up to S samples. The spectrum is a convolution with the windowed rows of the
-Fourier matrix, because ONNX runtimes do not agree on an FFT; it is the same number to float32.
+Shapes: B waveforms of up to S samples. The spectrum is a convolution with the windowed rows of the Fourier
+matrix, because ONNX runtimes have different FFTs; the result is the same up to float32 rounding.
 """
 
 import math
@@ -15,7 +15,15 @@ from speech.model.ctc_transformer import CTCTransformer
 
 
 class WaveformFeatures(nn.Module):
-    """`LogMel` for padded batches: each utterance gets the features that it has alone."""
+    """`LogMel` for padded batches; each utterance has the same features as alone.
+
+    Example:
+        >>> features, frames = WaveformFeatures(FeatureConfig(num_mels=40))(
+        ...     torch.zeros(2, 16_000), torch.tensor([16_000, 8_000])
+        ... )
+        >>> features.shape, frames.tolist()
+        (torch.Size([2, 101, 40]), [101, 51])
+    """
 
     fourier: Tensor
     mel: Tensor
@@ -28,7 +36,7 @@ class WaveformFeatures(nn.Module):
         self.register_buffer("mel", log_mel.mel_filters.T.contiguous())
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (B, T, mels), zero beyond each utterance's frames, and those frames (B,)."""
+        """Compute features (B, T, mels), zero beyond the frames of each utterance, and those frames (B,)."""
         config = self.config
         frames = (lengths - config.first_samples).clamp(min=0) // config.hop_samples + 1
         energies = self.mel @ self._spectrum(self._emphasised(waveforms, lengths))
@@ -37,15 +45,15 @@ class WaveformFeatures(nn.Module):
         return self._normalised(features, valid.unsqueeze(-1).to(features.dtype)), frames
 
     def _emphasised(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
-        """What lies beyond an utterance is silence, whatever the caller left there."""
+        """Emphasise, and set samples beyond the lengths to zero, whatever the caller left there."""
         waveforms = waveforms * self.config.gain
         if self.config.pre_emphasis and self.config.framing == "centred":
             waveforms = waveforms - self.config.pre_emphasis * functional.pad(waveforms[:, :-1], (1, 0))
-        heard = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths.unsqueeze(1)
-        return waveforms.masked_fill(~heard, 0.0)  # a product would keep NaN
+        valid = torch.arange(waveforms.shape[1], device=waveforms.device) < lengths.unsqueeze(1)
+        return waveforms.masked_fill(~valid, 0.0)  # a product would keep NaN
 
     def _spectrum(self, waveforms: Tensor) -> Tensor:
-        """(B, S) to (B, bins, T), the first frame centred on the first sample or beginning with it."""
+        """Map (B, S) to (B, bins, T); the first frame is centred on the first sample or begins with it."""
         half = self.config.fft_size // 2 if self.config.framing == "centred" else 0
         padded = functional.pad(waveforms, (half, half)).unsqueeze(1)
         real, imaginary = functional.conv1d(padded, self.fourier, stride=self.config.hop_samples).chunk(2, 1)
@@ -62,7 +70,15 @@ class WaveformFeatures(nn.Module):
 
 
 class WaveformModel(nn.Module):
-    """Waveforms to log-probabilities."""
+    """Waveforms to log-probabilities.
+
+    Example:
+        >>> from speech.model.ctc_transformer import build_model
+        >>> model = WaveformModel(build_model("tiny", seed=0), FeatureConfig(num_mels=40))
+        >>> log_probs, frames = model(torch.zeros(1, 16_000), torch.tensor([16_000]))
+        >>> log_probs.shape, frames.tolist()
+        (torch.Size([1, 25, 30]), [25])
+    """
 
     def __init__(self, model: CTCTransformer, config: FeatureConfig) -> None:
         super().__init__()
@@ -71,10 +87,11 @@ class WaveformModel(nn.Module):
         self.eval()
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-probabilities (B, T', outputs) and their lengths (B,).
+        """Compute log-probabilities (B, T', outputs) and their lengths (B,).
 
-        From `waveforms` (B, S) float32 in [-1, 1] at the features' rate, of which `lengths` (B,)
-        int64 samples are speech.
+        Args:
+            waveforms: (B, S) float32 in [-1, 1] at the rate of the features.
+            lengths: (B,) int64 samples of each waveform.
         """
         features, frames = self.features(waveforms, lengths)
         log_probs, encoder_frames = self.model(features, frames)
@@ -82,16 +99,16 @@ class WaveformModel(nn.Module):
 
 
 def _centred_fourier(window: Tensor, config: FeatureConfig) -> Tensor:
-    """(2 * bins, 1, FFT size): cosine rows, then sine rows, each under the centred window."""
+    """Return (2 * bins, 1, FFT size): cosine rows, then sine rows, times the centred window."""
     before = (config.fft_size - len(window)) // 2
     centred = functional.pad(window.double(), (before, config.fft_size - len(window) - before))
     return (_fourier(config.fft_size, config.fft_size) * centred).unsqueeze(1).float()
 
 
 def _whole_fourier(window: Tensor, config: FeatureConfig) -> Tensor:
-    """(2 * bins, 1, window): the same under a window at the start, with its pre-emphasis in it."""
+    """Return (2 * bins, 1, window): the same for a window at the start, with its pre-emphasis."""
     rows = _fourier(config.fft_size, len(window)) * window.double()
-    # Sample n counts in row n, and, as a predecessor, in row n + 1; the first is its own.
+    # Sample n is in column n and, as a predecessor, in column n + 1; the first is its own predecessor.
     after = functional.pad(rows[:, 1:], (0, 1))
     after[:, 0] += rows[:, 0]
     return (rows - config.pre_emphasis * after).unsqueeze(1).float()
@@ -101,8 +118,8 @@ _FOURIER = {"centred": _centred_fourier, "whole": _whole_fourier}
 
 
 def _fourier(size: int, columns: int) -> Tensor:
-    """(2 * bins, columns) float64: the cosine rows, then the sine rows of an FFT of `size`."""
+    """Return (2 * bins, columns) float64: the cosine rows, then the sine rows of an FFT of `size`."""
     bins, samples = torch.arange(size // 2 + 1), torch.arange(columns)
-    # Whole turns are taken off as integers: the angle stays exact however long the window.
+    # Whole turns are removed as integers, so the angle is exact for any window.
     angle = torch.outer(bins, samples).remainder(size).double() * (2 * math.pi / size)
     return torch.cat([angle.cos(), -angle.sin()])

@@ -1,6 +1,6 @@
-"""Writing an exported model: one function a format, chosen by the file's suffix.
+"""Writes exported models: one function for each format, chosen by the suffix of the file.
 
-Written atomically, after the file was loaded again and found to hear what the model hears.
+Guarantee: a file has its name only after it was loaded again and gave the log-probabilities of the model.
 """
 
 import json
@@ -22,14 +22,13 @@ from speech.export.check import Runner, largest_difference
 from speech.export.waveform_model import WaveformModel
 from speech.features.log_mel import FeatureConfig
 from speech.model.checkpoint import LoadedModel
-from speech.text import alphabet_of
 
 FORMAT = "murmuration-export-1"
 METADATA_FILE = "murmuration.json"
 MINIMUM_SECONDS = 0.1
-# Above 1,536 MiB torch.onnx puts the weights into a second file; the graph's own constants are small.
+# Above 1,536 MiB torch.onnx writes the weights to a second file; the constants of the graph are small.
 LARGEST_ONNX_BYTES = 1500 * 2**20
-LICENCE_MISSING = "not stated: whoever publishes this model must choose one"
+LICENCE_MISSING = "not stated: the publisher of this model must choose one"
 
 Writer = Callable[[WaveformModel, Path, Mapping[str, str]], Runner]
 _WRITERS: dict[str, Writer] = {}
@@ -37,7 +36,12 @@ _WRITERS: dict[str, Writer] = {}
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """A written file, its metadata, and its largest difference to the model (nats)."""
+    """A written file, its metadata, and its largest difference to the model (nats).
+
+    Example:
+        >>> Exported(path=Path("model.onnx"), metadata={}, difference=2e-5).path.suffix
+        '.onnx'
+    """
 
     path: Path
     metadata: Mapping[str, str]
@@ -45,12 +49,16 @@ class Exported:
 
 
 def formats() -> tuple[str, ...]:
-    """The suffixes that can be written."""
+    """Return the suffixes of all formats."""
     return tuple(_WRITERS)
 
 
 def require_formats(paths: Iterable[Path]) -> None:
-    """Raise `ExportError` for a path that names no format, or whose folder does not exist."""
+    """Refuse paths that cannot be written.
+
+    Raises:
+        ExportError: For a path of no known format, or in no existing folder.
+    """
     for path in paths:
         if path.suffix not in _WRITERS:
             raise ExportError(f"{path}: no known format; end the name with {' or '.join(_WRITERS)}.")
@@ -61,8 +69,10 @@ def require_formats(paths: Iterable[Path]) -> None:
 def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, str]) -> Exported:
     """Write `loaded` to `path`, in the format of its suffix, with `metadata` inside.
 
-    Raises `ExportError` for an unknown suffix, a missing library, or an export that does not give
-    the model's log-probabilities on several lengths within `TOLERANCE`.
+    Raises:
+        ExportError: For an unknown suffix, a missing library, or an export whose log-probabilities differ by
+            more
+            than `TOLERANCE` on several lengths.
     """
     path = Path(path)
     require_formats([path])
@@ -75,9 +85,9 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
 
 
 def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
-    """The metadata of an export: all that is needed to use it, and what it promises."""
+    """Return the metadata of an export: everything needed to use it, its licence and its privacy."""
     config = loaded.features
-    alphabet = alphabet_of(loaded.model.config.language)
+    alphabet = loaded.alphabet
     return {
         "format": FORMAT,
         "murmuration": release(),
@@ -96,7 +106,7 @@ def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, st
     }
 
 
-def _writes(suffix: str) -> Callable[[Writer], Writer]:
+def _writer_of(suffix: str) -> Callable[[Writer], Writer]:
     def register(writer: Writer) -> Writer:
         _WRITERS[suffix] = writer
         return writer
@@ -104,35 +114,39 @@ def _writes(suffix: str) -> Callable[[Writer], Writer]:
     return register
 
 
-@_writes(".pt2")
+@_writer_of(".pt2")
 def _torch_export(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
-    """torch.export: run by PyTorch from Python or, compiled, from C++."""
+    """Write a torch.export program, for PyTorch from Python or, compiled, from C++."""
     extra = {METADATA_FILE: json.dumps(dict(metadata))}
     with path.open("wb") as file:
         torch.export.save(_program(waveform_model), file, extra_files=extra)
     with path.open("rb") as file:
-        return torch.export.load(file).module()
+        loaded: Runner = torch.export.load(file).module()
+    return loaded
 
 
-@_writes(".pt")
+@_writer_of(".pt")
 def _torchscript(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
-    """TorchScript: deprecated by PyTorch, and what many C++ and mobile programs still load."""
+    """Write TorchScript. PyTorch deprecates it, and many C++ and mobile programs still load it."""
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")
-        traced = torch.jit.trace(waveform_model, _example(waveform_model), check_trace=False)
+        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
+            waveform_model, _example(waveform_model), check_trace=False
+        )
         extra = {METADATA_FILE: json.dumps(dict(metadata))}
         torch.jit.save(traced, str(path), _extra_files=extra)
-        return torch.jit.load(str(path))
+        loaded: Runner = torch.jit.load(str(path))  # type: ignore[no-untyped-call]
+    return loaded
 
 
-@_writes(".onnx")
+@_writer_of(".onnx")
 def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
-    """ONNX, for ONNX Runtime and whatever else reads it."""
+    """Write ONNX, for ONNX Runtime and other programs."""
     size = sum(tensor.nbytes for tensor in waveform_model.state_dict().values())
     if size > LARGEST_ONNX_BYTES:
         raise ExportError(
-            f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file holds "
-            f"{LARGEST_ONNX_BYTES / 2**20:,.0f} at most: above, torch writes its weights beside it. "
+            f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file has "
+            f"{LARGEST_ONNX_BYTES / 2**20:,.0f} at most: torch writes more weights to a second file. "
             "Export it to .pt2."
         )
     try:
@@ -151,7 +165,7 @@ def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]
             verbose=False,
         )
     if program is None:
-        raise ExportError("torch.onnx gave no program; nothing was written.")
+        raise ExportError("torch.onnx returned no program; nothing was written.")
     program.model.metadata_props.update(metadata)
     program.save(str(path))
     options = onnxruntime.SessionOptions()
@@ -166,7 +180,7 @@ def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]
 
 
 def _program(waveform_model: WaveformModel) -> ExportedProgram:
-    """The graph for any batch and length."""
+    """Return the graph for any batch and length."""
     batch = Dim("batch")
     samples = Dim("samples", min=_minimum_samples(waveform_model.features.config))
     with torch.no_grad():
@@ -174,13 +188,13 @@ def _program(waveform_model: WaveformModel) -> ExportedProgram:
             waveform_model,
             _example(waveform_model),
             dynamic_shapes={"waveforms": {0: batch, 1: samples}, "lengths": {0: batch}},
-            # The number of frames is never 1 here, which a solver of symbols cannot prove by itself.
+            # The number of frames is never 1 here, and the symbolic solver cannot prove that.
             prefer_deferred_runtime_asserts_over_guards=True,
         )
 
 
 def _example(waveform_model: WaveformModel) -> tuple[Tensor, Tensor]:
-    """Two waveforms of unequal length: a trace of them has masks in it."""
+    """Return two waveforms of unequal length, so that their trace has masks."""
     second = waveform_model.features.config.sample_rate_hz
     return torch.zeros(2, 2 * second), torch.tensor([2 * second, second])
 
@@ -191,7 +205,7 @@ def _minimum_samples(config: FeatureConfig) -> int:
 
 @contextmanager
 def _quiet_exporter() -> Iterator[None]:
-    """torch.onnx warns of every optional package that is absent, and of its own internals."""
+    """Suppress the warnings of torch.onnx about missing optional packages and its own internals."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,1 +1,1 @@
-"""Log-mel features and SpecAugment."""
+"""Log-mel features and the masks of SpecAugment."""

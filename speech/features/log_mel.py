@@ -1,10 +1,10 @@
-"""Log-mel features: a waveform becomes (frames, mels) float32, normalised over its own utterance.
+"""Log-mel features: a waveform becomes (frames, mels) float32, normalised over its utterance.
 
-What a model hears is part of what it is: `PRESETS` holds one frozen configuration per model preset,
-and a checkpoint carries its own, so that nobody feeds a model features it was not trained on.
+The features are a part of the model: a preset has one frozen configuration (`speech.model.presets`), and a
+model file holds its own. So no model gets features that it was not trained on.
 """
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -26,18 +26,25 @@ SMALLEST_DEVIATION = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureConfig:
-    """How a waveform becomes features.
+    """The settings of log-mel features.
 
-    `gain` multiplies the samples of [-1, 1]; `power` is 1 for the magnitude spectrum and 2 for the
-    power spectrum; `floor` is the smallest mel energy before the logarithm; `normalise` says over
-    what the mean and variance of an utterance are taken: each "mel" channel, or the whole
-    "utterance" at once.
+    `gain` multiplies the samples of [-1, 1]. `power` is 1 for the magnitude spectrum and 2 for the power
+    spectrum. `floor` is the smallest mel energy before the logarithm. Mean and variance of an utterance are
+    taken over each "mel" channel, or over the whole "utterance" (`normalise`).
 
-    `framing` "centred": a frame every hop, the first centred on the first sample, with silence around
-    the utterance; pre-emphasis runs over the utterance. "whole", as in the paper's release: only windows
-    that lie in the utterance, the first beginning with it (one that is too short for a window is filled
-    up with silence); pre-emphasis runs over each window by itself, whose first sample is its own
-    predecessor.
+    With `framing` "centred", there is a frame every hop, the first one centred on the first sample, with
+    silence around the utterance; pre-emphasis is applied to the utterance. With "whole", as in the paper's
+    release, there are only windows inside the utterance, from its first sample on (an utterance shorter than
+    a window is padded with silence); pre-emphasis is applied to each window separately, and its first sample
+    is its own predecessor.
+
+    Raises:
+        ValueError: For a value outside its range, naming it.
+
+    Example:
+        >>> config = FeatureConfig(num_mels=40)
+        >>> config.window_samples, config.hop_samples, config.frames(16_000)
+        (400, 160, 101)
     """
 
     num_mels: int
@@ -75,27 +82,27 @@ class FeatureConfig:
 
     @property
     def window_samples(self) -> int:
-        """Samples under one window."""
+        """Samples of a window."""
         return round(self.window_seconds * self.sample_rate_hz)
 
     @property
     def hop_samples(self) -> int:
-        """Samples between two frames."""
+        """Samples from one frame to the next."""
         return round(self.hop_seconds * self.sample_rate_hz)
 
     @property
     def first_samples(self) -> int:
-        """Samples after which the first frame is complete: frames = max(samples - these, 0) // hop + 1."""
+        """Samples that the first frame needs: frames = max(samples - these, 0) // hop + 1."""
         return self.window_samples if self.framing == "whole" else 0
 
     def frames(self, samples: int) -> int:
-        """How many frames an utterance has."""
+        """Return the frames of an utterance of so many samples."""
         return max(samples - self.first_samples, 0) // self.hop_samples + 1
 
     def written(self) -> dict[str, Any]:
-        """The configuration as model files and caches name it.
+        """Return the configuration as model files and caches write it.
 
-        What came later than the format is left out where it is as before: they stay valid.
+        A setting that is newer than the format is left out at its old value, so old files stay valid.
         """
         own = asdict(self)
         if self.framing == "centred":
@@ -103,39 +110,14 @@ class FeatureConfig:
         return own
 
 
-_SMALL = FeatureConfig(num_mels=40)
-# arXiv 2310.00098, App. F: 16-bit scale, pre-emphasis 0.97, Hamming, magnitude, floor 1.
-_CENTRED = FeatureConfig(
-    num_mels=80,
-    window="hamming",
-    gain=32_768.0,
-    pre_emphasis=0.97,
-    power=1,
-    floor=1.0,
-    normalise="utterance",
-)
-# What its authors' release computes.
-_PAPER = replace(_CENTRED, window="symmetric hamming", framing="whole")
-PRESETS = {
-    "tiny": _SMALL,
-    "small": _SMALL,
-    "conformer": _CENTRED,
-    "paper": _PAPER,
-    "paper-post-norm": _PAPER,
-    "paper-narrow": _PAPER,
-    "paper-shallow": _PAPER,
-    "paper-wide": _PAPER,
-    "paper-deep": _PAPER,
-}
-# What a model file of a preset may have been trained on, in earlier releases.
-EARLIER = {preset: (_CENTRED,) for preset, config in PRESETS.items() if config is _PAPER}
-
-
 class LogMel:
-    """`LogMel(config)(waveform)`: (samples,) float32 at the config's rate to (frames, mels) float32.
+    """Computes features: (samples,) float32 at the configuration's rate to (frames, mels) float32.
 
-    There are `config.frames(samples)` frames. The features are computed where the waveform is, on a CPU or
-    a GPU.
+    There are `config.frames(samples)` frames. They are computed on the device of the waveform.
+
+    Example:
+        >>> LogMel(FeatureConfig(num_mels=40))(torch.zeros(16_000)).shape
+        torch.Size([101, 40])
     """
 
     def __init__(self, config: FeatureConfig) -> None:
@@ -167,7 +149,11 @@ class LogMel:
 
     @torch.no_grad()
     def __call__(self, waveform: Tensor) -> Tensor:
-        """Features of one utterance. Raises `ValueError` for anything but a (samples,) waveform."""
+        """Compute the features of one utterance.
+
+        Raises:
+            ValueError: For anything but a (samples,) waveform.
+        """
         if waveform.ndim != 1 or not len(waveform):
             raise ValueError(
                 f"the waveform has shape {tuple(waveform.shape)}; one channel of at least one "
@@ -180,19 +166,20 @@ class LogMel:
         return self._normalised(energies.clamp_(min=self.config.floor).log_()).contiguous()
 
     def _centred(self, waveform: Tensor) -> Tensor:
-        """Mel energies (frames, mels), the first frame centred on the first sample."""
+        """Return mel energies (frames, mels), the first frame centred on the first sample."""
         energies: Tensor = self._mel(self._emphasised(waveform))
         return energies.T
 
     def _whole(self, waveform: Tensor) -> Tensor:
-        """Mel energies (frames, mels) of the windows that lie in the utterance, each by itself."""
+        """Return mel energies (frames, mels) of the windows inside the utterance, each by itself."""
         config = self.config
         filled = functional.pad(waveform, (0, max(config.window_samples - len(waveform), 0)))
         windows = filled.unfold(0, config.window_samples, config.hop_samples)
         before = torch.cat([windows[:, :1], windows[:, :-1]], 1)
         emphasised = windows - config.pre_emphasis * before
         spectrum = torch.fft.rfft(emphasised * self.window, config.fft_size).abs().pow(config.power)
-        return spectrum @ self.mel_filters
+        energies: Tensor = spectrum @ self.mel_filters
+        return energies
 
     def _emphasised(self, waveform: Tensor) -> Tensor:
         if not self.config.pre_emphasis:

@@ -1,6 +1,6 @@
-"""SpecAugment (Park et al. 2019) without time warping: hides bands of mel channels and of time.
+"""SpecAugment (Park et al. 2019) without time warping: masks bands of mel channels and of frames.
 
-The fill is 0, the mean of normalised features. The input is left as it is: features are shared.
+Masked values are 0, the mean of normalised features. The input is not changed, because features are shared.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -14,12 +14,21 @@ from base.learning_settings import LearningSettings
 
 @dataclass(frozen=True, kw_only=True)
 class SpecAugment:
-    """`freq_masks` bands of up to `freq_width` channels, `time_masks` of up to `time_width` frames.
+    """Masks `freq_masks` bands of up to `freq_width` channels and `time_masks` of up to `time_width` frames.
 
-    No time mask is longer than `time_ratio` of its utterance. `ends` says whether the draws can give
-    their ends: "included", every width from 0 to the limit and every place; "excluded", as in the
-    paper's release, widths below the limit (0 if that is 0), and no band reaches the last channel or the
-    utterance's last frame.
+    No time mask is longer than `time_ratio` of its utterance. With `ends` "included", every width from 0 to
+    the limit and every position can be drawn. With "excluded", as in the paper's release, widths stay below
+    the limit (0 if the limit is 0), and no band reaches the last channel or the last frame of the utterance.
+
+    Raises:
+        ValueError: For a value outside its range, naming it.
+
+    Example:
+        >>> mask = SpecAugment(freq_masks=0, time_masks=1, time_width=20, time_ratio=0.5)
+        >>> features, lengths = torch.ones(1, 100, 40), torch.tensor([100])
+        >>> masked = mask(features, lengths, torch.Generator().manual_seed(0))
+        >>> masked.shape, bool((masked == 0).any(2).sum() <= 20)
+        (torch.Size([1, 100, 40]), True)
     """
 
     freq_masks: int = 2
@@ -39,9 +48,9 @@ class SpecAugment:
             raise ValueError(f"ends={self.ends!r} must be {' or '.join(map(repr, _BEYOND))}.")
 
     def __call__(self, features: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
-        """A masked copy of features (B, T, mels) whose utterances have `lengths` (B,) frames.
+        """Return a masked copy of features (B, T, mels) whose utterances have `lengths` (B,) frames.
 
-        The draws come from `generator`, on the CPU, for every utterance its own.
+        Each utterance has its own draws, from `generator`, on the CPU.
         """
         time, mels = features.shape[1:]
         channels = torch.full_like(lengths, mels)
@@ -54,43 +63,29 @@ class SpecAugment:
         return features.masked_fill(hidden.to(features.device), 0.0)
 
 
-# How many values a draw up to n has more than n.
+# A draw up to n has n values, or one more.
 _BEYOND = {"included": 1, "excluded": 0}
-_SMALL = SpecAugment()
-_WIDE = SpecAugment(freq_width=30, time_masks=10, time_width=50)  # arXiv 2310.00098, App. F
-_PAPER = replace(_WIDE, ends="excluded")  # as its authors' release draws them
-PRESETS = {
-    "tiny": _SMALL,
-    "small": _SMALL,
-    "conformer": _WIDE,
-    "paper": _PAPER,
-    "paper-post-norm": _PAPER,
-    "paper-narrow": _PAPER,
-    "paper-shallow": _PAPER,
-    "paper-wide": _PAPER,
-    "paper-deep": _PAPER,
-}
 
 
-def make_augment(preset: str, settings: LearningSettings) -> SpecAugment | None:
-    """The masks of a preset, with what `settings` change in them; None if they turn them off."""
+def make_augment(augment: SpecAugment, settings: LearningSettings) -> SpecAugment | None:
+    """Return the masks `augment` of a preset with the changes of `settings`; None if those turn masks off."""
     if not settings.spec_augment:
         return None
     names = {field.name for field in fields(SpecAugment)} & type(settings).model_fields.keys()
     chosen = {name: getattr(settings, name) for name in names}
-    return replace(PRESETS[preset], **{name: value for name, value in chosen.items() if value is not None})
+    return replace(augment, **{name: value for name, value in chosen.items() if value is not None})
 
 
 def _bands(
     sizes: Tensor, limits: Tensor, count: int, length: int, beyond: int, generator: torch.Generator
 ) -> Tensor:
-    """(B, length) bool: a union of `count` bands of width U{0..limit}, each within its size.
+    """Return (B, length) bool: the union of `count` bands of width U{0..limit}, each within its size.
 
-    With `beyond` 0 instead of 1 the largest width and the last place are never drawn.
+    With `beyond` 0 instead of 1 the largest width and the last position are never drawn.
     """
     draws = torch.rand(2, len(sizes), count, generator=generator)
     widths = (draws[0] * (limits.unsqueeze(1) + beyond)).long()
     starts = (draws[1] * (sizes.unsqueeze(1) - widths + beyond)).long()
-    place = torch.arange(length)
+    position = torch.arange(length)
     starts, widths = starts.unsqueeze(2), widths.unsqueeze(2)
-    return ((place >= starts) & (place < starts + widths)).any(1)
+    return ((position >= starts) & (position < starts + widths)).any(1)

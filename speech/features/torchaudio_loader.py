@@ -1,8 +1,8 @@
 """The one module that imports torchaudio: `from speech.features.torchaudio_loader import torchaudio`.
 
-torchaudio's compiled extension is built against one exact torch and fails to load beside another
-(or beside a CPU-only one). We use only its pure-Python transforms and resampler, so where, and only
-where, the real extension cannot load, a stand-in that says "no extension" takes its place.
+torchaudio's compiled extension is built for one exact torch, and does not load beside another one or a
+CPU-only one. We use only its transforms and its resampler, which are pure Python. Where the real extension
+cannot load, and only there, a module that reports "no extension" replaces it.
 """
 
 import importlib
@@ -14,12 +14,12 @@ _EXTENSION = "torchaudio._extension"
 
 
 def _without_alignment(function: Any) -> Any:
-    """Keep a function that needs the extension importable; it fails by itself when called."""
+    """Keep a function that needs the extension importable; calling it fails."""
     return function
 
 
 def _absent_extension() -> ModuleType:
-    """A stand-in for `torchaudio._extension` of an installation built without it."""
+    """Make the `torchaudio._extension` of an installation without the extension."""
     module = ModuleType(_EXTENSION)
     module.__dict__.update(
         _IS_TORCHAUDIO_EXT_AVAILABLE=False,
@@ -37,7 +37,7 @@ def _load() -> ModuleType:
     except ModuleNotFoundError:
         raise
     except (ImportError, OSError, RuntimeError):
-        # A half-imported package would hide the second attempt.
+        # A partly imported package would hide the second attempt.
         for name in [name for name in sys.modules if name.split(".")[0] == "torchaudio"]:
             del sys.modules[name]
         sys.modules[_EXTENSION] = _absent_extension()

@@ -1,1 +1,1 @@
-"""The CTC transformer: layers, presets, loss, arithmetic, model files."""
+"""The CTC transformer: presets, layers, loss, device and precision, model files."""

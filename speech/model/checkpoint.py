@@ -1,12 +1,13 @@
-"""What a model file is: a safetensors file whose metadata say everything needed to use it.
+"""Model files: safetensors files whose metadata hold everything needed to use the model.
 
-Written atomically (temporary file, fsync, rename): a path holds a whole model or what was there
-before. Read with every difference named: a file that loads is the model that its preset says, with
-the characters and the features that this code would give it.
+Guarantees: a path holds a whole model or what was there before (temporary file, fsync, rename). A file that
+loads is the model of its preset, with the characters and the features that the file names. An error names
+every difference.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from base.durable_file import replacing
-from speech.errors import CheckpointMismatch
-from speech.features import log_mel
+from base.registries import MODEL_PRESETS
+from speech.errors import CheckpointMismatch, LanguageError
 from speech.features.log_mel import FeatureConfig
-from speech.model.ctc_transformer import PRESETS, CTCTransformer, build_model
-from speech.text import ALPHABETS, ENGLISH, alphabet_of
+from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.text import ENGLISH, Alphabet, alphabet_of
 
 FORMAT = "murmuration-model"
 VERSION = "1"
@@ -29,16 +30,27 @@ VERSION = "1"
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model in evaluation mode, its preset, the features that it was trained on, and all metadata of its
-    file, `extra` included.
+    """A model in evaluation mode, with what its file holds beside the tensors.
 
-    The features are the preset's, or those that the preset had when the file was written.
+    `features` are those that the model was trained on: the preset's, or those that the preset had when the
+    file was written. `metadata` are all of the file, those of `save_model`'s `extra` included.
+
+    Example:
+        >>> import murmuration_data
+        >>> loaded = load_model(murmuration_data.path("seed/model.safetensors"))
+        >>> loaded.preset, loaded.alphabet.language, loaded.features.num_mels
+        ('tiny', 'en', 40)
     """
 
     model: CTCTransformer
     preset: str
-    log_mel: FeatureConfig
+    features: FeatureConfig
     metadata: Mapping[str, str]
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """The characters of its outputs."""
+        return self.model.config.alphabet
 
 
 def save_model(
@@ -46,68 +58,75 @@ def save_model(
 ) -> None:
     """Write `model` to `path`, with `extra` beside our own metadata.
 
-    Raises `ValueError` for an unknown preset or an `extra` that would replace our metadata, and
-    `CheckpointMismatch` for a model whose tensors are not those of the preset.
+    Raises:
+        ValueError: For an unknown preset, or an `extra` that would replace our metadata.
+        CheckpointMismatch: For a model whose tensors are not those of the preset.
     """
-    language = model.config.language
-    own = _metadata(preset, language)
+    own = _metadata(preset, model.config.alphabet)
     clashes = sorted(own.keys() & (extra or {}).keys())
     if clashes:
         raise ValueError(f"extra metadata {clashes[0]!r} is one of our own keys; rename it.")
     # Parameters may be views into one vector; a name for each is all that the file needs.
     tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset, language)
+    _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset, model.config.alphabet)
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=own | dict(extra or {}))
 
 
-def load_model(path: str | Path, *, preset: str | None = None, language: str | None = None) -> LoadedModel:
-    """Read a model; with `preset` or `language`, only of that one.
+def load_model(
+    path: str | Path, *, preset: str | None = None, language: str | Alphabet | None = None
+) -> LoadedModel:
+    """Read a model file.
 
-    Raises `CheckpointMismatch` naming what differs: no such file, no safetensors file or not one of
-    ours, another version, preset, language, alphabet or feature configuration, other tensors.
+    Args:
+        path: The file.
+        preset: If given, the preset that the model must have.
+        language: If given, the alphabet (or the code of a registered language) whose characters the model
+            must have. The model then carries that alphabet: the code of the file's language may be another.
+
+    Raises:
+        CheckpointMismatch: For a file that is missing or none of ours, and for another version, preset,
+            other characters, features or tensors. The message names each difference.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointMismatch(f"{path}: no such model file; `murmur pretrain` makes one.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _read(path, file, preset, language)
-    except (SafetensorError, OSError) as error:
-        raise CheckpointMismatch(
-            f"{path}: not a readable safetensors file ({error}); give a model that murmur saved."
-        ) from None
+    with _opened(path) as file:
+        return _read(path, file, preset, None if language is None else alphabet_of(language))
 
 
 def read_metadata(path: str | Path) -> Mapping[str, str]:
-    """All metadata of a model file, without its tensors. Raises `CheckpointMismatch` where it is none."""
-    path = Path(path)
+    """Read all metadata of a model file, without its tensors.
+
+    Raises:
+        CheckpointMismatch: For a file that is missing or no safetensors file.
+    """
+    with _opened(Path(path)) as file:
+        return dict(file.metadata() or {})
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise CheckpointMismatch(f"{path}: no such model file; `murmur pretrain` makes one.")
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {})
+            yield file
     except (SafetensorError, OSError) as error:
         raise CheckpointMismatch(
             f"{path}: not a readable safetensors file ({error}); give a model that murmur saved."
         ) from None
 
 
-def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None) -> LoadedModel:
+def _read(path: Path, file: Any, wanted: str | None, wanted_alphabet: Alphabet | None) -> LoadedModel:
     metadata = file.metadata() or {}
     preset = _check_metadata(path, metadata, wanted)
-    language = _language(metadata)
-    if wanted_language not in (None, language):
-        raise CheckpointMismatch(
-            f"{path}: this model writes {language!r}, and {wanted_language!r} is spoken here; "
-            "change the language of the corpus, or give another model."
-        )
+    alphabet = _alphabet(path, metadata)
+    _require_characters(path, alphabet, wanted_alphabet or alphabet)
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
-    _compare(str(path), shapes, preset, language)
+    _compare(str(path), shapes, preset, alphabet)
     _require_floats(path, {name: one.get_dtype() for name, one in slices.items()})
     with torch.device("meta"):
-        model = build_model(preset, language)
+        model = build_model(preset, wanted_alphabet or alphabet)
     model.load_state_dict({name: file.get_tensor(name).clone() for name in shapes}, assign=True)
     return LoadedModel(
         model=model.eval(),
@@ -118,7 +137,7 @@ def _read(path: Path, file: Any, wanted: str | None, wanted_language: str | None
 
 
 def _require_floats(path: Path, dtypes: Mapping[str, str]) -> None:
-    """Refuse numbers of another type than float32, which no model here computes with."""
+    """Refuse numbers of another type than float32: no model here computes with them."""
     for name, dtype in dtypes.items():
         if dtype != "F32":
             raise CheckpointMismatch(
@@ -126,33 +145,45 @@ def _require_floats(path: Path, dtypes: Mapping[str, str]) -> None:
             )
 
 
-def _language(metadata: Mapping[str, str]) -> str:
-    """What a model writes; files from before there were languages are English and do not say it."""
-    return metadata.get("language", ENGLISH.language)
+def _alphabet(path: Path, metadata: Mapping[str, str]) -> Alphabet:
+    """The alphabet that the file holds; the oldest files are English and hold no code."""
+    try:
+        return Alphabet(metadata.get("language", ENGLISH.language), metadata.get("characters", ""))
+    except LanguageError as error:
+        raise CheckpointMismatch(f"{path}: {error} Use the release that wrote it.") from None
 
 
-def _metadata(preset: str, language: str) -> dict[str, str]:
+def _require_characters(path: Path, alphabet: Alphabet, wanted: Alphabet) -> None:
+    """Refuse a model of other characters, naming them."""
+    difference = wanted.difference(alphabet)
+    if difference:
+        raise CheckpointMismatch(
+            f"{path}: a model of language {alphabet.language!r}, and the corpus is in {wanted.language!r}: "
+            f"the model {difference}; change the language of the corpus, or give another model."
+        )
+
+
+def _metadata(preset: str, alphabet: Alphabet) -> dict[str, str]:
     """Our own part of the metadata."""
-    if preset not in PRESETS:
-        raise ValueError(f"model preset {preset!r} is not known; known are {', '.join(PRESETS)}.")
     return {
         "format": FORMAT,
         "version": VERSION,
         "preset": preset,
-        "language": language,
-        "characters": alphabet_of(language).characters,
+        "language": alphabet.language,
+        "characters": alphabet.characters,
         "features": next(iter(_known_features(preset))),
     }
 
 
 def _known_features(preset: str) -> dict[str, FeatureConfig]:
-    """By how a file writes them: the features of the preset, then those that it had in earlier releases."""
-    known = (log_mel.PRESETS[preset], *log_mel.EARLIER.get(preset, ()))
+    """As files write them: the features of the preset, then those that it had in earlier releases."""
+    found = MODEL_PRESETS[preset]
+    known = (found.features, *found.earlier_features)
     return {json.dumps(config.written(), sort_keys=True): config for config in known}
 
 
 def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None) -> str:
-    """The preset of the file, all of whose metadata fit this code."""
+    """Return the preset of the file. Refuse metadata that do not fit this code."""
     if metadata.get("format") != FORMAT:
         raise CheckpointMismatch(
             f"{path}: a safetensors file, but none that murmur saved "
@@ -164,32 +195,24 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
             "use the release that wrote it, or train it anew."
         )
     preset = metadata.get("preset", "")
-    if preset not in PRESETS or (wanted is not None and preset != wanted):
-        known = wanted or " or ".join(PRESETS)
+    if preset not in MODEL_PRESETS or (wanted is not None and preset != wanted):
+        known = wanted or " or ".join(MODEL_PRESETS)
         raise CheckpointMismatch(
             f"{path}: a model of preset {preset!r}, {known} is needed; "
             "change the preset of the recipe, or give another model."
         )
-    language = _language(metadata)
-    if language not in ALPHABETS:
+    features = _known_features(preset)
+    if metadata.get("features") not in features:
         raise CheckpointMismatch(
-            f"{path}: a model that writes {language!r}, which this code has no alphabet of "
-            f"(it has {', '.join(ALPHABETS)}); use the release that wrote it."
+            f"{path}: its features are {metadata.get('features')}, this code's are {next(iter(features))}; "
+            "use the release that wrote it, or train it anew."
         )
-    written = {"language": language, **metadata}
-    for key, expected in _metadata(preset, language).items():
-        earlier = _known_features(preset) if key == "features" else ()
-        if written.get(key) != expected and written.get(key) not in earlier:
-            raise CheckpointMismatch(
-                f"{path}: its {key} are {metadata.get(key)}, this code's are {expected}; "
-                "use the release that wrote it, or train it anew."
-            )
     return preset
 
 
-def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str, language: str) -> None:
+def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str, alphabet: Alphabet) -> None:
     """Refuse tensors that are not those of the preset, naming the first difference of each kind."""
-    expected = _shapes_of(preset, language)
+    expected = _shapes_of(preset, alphabet)
     differences = [
         f"{len(names)} {what}, the first {sorted(names)[0]!r}"
         for what, names in (
@@ -211,9 +234,9 @@ def _compare(where: str, shapes: Mapping[str, tuple[int, ...]], preset: str, lan
 
 
 @lru_cache
-def _shapes_of(preset: str, language: str) -> Mapping[str, tuple[int, ...]]:
+def _shapes_of(preset: str, alphabet: Alphabet) -> Mapping[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return _shapes(build_model(preset, language).state_dict())
+        return _shapes(build_model(preset, alphabet).state_dict())
 
 
 def _shapes(tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,10 +1,10 @@
-"""Where and how a model computes: the device, the arithmetic of its blocks, and whether they are compiled.
+"""Device and precision of a model, and whether its blocks are compiled.
 
-One recipe serves nodes of every kind, so what it asks of a GPU is not an error on a node without one: a
-CPU computes in float32, not compiled, and says so once. On a CPU without bfloat16 instructions autocast
-is several times slower than float32, and compiling takes longer than a short run.
+One recipe serves all nodes, so its settings for a GPU are no error on a node without one: a CPU computes in
+float32, not compiled, and logs that once. On a CPU without bfloat16 instructions autocast is several times
+slower than float32, and compilation takes longer than a short run.
 
-Parameters, gradients, updates and the loss are float32 whatever this says.
+Guarantee: parameters, gradients, updates and the loss are float32 with every setting.
 """
 
 import contextlib
@@ -24,7 +24,13 @@ _AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """How to compute on `device`; make it with `choose`."""
+    """Device, precision and compilation of a model; made by `choose`.
+
+    Example:
+        >>> compute = Compute.choose(precision="bfloat16", device="cpu")
+        >>> compute.device.type, compute.precision, compute.compile
+        ('cpu', 'float32', False)
+    """
 
     device: torch.device
     precision: Precision
@@ -34,27 +40,33 @@ class Compute:
     def choose(
         cls, *, precision: Precision = "float32", compile: bool = False, device: str | None = None
     ) -> "Compute":
-        """What is asked for as far as `device` (by default a GPU if there is one) is made for it.
+        """Return the requested settings, or those of a CPU.
 
-        Raises `ValueError` for an unknown precision, or a device that is not there.
+        Args:
+            precision: The precision of the blocks on a GPU.
+            compile: Whether to compile the blocks on a GPU.
+            device: Any device of torch; by default a GPU if there is one.
+
+        Raises:
+            ValueError: For an unknown precision, or a device that this machine lacks.
         """
         if precision not in _AUTOCAST:
             raise ValueError(f"precision={precision!r} must be {' or '.join(map(repr, _AUTOCAST))}.")
         place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         if place.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(
-                f"device={device!r}: torch sees no GPU here; use 'cpu', or a torch built for it."
+                f"device={device!r}: torch finds no GPU here; use 'cpu', or a torch built for it."
             )
         if place.type == "cpu":
             if precision != "float32" or compile:
-                _say_once(f"precision={precision!r} and compile={compile} are for a GPU, and there is none")
+                _warn_once(f"precision={precision!r} and compile={compile} need a GPU, and there is none")
             return cls(device=place, precision="float32", compile=False)
         return cls(device=place, precision=precision, compile=compile)
 
     def place(self, model: nn.Module) -> None:
-        """Move `model` to the device, and compile its `blocks` if that was chosen.
+        """Move `model` to the device, and compile its `blocks` if `compile` is set.
 
-        The blocks are alike, so one compilation serves them all; layer drop stays outside of it.
+        The blocks are equal in shape, so one compilation serves all of them. Layer drop is not compiled.
         """
         model.to(self.device)
         if self.compile:
@@ -62,7 +74,7 @@ class Compute:
                 block.compile(dynamic=True)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:
-        """The context for a forward pass and its loss."""
+        """Return the context for a forward pass and its loss."""
         dtype = _AUTOCAST[self.precision]
         if dtype is None:
             return contextlib.nullcontext()
@@ -70,5 +82,5 @@ class Compute:
 
 
 @lru_cache
-def _say_once(what: str) -> None:
+def _warn_once(what: str) -> None:
     log.warning("%s: this process computes in float32, not compiled", what)

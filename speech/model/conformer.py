@@ -1,8 +1,8 @@
 """The Conformer block (Gulati et al. 2020, arXiv 2005.08100), with the tensors of torchaudio's.
 
-On one utterance it computes what `torchaudio.models.Conformer(use_group_norm=True)` computes from the
-same weights. That one lets the frames of padding into its convolution and into the statistics of its
-group norm, so what it says of an utterance depends on the batch; here padding is seen by nothing.
+On one utterance it computes the same as `torchaudio.models.Conformer(use_group_norm=True)` with the same
+weights. There the frames of padding enter the convolution and the statistics of the group norm, so the output
+for an utterance depends on its batch. Here padding has no effect.
 """
 
 from torch import Tensor, nn
@@ -12,7 +12,14 @@ from speech.model.layers import attended, dropped, valid_statistics
 
 
 class ConformerBlock(nn.Module):
-    """Half a feed-forward, attention, convolution, half a feed-forward, and a norm; with biases."""
+    """Half a feed-forward, attention, convolution, half a feed-forward, and a norm; with biases.
+
+    Example:
+        >>> import torch
+        >>> block = ConformerBlock(16, heads=2, feed_forward=32, kernel=3, dropout=0.0)
+        >>> block(torch.zeros(1, 5, 16), None, None).shape
+        torch.Size([1, 5, 16])
+    """
 
     def __init__(self, width: int, *, heads: int, feed_forward: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -29,17 +36,24 @@ class ConformerBlock(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, hidden: Tensor, valid: Tensor | None, mask: Tensor | None) -> Tensor:
-        """(B, T', width) in and out; `valid` (B, T') and `mask` (B, 1, 1, T') say what is no padding."""
+        """(B, T', width) in and out; `valid` (B, T') and `mask` (B, 1, 1, T') exclude padding."""
         hidden = hidden + 0.5 * self.first_feed_forward(hidden)
         dropout = self.dropout if self.training else 0.0
         attention = self.wo(attended(self.wqkv(self.attention_norm(hidden)), self.heads, mask, dropout))
         hidden = hidden + dropped(attention, self.dropout, self.training)
         hidden = hidden + self.convolution(hidden, valid)
-        return self.norm(hidden + 0.5 * self.second_feed_forward(hidden))
+        normed: Tensor = self.norm(hidden + 0.5 * self.second_feed_forward(hidden))
+        return normed
 
 
 class FeedForward(nn.Module):
-    """Norm, expansion, SiLU, contraction."""
+    """A feed-forward layer: norm, expansion, SiLU, contraction.
+
+    Example:
+        >>> import torch
+        >>> FeedForward(16, 32, dropout=0.0)(torch.zeros(1, 5, 16)).shape
+        torch.Size([1, 5, 16])
+    """
 
     def __init__(self, width: int, feed_forward: int, dropout: float) -> None:
         super().__init__()
@@ -55,7 +69,13 @@ class FeedForward(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Norm, pointwise GLU, depthwise convolution over time, group norm of one group, SiLU, pointwise."""
+    """A convolution over time: norm, pointwise GLU, depthwise, group norm of one group, SiLU, pointwise.
+
+    Example:
+        >>> import torch
+        >>> Convolution(16, 3, dropout=0.0)(torch.zeros(1, 5, 16), None).shape
+        torch.Size([1, 5, 16])
+    """
 
     def __init__(self, width: int, kernel: int, dropout: float) -> None:
         super().__init__()
@@ -67,7 +87,7 @@ class Convolution(nn.Module):
         self.contract = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, valid: Tensor | None) -> Tensor:
-        """(B, T', width) in and out; what is valid comes from valid frames alone."""
+        """(B, T', width) in and out; valid frames depend on valid frames only."""
         gated = functional.glu(self.expand(self.norm(hidden)))
         if valid is not None:
             gated = gated * valid.unsqueeze(-1)
@@ -76,7 +96,7 @@ class Convolution(nn.Module):
         return dropped(self.contract(normed), self.dropout, self.training)
 
     def _group_normed(self, mixed: Tensor, valid: Tensor | None) -> Tensor:
-        """`self.group_norm` over each utterance's valid frames and all channels."""
+        """Apply `self.group_norm` over the valid frames of each utterance and all channels."""
         mean, variance = valid_statistics(mixed.float(), valid)
         scale = (variance + self.group_norm.eps).rsqrt()
         normed = (mixed - mean) * scale * self.group_norm.weight + self.group_norm.bias

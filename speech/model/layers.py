@@ -1,7 +1,9 @@
-"""The layers of the acoustic model. Each sees one utterance at a time, whatever its batch.
+"""The layers of the acoustic model.
 
-Shapes: B utterances, T feature frames, T' encoder frames. `valid` is (B, T') bool, true where a frame
-belongs to its utterance, or None where all do (no padding: the cheap case). No layer keeps a buffer.
+Guarantees: no layer mixes utterances, and no layer has a buffer.
+
+Shapes: B utterances, T feature frames, T' encoder frames. `valid` is (B, T') bool, true where a frame belongs
+to its utterance, or None without padding (the cheap case).
 """
 
 import math
@@ -12,7 +14,13 @@ from torch.nn import functional
 
 
 class MaskedInputNorm(nn.Module):
-    """Normalises each utterance over its valid (time x mel) entries, with one scale and one shift."""
+    """Normalises each utterance over its valid (time x mel) entries, with one scale and one shift.
+
+    Example:
+        >>> normed = MaskedInputNorm()(torch.arange(6.0).view(1, 3, 2), torch.tensor([3]))
+        >>> round(float(normed.mean()), 3), round(float(normed.std(correction=0)), 3)
+        (0.0, 1.0)
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -20,7 +28,7 @@ class MaskedInputNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(1))
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """(B, T, mels) in and out; zero beyond the lengths, whatever the shift."""
+        """(B, T, mels) in and out; zero beyond the lengths, with any shift."""
         valid = valid_frames(lengths, features.shape[1])
         if valid is not None:
             valid = valid.to(features.device)
@@ -30,7 +38,13 @@ class MaskedInputNorm(nn.Module):
 
 
 class StridedFrontend(nn.Module):
-    """A centred convolution over time with a stride, then GLU (over doubled channels) or ReLU."""
+    """A centred convolution over time with a stride, then GLU (over doubled channels) or ReLU.
+
+    Example:
+        >>> frontend = StridedFrontend(40, 96, kernel=9, stride=4, glu=False)
+        >>> frontend(torch.zeros(1, 100, 40)).shape
+        torch.Size([1, 25, 96])
+    """
 
     def __init__(
         self, num_mels: int, width: int, *, kernel: int, stride: int, glu: bool, zero_bias: bool = True
@@ -41,7 +55,7 @@ class StridedFrontend(nn.Module):
         lecun_uniform_(self.conv, zero_bias=zero_bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, T, mels) to (B, max(T // stride, 1), width): one matrix product over windows."""
+        """Map (B, T, mels) to (B, max(T // stride, 1), width) by one matrix product over windows."""
         kernel, stride = self.conv.kernel_size[0], self.conv.stride[0]
         batch, time, mels = features.shape
         left = kernel // 2
@@ -53,7 +67,13 @@ class StridedFrontend(nn.Module):
 
 
 class ConvPositions(nn.Module):
-    """Adds a depthwise convolution over neighbouring frames, position by neighbourhood; then dropout."""
+    """Positions as a depthwise convolution over neighbouring frames, which is added; then dropout.
+
+    Example:
+        >>> positions = ConvPositions(16, kernel=3)
+        >>> positions(torch.zeros(1, 5, 16), torch.tensor([5]), None).shape
+        torch.Size([1, 5, 16])
+    """
 
     def __init__(self, width: int, *, kernel: int, dropout: float = 0.0) -> None:
         super().__init__()
@@ -61,7 +81,7 @@ class ConvPositions(nn.Module):
         self.conv = nn.Conv1d(width, width, kernel, groups=width)
 
     def forward(self, hidden: Tensor, frames: Tensor, valid: Tensor | None) -> Tensor:
-        """(B, T', width) in and out; frames that are not valid are kept from those that are."""
+        """(B, T', width) in and out; frames of padding do not reach the valid ones."""
         if valid is not None:
             hidden = hidden * valid.unsqueeze(-1)
         # As a 2-D convolution with channels last it needs no transposing copy (8 times faster).
@@ -75,8 +95,13 @@ class ConvPositions(nn.Module):
 class CapePositions(nn.Module):
     """Continuous augmented positions (CAPE, arXiv 2106.03143): sinusoids of the time in seconds.
 
-    Times are centred on the utterance. In training every utterance is shifted as a whole by up to
-    30 s, so that only distances can be learnt.
+    Times are centred on the utterance. Training shifts each utterance as a whole by up to 30 s, so a model
+    can learn distances only.
+
+    Example:
+        >>> positions = CapePositions(step_seconds=0.03).eval()
+        >>> positions(torch.zeros(1, 5, 16), torch.tensor([5]), None).shape
+        torch.Size([1, 5, 16])
     """
 
     frequency_scale = 30.0
@@ -105,8 +130,13 @@ class CapePositions(nn.Module):
 class Block(nn.Module):
     """A transformer block without biases: attention with fused wqkv, then a ReLU MLP.
 
-    Pre-LN normalises what each half reads, post-LN what each half leaves (`post_norm`). Dropout falls on
-    the attention weights and after the ReLU; with `drop_outputs` also on what each half adds.
+    Pre-LN normalises the input of each half, post-LN its output (`post_norm`). Dropout applies to the
+    attention weights and after the ReLU; with `drop_outputs` also to the output of each half.
+
+    Example:
+        >>> block = Block(16, heads=2, feed_forward=32, dropout=0.0)
+        >>> block(torch.zeros(1, 5, 16), None, None).shape
+        torch.Size([1, 5, 16])
     """
 
     def __init__(
@@ -133,13 +163,15 @@ class Block(nn.Module):
         """(B, T', width) in and out; `mask` (B, 1, 1, T') is added to the attention scores."""
         if self.post_norm:
             hidden = self.attention_norm(hidden + self._attention(hidden, mask))
-            return self.mlp_norm(hidden + self._mlp(hidden))
+            normed: Tensor = self.mlp_norm(hidden + self._mlp(hidden))
+            return normed
         hidden = hidden + self._attention(self.attention_norm(hidden), mask)
         return hidden + self._mlp(self.mlp_norm(hidden))
 
     def norms(self, hidden: Tensor) -> Tensor:
-        """Both norms of a post-LN block and nothing between them: (B, T', width) in and out."""
-        return self.mlp_norm(self.attention_norm(hidden))
+        """Apply both norms of a post-LN block and nothing between them: (B, T', width) in and out."""
+        normed: Tensor = self.mlp_norm(self.attention_norm(hidden))
+        return normed
 
     def _attention(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
         dropout = self.dropout if self.training else 0.0
@@ -154,9 +186,9 @@ class Block(nn.Module):
 
 
 def attended(qkv: Tensor, heads: int, mask: Tensor | None, dropout: float) -> Tensor:
-    """Multi-head attention: (B, T', width) from queries, keys and values (B, T', 3 width).
+    """Compute multi-head attention (B, T', width) of queries, keys and values (B, T', 3 width).
 
-    `mask` (B, 1, 1, T') is added to the scores; `dropout` is that of the attention weights.
+    `mask` (B, 1, 1, T') is added to the scores; `dropout` applies to the attention weights.
     """
     batch, time, width = qkv.shape[0], qkv.shape[1], qkv.shape[2] // 3
     query, key, value = qkv.view(batch, time, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
@@ -165,7 +197,7 @@ def attended(qkv: Tensor, heads: int, mask: Tensor | None, dropout: float) -> Te
 
 
 def valid_frames(lengths: Tensor, time: int) -> Tensor | None:
-    """(B, time) bool, true where a frame belongs to its utterance; None where all do."""
+    """Return (B, time) bool, true where a frame belongs to its utterance; None if all do."""
     # A compiled or exported graph has one path for all lengths.
     if not torch.compiler.is_compiling() and int(lengths.min()) >= time:
         return None
@@ -173,7 +205,7 @@ def valid_frames(lengths: Tensor, time: int) -> Tensor | None:
 
 
 def valid_statistics(hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and variance (B, 1, 1) of each utterance of `hidden` (B, T, channels) over its valid frames."""
+    """Return mean and variance (B, 1, 1) of each utterance in (B, T, channels) over valid frames."""
     if valid is None:
         variance, mean = torch.var_mean(hidden, (1, 2), correction=0, keepdim=True)
         return mean, variance
@@ -185,20 +217,20 @@ def valid_statistics(hidden: Tensor, valid: Tensor | None) -> tuple[Tensor, Tens
 
 
 def attention_mask(valid: Tensor, dtype: torch.dtype) -> Tensor:
-    """(B, 1, 1, T'), minus infinity on the keys that are padding: made once for all blocks."""
+    """Return (B, 1, 1, T'), minus infinity at keys that are padding; made once for all blocks."""
     mask = torch.zeros(valid.shape, dtype=dtype, device=valid.device)
     return mask.masked_fill_(~valid, -math.inf)[:, None, None, :]
 
 
 def dropped(hidden: Tensor, probability: float, training: bool) -> Tensor:
-    """Dropout that costs nothing where there is none."""
+    """Apply dropout; without any, it costs nothing."""
     return functional.dropout(hidden, probability) if training and probability > 0 else hidden
 
 
 def lecun_uniform_(layer: nn.Conv1d | nn.Linear, *, zero_bias: bool = True) -> None:
-    """Weights U(+-sqrt(3 / fan-in)); biases zero, or else torch's U(+-sqrt(1 / fan-in)), the release's.
+    """Draw weights from U(+-sqrt(3 / fan-in)); set biases to zero, or leave torch's U(+-sqrt(1 / fan-in)).
 
-    The default of `nn.Linear` is the release's for the weights of blocks.
+    The authors' release has torch's biases. For the weights of blocks it has the default of `nn.Linear`.
     """
     bound = math.sqrt(3 / layer.weight[0].numel())
     nn.init.uniform_(layer.weight, -bound, bound)

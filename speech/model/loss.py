@@ -1,7 +1,7 @@
-"""The CTC loss, one and the same for central training, a federated client and the evaluation.
+"""The CTC loss of central training, of a federated client and of the evaluation.
 
-An utterance with fewer encoder frames than its transcript needs has no alignment: its loss is
-infinite. It counts as nothing, in the sum and in the divisor, and gives no gradient.
+An utterance with fewer encoder frames than its transcript needs has no alignment, and its loss is infinite.
+It counts as zero in the sum and in the divisor, and has no gradient.
 """
 
 from torch import Tensor
@@ -12,14 +12,14 @@ from speech.model.ctc_transformer import CTCTransformer
 
 
 def ctc_loss(model: CTCTransformer, batch: Batch) -> Tensor:
-    """Mean negative log-likelihood (nats per utterance) over the batch's utterances: a scalar."""
+    """Return the mean negative log-likelihood of the batch in nats per utterance: a scalar."""
     log_probs, frames = model(batch.features, batch.lengths)
     losses = ctc_losses(log_probs, frames, batch)
     return losses.sum() / max(alignable(frames, batch), 1)
 
 
 def ctc_losses(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-    """(B,) negative log-likelihoods of the transcripts; 0 where there is no alignment."""
+    """Return the (B,) negative log-likelihoods of the transcripts; 0 without an alignment."""
     return functional.ctc_loss(
         log_probs.transpose(0, 1),
         batch.tokens,
@@ -32,5 +32,5 @@ def ctc_losses(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
 
 
 def alignable(frames: Tensor, batch: Batch) -> int:
-    """How many utterances of the batch have frames enough for their transcript."""
+    """Count the utterances of the batch that have enough frames for their transcript."""
     return int((frames >= batch.shortest).sum())

@@ -1,11 +1,12 @@
-"""Central training on one corpus: how the seed model is made that a federation starts from.
+"""Central training on one corpus: it makes the seed model of a federation.
 
-Deterministic: the same corpus, configuration, number of processes, machine and software give the same
-model, also when the training was interrupted any number of times and resumed.
+Guarantee: the same corpus, configuration, number of processes, machine and software give the same model, also
+when the training was interrupted and resumed any number of times.
 """
 
 from speech.pretraining.config import PretrainConfig
-from speech.pretraining.session import Epoch, Pretrained, Snapshots, pretrain
+from speech.pretraining.session import Epoch, Pretrained, pretrain
+from speech.pretraining.snapshot import Snapshots
 from speech.pretraining.trainer import Step
 
 __all__ = ["Epoch", "PretrainConfig", "Pretrained", "Snapshots", "Step", "pretrain"]

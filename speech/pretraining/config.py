@@ -1,47 +1,43 @@
-"""The settings of central training; in a recipe the keys are written with hyphens."""
+"""The settings of central training; the keys of a recipe have hyphens."""
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from base.learning_settings import LearningSettings, ProbabilityOrPreset
+from base.registries import MODEL_PRESETS
+from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 from speech.data.batching import BatchLimit
 
-Fraction = Annotated[float, Field(ge=0, le=1)]
-BelowOne = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
-WholeNumber = Annotated[int, Field(ge=0)]
 
+class PretrainConfig(Section, LearningSettings):
+    """The settings of a training. A batch is that of all processes together: their number changes no setting.
 
-class PretrainConfig(LearningSettings):
-    """How to train. A batch is that of all processes together: their number changes no setting."""
+    Raises:
+        ValueError: For a value outside its range, or settings that contradict each other.
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        populate_by_name=True,
-        alias_generator=lambda name: name.replace("_", "-"),
-    )
+    Example:
+        >>> config = PretrainConfig(preset="small", epochs=3, batch_size=8)
+        >>> config.batch_limit, config.optimiser
+        (BatchLimit(utterances=8, seconds=0.0), 'adamw')
+    """
 
-    preset: str = Field(
-        default="tiny", description="a preset of speech/model/ctc_transformer.py: tiny, small, paper"
+    preset: Annotated[str, name_of(MODEL_PRESETS)] = Field(
+        default="tiny", description="a model preset: tiny, small, paper and more (docs/models.md)"
     )
     split: str = Field(default="seed", min_length=1, description="split of the corpus to train on")
     held_out: tuple[str, ...] = Field(
         default=("seed-test",), strict=False, description="splits to evaluate on; the first is the dev set"
     )
     epochs: WholeNumber = Field(default=20, description="passes over the training split")
-    steps: WholeNumber = Field(default=0, description="or so many steps, in as many passes as it takes")
+    steps: WholeNumber = Field(default=0, description="or steps, in as many passes as they need")
     batch_size: WholeNumber = Field(default=6, description="utterances per step")
-    batch_seconds: NotNegative = Field(default=0.0, description="or seconds of audio per step, padding too")
+    batch_seconds: NotNegative = Field(default=0.0, description="or seconds of audio per step, with padding")
     optimiser: Literal["adamw", "lamb", "lars"] = Field(default="adamw", description="optimiser")
     learning_rate: Positive = Field(default=3e-3, description="peak learning rate")
-    beta1: BelowOne = Field(default=0.9, description="decay of the first moment (adamw, lamb)")
-    beta2: BelowOne = Field(default=0.98, description="decay of the second moment (adamw, lamb)")
-    momentum: BelowOne = Field(default=0.9, description="momentum (lars)")
+    beta1: Decay = Field(default=0.9, description="decay of the first moment (adamw, lamb)")
+    beta2: Decay = Field(default=0.98, description="decay of the second moment (adamw, lamb)")
+    momentum: Decay = Field(default=0.9, description="momentum (lars)")
     trust_coefficient: Positive = Field(default=0.001, description="a layer's step over its norm (lars)")
     weight_decay: NotNegative = Field(default=1e-3, description="weight decay; decoupled but in lars")
     schedule: Literal["constant", "cosine", "exponential", "step"] = Field(
@@ -63,7 +59,7 @@ class PretrainConfig(LearningSettings):
         default=0, description="passes between evaluations on the held-out splits; 0: only at the end"
     )
     look_every: WholeNumber = Field(
-        default=0, description="steps between early looks at a few dev utterances; 0: none"
+        default=0, description="steps between evaluations on a few dev utterances; 0: none"
     )
     keep: Literal["last", "best"] = Field(
         default="last", description="the model of the last pass, or that of the lowest dev WER"
@@ -90,5 +86,5 @@ class PretrainConfig(LearningSettings):
 
     @property
     def batch_limit(self) -> BatchLimit:
-        """How large a batch may be."""
+        """The largest batch."""
         return BatchLimit(utterances=self.batch_size, seconds=self.batch_seconds)

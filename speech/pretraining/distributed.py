@@ -1,8 +1,8 @@
-"""Several processes that train one model: who they are, how they talk, how they are started.
+"""Processes that train one model together: their start and their communication.
 
-One process is the same code: everything here then costs nothing and changes no bit. The processes talk by
-torch.distributed, over NCCL on GPUs and over Gloo on CPUs. `launch` starts them on this machine; `torchrun`
-starts them on any number of machines, and `joined` takes part in what it started.
+One process runs the same code; everything here then costs nothing and changes no bit. Processes communicate
+by torch.distributed, over NCCL on GPUs and Gloo on CPUs. `launch` starts them on this machine. `torchrun`
+starts them on any number of machines, and `joined` joins its group.
 """
 
 import os
@@ -18,18 +18,25 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, spawn
 from torch.nn.parallel import DistributedDataParallel
 
 from speech.errors import SpeechError
 
-# The others wait while the first evaluates and writes.
-_PATIENCE = timedelta(hours=2)
+# The other processes wait while the first one evaluates and writes.
+_TIMEOUT = timedelta(hours=2)
 Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """This process, number `rank` of `count`, whose model lies on `device`."""
+    """This process: number `rank` of `count`, with its model on `device`.
+
+    Example:
+        >>> alone = Processes()
+        >>> alone.first, alone.gathered("mine"), alone.of_first(3)
+        (True, ['mine'], 3)
+    """
 
     rank: int = 0
     count: int = 1
@@ -37,11 +44,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes and speaks."""
+        """Whether this is the process that writes files and reports."""
         return self.rank == 0
 
     def wrapped(self, model: nn.Module, *, may_skip_layers: bool) -> nn.Module:
-        """`model`, whose gradients are from now on the means over the processes."""
+        """Return `model` with gradients that are averaged over the processes."""
         if self.count == 1:
             return model
         return DistributedDataParallel(
@@ -49,13 +56,13 @@ class Processes:
         )
 
     def sum_(self, tensor: Tensor) -> Tensor:
-        """`tensor`, on `device`, summed over the processes, in place."""
+        """Sum `tensor`, which is on `device`, over the processes, in place; return it."""
         if self.count > 1:
             dist.all_reduce(tensor)
         return tensor
 
     def of_first(self, thing: Thing) -> Thing:
-        """The first process's `thing`, in all."""
+        """Return the `thing` of the first process, in all processes."""
         if self.count == 1:
             return thing
         things = [thing]
@@ -63,7 +70,7 @@ class Processes:
         return things[0]
 
     def gathered(self, thing: Thing) -> list[Thing]:
-        """What each process has, by rank, in all."""
+        """Return the `thing` of each process, by rank, in all processes."""
         if self.count == 1:
             return [thing]
         things: list[Any] = [None] * self.count
@@ -73,7 +80,7 @@ class Processes:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """This process among those that `torchrun` started, or alone."""
+    """Join the processes that `torchrun` started, or run alone."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     rank, local_rank = (int(os.environ.get(name, "0")) for name in ("RANK", "LOCAL_RANK"))
     if count == 1:
@@ -84,10 +91,11 @@ def joined() -> Iterator[Processes]:
 
 
 def launch(count: int, work: Callable[..., None], *arguments: Any) -> None:
-    """Run `work(processes, *arguments)` in `count` new processes on this machine until all are done.
+    """Run `work(processes, *arguments)` in `count` new processes on this machine, and wait for all.
 
-    Raises `ValueError` for no process, or for more than there are GPUs where there are some, and
-    `SpeechError` with the first message if one of them fails; the others are then ended.
+    Raises:
+        ValueError: For a count below 1, or above the number of GPUs on a machine with GPUs.
+        SpeechError: If a process fails, with the first message; the others are then ended.
     """
     if count < 1:
         raise ValueError(f"--processes {count} must be at least 1.")
@@ -98,11 +106,11 @@ def launch(count: int, work: Callable[..., None], *arguments: Any) -> None:
         )
     failures = multiprocessing.get_context("spawn").SimpleQueue()
     with tempfile.TemporaryDirectory() as folder:
-        meeting = f"file://{folder}/meeting"
+        rendezvous = f"file://{folder}/rendezvous"
         try:
-            member = (os.getpid(), count, meeting, failures, work, arguments)
-            multiprocessing.spawn(_member, member, nprocs=count)
-        except multiprocessing.ProcessExitedException as error:
+            member = (os.getpid(), count, rendezvous, failures, work, arguments)
+            spawn(_member, member, nprocs=count)  # type: ignore[no-untyped-call]
+        except ProcessExitedException as error:
             reason = failures.get() if not failures.empty() else str(error)
             raise SpeechError(reason) from None
 
@@ -111,16 +119,16 @@ def _member(
     rank: int,
     parent: int,
     count: int,
-    meeting: str,
+    rendezvous: str,
     failures: Any,
     work: Callable[..., None],
     arguments: tuple[Any, ...],
 ) -> None:
-    # torch ends us with our parent, but not if that was killed before we began: then the others never come.
+    # torch ends this process with its parent, but not if the parent was killed before this process began.
     if os.getppid() != parent:
         sys.exit(1)
     try:
-        with _group(rank, count, rank, meeting) as processes:
+        with _group(rank, count, rank, rendezvous) as processes:
             work(processes, *arguments)
     except (ValueError, OSError) as error:
         failures.put(str(error))
@@ -128,13 +136,13 @@ def _member(
 
 
 @contextmanager
-def _group(rank: int, count: int, local_rank: int, meeting: str) -> Iterator[Processes]:
+def _group(rank: int, count: int, local_rank: int, rendezvous: str) -> Iterator[Processes]:
     device = _device(local_rank)
     backend = "gloo"
     if device.type == "cuda":
         backend = "nccl"
         torch.cuda.set_device(device)
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=count, timeout=_PATIENCE)
+    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=count, timeout=_TIMEOUT)
     try:
         yield Processes(rank=rank, count=count, device=device)
     finally:

@@ -1,7 +1,7 @@
 """The optimisers of central training: torch's AdamW, and LAMB and LARS of pytorch-optimizer.
 
-The paper trained its seeds by LARS (arXiv 2310.00098, App. F). pytorch-optimizer's gives biases and
-other vectors no trust ratio: there it is SGD with momentum.
+The paper trained its seed models with LARS (arXiv 2310.00098, App. F). The LARS of pytorch-optimizer has no
+trust ratio for biases and other vectors: for those it is SGD with momentum.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +15,7 @@ from speech.pretraining.config import PretrainConfig
 
 
 def make_optimiser(parameters: Iterable[nn.Parameter], config: PretrainConfig) -> Optimizer:
-    """The optimiser that `config` names, over `parameters`."""
+    """Make the optimiser that `config` names, for `parameters`."""
     return _MAKERS[config.optimiser](list(parameters), config)
 
 
@@ -27,7 +27,7 @@ def _adamw(parameters: list[nn.Parameter], config: PretrainConfig) -> Optimizer:
 
 
 def _lamb(parameters: list[nn.Parameter], config: PretrainConfig) -> Optimizer:
-    from pytorch_optimizer import Lamb  # takes over a second to import; few need it
+    from pytorch_optimizer import Lamb  # its import takes over a second, and few trainings need it
 
     betas = (config.beta1, config.beta2)
     return Lamb(parameters, lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay)
@@ -53,7 +53,7 @@ _MAKERS: dict[str, Callable[[list[nn.Parameter], PretrainConfig], Optimizer]] = 
 
 
 def state_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as named tensors; its settings are no part of it."""
+    """Return the state of the optimiser as named tensors, without its settings."""
     state = optimiser.state_dict()
     tensors = {
         f"{number}.{name}": value for number, of in state["state"].items() for name, value in of.items()
@@ -65,7 +65,7 @@ def state_tensors(optimiser: Optimizer) -> dict[str, Tensor]:
 
 
 def load_state_tensors(optimiser: Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """Give a fresh optimiser of the same settings the state that `state_tensors` took."""
+    """Load the state from `state_tensors` into a new optimiser with the same settings."""
     groups = optimiser.state_dict()["param_groups"]
     state: dict[int, dict[str, Any]] = {}
     for key, value in tensors.items():

@@ -1,4 +1,4 @@
-"""A training from its first step, or from a snapshot, to its model."""
+"""A training, from its first step or from a snapshot, to its model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base.registries import LANGUAGES
 from speech.corpora.corpus import Corpus, Skipped
 from speech.data.examples import Example
 from speech.evaluation.evaluation import Evaluation, evaluate
@@ -16,17 +17,23 @@ from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
 from speech.pretraining.features import OnFeatures, compute_together, open_store, usable
-from speech.pretraining.snapshot import Snapshot, load_snapshot, save_snapshot
+from speech.pretraining.snapshot import Snapshot, Snapshots, load_snapshot, save_snapshot
 from speech.pretraining.trainer import Pass, Step, Trainer
+from speech.text import Alphabet, alphabet_of
 
-# An early look is to cost little: these many utterances, spread over the dev set.
-LOOKED_AT = 32
+# An early evaluation must be cheap: it takes this many utterances, spread over the dev set.
+EARLY_UTTERANCES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One pass: its mean training loss, the share of its frames that was no padding, and evaluations by
-    split, if any. `cpu_seconds` and `seconds` (wall) are those of all steps so far, in this process.
+    """One pass: its mean training loss, the fraction of frames without padding, and any evaluations by split.
+
+    `cpu_seconds` and `seconds` (wall) are those of all steps so far, in this process.
+
+    Example:
+        >>> Epoch(number=1, loss=2.5, efficiency=0.9, cpu_seconds=3.0, seconds=3.1, evaluations={}).loss
+        2.5
     """
 
     number: int
@@ -39,10 +46,15 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrained:
-    """The model, in evaluation mode, how it got there, and the audio that could not be used.
+    """The trained model, in evaluation mode, with its passes and the audio that could not be used.
 
-    `epochs` are the passes that ended in this process, resumed ones without those before. `kept` is the
-    number of the pass after which the model stood so; `evaluations` are of that model.
+    `epochs` are the passes that ended in this process; after a resumption, without the earlier ones. `kept`
+    is the number of the pass that gave the model; `evaluations` are of this model.
+
+    Example:
+        >>> model = build_model("tiny", seed=0)
+        >>> Pretrained(model=model, epochs=(), kept=1, evaluations={}, skipped=()).kept
+        1
     """
 
     model: CTCTransformer
@@ -50,30 +62,6 @@ class Pretrained:
     kept: int
     evaluations: Mapping[str, Evaluation]
     skipped: tuple[Skipped, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Snapshots:
-    """Where a training keeps what it needs to be resumed, and after how many steps it does."""
-
-    path: Path
-    every: int
-    resume: bool = False
-
-    def __post_init__(self) -> None:
-        if self.every < 1:
-            raise ValueError(f"a snapshot every {self.every} steps: at least 1 is needed.")
-        if self.path.exists() and not self.resume:
-            raise ValueError(
-                f"{self.path} holds a training that was not finished: go on with it by --resume, "
-                "or delete it."
-            )
-        if self.resume and not self.path.is_file():
-            raise ValueError(f"{self.path}: no such file, so nothing to resume; start without --resume.")
-
-    def discard(self) -> None:
-        """Once the model is safe."""
-        self.path.unlink(missing_ok=True)
 
 
 def pretrain(
@@ -84,40 +72,50 @@ def pretrain(
     snapshots: Snapshots | None = None,
     feature_folder: Path | None = None,
     on_features: OnFeatures = lambda split, done, of: None,
-    on_step: Callable[[Step, Evaluation | None], None] = lambda step, look: None,
+    on_step: Callable[[Step, Evaluation | None], None] = lambda step, early: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> Pretrained:
-    """Train a model on `config.split`, calling `on_features`, `on_step` and `on_epoch` in the first process.
+    """Train a model on `config.split`.
 
-    With a `feature_folder` features are kept there and mapped into memory; of several processes each computes
-    its share of them. Without one, every process computes all and holds them in its memory.
+    The first process evaluates, keeps the model and makes the calls. The snapshot stays until its owner
+    discards it.
 
-    With each step goes the early look at a part of the dev set, where one was due. Evaluations, and the
-    model that is kept, are the first process's affair; the snapshot stays until its owner discards it.
+    Args:
+        corpus: The speech.
+        config: The settings.
+        processes: The processes that train together; by default this one alone.
+        snapshots: Where to write the snapshot, and whether to resume from it.
+        feature_folder: Features are kept there and mapped into memory, and each process computes a part of
+            them.
+            Without it every process computes all features in its own memory.
+        on_features: Called with each speaker whose features are computed.
+        on_step: Called after each step, with the early evaluation on a part of the dev set if one was due.
+        on_epoch: Called after each pass.
 
-    Raises `ValueError` for an unknown preset, `CorpusError` for a split that the corpus lacks or that has
-    no usable audio, `CheckpointMismatch` for a snapshot of another training, `SpeechError` if training
-    diverges.
+    Raises:
+        CorpusError: For a split that the corpus lacks, or without usable audio.
+        CheckpointMismatch: For a snapshot of another training.
+        SpeechError: If the training diverges.
     """
     processes = processes or Processes()
     identity = _identity(corpus, config, processes)
-    # Before the features of the whole corpus are computed.
+    # Read before the features of the whole corpus are computed.
     snapshot = load_snapshot(snapshots.path, identity) if snapshots and snapshots.resume else None
     store = open_store(corpus, config, feature_folder)
-    tell: OnFeatures = on_features if processes.first else lambda split, done, of: None
-    compute_together(store, dict.fromkeys((config.split, *config.held_out)), processes, tell)
-    held_out = {split: usable(store, split, tell) for split in config.held_out}
+    report: OnFeatures = on_features if processes.first else lambda split, done, of: None
+    compute_together(store, dict.fromkeys((config.split, *config.held_out)), processes, report)
+    held_out = {split: usable(store, split, report) for split in config.held_out}
     devices = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         model = build_model(
             config.preset,
-            corpus.language,
+            corpus.alphabet,
             seed=config.random_seed,
             dropout=config.dropout,
             layer_drop=config.layer_drop,
         )
         torch.manual_seed(config.random_seed + processes.rank)
-        trainer = Trainer(model, usable(store, config.split, tell), config, processes)
+        trainer = Trainer(model, usable(store, config.split, report), config, processes)
         session = _Session(trainer, held_out)
         if snapshot:
             session.resume(snapshot)
@@ -135,7 +133,7 @@ def pretrain(
 
 @dataclass(frozen=True, kw_only=True)
 class _Best:
-    """The pass whose model is kept, the WER of its dev set, and the model unless it is the last one."""
+    """The pass whose model is kept, its WER on the dev set, and its tensors unless it is the last pass."""
 
     epoch: int = 0
     wer: float | None = None
@@ -143,7 +141,7 @@ class _Best:
 
 
 class _Session:
-    """A trainer, the evaluation of what it makes, and the choice of what is kept."""
+    """A trainer, the evaluation of its model, and the choice of the pass that is kept."""
 
     def __init__(self, trainer: Trainer, held_out: Mapping[str, Sequence[Example]]) -> None:
         self.trainer, self.held_out = trainer, held_out
@@ -157,21 +155,21 @@ class _Session:
         on_step: Callable[[Step, Evaluation | None], None],
         on_epoch: Callable[[Epoch], None],
     ) -> tuple[Epoch, ...]:
-        """What is left of the training; `save` gets every step as soon as it is done."""
+        """Run the rest of the training; `save` gets every step as soon as it is done."""
         epochs = []
         for current in self.trainer.passes():
             for step in self.trainer.steps(current):
                 save(step)
-                look = self._look(step)
+                early = self._early(step)
                 if self.processes.first:
-                    on_step(step, look)
+                    on_step(step, early)
             epochs.append(self._epoch(current))
             if self.processes.first:
                 on_epoch(epochs[-1])
         return tuple(epochs)
 
     def save(self, snapshots: Snapshots, identity: Mapping[str, Any], step: Step) -> None:
-        """A snapshot after `step`, if one is due; every process takes part, the first one writes."""
+        """Save a snapshot after `step` if one is due; all processes take part, and the first one writes."""
         if step.number % snapshots.every:
             return
         facts, tensors = self.trainer.state()
@@ -184,12 +182,12 @@ class _Session:
             )
 
     def resume(self, snapshot: Snapshot) -> None:
-        """Go on from `snapshot`."""
+        """Continue from `snapshot`."""
         self.trainer.resume(snapshot)
         self.best = _Best(**snapshot.facts["best"], tensors=snapshot.part("best") or None)
 
     def kept(self) -> tuple[CTCTransformer, Mapping[str, Evaluation]]:
-        """The model that is kept, in evaluation mode and on the CPU, and what it was evaluated to."""
+        """Return the kept model, in evaluation mode and on the CPU, and its evaluations."""
         model, evaluations = self.trainer.model, self._last
         if self.best.tensors is not None:
             model.load_state_dict(self.best.tensors)
@@ -222,20 +220,26 @@ class _Session:
     def _evaluated(self) -> dict[str, Evaluation]:
         return {split: evaluate(self.trainer.model, examples) for split, examples in self.held_out.items()}
 
-    def _look(self, step: Step) -> Evaluation | None:
+    def _early(self, step: Step) -> Evaluation | None:
         every = self.config.look_every
         if not (self.processes.first and every and step.number % every == 0):
             return None
         dev = self.held_out[self.config.held_out[0]]
-        return evaluate(self.trainer.model, dev[:: max(1, len(dev) // LOOKED_AT)][:LOOKED_AT])
+        return evaluate(self.trainer.model, dev[:: max(1, len(dev) // EARLY_UTTERANCES)][:EARLY_UTTERANCES])
 
 
 def _identity(corpus: Corpus, config: PretrainConfig, processes: Processes) -> dict[str, Any]:
-    """What a snapshot is of; only with all of it the same would the rest of the training be, too."""
+    """Return everything that determines the rest of the training."""
     return {
         "corpus": corpus.digest,
-        "language": corpus.language,
+        "language": _written(corpus.alphabet),
         "processes": processes.count,
         "device": processes.device.type,
         **config.model_dump(by_alias=True, mode="json"),
     }
+
+
+def _written(alphabet: Alphabet) -> str:
+    """The code of a registered language; for any other, with its characters."""
+    registered = alphabet.language in LANGUAGES and alphabet_of(alphabet.language) == alphabet
+    return alphabet.language if registered else f"{alphabet.language}: {alphabet.characters}"

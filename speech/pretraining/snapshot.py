@@ -1,7 +1,10 @@
-"""What a training snapshot is: all that an interrupted training needs to go on as if nothing had been.
+"""Snapshots of a training: everything that an interrupted training needs to continue with the same result.
 
-One safetensors file: the tensors of the model, the optimiser and the generators and, as JSON, where the
-training stood and what it was a training of. Written atomically; read with every difference named.
+A snapshot is one safetensors file: the tensors of the model, the optimiser and the generators, and as JSON
+the counters and the identity of the training.
+
+Guarantees: the file is written atomically. A snapshot of another training is refused, with every difference
+    named.
 """
 
 import json
@@ -22,20 +25,58 @@ FORMAT = "murmuration-training-1"
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """A training as it stood: `identity` is what it is a training of, `facts` are its counters."""
+    """The state of a training: its `identity` (settings and corpus), its counters (`facts`) and its tensors.
+
+    Example:
+        >>> snapshot = Snapshot(identity={}, facts={"step": 7}, tensors={"model.norm.bias": Tensor([1.0])})
+        >>> snapshot.part("model")
+        {'norm.bias': tensor([1.])}
+    """
 
     identity: Mapping[str, Any]
     facts: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """The tensors filed under `name`, without it."""
+        """Return the tensors under the prefix `name`, without the prefix."""
         prefix = f"{name}."
         return {key.removeprefix(prefix): t for key, t in self.tensors.items() if key.startswith(prefix)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Snapshots:
+    """Where a training writes its snapshot, after how many steps, and whether it resumes from there.
+
+    Raises:
+        ValueError: For `every` below 1, a snapshot that exists although nothing is resumed, or none to
+            resume.
+
+    Example:
+        >>> Snapshots(path=Path("new.safetensors.snapshot"), every=500).resume
+        False
+    """
+
+    path: Path
+    every: int
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise ValueError(f"a snapshot every {self.every} steps: at least 1 is needed.")
+        if self.path.exists() and not self.resume:
+            raise ValueError(
+                f"{self.path} has a training that is not finished: continue it with --resume, or delete it."
+            )
+        if self.resume and not self.path.is_file():
+            raise ValueError(f"{self.path}: no such file, so nothing to resume; start without --resume.")
+
+    def discard(self) -> None:
+        """Delete the snapshot, once the model is safe."""
+        self.path.unlink(missing_ok=True)
+
+
 def save_snapshot(path: Path, snapshot: Snapshot) -> None:
-    """Write `snapshot`; the path holds it whole, or what was there before."""
+    """Write `snapshot`; the path has the whole of it, or what was there before."""
     tensors = {name: value.detach().to("cpu", copy=True) for name, value in snapshot.tensors.items()}
     metadata = {
         "format": FORMAT,
@@ -49,8 +90,10 @@ def save_snapshot(path: Path, snapshot: Snapshot) -> None:
 def load_snapshot(path: Path, identity: Mapping[str, Any]) -> Snapshot:
     """Read a snapshot of the training `identity`.
 
-    Raises `CheckpointMismatch` for a file that cannot be read or is of another format, and for one of
-    another training, naming every difference.
+    Raises:
+        CheckpointMismatch: For a file that cannot be read or has another format, and for a snapshot of
+            another
+            training, naming every difference.
     """
     if not path.is_file():
         raise CheckpointMismatch(
@@ -67,7 +110,7 @@ def load_snapshot(path: Path, identity: Mapping[str, Any]) -> Snapshot:
     if metadata.get("format") != FORMAT:
         raise CheckpointMismatch(
             f"{path}: format {metadata.get('format')!r}, this release reads {FORMAT!r}; resume with the "
-            "release that wrote it, or delete it and start afresh."
+            "release that wrote it, or delete it and start again."
         )
     _compare(path, json.loads(metadata["identity"]), json.loads(json.dumps(dict(identity))))
     return Snapshot(identity=identity, facts=json.loads(metadata["facts"]), tensors=tensors)
@@ -82,5 +125,5 @@ def _compare(path: Path, then: Mapping[str, Any], now: Mapping[str, Any]) -> Non
     if differences:
         raise CheckpointMismatch(
             f"{path} is of another training: {'; '.join(differences)}. Resume with the same settings and "
-            "corpus, or delete it and start afresh."
+            "corpus, or delete it and start again."
         )

@@ -1,7 +1,8 @@
-"""Steps over shuffled passes: what changes from step to step, in one process or in several.
+"""The steps of a training over shuffled passes, in one process or in several.
 
-A batch is drawn by the first process, dealt out to all, and its gradient is the mean over all of its
-utterances: several processes make the steps of one, up to rounding and to what dropout and SpecAugment draw.
+The first process draws a batch, all processes share it, and its gradient is the mean over all of its
+utterances. So several processes make the steps of one, up to rounding and to the draws of dropout and
+SpecAugment.
 """
 
 import hashlib
@@ -16,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from base.registries import MODEL_PRESETS
 from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.errors import CheckpointMismatch, SpeechError
-from speech.features import log_mel
 from speech.features.spec_augment import make_augment
 from speech.model.compute import Compute
 from speech.model.ctc_transformer import CTCTransformer
@@ -33,9 +34,13 @@ from speech.pretraining.snapshot import Snapshot
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step: its number (from 1) of so many, its mean loss in nats per utterance, and its rate.
+    """One step: its number (from 1) and the total, its mean loss in nats per utterance, its learning rate.
 
-    With dynamic batches and a number of epochs, `of` is an estimate until the last pass.
+    With dynamic batches and a number of epochs, the total `of` is an estimate until the last pass.
+
+    Example:
+        >>> Step(number=1, of=100, epoch=1, loss=30.0, learning_rate=1e-4).of
+        100
     """
 
     number: int
@@ -47,9 +52,14 @@ class Step:
 
 @dataclass(kw_only=True)
 class Pass:
-    """One pass over the examples: its batches, how many are done, and sums over those.
+    """One pass over the examples: its batches, the number of finished ones, and sums over those.
 
     `audio` and `padded` are frames without and with padding.
+
+    Example:
+        >>> current = Pass(number=1, batches=[[0, 1]], done=1, loss=5.0, utterances=2, audio=90, padded=100)
+        >>> current.mean_loss, current.efficiency
+        (2.5, 0.9)
     """
 
     number: int
@@ -62,17 +72,26 @@ class Pass:
 
     @property
     def mean_loss(self) -> float:
-        """In nats per utterance."""
+        """The mean loss in nats per utterance."""
         return self.loss / self.utterances
 
     @property
     def efficiency(self) -> float:
-        """The share of the frames that is no padding."""
+        """The fraction of frames without padding."""
         return self.audio / self.padded
 
 
 class Trainer:
-    """A model, its optimiser and where they stand; `state` and `resume` take and give all of it."""
+    """A model, its optimiser and their progress; `state` returns all of it, and `resume` restores it.
+
+    Example:
+        >>> from speech.model.ctc_transformer import build_model
+        >>> examples = [Example.of("u1", "a cat", torch.zeros(50, 40))]
+        >>> trainer = Trainer(build_model("tiny", seed=0), examples, PretrainConfig(epochs=1), Processes())
+        >>> [current] = trainer.passes()
+        >>> current.batches, trainer.step
+        ([[0]], 0)
+    """
 
     def __init__(
         self,
@@ -88,9 +107,9 @@ class Trainer:
         self._compute.place(model)
         self.processes = processes
         self.optimiser = make_optimiser(model.parameters(), config)
-        # The first process draws the order; what is hidden, each draws for itself.
+        # The first process draws the order; each process draws its own masks.
         self.generator = torch.Generator().manual_seed(config.random_seed + processes.rank)
-        self.spec_augment = make_augment(config.preset, config)
+        self.spec_augment = make_augment(MODEL_PRESETS[config.preset].augment, config)
         self.step = 0
         self.cpu_seconds = self.seconds = 0.0  # of all steps
         self.current: Pass | None = None
@@ -98,7 +117,7 @@ class Trainer:
         self._network = processes.wrapped(model, may_skip_layers=model.config.layer_drop > 0)
 
     def passes(self) -> Iterator[Pass]:
-        """Every pass that is left, the one that was interrupted first; go through its `steps`."""
+        """Yield every remaining pass, an interrupted one first; the caller runs its `steps`."""
         current = self.current or self._drawn(1)
         while True:
             self.current = current
@@ -108,11 +127,11 @@ class Trainer:
             current = self._drawn(current.number + 1)
 
     def is_last(self, current: Pass) -> bool:
-        """Whether nothing comes after this pass."""
+        """Return whether this pass is the last one."""
         return current.number == self.config.epochs or self.step == self.config.steps > 0
 
     def steps(self, current: Pass) -> Iterator[Step]:
-        """What is left of a pass; when a step is given out, all of it is done."""
+        """Run the remaining steps of a pass; a step is complete when it is yielded."""
         self.model.train()
         began = time.process_time(), time.perf_counter()
         for indices in itertools.islice(current.batches, current.done, None):
@@ -124,7 +143,7 @@ class Trainer:
             began = time.process_time(), time.perf_counter()
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Counters and tensors of a snapshot, at any step; every process takes part."""
+        """Return counters and tensors for a snapshot; every process must call it."""
         generators = self.processes.gathered(self._generators())
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"optimiser.{name}": value for name, value in state_tensors(self.optimiser).items()}
@@ -135,16 +154,17 @@ class Trainer:
         return counters | facts, tensors
 
     def resume(self, snapshot: Snapshot) -> None:
-        """Take the counters and tensors that `state` gave; torch's own generator is set, too.
+        """Restore the counters and tensors of `state`, and the state of torch's own generator.
 
-        Raises `CheckpointMismatch` if other utterances are usable than were.
+        Raises:
+            CheckpointMismatch: If the usable utterances are not the same as before.
         """
-        # A snapshot of an earlier release holds their number only.
+        # A snapshot of an earlier release has only their number.
         before, ids = snapshot.facts["examples"], snapshot.facts.get("ids", self._ids())
         if before != len(self.examples) or ids != self._ids():
             raise CheckpointMismatch(
                 f"the split had {before} utterances with usable audio and has {len(self.examples)}, not all "
-                "the same: bring the audio back, or delete the snapshot and start afresh."
+                "the same: restore the audio, or delete the snapshot and start again."
             )
         self.step = snapshot.facts["step"]
         self.cpu_seconds, self.seconds = snapshot.facts["cpu_seconds"], snapshot.facts["seconds"]
@@ -158,7 +178,7 @@ class Trainer:
             torch.cuda.set_rng_state(states["cuda"], self.processes.device)
 
     def _ids(self) -> str:
-        """Names the examples, in their order."""
+        """Return a digest of the examples, in their order."""
         return hashlib.sha256(json.dumps([example.id for example in self.examples]).encode()).hexdigest()
 
     def _generators(self) -> dict[str, Tensor]:
@@ -168,8 +188,8 @@ class Trainer:
         return states
 
     def _drawn(self, number: int) -> Pass:
-        """A new pass, the same in all processes; the last of a number of steps is cut to fit."""
-        hop_seconds = log_mel.PRESETS[self.config.preset].hop_seconds
+        """Draw a new pass, the same in all processes; with a number of steps, the last pass is cut."""
+        hop_seconds = MODEL_PRESETS[self.config.preset].features.hop_seconds
         batches = self.config.batch_limit.batches(self._lengths, hop_seconds, self.generator)
         if self.config.steps:
             batches = batches[: self.config.steps - self.step]
@@ -177,15 +197,15 @@ class Trainer:
 
     def _step(self, current: Pass, indices: list[int]) -> Step:
         own = indices[self.processes.rank :: self.processes.count]
-        # Every process must take part in a step: one that is left without an utterance counts as nothing.
+        # Every process must take part in a step; one without an utterance of its own counts as zero.
         batch = collate([self.examples[index] for index in own or indices[:1]])
         losses, sums = self._forward(batch, counts=bool(own))
         loss, aligned, audio, padded = self.processes.sum_(sums).tolist()
         steps = self._total(current)
         self._check(loss, steps)
         self.optimiser.zero_grad()
-        # The processes' gradients are averaged; times their number, that is the mean over the batch.
-        (losses.sum() / (max(int(aligned), 1) / self.processes.count)).backward()
+        # The gradients of the processes are averaged; times their number, this is the mean over the batch.
+        (losses.sum() / (max(int(aligned), 1) / self.processes.count)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         rate = self.config.learning_rate * learning_rate_scale(self._done(current), steps, self.config)
         for group in self.optimiser.param_groups:
@@ -201,7 +221,7 @@ class Trainer:
         return Step(number=self.step, of=steps, epoch=current.number, loss=mean, learning_rate=rate)
 
     def _forward(self, batch: Batch, *, counts: bool) -> tuple[Tensor, Tensor]:
-        """Losses (B,) and, over them, [sum, utterances with an alignment, frames of audio, with padding]."""
+        """Return losses (B,), and [their sum, utterances with an alignment, frames, frames with padding]."""
         batch = self._augmented(batch)
         inputs = batch.features.to(self.processes.device)
         with self._compute.autocast():
@@ -223,7 +243,7 @@ class Trainer:
         return self.config.steps or self.config.epochs * len(current.batches)
 
     def _done(self, current: Pass) -> int:
-        """Steps done, out of `_total`: exact for a number of steps, else by the passes and their part."""
+        """Return the finished steps of `_total`: exact for a number of steps, else by passes."""
         if self.config.steps:
             return self.step
         return (current.number - 1) * len(current.batches) + current.done

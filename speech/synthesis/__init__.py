@@ -1,6 +1,7 @@
-"""Synthetic speakers: how the embedded corpus was made, and how anyone can remake it.
+"""Synthetic speakers: they made the embedded corpus, and anyone can make it again.
 
-Texts and effects are our own;
-the voices are espeak-ng's, spoken by a process of its own (`speech.synthesis.espeak_worker`).
-Everything follows from one seed number, and no speaker depends on another.
+Texts and effects are our own. espeak-ng makes the voices, in a process of its own
+(`speech.synthesis.espeak_worker`).
+
+Guarantee: one seed number determines everything, and no speaker depends on another.
 """

@@ -1,10 +1,10 @@
-"""From a dry synthetic voice to one in a room: warp, tilt, reverberation, noise, gain.
+"""Effects from a dry synthetic voice to a recording in a room: warp, tilt, reverberation, noise, gain.
 
-All functions take and return (n,) float arrays; randomness comes in as a generator. The order is
-that of the world: the voice, its room, the noise there, the microphone's gain.
+All functions take and return (n,) float arrays, and take randomness as a generator. The order is physical:
+the voice, its room, the noise in it, the gain of the microphone.
 
-Spectra are taken in float32, at lengths that are quick to transform: where a speaker is made for each
-visit, this is most of what the visit costs.
+Spectra are computed in float32, at lengths with a fast transform: if a speaker is made for each local
+training, they are most of its cost.
 """
 
 from fractions import Fraction
@@ -28,14 +28,14 @@ _PAD_SECONDS = (0.08, 0.20)
 _SILENCE_BELOW_PEAK = 10 ** (-45 / 20)
 _DIRECT_SAMPLES = 32
 _HUM_HZ = 50.0
-# Power of the noise falls with frequency to this power.
+# The power of the noise falls with this power of the frequency.
 _NOISE_EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
 
 def render(dry: Wave, sample_rate_hz: int, speaker: VirtualSpeaker, random: np.random.Generator) -> Wave:
-    """A dry utterance at `sample_rate_hz` as this speaker's microphone hears it, at 16 kHz.
+    """Return a dry utterance at `sample_rate_hz` as this speaker's microphone records it, at 16 kHz.
 
-    Whole 20 ms frames, with a little of the room's own noise before and after; within [-1, 1].
+    It has whole 20 ms frames, with some noise of the room before and after, within [-1, 1].
     """
     voice = warp(trim(dry), sample_rate_hz, speaker.warp)
     voice = tilt(voice, speaker.tilt_db_per_octave)
@@ -45,13 +45,17 @@ def render(dry: Wave, sample_rate_hz: int, speaker: VirtualSpeaker, random: np.r
     voice = np.pad(voice * (_VOICE_RMS / level), (before, after))
     voice = reverberate(voice, speaker.room_seconds, random)
     noise_rms = _VOICE_RMS * 10 ** (-speaker.snr_db / 20)
-    heard = voice + noise_rms * coloured_noise(speaker.noise, len(voice), random)
-    heard *= 10 ** (speaker.gain_db / 20)
-    return heard * float(min(1.0, _PEAK / (np.abs(heard).max() + 1e-12)))
+    recorded = voice + noise_rms * coloured_noise(speaker.noise, len(voice), random)
+    recorded *= 10 ** (speaker.gain_db / 20)
+    return recorded * float(min(1.0, _PEAK / (np.abs(recorded).max() + 1e-12)))
 
 
 def trim(wave: Wave) -> Wave:
-    """Without the silence at both ends. Raises `ValueError` where there is nothing else."""
+    """Remove the silence at both ends.
+
+    Raises:
+        ValueError: If there is nothing else.
+    """
     loud = np.flatnonzero(np.abs(wave) > _SILENCE_BELOW_PEAK * np.abs(wave).max(initial=0.0))
     if not len(loud):
         raise ValueError("the utterance is silent.")
@@ -59,7 +63,7 @@ def trim(wave: Wave) -> Wave:
 
 
 def warp(wave: Wave, sample_rate_hz: int, factor: float) -> Wave:
-    """At 16 kHz with formants, pitch and tempo scaled by `factor` (resampling)."""
+    """Resample to 16 kHz, with formants, pitch and tempo scaled by `factor`."""
     ratio = Fraction(SAMPLE_RATE_HZ / (sample_rate_hz * factor)).limit_denominator(100)
     taps = _low_pass(max(ratio.numerator, ratio.denominator))
     return np.asarray(resample_poly(wave.astype(np.float32), ratio.numerator, ratio.denominator, window=taps))
@@ -67,22 +71,22 @@ def warp(wave: Wave, sample_rate_hz: int, factor: float) -> Wave:
 
 @lru_cache(maxsize=256)
 def _low_pass(rate: int) -> NDArray[np.float32]:
-    """What `resample_poly` designs by itself, kept: there are some 140 rates."""
-    return firwin(20 * rate + 1, 1 / rate, window=("kaiser", 5.0)).astype(np.float32)
+    """Return the filter of `resample_poly`, kept for reuse: there are some 140 rates."""
+    taps: NDArray[np.float32] = firwin(20 * rate + 1, 1 / rate, window=("kaiser", 5.0)).astype(np.float32)
+    return taps
 
 
 def tilt(wave: Wave, db_per_octave: float) -> Wave:
-    """A straight line in dB over log-frequency, 0 dB at 1 kHz, flat below 100 Hz."""
+    """Filter by a straight line in dB over log-frequency, 0 dB at 1 kHz, flat below 100 Hz."""
     octaves = _octaves(_quick(len(wave)), 100.0)
     return _filtered(wave, np.exp(np.float32(np.log(10) * db_per_octave / 20) * octaves))
 
 
 def reverberate(wave: Wave, room_seconds: float, random: np.random.Generator) -> Wave:
-    """In a room whose sound falls by 60 dB in `room_seconds`; same length, same power.
+    """Add a room whose sound falls by 60 dB in `room_seconds`; length and power stay.
 
-    The impulse response is the direct sound and then exponentially decaying noise (Moorer 1979),
-    with as much power as the direct sound; it starts 2 ms later, and a room too small for that is
-    no room.
+    The impulse response is the direct sound, and from 2 ms on exponentially decaying noise (Moorer 1979) with
+    as much power as the direct sound. A room that is too small for that has no effect.
     """
     times = np.arange(round(room_seconds * SAMPLE_RATE_HZ), dtype=np.float32) / SAMPLE_RATE_HZ
     if len(times) <= _DIRECT_SAMPLES:
@@ -97,7 +101,7 @@ def reverberate(wave: Wave, room_seconds: float, random: np.random.Generator) ->
 
 
 def coloured_noise(kind: str, length: int, random: np.random.Generator) -> Wave:
-    """Noise of unit power: white, pink, brown, or mains hum with its harmonics."""
+    """Return noise of unit power: white, pink, brown, or mains hum with its harmonics."""
     if kind == "hum":
         return _hum(length, random)
     if kind not in _NOISE_EXPONENTS:
@@ -117,24 +121,26 @@ def _hum(length: int, random: np.random.Generator) -> Wave:
 
 
 def _quick(length: int) -> int:
-    """The next length with few and small prime factors; few lengths, so that gains are found again."""
+    """Return the next length with small prime factors; there are few, so gains are reused."""
     return 2048 * -(-length // 2048)
 
 
 @lru_cache(maxsize=64)
 def _octaves(size: int, flat_below_hz: float) -> NDArray[np.float32]:
-    """How many octaves each frequency of a spectrum (size // 2 + 1,) lies above 1 kHz, from a limit on."""
+    """Return each frequency of a spectrum (size // 2 + 1,) in octaves above 1 kHz, with a lower limit."""
     frequencies = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE_HZ), flat_below_hz)
-    return np.log2(frequencies / 1000.0).astype(np.float32)
+    octaves: NDArray[np.float32] = np.log2(frequencies / 1000.0).astype(np.float32)
+    return octaves
 
 
 @lru_cache(maxsize=64)
 def _noise_colour(kind: str, size: int) -> NDArray[np.float32]:
-    """The gains (size // 2 + 1,) that make white noise pink or brown."""
-    return np.exp2(np.float32(-_NOISE_EXPONENTS[kind] / 2) * _octaves(size, 20.0))
+    """Return the gains (size // 2 + 1,) that make white noise pink or brown."""
+    gains: NDArray[np.float32] = np.exp2(np.float32(-_NOISE_EXPONENTS[kind] / 2) * _octaves(size, 20.0))
+    return gains
 
 
 def _filtered(wave: Wave, spectrum: NDArray[np.float32] | NDArray[np.complex64]) -> Wave:
-    """`wave` through a filter with this spectrum, zeros after its end; same length."""
+    """Filter `wave` by this spectrum, with zeros after its end; the length stays."""
     size = 2 * (len(spectrum) - 1)
     return np.asarray(fft.irfft(fft.rfft(wave.astype(np.float32), size) * spectrum, size)[: len(wave)])

@@ -1,7 +1,9 @@
-"""The caller's side of the speaking process: one per process of ours, which any number of speakers share.
+"""The client of the espeak-ng process: one for each process of ours, for any number of speakers.
 
-It is started with the first speaker and ends with its caller. What a speaker sounds like does not
-depend on who spoke before (see the worker), and espeak-ng stays out of this process.
+It starts with the first speaker and ends with its caller.
+
+Guarantees: the sound of a speaker does not depend on earlier speakers (see the worker), and espeak-ng is
+never loaded into this process.
 """
 
 import json
@@ -26,16 +28,25 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 class SynthesisError(SpeechError):
-    """espeak-ng cannot be started, or cannot say what it is given."""
+    """espeak-ng cannot start, or cannot synthesise a text.
+
+    Example:
+        >>> issubclass(SynthesisError, SpeechError)
+        True
+    """
 
 
 def say(speaker: VirtualSpeaker, texts: Sequence[str]) -> list[tuple[NDArray[np.float64], int]]:
-    """For each text, (n,) samples in [-1, 1] and their rate in Hz. Raises `SynthesisError`."""
+    """Synthesise texts: for each, (n,) samples in [-1, 1] and their rate in Hz.
+
+    Raises:
+        SynthesisError: If espeak-ng refuses.
+    """
     return list(_worker(os.getpid()).say(speaker, texts))
 
 
 class _Worker:
-    """A running speaking process. A fault ends it, and the next speaker starts another."""
+    """A process of espeak-ng. A fault ends it, and the next speaker starts another one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -47,14 +58,14 @@ class _Worker:
             watch = threading.Timer(TIMEOUT_SECONDS, process.kill)
             watch.start()
             try:
-                yield from self._said(process, speaker, texts)
+                yield from self._answers(process, speaker, texts)
             except BaseException:
                 self._end()
                 raise
             finally:
                 watch.cancel()
 
-    def _said(
+    def _answers(
         self, process: subprocess.Popen[bytes], speaker: VirtualSpeaker, texts: Sequence[str]
     ) -> Iterator[tuple[NDArray[np.float64], int]]:
         requests, answers = _pipes(process)
@@ -62,7 +73,7 @@ class _Worker:
             requests.write(_request(speaker, texts))
             requests.flush()
         except BrokenPipeError:
-            pass  # it ended; what it said of that, or nothing, is read below
+            pass  # it ended; its last answer, if any, is read below
         for text in texts:
             header = json.loads(answers.readline() or '{"error": "espeak-ng stopped"}')
             if "error" in header:
@@ -79,7 +90,7 @@ class _Worker:
                 [sys.executable, "-m", WORKER],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # espeak-ng prints harmless remarks on every voice; errors come back as answers.
+                # espeak-ng prints harmless warnings for every voice; errors come as answers.
                 stderr=subprocess.DEVNULL,
                 cwd=_ROOT,
             )
@@ -94,7 +105,7 @@ class _Worker:
 
 @lru_cache(maxsize=1)
 def _worker(process_id: int) -> _Worker:
-    """This process' own: a fork must not speak through its parent's."""
+    """Return the worker of this process: a fork must not use its parent's."""
     return _Worker()
 
 

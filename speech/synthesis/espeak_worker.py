@@ -1,17 +1,16 @@
-"""A speaking process: `python -m speech.synthesis.espeak_worker`, requests in, PCM out.
+"""The espeak-ng process, `python -m speech.synthesis.espeak_worker`: requests in, PCM out.
 
-espeak-ng is GPL software. It is therefore never loaded into Murmuration's own processes: this one
-loads it (from the PyPI package `espeakng-loader`), lives as long as its
-stdin, and shares nothing with its caller but text and sound.
+espeak-ng is GPL software, so Murmuration's own processes never load it. This process loads it (from the PyPI
+package `espeakng-loader`), lives as long as its stdin, and exchanges only text and sound with its caller.
 
-A request is a line of JSON: {"voice", "rate", "pitch", "texts"}, where voice is espeak's
-"language+variant", rate is words per minute (80 to 450) and pitch is 0 to 99. The answer is, for each
-text, a line of JSON, {"sample_rate_hz", "samples"} followed by that many little-endian int16, or
-{"error"}.
+A request is a line of JSON: {"voice", "rate", "pitch", "texts"}. The voice is espeak's "language+variant",
+the rate is words per minute (80 to 450), and the pitch is 0 to 99. The answer for each text is a line of
+JSON, either {"sample_rate_hz", "samples"} followed by that many little-endian int16, or {"error"}.
 
-espeak-ng carries state from one utterance to the next (and ignores being re-initialised). So every
-request is answered by a fork of this process, as it was after its start: a request gives the same
-sound whatever was asked before it.
+espeak-ng keeps state from one utterance to the next, and ignores a second initialisation. So a fork of this
+process, as it was after its start, answers each request.
+
+Guarantee: a request gives the same sound after any other requests.
 """
 
 import array
@@ -34,7 +33,13 @@ _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 class Espeak:
-    """espeak-ng in this process, speaking into memory."""
+    """espeak-ng in this process, with its sound in memory.
+
+    Example:
+        >>> espeak = Espeak()  # doctest: +SKIP
+        >>> len(espeak.say(voice="en-us+m1", rate=160, pitch=50, text="hello")) > 0  # doctest: +SKIP
+        True
+    """
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -49,14 +54,18 @@ class Espeak:
         if self.sample_rate_hz <= 0:
             raise OSError(f"espeak-ng cannot start with its data in {data.decode()}.")
         self._pieces: list[bytes] = []
-        # Kept on the object: ctypes does not hold on to a callback that C holds.
+        # Kept on the object: ctypes does not keep a callback alive that C uses.
         self._callback = _CALLBACK(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
-        # espeak-ng looks through 280 voice files when a voice is first named: once here, not in every fork.
+        # espeak-ng reads 280 voice files when a voice is first named: here once, and not in every fork.
         self._library.espeak_ListVoices(None)
 
     def say(self, *, voice: str, rate: int, pitch: int, text: str) -> bytes:
-        """The text as int16 PCM. Raises `ValueError` where espeak-ng refuses."""
+        """Synthesise a text to int16 PCM.
+
+        Raises:
+            ValueError: If espeak-ng refuses.
+        """
         if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}.")
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(_RANDOM_SEED))
@@ -78,16 +87,16 @@ class Espeak:
 
 
 def answers(espeak: Espeak, request: str) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """The header and the PCM of each text of one request."""
+    """Yield the header and the PCM of each text of a request."""
     try:
-        asked = json.loads(request)
-        texts = asked.pop("texts")
+        settings = json.loads(request)
+        texts = settings.pop("texts")
     except (AttributeError, KeyError, ValueError) as error:
         yield {"error": f"no request: {error!r}"}, b""
         return
     for text in texts:
         try:
-            pcm = espeak.say(**asked, text=text)
+            pcm = espeak.say(**settings, text=text)
         except (TypeError, ValueError) as error:
             yield {"error": str(error)}, b""
             continue
@@ -98,7 +107,7 @@ def answers(espeak: Espeak, request: str) -> Iterator[tuple[dict[str, Any], byte
 
 
 def main() -> None:
-    """Answer requests until stdin ends; an espeak-ng that cannot start answers with the reason."""
+    """Answer requests until stdin ends; if espeak-ng cannot start, answer with the reason."""
     try:
         espeak = Espeak()
     except (ImportError, OSError) as error:
@@ -114,7 +123,7 @@ def main() -> None:
 
 
 def _answer_and_end(espeak: Espeak, request: str) -> None:
-    """In the fork: answer, and leave without the parent's clean-up."""
+    """Answer in the fork, and exit without the clean-up of the parent."""
     status = 1
     try:
         for header, pcm in answers(espeak, request):

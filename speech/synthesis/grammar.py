@@ -1,8 +1,9 @@
-"""The sentences of the embedded corpus: a closed grammar of about 90 words, texts of our own.
+"""The sentences of the embedded corpus: a closed grammar of about 90 words, with texts of our own.
 
-Voice-assistant commands, questions, names, days and digit strings. Whether a sentence is held out
-for the test split is a property of the sentence alone (`is_held_out`), so no split can leak into
-another whatever the seed.
+They are commands of voice assistants, questions, names, days and strings of digits.
+
+Guarantee: whether a sentence is held out for the test split depends on the sentence alone (`is_held_out`), so
+no split shares a sentence with it, for any seed.
 """
 
 import hashlib
@@ -37,16 +38,18 @@ _SLOTS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Template:
-    """A sentence with {slots}, and how often it is drawn relative to the others."""
+    """A sentence with {slots}, and its weight in the draw.
+
+    Example:
+        >>> list(Template(text="turn {switch} the radio").sentences())
+        ['turn on the radio', 'turn off the radio']
+    """
 
     text: str
     weight: float = 1.0
 
     def sentences(self) -> Iterator[str]:
-        """Every sentence of this template that does not fill two slots with the same word.
-
-        Digits may repeat, as in any number.
-        """
+        """Yield every sentence of this template without the same word in two slots; digits may repeat."""
         words = self.text.split()
         slots = [word[1:-1] for word in words if word.startswith("{")]
         pattern = " ".join("{}" if word.startswith("{") else word for word in words)
@@ -76,43 +79,52 @@ TEMPLATES = (
 
 
 def is_held_out(sentence: str) -> bool:
-    """Whether the sentence is for the test split only: a hash of its words decides."""
+    """Return whether a sentence is for the test split only, by a hash of its words."""
     value = int.from_bytes(hashlib.sha256(sentence.encode()).digest()[:8])
     return value < HELD_OUT_SHARE * 2**64
 
 
 class SentenceDrawer:
-    """Draws distinct sentences: held-out ones only, or none of them.
+    """Draws distinct sentences, either held-out ones only or none of them.
 
-    A template is drawn by weight and then one of its sentences evenly, so that long templates with
-    many fillings do not crowd out the short ones.
+    It draws a template by weight, and then one of its sentences uniformly, so that long templates with many
+    sentences do not dominate short ones.
+
+    Example:
+        >>> texts = SentenceDrawer(held_out=True).draw(5, np.random.default_rng(0))
+        >>> len(set(texts)), all(map(is_held_out, texts))
+        (5, True)
     """
 
     def __init__(self, *, held_out: bool) -> None:
-        self._decks = _decks(held_out)
+        self._choices = _sentences_by_template(held_out)
         weights = np.array([template.weight for template in TEMPLATES])
-        weights[[not deck for deck in self._decks]] = 0.0
+        weights[[not group for group in self._choices]] = 0.0
         self._weights = weights / weights.sum()
 
     def draw(self, count: int, random: np.random.Generator) -> list[str]:
-        """`count` sentences, no two alike. Raises `ValueError` if there are not that many."""
-        available = sum(len(deck) for deck in self._decks)
+        """Draw `count` different sentences.
+
+        Raises:
+            ValueError: If there are not enough.
+        """
+        available = sum(len(group) for group in self._choices)
         if not 0 < count <= available // 2:
             raise ValueError(f"count={count}: 1 to {available // 2} sentences can be drawn.")
         drawn: dict[str, None] = {}
         while len(drawn) < count:
-            deck = self._decks[random.choice(len(self._decks), p=self._weights)]
-            drawn[deck[random.integers(len(deck))]] = None
+            group = self._choices[random.choice(len(self._choices), p=self._weights)]
+            drawn[group[random.integers(len(group))]] = None
         return list(drawn)
 
 
 @cache
-def _decks(held_out: bool) -> list[tuple[str, ...]]:
-    """Per template, the sentences on one side of the line."""
+def _sentences_by_template(held_out: bool) -> list[tuple[str, ...]]:
+    """Return the sentences of each template that are held out, or that are not."""
     return [tuple(s for s in template.sentences() if is_held_out(s) == held_out) for template in TEMPLATES]
 
 
 def vocabulary() -> frozenset[str]:
-    """Every word that any sentence can have."""
+    """Return every word that a sentence can have."""
     fixed = {word for t in TEMPLATES for word in t.text.split() if not word.startswith("{")}
     return frozenset(fixed.union(*_SLOTS.values()))

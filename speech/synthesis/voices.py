@@ -1,7 +1,8 @@
-"""Virtual speakers: a voice, a room, a noise and a microphone, fixed per speaker.
+"""Virtual speakers: each has one voice, one room, one noise and one microphone.
 
-Because all of it is fixed, a speaker is a domain, as a real person with a real device is. A speaker
-is drawn from the seed number and its own name alone: adding or leaving out others changes nothing.
+So a speaker is a domain, as a real person with a real device is.
+
+Guarantee: a speaker depends on the seed number and its own name alone, and not on other speakers.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import numpy as np
 
 _MALE = tuple(f"m{number}" for number in range(1, 9))
 _FEMALE = tuple(f"f{number}" for number in range(1, 6))
-# espeak-ng's named voices that sound like a person; whispers, robots and croaks are left out.
+# espeak-ng's named voices that sound human, without whispers, robots and croaks.
 _NAMED = """
     Alex Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Mario Michael Mike Nguyen Reed
     adam antonio aunty belinda benjamin boris caleb david ed edward edward2 grandma grandpa ian
@@ -23,9 +24,13 @@ NOISES = ("white", "pink", "brown", "hum")
 
 @dataclass(frozen=True, kw_only=True)
 class Domain:
-    """The ranges that a group of speakers is drawn from; pairs are (low, high), drawn evenly.
+    """The ranges of a group of speakers; pairs are (low, high), with uniform draws.
 
     `warp` scales formants, pitch and tempo together (resampling): above 1 is higher and faster.
+
+    Example:
+        >>> HARD.snr_db, MILD.room_share
+        ((8.0, 28.0), 0.0)
     """
 
     accents: tuple[str, ...]
@@ -79,7 +84,13 @@ HARD = Domain(
 
 @dataclass(frozen=True, kw_only=True)
 class VirtualSpeaker:
-    """One drawn speaker. `room_seconds` is the reverberation time (RT60), 0 for no room."""
+    """A drawn speaker. `room_seconds` is the reverberation time (RT60), 0 for no room.
+
+    Example:
+        >>> speaker = VirtualSpeaker.draw("train-000", HARD, generator(2310, "train-000", "voice"))
+        >>> speaker.name, speaker.accent in HARD.accents
+        ('train-000', True)
+    """
 
     name: str
     accent: str
@@ -100,7 +111,7 @@ class VirtualSpeaker:
 
     @classmethod
     def draw(cls, name: str, domain: Domain, random: np.random.Generator) -> "VirtualSpeaker":
-        """A speaker of the domain. Numbers are rounded, so that they print as they are."""
+        """Draw a speaker of the domain. Numbers are rounded, so that they are printed exactly."""
 
         def between(limits: tuple[float, float]) -> float:
             return round(float(random.uniform(*limits)), 2)
@@ -121,7 +132,7 @@ class VirtualSpeaker:
 
 
 def generator(seed: int, *key: str) -> np.random.Generator:
-    """A generator that depends on the seed and the key alone, not on what was drawn before."""
+    """Return a generator that depends on the seed and the key alone, not on earlier draws."""
     if seed < 0:
         raise ValueError(f"seed={seed} must be >= 0.")
     digest = hashlib.sha256("\0".join(key).encode()).digest()

@@ -1,8 +1,9 @@
-"""Writes a synthetic corpus: one Ogg Opus file per speaker, a manifest, and where it comes from.
+"""Writes a synthetic corpus: an Ogg Opus file for each speaker, a manifest, and its description.
 
-A speaker's utterances lie one after another in its file; the manifest gives each its `offset` and
-`duration`. Samples, texts and manifest follow from the seed; the bytes of the Ogg files do not
-(their stream numbers are random), what they decode to does.
+The file of a speaker has all utterances in sequence; the manifest has the `offset` and `duration` of each.
+
+Guarantee: the seed determines samples, texts and manifest. It does not determine the bytes of the Ogg files,
+whose stream numbers are random, but the samples that they decode to.
 """
 
 import json
@@ -28,13 +29,20 @@ from speech.synthesis.voices import VirtualSpeaker, generator
 COMPRESSION_LEVEL = 0.965
 
 Job = tuple[SplitPlan, int]
-# A speaker's manifest lines, and what it is.
+# The manifest lines of a speaker, and its settings.
 Made = tuple[list[str], dict[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spoken:
-    """All that one speaker says: the recording, and (text, first sample, samples) of each part."""
+    """All utterances of a speaker: the recording, and (text, first sample, samples) of each part.
+
+    Example:
+        >>> from speech.synthesis.voices import HARD
+        >>> ann = VirtualSpeaker.draw("ann", HARD, generator(1, "ann"))
+        >>> Spoken(speaker=ann, samples=np.zeros(320), parts=(("hello", 0, 320),)).parts[0][0]
+        'hello'
+    """
 
     speaker: VirtualSpeaker
     samples: Wave
@@ -42,7 +50,7 @@ class Spoken:
 
 
 def speak(plan: SplitPlan, number: int, seed: int) -> Spoken:
-    """Draw speaker `number` of a split and let it say its sentences."""
+    """Draw speaker `number` of a split, and synthesise its sentences."""
     name = f"{plan.name}-{number:03d}"
     speaker = VirtualSpeaker.draw(name, plan.domain, generator(seed, name, "voice"))
     texts = SentenceDrawer(held_out=plan.held_out).draw(plan.utterances, generator(seed, name, "sentences"))
@@ -50,7 +58,7 @@ def speak(plan: SplitPlan, number: int, seed: int) -> Spoken:
     waves = [render(dry, rate_hz, speaker, random) for dry, rate_hz in say(speaker, texts)]
     starts = np.cumsum([0, *map(len, waves)])
     parts = tuple((t, int(s), len(w)) for t, s, w in zip(texts, starts, waves, strict=False))
-    return Spoken(speaker=speaker, samples=np.concatenate(waves), parts=parts)
+    return Spoken(speaker=speaker, samples=np.asarray(np.concatenate(waves)), parts=parts)
 
 
 def write_corpus(
@@ -61,13 +69,21 @@ def write_corpus(
     workers: int = 1,
     progress: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Any]:
-    """Make the whole corpus in the folder `out` and return its description (`corpus.json`).
+    """Make the whole corpus in the folder `out`, and return its description (`corpus.json`).
 
-    The folder must be new or empty (`ValueError`). `progress` is called with each speaker's name.
+    Args:
+        out: A new or empty folder.
+        seed: Determines the corpus.
+        plans: The splits.
+        workers: The number of processes.
+        progress: Called with the name of each speaker.
+
+    Raises:
+        ValueError: If the folder is not empty.
     """
     if out.exists() and any(out.iterdir()):
         raise ValueError(f"{out}: is not empty; give a new folder.")
-    generator(seed)  # refuses a seed that cannot be before anything is written
+    generator(seed)  # refuses an impossible seed before anything is written
     (out / "audio").mkdir(parents=True, exist_ok=True)
     plans = tuple(plans)
     jobs = [(plan, number) for plan in plans for number in range(plan.speakers)]
@@ -86,11 +102,11 @@ def write_corpus(
 
 
 def _mapped(function: Callable[[Job], Made], jobs: Iterable[Job], workers: int) -> Iterator[Made]:
-    """The jobs' results in order, from this process or from several beside it."""
+    """Yield the results of the jobs in order, from this process or from others."""
     if workers == 1:
         yield from map(function, jobs)
         return
-    # Spawned, not forked: the caller may hold threads.
+    # Spawned, not forked: the caller may have threads.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         yield from pool.map(function, jobs)
 
@@ -118,7 +134,7 @@ def _entries(split: str, file: str, spoken: Spoken) -> Iterable[str]:
 
 
 def write_opus(path: Path, samples: Wave) -> None:
-    """Write 16 kHz mono Ogg Opus; a file that appears is complete."""
+    """Write 16 kHz mono Ogg Opus; a file that has its name is complete."""
     partial_path = path.with_suffix(".part")
     soundfile.write(
         partial_path,

@@ -1,6 +1,6 @@
 """Transcripts as files: plain text, JSON, SubRip subtitles (SRT) and NIST's time-marked words (CTM).
 
-Times are rounded to milliseconds; as words follow one another, so do the rounded times.
+Times are rounded to milliseconds, and keep their order.
 """
 
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from speech.decoding import Word
 
-# What a subtitle may hold: readable on two lines, and not on the screen for too long.
+# Limits of a subtitle: it must be readable on two lines, and not stay too long.
 _CUE_CHARACTERS = 80
 _CUE_LINE_CHARACTERS = 42
 _CUE_SECONDS = 7.0
@@ -19,7 +19,14 @@ _CUE_SECONDS = 7.0
 
 @dataclass(frozen=True, kw_only=True)
 class Transcript:
-    """What was said in one file: the words of each of its phrases, in order."""
+    """The transcript of one file: the words of each of its phrases, in order.
+
+    Example:
+        >>> word = Word(text="hello", start_seconds=0.5, end_seconds=1.0, confidence=0.9)
+        >>> transcript = Transcript(path=Path("call.wav"), phrases=[[word]])
+        >>> print(as_ctm([transcript]), end="")
+        call 1 0.500 0.500 hello 0.9000
+    """
 
     path: Path
     phrases: Sequence[Sequence[Word]]
@@ -36,12 +43,12 @@ class Transcript:
 
 
 def as_text(transcripts: Iterable[Transcript]) -> str:
-    """A line a file: its path, a colon, its words."""
+    """Return a line for each file: its path, a colon, its words."""
     return "".join(f"{transcript.path}: {transcript.text}\n" for transcript in transcripts)
 
 
 def as_json(transcripts: Iterable[Transcript]) -> str:
-    """One array with an object a file: "file", "text", and "words" with times in seconds."""
+    """Return an array with an object for each file: "file", "text", and "words" with times in seconds."""
     files = [
         {
             "file": str(transcript.path),
@@ -62,9 +69,10 @@ def as_json(transcripts: Iterable[Transcript]) -> str:
 
 
 def as_srt(transcripts: Iterable[Transcript]) -> str:
-    """Numbered cues of one file. A cue is a phrase, or a part of one that fits on two lines.
+    """Return numbered cues of one file. A cue is a phrase, or a part of one that fits on two lines.
 
-    Raises `ValueError` for several files: the times of a subtitle file belong to one recording.
+    Raises:
+        ValueError: For several files: the times of a subtitle file belong to one recording.
     """
     (transcript,) = transcripts
     cues = chain.from_iterable(map(_cues, transcript.phrases))
@@ -75,7 +83,7 @@ def as_srt(transcripts: Iterable[Transcript]) -> str:
 
 
 def as_ctm(transcripts: Iterable[Transcript]) -> str:
-    """A line a word, for sclite: recording (the file's name), channel, start, duration, word, confidence."""
+    """Return a line for each word, for sclite: recording, channel, start, duration, word, confidence."""
     words = ((transcript.path, word) for transcript in transcripts for word in transcript.words)
     return "".join(_ctm_line(path, word) for path, word in words)
 
@@ -90,7 +98,7 @@ SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "ctm": ".ctm"}
 
 
 def ctm_name(path: Path) -> str:
-    """The name of a recording in a CTM file, where white space parts the fields."""
+    """Return the name of a recording in a CTM file, whose fields are separated by spaces."""
     return "_".join(path.stem.split())
 
 
@@ -101,7 +109,7 @@ def _ctm_line(path: Path, word: Word) -> str:
 
 
 def _cues(words: Sequence[Word]) -> list[list[Word]]:
-    """The words of a phrase in as few cues as may be, filled from the first."""
+    """Return the words of a phrase in as few cues as possible, filled from the first."""
     cues: list[list[Word]] = []
     for word in words:
         if cues and _fits([*cues[-1], word]):
@@ -117,7 +125,7 @@ def _fits(cue: Sequence[Word]) -> bool:
 
 
 def _lines(cue: Sequence[Word]) -> str:
-    """On one line, or on two of like length."""
+    """Return one line, or two of similar length."""
     text = _text(cue)
     if len(text) <= _CUE_LINE_CHARACTERS or " " not in text:
         return text
@@ -131,7 +139,7 @@ def _text(cue: Sequence[Word]) -> str:
 
 
 def _clock(seconds: float) -> str:
-    """SubRip's HH:MM:SS,mmm."""
+    """Return the time in SubRip's format HH:MM:SS,mmm."""
     minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
     hours, minutes = divmod(minutes, 60)
     return f"{hours:02d}:{minutes:02d}:{milliseconds // 1000:02d},{milliseconds % 1000:03d}"

@@ -1,14 +1,14 @@
-"""Recordings of any length as a model wants to hear them: phrase by phrase, in bounded memory.
+"""Cuts recordings of any length into phrases, in bounded memory.
 
-A model is trained on utterances, whose mean and variance normalise their features; minutes of
-speech with pauses in between are nothing it knows (72 utterances, WER 12.5 % one by one, in a file with
-half a second of silence between them: 80 % in windows of 20 s, 13.7 % once it is cut). So a recording is cut
-at its pauses, and the silence is left out. Who speaks on without a pause is heard in windows that overlap
-(`speech.transcription.stitching` joins them).
+A model is trained on utterances, whose features are normalised by their own mean and variance. Minutes of
+speech with pauses are unlike its training data: 72 utterances in one file, with half a second of silence
+between them, have a WER of 12.5 % one by one, 80 % in windows of 20 s, and 13.7 % after cutting. So a
+recording is cut at its pauses, and the silence is left out. Speech without a pause is cut into overlapping
+windows, which `speech.transcription.stitching` joins.
 
-A pause is judged by level, against what the window in hand holds: near to its quietest part, for long
-enough. A window that is as loud all through is unbroken speech or an empty room; which of the two, the whole
-recording tells, which is read once more where that is asked.
+A pause is a long enough run of frames whose level is near to the lowest of the current window. A window of
+nearly constant level is either continuous speech or background noise: the noise-floor estimate of the whole
+recording, which is then read once more, decides.
 """
 
 import math
@@ -25,26 +25,34 @@ from torch import Tensor
 from speech.audio import AudioStream, resample
 from speech.errors import AudioError
 
-# A pause is in the lowest share of the range, in dB, from a window's quietest tenth to its loudest frames;
-# where the range is smaller than this, nothing in the window tells pauses from speech.
+# A pause has levels in this lowest fraction of the range, in dB, from a window's quietest tenth to its
+# loudest frames. If the range is smaller than this, levels do not separate pauses from speech.
 _SHARE_OF_RANGE = 0.3
 _LEAST_RANGE_DB = 12.0
 _LOUDEST_FRAMES = 8
-# A window is an empty room's if all but its loudest tenth is within this of its quietest, and of that of the
-# recording.
-_ROOM_DB = 6.0
-# Below this (relative to full scale) there is nothing to be heard in any recording.
+# A window is background noise if all but its loudest tenth is within this range of its own quietest tenth,
+# and of the quietest tenth of the recording.
+_NOISE_RANGE_DB = 6.0
+# Levels below this, relative to full scale, are silence in any recording.
 _SILENCE_DB = -80.0
-# Levels of a whole recording are counted in so many steps of one decibel, from windows of so many frames.
+# The levels of a recording are counted in this many steps of one decibel, read in windows of so many frames.
 _DECIBELS = 100
 _READ_FRAMES = 500
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhraseConfig:
-    """Longest phrase, what two windows of unbroken speech share, shortest pause, and what is kept of one.
+    """How recordings are cut.
 
-    A pause leaves `margin_seconds` to the phrase before it and to the one after it.
+    `window_seconds` is the longest phrase, `overlap_seconds` the overlap of two windows of continuous speech,
+    and `pause_seconds` the shortest pause. The phrases before and after a pause keep `margin_seconds` of it.
+
+    Raises:
+        ValueError: For a value outside its range.
+
+    Example:
+        >>> PhraseConfig(window_seconds=30.0).overlap_seconds
+        4.0
     """
 
     window_seconds: float = 20.0
@@ -67,9 +75,13 @@ class PhraseConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Phrase:
-    """Sound (samples,) at the model's rate from frame number `first_frame` of the recording on.
+    """The sound (samples,) of a phrase, at the model's rate, from frame `first_frame` of the recording on.
 
-    `joined`: it begins inside the phrase before it, with which it is to be stitched.
+    If it is `joined`, it begins inside the phrase before it, and must be stitched to it.
+
+    Example:
+        >>> Phrase(first_frame=25, wave=torch.zeros(16_000), joined=False).wave.shape
+        torch.Size([16000])
     """
 
     first_frame: int
@@ -80,28 +92,36 @@ class Phrase:
 def read_phrases(
     path: str | Path, *, frame_samples: int, sample_rate_hz: int, config: PhraseConfig | None = None
 ) -> Iterator[Phrase]:
-    """The phrases of a file, in order. A frame is `frame_samples` long at `sample_rate_hz`.
+    """Yield the phrases of a file, in order.
 
-    Raises `AudioError` as `speech.audio.read_audio` does, when it comes to the broken place.
+    Args:
+        path: The file.
+        frame_samples: The length of a frame at `sample_rate_hz`.
+        sample_rate_hz: The rate of the phrases.
+        config: How to cut.
+
+    Raises:
+        AudioError: As `speech.audio.read_audio` does, on reaching the broken place.
     """
     config = config or PhraseConfig()
     with AudioStream(path) as stream:
-        frame_samples_here = frame_samples * stream.sample_rate_hz / sample_rate_hz
-        held = _Held(stream, frame_samples_here)
-        room = _Room(path, frame_samples_here)
-        for start, stop, joined in _pieces(held, room, config, frame_samples_here / stream.sample_rate_hz):
-            wave = torch.from_numpy(held.samples(start, stop).copy())
+        own_frame_samples = frame_samples * stream.sample_rate_hz / sample_rate_hz
+        buffer = _Buffer(stream, own_frame_samples)
+        noise_floor = _NoiseFloor(path, own_frame_samples)
+        frame_seconds = own_frame_samples / stream.sample_rate_hz
+        for start, stop, joined in _pieces(buffer, noise_floor, config, frame_seconds):
+            wave = torch.from_numpy(buffer.samples(start, stop).copy())
             yield Phrase(
-                first_frame=held.first_frame + start,
+                first_frame=buffer.first_frame + start,
                 wave=resample(wave, stream.sample_rate_hz, sample_rate_hz),
                 joined=joined,
             )
-    if not held.first_frame and not len(held):
-        raise AudioError(f"{path}: holds no sample.")
+    if not buffer.first_frame and not len(buffer):
+        raise AudioError(f"{path}: has no samples.")
 
 
-class _Held:
-    """The part of a recording in hand, from `first_frame` on; it is counted in frames."""
+class _Buffer:
+    """The part of a recording in memory, from `first_frame` on, counted in frames."""
 
     def __init__(self, stream: AudioStream, frame_samples: float) -> None:
         self.first_frame = 0
@@ -111,29 +131,29 @@ class _Held:
         self._samples = np.empty(0, dtype=np.float32)
 
     def __len__(self) -> int:
-        """The frames that begin in what is in hand: where they do is rounded, so a division does not tell."""
+        """The frames that begin in the buffer. Their starts are rounded, so a division is not exact."""
         frames = math.ceil(len(self._samples) / self._frame_samples) + 1
         while frames and self._at(frames - 1) >= len(self._samples):
             frames -= 1
         return frames
 
     def fill(self, frames: int) -> None:
-        """Read on until so many frames, and a sample more that tells whether it goes on, are in hand."""
+        """Read until so many frames are in memory, and one more sample, which shows if there are more."""
         wanted = self._at(frames) + 1
         self._samples = np.concatenate([self._samples, self._stream.read(wanted - len(self._samples))])
         self.is_last = len(self._samples) < wanted
 
     def forget(self, frames: int) -> None:
-        """Drop so many frames from the start."""
+        """Drop frames from the start."""
         self._samples = self._samples[self._at(frames) :]
         self.first_frame += frames
 
     def samples(self, start: int, stop: int) -> NDArray[np.float32]:
-        """The samples of the frames [start, stop) of those in hand."""
+        """Return the samples of the frames [start, stop) of the buffer."""
         return self._samples[self._at(start) : self._at(stop)]
 
     def levels_db(self) -> NDArray[np.float64]:
-        """The level of each frame, relative to full scale."""
+        """Return the level of each frame, relative to full scale."""
         starts = [self._at(frame) for frame in range(len(self))]
         squares = np.square(self._samples - self._samples.mean(), dtype=np.float64)
         sizes = np.diff([*starts, len(squares)])
@@ -141,13 +161,13 @@ class _Held:
         return levels
 
     def _at(self, frame: int) -> int:
-        """The sample in hand at which a frame in hand begins."""
+        """Return the sample of the buffer at which a frame begins."""
         origin = round(self.first_frame * self._frame_samples)
         return round((self.first_frame + frame) * self._frame_samples) - origin
 
 
-class _Room:
-    """What is to be heard in a recording where nobody speaks, by the levels of all of it."""
+class _NoiseFloor:
+    """The noise-floor estimate of a recording, from the levels of all of it."""
 
     def __init__(self, path: str | Path, frame_samples: float) -> None:
         self._path = path
@@ -155,32 +175,32 @@ class _Room:
 
     @cached_property
     def limit_db(self) -> float:
-        """What stays below is the room; the least there is where nothing rises far above it."""
+        """Levels up to this are background noise; the lowest level if none is far above the floor."""
         counts = self._counts().cumsum()
         floor, peak = np.searchsorted(counts, [0.1 * counts[-1], max(counts[-1] - _LOUDEST_FRAMES, 0)])
         if peak - floor < _LEAST_RANGE_DB:
             return _SILENCE_DB
-        return _SILENCE_DB + float(floor) + _ROOM_DB
+        return _SILENCE_DB + float(floor) + _NOISE_RANGE_DB
 
     def _counts(self) -> NDArray[np.int64]:
-        """How many frames are in each decibel above silence: of any recording, the same few numbers."""
+        """Count the frames in each decibel above silence; memory does not grow with the recording."""
         counts = np.zeros(_DECIBELS, dtype=np.int64)
         with AudioStream(self._path) as stream:
-            held = _Held(stream, self._frame_samples)
-            while not held.is_last:
-                held.fill(_READ_FRAMES)
-                above = held.levels_db()[:_READ_FRAMES] - _SILENCE_DB
+            buffer = _Buffer(stream, self._frame_samples)
+            while not buffer.is_last:
+                buffer.fill(_READ_FRAMES)
+                above = buffer.levels_db()[:_READ_FRAMES] - _SILENCE_DB
                 counts += np.bincount(
                     above[above > 0].astype(int).clip(max=_DECIBELS - 1), minlength=_DECIBELS
                 )
-                held.forget(_READ_FRAMES)
+                buffer.forget(_READ_FRAMES)
         return counts
 
 
 def _pieces(
-    held: _Held, room: _Room, config: PhraseConfig, frame_seconds: float
+    buffer: _Buffer, noise_floor: _NoiseFloor, config: PhraseConfig, frame_seconds: float
 ) -> Iterator[tuple[int, int, bool]]:
-    """(start, stop, joined) of each phrase, in frames of what is in hand when it is yielded."""
+    """Yield (start, stop, joined) of each phrase, in frames of the buffer at that time."""
     window, overlap, pause, margin = (
         max(round(seconds / frame_seconds), 1)
         for seconds in (
@@ -192,29 +212,29 @@ def _pieces(
     )
     joined = False
     while True:
-        held.fill(window)
-        if not len(held):
+        buffer.fill(window)
+        if not len(buffer):
             return
         begin = 0
-        for start, stop in _pauses(held.levels_db(), room, pause):
+        for start, stop in _pauses(buffer.levels_db(), noise_floor, pause):
             if start > begin:
                 yield begin, min(start + margin, stop), joined
                 joined = False
-            # A pause that begins in what the window before has heard is no place to start anew.
+            # A pause that begins in the overlap with the previous window starts no new phrase.
             if start > 0 or not joined:
                 begin = stop - margin
-        if held.is_last:
-            if len(held) - begin > margin or begin == 0:
-                yield begin, len(held), joined
+        if buffer.is_last:
+            if len(buffer) - begin > margin or begin == 0:
+                yield begin, len(buffer), joined
             return
         if begin == 0:
             yield 0, window, joined
         joined = begin == 0
-        held.forget(begin or window - overlap)
+        buffer.forget(begin or window - overlap)
 
 
-def _pauses(levels_db: NDArray[np.float64], room: _Room, shortest: int) -> list[tuple[int, int]]:
-    """The runs [start, stop) of at least `shortest` frames that are a pause."""
+def _pauses(levels_db: NDArray[np.float64], noise_floor: _NoiseFloor, shortest: int) -> list[tuple[int, int]]:
+    """Return the pauses: runs [start, stop) of at least `shortest` frames."""
     audible = np.sort(levels_db[levels_db > _SILENCE_DB])
     limit = _SILENCE_DB
     if len(audible):
@@ -222,12 +242,12 @@ def _pauses(levels_db: NDArray[np.float64], room: _Room, shortest: int) -> list[
         peak = audible[-min(_LOUDEST_FRAMES, len(audible))]
         if peak - floor >= _LEAST_RANGE_DB:
             limit = max(limit, floor + _SHARE_OF_RANGE * (peak - floor))
-        elif most - floor < _ROOM_DB and most <= room.limit_db:
-            limit = room.limit_db
+        elif most - floor < _NOISE_RANGE_DB and most <= noise_floor.limit_db:
+            limit = noise_floor.limit_db
     return [(start, stop) for start, stop in runs(levels_db <= limit) if stop - start >= shortest]
 
 
 def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """[start, stop) of every run of true values."""
+    """Return [start, stop) of every run of true values."""
     edges = np.flatnonzero(np.diff(flags, prepend=False, append=False))
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))

@@ -1,8 +1,8 @@
-"""Log-probabilities of windows of unbroken speech, joined where nobody hears a character.
+"""Joins the log-probabilities of overlapping windows of continuous speech, at frames without a character.
 
-A seam is put into the longest stretch, in the middle half of what two windows share, where neither
-hears a character: there each word lies wholly on one side. Where either window hears the space
-between two words, so does what is joined.
+The seam is in the longest run of frames, in the middle half of the overlap, in which neither window has a
+character: so each word is whole on one side. If one of the windows has the space between two words, the
+result has it too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,9 +16,14 @@ from speech.transcription.segmentation import runs
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stretch:
-    """Log-probabilities (T', outputs) of a recording from its frame number `first_frame` on.
+    """Log-probabilities (T', outputs) of a recording, from frame `first_frame` on.
 
-    `joined`: it begins inside the stretch before it, and is to be stitched to it.
+    If it is `joined`, it begins inside the stretch before it, and must be stitched to it.
+
+    Example:
+        >>> import torch
+        >>> Stretch(first_frame=100, log_probs=torch.zeros(25, 30)).joined
+        False
     """
 
     first_frame: int
@@ -27,7 +32,7 @@ class Stretch:
 
 
 def stitch(stretches: Iterable[Stretch], alphabet: Alphabet) -> Iterator[Stretch]:
-    """No frame twice: of those that are joined, each goes on at the seam. One stretch is held back."""
+    """Yield stretches without repeated frames: joined ones continue at the seam. One stretch is delayed."""
     held: Stretch | None = None
     for stretch in stretches:
         if held is not None and stretch.joined:
@@ -45,17 +50,19 @@ def stitch(stretches: Iterable[Stretch], alphabet: Alphabet) -> Iterator[Stretch
 
 
 def seam(left: Tensor, right: Tensor, alphabet: Alphabet) -> int:
-    """Where to go over from `left` to `right`, both log-probabilities (T', outputs) of the same frames.
+    """Return the frame c at which `left` ends and `right` continues: left[:c] and right[c:].
 
-    The result c means left[:c] and right[c:].
+    Both are log-probabilities (T', outputs) of the same frames.
     """
     space = alphabet.characters.index(" ")
     margin = len(left) // 4
-    heard = [side[margin : len(side) - margin].argmax(-1).numpy() for side in (left, right)]
-    quiet = [(best == space) | (best == alphabet.blank) for best in heard]
-    start, stop = max(runs(quiet[0] & quiet[1]), key=lambda run: run[1] - run[0], default=(0, len(heard[0])))
+    symbols = [side[margin : len(side) - margin].argmax(-1).numpy() for side in (left, right)]
+    quiet = [(best == space) | (best == alphabet.blank) for best in symbols]
+    start, stop = max(
+        runs(quiet[0] & quiet[1]), key=lambda run: run[1] - run[0], default=(0, len(symbols[0]))
+    )
     middle = (start + stop) // 2
-    in_left, in_right = ((best[start:stop] == space).nonzero()[0] + start for best in heard)
+    in_left, in_right = ((best[start:stop] == space).nonzero()[0] + start for best in symbols)
     if len(in_left):
         middle = max(middle, int(in_left[0]) + 1)
     elif len(in_right):

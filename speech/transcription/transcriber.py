@@ -1,4 +1,4 @@
-"""From sound files of any length to words with times: a loaded model, its features and a decoder."""
+"""Transcription of sound files of any length to words with times."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +10,6 @@ from torch import Tensor
 from speech.decoding import Word, align_words, greedy
 from speech.features.log_mel import LogMel
 from speech.model.checkpoint import LoadedModel
-from speech.text import alphabet_of
 from speech.transcription.segmentation import PhraseConfig, read_phrases
 from speech.transcription.stitching import Stretch, stitch
 
@@ -18,33 +17,44 @@ Decoder = Callable[[Tensor, Tensor], list[str]]
 
 
 class Transcriber:
-    """`Transcriber(loaded, decoder, phrases)(path)`: the phrases of one file, in order.
+    """Transcribes files, phrase by phrase, in the memory of one phrase and of the words.
 
-    `decoder` turns log-probabilities (B, T', outputs) and lengths into texts; greedy unless given.
-    Memory is that of one phrase and of the words.
+    Args:
+        loaded: The model, with its features.
+        decoder: Maps log-probabilities (B, T', outputs) and lengths to texts; greedy by default.
+        phrases: How recordings are cut.
+
+    Example:
+        >>> import murmuration_data
+        >>> from speech.model.checkpoint import load_model
+        >>> transcriber = Transcriber(load_model(murmuration_data.path("seed/model.safetensors")))
+        >>> phrases = transcriber(murmuration_data.path("corpus/audio/seed-test-000.ogg"))
+        >>> phrases[0][0].start_seconds < phrases[0][-1].end_seconds
+        True
     """
 
     def __init__(
         self, loaded: LoadedModel, decoder: Decoder | None = None, phrases: PhraseConfig | None = None
     ) -> None:
         self._model = loaded.model
-        self._alphabet = alphabet_of(loaded.model.config.language)
+        self._alphabet = loaded.model.config.alphabet
         self._decoder = decoder or partial(greedy, alphabet=self._alphabet)
         self._log_mel = LogMel(loaded.features)
         self._frame_samples = self._log_mel.config.hop_samples * loaded.model.config.stride
         self._phrases = phrases or PhraseConfig()
 
     def __call__(self, path: str | Path) -> list[list[Word]]:
-        """The words of each phrase in which there are any.
+        """Return the words of each phrase that has any.
 
-        Raises `AudioError` for a file that cannot be read to its end.
+        Raises:
+            AudioError: For a file that cannot be read to its end.
         """
-        stretches = stitch(self._heard(path), self._alphabet)
+        stretches = stitch(self._log_probs(path), self._alphabet)
         return [words for words in map(self._words, stretches) if words]
 
     @torch.inference_mode()
-    def _heard(self, path: str | Path) -> Iterator[Stretch]:
-        """Log-probabilities of each phrase."""
+    def _log_probs(self, path: str | Path) -> Iterator[Stretch]:
+        """Yield the log-probabilities of each phrase."""
         rate = self._log_mel.config.sample_rate_hz
         for phrase in read_phrases(
             path, frame_samples=self._frame_samples, sample_rate_hz=rate, config=self._phrases

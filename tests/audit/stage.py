@@ -14,13 +14,11 @@ from pathlib import Path
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
 import client.speaker_processes
-import speech.features.log_mel
-import speech.features.spec_augment
-import speech.model.ctc_transformer
 from audit import NEIGHBOURS, Recorder, Trace
 from audit.manifests import ordinary_speech, write_manifest
 from audit.messages import summary_of, tasks_sent
 from audit.trace import Answered, Asked, Collected, NodesDropped, Published, Registered, ReplySummary, Stopped
+from base.registries import MODEL_PRESETS
 from cli.composing import default_config
 from client import answers  # noqa: F401  (what a fault replaces is loaded)
 from client.app import app
@@ -58,20 +56,9 @@ WANTED = {
 
 def use_small_preset(monkeypatch) -> None:
     """A model of some thousand parameters, with all that is random in training."""
-    config = replace(
-        speech.model.ctc_transformer.PRESETS["tiny"],
-        width=16,
-        heads=2,
-        feed_forward=32,
-        layers=1,
-        layer_drop=0.1,
-    )
-    for presets, value in (
-        (speech.model.ctc_transformer.PRESETS, config),
-        (speech.features.log_mel.PRESETS, speech.features.log_mel.PRESETS["tiny"]),
-        (speech.features.spec_augment.PRESETS, speech.features.spec_augment.PRESETS["tiny"]),
-    ):
-        monkeypatch.setitem(presets, PRESET, value)
+    tiny = MODEL_PRESETS["tiny"]
+    shape = replace(tiny.shape, width=16, heads=2, feed_forward=32, layers=1, layer_drop=0.1)
+    monkeypatch.setitem(MODEL_PRESETS._added, PRESET, replace(tiny, shape=shape))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from base.registries import MODEL_PRESETS
+
 MORE_BYTES = 1 << 30  # beyond what the process has when it is ready
 HANGS_SECONDS = 60.0  # by the clock, on a busy machine
 MOST_SECONDS = 5.0  # of a processor
@@ -74,7 +76,8 @@ def hear_sound(path: Path) -> dict[str, int]:
     """Every way in which the product reads a sound file; each may refuse it."""
     import torch
 
-    from speech.audio import AudioStream, Recording, audio_duration_seconds, read_audio
+    from speech.audio import AudioStream, Recording, read_audio
+    from speech.sound_files import audio_duration_seconds
 
     counts = {"read": 0}
 
@@ -115,14 +118,13 @@ def hear_corpus(path: Path, kind: str) -> dict[str, int]:
     from speech.corpora.loading import load_corpus
     from speech.data.examples import ExampleStore
     from speech.errors import SpeechError
-    from speech.features.log_mel import PRESETS
 
     try:
         corpus = load_corpus(kind, path)
     except SpeechError as error:
         assert str(error) and "Traceback" not in str(error)
         return {"refused": 1}
-    store = ExampleStore(corpus, PRESETS["tiny"])
+    store = ExampleStore(corpus, MODEL_PRESETS["tiny"].features)
     heard = [example for split in corpus.splits for example in store.split_examples(split)]
     utterances = sum(1 for _ in corpus.all_utterances())
     assert len(heard) + len(store.skipped) == utterances  # nobody is lost without a word

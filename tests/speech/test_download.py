@@ -189,7 +189,7 @@ def test_an_archive_that_cannot_be_used(tmp_path: Path) -> None:
     with tarfile.open(fileobj=evil, mode="w:gz") as content:
         content.addfile(tarfile.TarInfo("../outside"))
     for content, message in (
-        (good, "holds no folder wanted"),
+        (good, "has no folder wanted"),
         (good[:20], "cannot be unpacked"),
         (evil.getvalue(), "cannot be unpacked .*outside"),
     ):

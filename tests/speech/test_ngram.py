@@ -91,7 +91,10 @@ GOOD = written(2, "word")
         ("\n\n", "an empty file"),
         ("hello\n", "line 1: .data. must come first, not 'hello'"),
         (GOOD[: GOOD.index("2-grams") - 30], "ends before its 1-grams do"),
-        (GOOD.replace("ngram 1=10", "ngram 1=9"), "line 17: 10 1-grams came before it, 9 were announced"),
+        (
+            GOOD.replace("ngram 1=10", "ngram 1=9"),
+            "line 17: 10 1-grams are before it, and the header states 9",
+        ),
         (GOOD.replace("-99.000000", "minus", 1), "line 6: a 1-gram is .*, not 'minus"),
         ("\\data\\\nngram 1=x\n", "line 2: a count must stand"),
         ("\\data\\\nngrams\n", "line 2: 'ngram N=count' or"),

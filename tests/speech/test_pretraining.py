@@ -6,11 +6,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
 from speech.data.examples import ExampleStore
 from speech.errors import CorpusError, SpeechError
 from speech.evaluation.evaluation import Evaluation, evaluate
-from speech.features.log_mel import PRESETS
 from speech.features.spec_augment import SpecAugment
 from speech.model.ctc_transformer import build_model
 from speech.pretraining import Epoch, PretrainConfig, Step, features, pretrain, session
@@ -137,7 +137,9 @@ def test_batches_by_seconds_train_and_say_what_padding_cost(corpus: Corpus) -> N
     config = SHORT.model_copy(update={"batch_size": 0, "batch_seconds": 3.0})
     steps: list[Step] = []
     found = pretrain(corpus, config, on_step=lambda step, look: steps.append(step))
-    frames = [len(e.features) for e in ExampleStore(corpus, PRESETS["tiny"]).split_examples("seed")]
+    frames = [
+        len(e.features) for e in ExampleStore(corpus, MODEL_PRESETS["tiny"].features).split_examples("seed")
+    ]
     assert len(steps) / 2 >= sum(frames) * 0.01 / 3.0
     assert 0.8 < found.epochs[0].efficiency <= 1
     # One batch of everything: its padding is known.

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint
 from speech.corpora.statistics import split_statistics
 from speech.data.examples import ExampleStore
 from speech.errors import CorpusError
-from speech.features.log_mel import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_librispeech_in_its_own_layout(speech: Path) -> None:
     other = load_corpus("manifest", speech / "LibriSpeech")
     assert {u.text for u in other.all_utterances()} == {u.text for u in corpus.all_utterances()}
     speaker = corpus.speakers("test")[0]
-    store = ExampleStore(corpus, PRESETS["tiny"])
+    store = ExampleStore(corpus, MODEL_PRESETS["tiny"].features)
     assert len(store.examples("test", speaker)) == len(corpus.utterances("test", speaker))
 
 

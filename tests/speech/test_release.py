@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from speech.features import log_mel, spec_augment
-from speech.model.ctc_transformer import PRESETS, CTCTransformer
+from base.registries import MODEL_PRESETS
+from speech.model.ctc_transformer import CTCTransformer
 from speech.model.layers import Block
 
-OF_THE_PAPER = [name for name in PRESETS if name.startswith("paper")]
+OF_THE_PAPER = [name for name in MODEL_PRESETS if name.startswith("paper")]
 SMALL = {"num_mels": 8, "width": 16, "heads": 2, "feed_forward": 64, "layers": 2}
 P = 0.3
 
@@ -22,7 +22,9 @@ P = 0.3
 def shrunk(preset: str, **changes) -> CTCTransformer:
     """A preset at a size for tests, in training, no parameter at a neutral value."""
     torch.manual_seed(0)
-    model = CTCTransformer(replace(PRESETS[preset], **{**SMALL, "dropout": P, "layer_drop": 0.0, **changes}))
+    model = CTCTransformer(
+        replace(MODEL_PRESETS[preset].shape, **{**SMALL, "dropout": P, "layer_drop": 0.0, **changes})
+    )
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
@@ -37,14 +39,14 @@ def test_one_table_of_what_sets_presets_apart() -> None:
     """No preset takes a rule of the other kind by accident."""
     rules = {
         name: (
-            config.drop_outputs,
-            config.norms_when_dropped,
-            config.zero_biases,
-            log_mel.PRESETS[name].framing,
-            log_mel.PRESETS[name].window,
-            spec_augment.PRESETS[name].ends,
+            preset.shape.drop_outputs,
+            preset.shape.norms_when_dropped,
+            preset.shape.zero_biases,
+            preset.features.framing,
+            preset.features.window,
+            preset.augment.ends,
         )
-        for name, config in PRESETS.items()
+        for name, preset in MODEL_PRESETS.items()
     }
     of_the_release = (False, True, False, "whole", "symmetric hamming", "excluded")
     ours = (True, False, True, "centred")
@@ -128,7 +130,7 @@ def fan_in(layer: nn.Module) -> int:
 def test_initial_parameters_are_the_releases(preset: str) -> None:
     """U(+-b) fills its interval: of 768 draws or more, none beyond 0.98 b has a probability of 2e-7."""
     torch.manual_seed(0)
-    model = CTCTransformer(replace(PRESETS[preset], layers=1))
+    model = CTCTransformer(replace(MODEL_PRESETS[preset].shape, layers=1))
     block = model.blocks[0]
     for values, bound in (
         (model.frontend.conv.bias, math.sqrt(1 / 560)),
@@ -147,7 +149,7 @@ def test_initial_parameters_are_the_releases(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", ["tiny", "small", "conformer"])
 def test_other_presets_begin_with_biases_of_zero(preset: str) -> None:
-    model = CTCTransformer(PRESETS[preset])
+    model = CTCTransformer(MODEL_PRESETS[preset].shape)
     assert not model.frontend.conv.bias.any() and not model.output.bias.any()
 
 

@@ -7,12 +7,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.kinds.synthetic import Numbered, with_fresh_population, without_population
 from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint, shared_speakers
 from speech.data.examples import ExampleStore
 from speech.errors import CorpusError
-from speech.features.log_mel import PRESETS
 from speech.synthesis.grammar import is_held_out
 
 
@@ -31,7 +31,7 @@ def test_a_speaker_follows_from_its_number_alone() -> None:
 
 def test_examples_are_those_of_any_other_corpus() -> None:
     corpus = load_corpus("synthetic", "7x3")
-    store = ExampleStore(corpus, PRESETS["tiny"])
+    store = ExampleStore(corpus, MODEL_PRESETS["tiny"].features)
     examples = store.examples("train", "train-0000006")
     assert [e.text for e in examples] == [u.text for u in corpus.utterances("train", "train-0000006")]
     assert not store.skipped and all(20 < len(e.features) < 1000 for e in examples)

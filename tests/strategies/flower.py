@@ -7,8 +7,8 @@ from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from wire.names import DECLARE
 from wire.messages import VERSION
+from wire.names import DECLARE
 
 # Flower makes messages only in a process that knows whose task it runs.
 TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1

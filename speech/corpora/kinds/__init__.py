@@ -1,1 +1,1 @@
-"""The kinds of corpora: a module each, with a function `load(path, rules) -> Corpus` (`base.registries`)."""
+"""Kinds of corpora: one module each, with a function `load(path, rules) -> Corpus` (`base.registries`)."""

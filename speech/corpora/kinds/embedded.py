@@ -1,8 +1,8 @@
 """Kind "embedded": the synthetic corpus that ships with Murmuration; it takes no path.
 
-Splits: "seed" and "seed-test", the mild domain that the shipped seed model was trained on; "train"
-and "test", the hard domain that it is adapted to. Speakers are disjoint everywhere, and "test" has
-only sentences that no other split has. Made by `speech.synthesis`.
+Splits: "seed" and "seed-test" are the mild domain that the shipped seed model was trained on; "train" and
+"test" are the hard domain that it is adapted to. No speaker is in two splits, and "test" has only sentences
+that no other split has. `speech.synthesis` made it.
 """
 
 import murmuration_data
@@ -13,15 +13,19 @@ from speech.text import ENGLISH
 
 
 def load(path: str, rules: Rules) -> Corpus:
-    """Load the shipped corpus. Raises `CorpusError` if given a path, or if it is not installed."""
+    """Load the shipped corpus.
+
+    Raises:
+        CorpusError: If a path or another language is given, or if the corpus is not installed.
+    """
     if path not in ("", "."):
         raise CorpusError(
-            f"the embedded corpus takes no path, but was given {path!r}; "
+            f"the embedded corpus takes no path, and {path!r} is given; "
             "leave it empty, or use kind 'manifest'."
         )
     if rules.language != ENGLISH.language:
         raise CorpusError(
-            f"the embedded corpus is in English, but language {rules.language!r} was asked for; "
+            f"the embedded corpus is in English, not in {rules.language!r}; "
             "use a corpus of that language, or 'en'."
         )
     try:

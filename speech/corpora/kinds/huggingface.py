@@ -1,9 +1,9 @@
-"""Kind "huggingface": a data set of Hugging Face `datasets` as `save_to_disk` wrote it (extra "huggingface").
+"""Kind "huggingface": a data set of Hugging Face `datasets` from `save_to_disk` (extra "huggingface").
 
 It needs a column of audio, one of text and one of speakers, under one of the names below. The splits of a
-`DatasetDict` keep their names ("validation" is "dev"); a single `Dataset` is "train". Audio that the data
-set only points at is read where it lies; audio inside its Arrow files is first written out, by `extract`
-(`murmur corpus prepare huggingface`), for a run reads sound files.
+`DatasetDict` keep their names ("validation" becomes "dev"); a single `Dataset` is "train". Audio that the
+data set only points at is read at its place. Audio inside the Arrow files must first be written to files
+(`murmur corpus prepare huggingface`), because a run reads sound files.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from speech.corpora.builder import Selection
+from speech.corpora.builder import CorpusBuilder
 from speech.corpora.corpus import Corpus, Rules
 from speech.errors import CorpusError
 
@@ -22,23 +22,25 @@ ID_COLUMNS = ("id", "utterance_id")
 
 
 def load(path: str, rules: Rules) -> Corpus:
-    """Load a data set whose audio lies in files of its own.
+    """Load a data set whose audio is in files of its own.
 
-    Raises `CorpusError` without the extra, for a path that is no saved data set, for one that lacks a
-    column, and for audio inside the Arrow files.
+    Raises:
+        CorpusError: Without the extra, for a path that is no saved data set, for a data set without one of
+            the
+            columns, and for audio inside the Arrow files.
     """
     return load_extracted(path, None, rules)
 
 
 def load_extracted(path: str, folder: Path | None, rules: Rules) -> Corpus:
-    """As `load`; audio inside the Arrow files is written to `folder`, where it is kept if it is there."""
+    """Load as `load` does; write audio inside the Arrow files to `folder`, unless it is there."""
     if not path:
         raise CorpusError("a corpus of kind 'huggingface' needs a path: the folder of save_to_disk.")
-    selection = Selection(name=f"huggingface {path}", rules=rules)
+    builder = CorpusBuilder(name=f"huggingface {path}", rules=rules)
     for split, rows in _splits(path).items():
         for number, row in enumerate(_rows(f"{path}[{split}]", rows)):
-            _add(selection, split, f"{path}[{split}]:{number}", number, row, folder)
-    return selection.corpus()
+            _add(builder, split, f"{path}[{split}]:{number}", number, row, folder)
+    return builder.corpus()
 
 
 def _splits(path: str) -> dict[str, Any]:
@@ -58,7 +60,7 @@ def _splits(path: str) -> dict[str, Any]:
 
 
 def _rows(place: str, rows: Any) -> Iterator[dict[str, Any]]:
-    """Rows under our names, their audio as {"path", "bytes"} and not decoded."""
+    """Yield rows under our names, with audio as {"path", "bytes"}, not decoded."""
     import datasets
 
     columns = {
@@ -80,33 +82,33 @@ def _column(place: str, rows: Any, names: tuple[str, ...]) -> str:
             return name
     raise CorpusError(
         f"{place}: has none of the columns {', '.join(names)}; it has {', '.join(rows.column_names)}. "
-        "Rename the one that is meant (rename_column) and save it again."
+        "Rename a column (rename_column), and save the data set again."
     )
 
 
 def _add(
-    selection: Selection, split: str, source: str, number: int, row: dict[str, Any], folder: Path | None
+    builder: CorpusBuilder, split: str, source: str, number: int, row: dict[str, Any], folder: Path | None
 ) -> None:
     speaker = "" if row["speaker"] is None else str(row["speaker"])
     if not speaker:
-        selection.skip(source=source, reason="has no speaker", split=split)
+        builder.skip(source=source, reason="has no speaker", split=split)
         return
     audio = row["audio"] or {}
     name = Path(audio.get("path") or "").name
     if audio.get("bytes") is not None:
         if folder is None:
             raise CorpusError(
-                f"{source}: its audio is inside the Arrow files; write it out with `murmur corpus prepare "
-                "huggingface PATH --out FOLDER`, and use that."
+                f"{source}: its audio is inside the Arrow files; write it to files with `murmur corpus "
+                "prepare huggingface PATH --out FOLDER`, and use those."
             )
-        # An earlier manifest goes on naming the audio that it was written for.
+        # The hash keeps the names in earlier manifests valid.
         content = hashlib.sha256(audio["bytes"]).hexdigest()[:12]
         file = folder / split / f"{number:07d}-{content}{Path(name).suffix or '.wav'}"
         _write(file, audio["bytes"])
     else:
         file = Path(audio.get("path") or "")
-    selection.add_file(
-        id=f"{split}-{number if row['id'] is None else row['id']}",  # a column may count anew in each split
+    builder.add_file(
+        id=f"{split}-{number if row['id'] is None else row['id']}",  # a column may restart in each split
         speaker=speaker,
         split=split,
         audio=file,
@@ -116,7 +118,7 @@ def _add(
 
 
 def _write(file: Path, content: bytes) -> None:
-    """Written whole or not at all: an interrupted extraction goes on where it was."""
+    """Write the whole file or none: an interrupted extraction continues."""
     if file.is_file() and file.read_bytes() == content:
         return
     file.parent.mkdir(parents=True, exist_ok=True)

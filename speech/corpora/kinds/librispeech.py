@@ -1,15 +1,14 @@
-"""Kind "librispeech": LibriSpeech's own layout, `subset/speaker/chapter/` with FLAC files and one
-`*.trans.txt` per chapter (Panayotov et al. 2015, openslr.org/12).
+"""Kind "librispeech": LibriSpeech in its own layout (Panayotov et al. 2015, openslr.org/12).
 
-The path is the LibriSpeech folder, or one subset in it. Splits are the first word of a subset's
-name: train-clean-100 and train-other-500 are both "train", dev-* is "dev", test-* is "test". Or
-`load_parts` is told which subsets, or unions of them, make which split.
+`subset/speaker/chapter/` has FLAC files and one `*.trans.txt`. The path is the LibriSpeech folder, or one
+subset in it. The first word of a subset's name is its split: train-clean-100 and train-other-500 are "train",
+dev-* is "dev", test-* is "test". `load_parts` takes any subsets, or unions of them, for each split.
 """
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from speech.corpora.builder import Selection
+from speech.corpora.builder import CorpusBuilder
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.tables import lines
 from speech.errors import CorpusError
@@ -30,7 +29,11 @@ UNIONS = {
 
 
 def load(path: str, rules: Rules) -> Corpus:
-    """Load every subset found at `path`. Raises `CorpusError` where none is."""
+    """Load every subset at `path`.
+
+    Raises:
+        CorpusError: If there is none.
+    """
     if not path:
         raise CorpusError("a corpus of kind 'librispeech' needs a path: the LibriSpeech folder.")
     root = Path(path)
@@ -38,10 +41,12 @@ def load(path: str, rules: Rules) -> Corpus:
 
 
 def load_parts(path: str | Path, parts: Mapping[str, str], rules: Rules) -> Corpus:
-    """Load what each split is to be made of: {"seed": "LS-100", "train": "LS-860", "dev": "dev-clean"}.
+    """Load splits from their parts: {"seed": "LS-100", "train": "LS-860", "dev": "dev-clean"}.
 
-    Raises `CorpusError` for a part that is no subset and no union, a subset that is not there, or one
-    that would be in two splits.
+    Raises:
+        CorpusError: For a part that is no subset and no union, a subset that is missing, or one that would be
+            in
+            two splits.
     """
     root = Path(path)
     chosen: dict[str, str] = {}
@@ -50,13 +55,17 @@ def load_parts(path: str | Path, parts: Mapping[str, str], rules: Rules) -> Corp
             if subset in chosen:
                 raise CorpusError(f"{subset} would be in {chosen[subset]!r} and in {split!r}: take it once.")
             if not (root / subset).is_dir():
-                raise CorpusError(f"{root}: holds no {subset}; `murmur corpus download librispeech` gets it.")
+                raise CorpusError(f"{root}: has no {subset}; `murmur corpus download librispeech` gets it.")
             chosen[subset] = split
     return _load(root, [(split, root / subset) for subset, split in chosen.items()], rules)
 
 
 def subsets_of(part: str) -> tuple[str, ...]:
-    """The subsets of a union, or the one of that name. Raises `CorpusError` for neither."""
+    """Return the subsets of a union, or the one of that name.
+
+    Raises:
+        CorpusError: If the name is neither.
+    """
     if part not in UNIONS and part not in SUBSETS:
         known = ", ".join((*UNIONS, *SUBSETS))
         raise CorpusError(f"{part!r} is no part of LibriSpeech; known are {known}.")
@@ -64,15 +73,15 @@ def subsets_of(part: str) -> tuple[str, ...]:
 
 
 def _load(root: Path, subsets: list[tuple[str, Path]], rules: Rules) -> Corpus:
-    selection = Selection(name=f"librispeech {root}", rules=rules)
+    builder = CorpusBuilder(name=f"librispeech {root}", rules=rules)
     for split, subset in subsets:
         for transcripts in sorted(subset.glob("*/*/*.trans.txt")):
-            _add_chapter(selection, split, transcripts)
-    return selection.corpus()
+            _add_chapter(builder, split, transcripts)
+    return builder.corpus()
 
 
 def _split(folder: Path) -> str:
-    """The split that a folder's name stands for, "" for a folder that is no subset."""
+    """Return the split of a folder by its name; "" for a folder that is no subset."""
     first = folder.resolve().name.split("-")[0]
     return first if first in SPLITS and folder.is_dir() else ""
 
@@ -89,15 +98,15 @@ def _subsets(root: Path) -> list[Path]:
     return found
 
 
-def _add_chapter(selection: Selection, split: str, transcripts: Path) -> None:
+def _add_chapter(builder: CorpusBuilder, split: str, transcripts: Path) -> None:
     speaker = transcripts.parent.parent.name
     for source, id, text in _transcripts(transcripts):
         audio = transcripts.parent / f"{id}.flac"
-        selection.add_file(id=id, speaker=speaker, split=split, audio=audio, text=text, source=source)
+        builder.add_file(id=id, speaker=speaker, split=split, audio=audio, text=text, source=source)
 
 
 def _transcripts(file: Path) -> Iterator[tuple[str, str, str]]:
-    """(place, utterance id, text) of each line."""
+    """Yield (place, utterance id, text) of each line."""
     for place, line in lines(file):
         id, _, text = line.strip().partition(" ")
         yield place, id, text

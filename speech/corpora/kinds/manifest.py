@@ -1,10 +1,9 @@
 """Kind "manifest": any corpus with a NeMo-style `manifest.jsonl`, one JSON object per line.
 
-Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally
-`duration` and `offset` in seconds, `split` ("train" where missing), `id`, and `lang`, which must be the
-language asked for. Others are ignored.
-A line that is broken stops everything, naming file and line: a manifest is written by a program,
-and half of one must not pass for a corpus. An utterance that is merely unusable is skipped.
+Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally `duration`
+and `offset` in seconds, `split` ("train" by default), `id`, and `lang`, which must be the language of the
+corpus. Other keys are ignored. A broken line refuses the whole manifest, naming file and line: a program
+writes manifests, and half of one is no corpus. An utterance that cannot be used is skipped.
 """
 
 import json
@@ -13,35 +12,39 @@ import re
 from pathlib import Path
 from typing import Any
 
-from speech.audio import audio_duration_seconds
-from speech.corpora.builder import Selection
+from speech.corpora.builder import CorpusBuilder
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.tables import lines
 from speech.errors import AudioError, CorpusError
+from speech.sound_files import audio_duration_seconds
 
 MANIFEST_NAME = "manifest.jsonl"
 _SIX_DIGITS_SECONDS = 10_000.0
 
 
 def load(path: str, rules: Rules) -> Corpus:
-    """Load the manifest at `path`: the file, or a folder that holds a `manifest.jsonl`."""
+    """Load the manifest at `path`: the file, or a folder with a `manifest.jsonl`."""
     if not path:
         raise CorpusError("a corpus of kind 'manifest' needs a path: that of its manifest.jsonl.")
     return load_manifest(Path(path), rules, name=f"manifest {path}")
 
 
 def load_manifest(path: Path, rules: Rules, *, name: str) -> Corpus:
-    """Load a manifest under a name of its own. Raises `CorpusError` as the module says."""
+    """Load a manifest as the corpus `name`.
+
+    Raises:
+        CorpusError: For a broken line, another language, or no usable utterance.
+    """
     file = path / MANIFEST_NAME if path.is_dir() else path
-    selection = Selection(name=name, rules=rules)
+    builder = CorpusBuilder(name=name, rules=rules)
     for place, line in lines(file):
-        _add(selection, file, place, line)
-    return selection.corpus()
+        _add(builder, file, place, line)
+    return builder.corpus()
 
 
-def _add(selection: Selection, file: Path, source: str, line: str) -> None:
+def _add(builder: CorpusBuilder, file: Path, source: str, line: str) -> None:
     entry = _parsed(source, line)
-    _require_language(entry, source, selection.rules.language)
+    _require_language(entry, source, builder.rules.language)
     name = _text(entry, source, "audio_filepath")
     audio = file.parent / name
     offset = _seconds(entry, source, "offset") or 0.0
@@ -52,9 +55,9 @@ def _add(selection: Selection, file: Path, source: str, line: str) -> None:
         try:
             duration = audio_duration_seconds(audio) - offset
         except AudioError as error:
-            selection.skip(source=source, reason=str(error), split=split, speaker=speaker)
+            builder.skip(source=source, reason=str(error), split=split, speaker=speaker)
             return
-    selection.add(
+    builder.add(
         id=_text(entry, source, "id", default=_default_id(name, offset)),
         speaker=speaker,
         split=split,
@@ -67,7 +70,7 @@ def _add(selection: Selection, file: Path, source: str, line: str) -> None:
 
 
 def _default_id(name: str, offset: float) -> str:
-    """Six digits name the data sets of old; far into a long file they do not tell its utterances apart."""
+    """Six digits, as in existing data sets; far into a long file more, so that ids stay unique."""
     if not offset:
         return name
     return f"{name}@{offset:g}" if offset < _SIX_DIGITS_SECONDS else f"{name}@{offset:.10g}"
@@ -82,19 +85,19 @@ def _parsed(source: str, line: str) -> dict[str, Any]:
         raise CorpusError(f"{source}: is {type(entry).__name__}, not a JSON object.")
     if "shard_id" in entry:
         raise CorpusError(
-            f"{source}: has a 'shard_id', so its audio lies in tar files, as NeMo packs it; "
+            f"{source}: has a 'shard_id', so its audio is in tar files, as NeMo packs it; "
             "unpack them and give a manifest without shards."
         )
     return entry
 
 
 def _require_language(entry: dict[str, Any], source: str, language: str) -> None:
-    """German read as English would lose its letters without a word."""
+    """Refuse another language: its letters would be lost without a message."""
     lang = entry.get("lang")
     if isinstance(lang, str) and lang and re.split("[-_]", lang.lower())[0] != language:
         raise CorpusError(
-            f"{source}: its 'lang' is {lang!r}, and language {language!r} was asked for; "
-            f"say corpus.language = {lang!r} (or --language), or use another corpus."
+            f"{source}: its 'lang' is {lang!r}, and the language of the corpus is {language!r}; "
+            f"set corpus.language = {lang!r} (or --language), or use another corpus."
         )
 
 
@@ -106,7 +109,7 @@ def _text(
     default: str | None = None,
     may_be_empty: bool = False,
 ) -> str:
-    """A string, or a whole number (speaker ids often are), as a string."""
+    """Return a string; a whole number, as speaker ids often are, becomes one."""
     value = entry.get(key, default)
     if value is None:
         raise CorpusError(f"{source}: has no {key!r}; every line needs one.")

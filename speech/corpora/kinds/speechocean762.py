@@ -6,7 +6,7 @@ the official splits `train/` and `test/`, whose speakers are disjoint.
 
 from pathlib import Path
 
-from speech.corpora.builder import Selection
+from speech.corpora.builder import CorpusBuilder
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.tables import kaldi_table
 from speech.errors import CorpusError
@@ -15,19 +15,23 @@ SPLITS = ("train", "test")
 
 
 def load(path: str, rules: Rules) -> Corpus:
-    """Load both splits. Raises `CorpusError` for a folder that is none, or tables that do not agree."""
+    """Load both splits.
+
+    Raises:
+        CorpusError: For another folder, or for tables that disagree.
+    """
     if not path:
         raise CorpusError("a corpus of kind 'speechocean762' needs a path: the speechocean762 folder.")
     root = Path(path)
     if not (root / "WAVE").is_dir():
-        raise CorpusError(f"{root}: holds no folder WAVE; give the speechocean762 folder of the archive.")
-    selection = Selection(name=f"speechocean762 {root}", rules=rules)
+        raise CorpusError(f"{root}: has no folder WAVE; give the speechocean762 folder of the archive.")
+    builder = CorpusBuilder(name=f"speechocean762 {root}", rules=rules)
     for split in SPLITS:
-        _add_split(selection, root, split)
-    return selection.corpus()
+        _add_split(builder, root, split)
+    return builder.corpus()
 
 
-def _add_split(selection: Selection, root: Path, split: str) -> None:
+def _add_split(builder: CorpusBuilder, root: Path, split: str) -> None:
     texts = kaldi_table(root / split / "text")
     speakers = kaldi_table(root / split / "utt2spk")
     files = kaldi_table(root / split / "wav.scp")
@@ -36,4 +40,4 @@ def _add_split(selection: Selection, root: Path, split: str) -> None:
             if not table.get(id, ("", ""))[0]:
                 raise CorpusError(f"{source}: utterance {id!r} is not in {root / split / name}.")
         speaker, audio = speakers[id][0], root / files[id][0]
-        selection.add_file(id=id, speaker=speaker, split=split, audio=audio, text=text, source=source)
+        builder.add_file(id=id, speaker=speaker, split=split, audio=audio, text=text, source=source)

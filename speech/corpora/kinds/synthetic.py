@@ -1,12 +1,12 @@
-"""Kind "synthetic": any number of speakers, each made from its number alone when it is asked for.
+"""Kind "synthetic": any number of speakers, each made on demand from its number alone.
 
-The path says how many: "100000" speakers, or "100000x5" with 5 utterances each (8 where it does not
-say). "100000x5@3f9a" are those of another population, numbered in hexadecimal: no speaker of one is in
-another. "100000x5@new" is a population that nobody has met; `murmur run` draws its number and writes it there
+The path gives the number: "100000" speakers, or "100000x5" with 5 utterances each (8 by default).
+"100000x5@3f9a" are the speakers of another population, numbered in hexadecimal: populations share no speaker.
+"100000x5@new" is a population that no run has used; `murmur run` draws its number and writes it into the path
 (`with_fresh_population`). Nothing is stored and nothing is listed: a million speakers take the memory of one.
 
-Splits: "train", so many of the hard domain of the embedded corpus, and "test", 20 other speakers with
-sentences that nobody in "train" says: in no population, and the same beside every one.
+Splits: "train" has speakers of the hard domain of the embedded corpus. "test" has 20 other speakers, with
+sentences that no speaker of "train" says; they belong to no population, and are the same for all populations.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 UTTERANCES = 8
 TEST = SplitPlan(name="test", domain=HARD, speakers=20, utterances=12, held_out=True)
-# What the same number sounds like; raised whenever that changes, so that no ledger mistakes one for another.
+# Raised when the sound of a number changes, so that ledgers tell the speakers apart.
 VERSION = 2
 FRESH = "@new"
 _NUMBERED = 1 << 64  # where the seeds of numbered populations begin, beyond DEFAULT_SEED
@@ -43,7 +43,13 @@ _PATH = re.compile(
 
 @dataclass(frozen=True)
 class Numbered(Sequence[str]):
-    """The names "PREFIX0000000", "PREFIX0000001", ... of a range of numbers, made as they are read."""
+    """The names "PREFIX0000000", "PREFIX0000001", ... of a range of numbers, made on demand.
+
+    Example:
+        >>> names = Numbered("train-", range(1_000_000))
+        >>> names[7], len(names), "train-0999999" in names
+        ('train-0000007', 1000000, True)
+    """
 
     prefix: str
     numbers: range
@@ -67,7 +73,7 @@ class Numbered(Sequence[str]):
         return (f"{self.prefix}{number:07d}" for number in self.numbers)
 
     def number(self, name: object) -> int | None:
-        """The number behind a name, or None if it is no name of these."""
+        """Return the number of a name, or None if it is none of these names."""
         digits = name[len(self.prefix) :] if isinstance(name, str) and name.startswith(self.prefix) else ""
         if not re.fullmatch(r"\d{7,}", digits) or f"{int(digits):07d}" != digits:
             return None
@@ -76,14 +82,20 @@ class Numbered(Sequence[str]):
 
 @dataclass(frozen=True)
 class Speakers(Mapping[str, tuple[Utterance, ...]]):
-    """What each speaker of a split says, made as it is asked for."""
+    """The utterances of the speakers of a split, made on demand.
+
+    Example:
+        >>> speakers = Speakers(TEST)
+        >>> len(speakers), list(speakers)[:2]
+        (20, ['test-0000000', 'test-0000001'])
+    """
 
     plan: SplitPlan
     seed: int = DEFAULT_SEED
 
     @property
     def names(self) -> Numbered:
-        """Their names, in order."""
+        """The names of the speakers, in order."""
         return Numbered(f"{self.plan.name}-", range(self.plan.speakers))
 
     def __getitem__(self, speaker: str) -> tuple[Utterance, ...]:
@@ -111,7 +123,11 @@ class Speakers(Mapping[str, tuple[Utterance, ...]]):
         return speaker in self.names
 
     def spoken(self, speaker: str) -> "Spoken":
-        """All that the speaker says, as one recording. Raises `KeyError` for a stranger."""
+        """Return all utterances of a speaker, as one recording.
+
+        Raises:
+            KeyError: If the split has no such speaker.
+        """
         number = self.names.number(speaker)
         if number is None:
             raise KeyError(speaker)
@@ -119,41 +135,54 @@ class Speakers(Mapping[str, tuple[Utterance, ...]]):
 
 
 class SyntheticCorpus(Corpus):
-    """A corpus whose table makes its speakers; it names them without going through them."""
+    """A corpus whose table makes its speakers on demand, and names them without making them.
+
+    Example:
+        >>> corpus = load("1000x5@3f9a", Rules())
+        >>> len(corpus.speakers("train")), corpus.speakers("test")[0]
+        (1000, 'test-0000000')
+    """
 
     table: Mapping[str, Speakers]
 
     def speakers(self, split: str) -> Numbered:
-        return self._speakers(split).names
+        """Return the names of the speakers of a split."""
+        self._speakers(split)  # raises if there is no such split
+        return self.table[split].names
 
     def recording(self, audio: Path) -> Recording:
+        """Make the recording of the speaker of this name."""
         split = audio.name.rpartition("-")[0]
         samples = self.table[split].spoken(audio.name).samples.astype(np.float32)
         return Recording(path=audio, samples=samples, sample_rate_hz=SAMPLE_RATE_HZ)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 (hex) of all that the speakers follow from."""
+        """SHA-256 (hex) of everything that determines the speakers."""
         return hashlib.sha256(repr((VERSION, sorted(self.table.items()))).encode()).hexdigest()
 
 
 def load(path: str, rules: Rules) -> Corpus:
-    """The corpus that `path` describes. Raises `CorpusError` where it describes none."""
+    """Return the corpus that `path` describes.
+
+    Raises:
+        CorpusError: If it describes none.
+    """
     if rules.language != "en":
         raise CorpusError(
             f"synthetic speakers speak English, not {rules.language!r}: set corpus.language = 'en'."
         )
     if path.endswith(FRESH):
         raise CorpusError(
-            f"{path!r} is a population that is still to be drawn, which `murmur run` does: elsewhere give "
-            f"its number in hexadecimal, as in '100000x5@{secrets.token_hex(_POPULATION_BYTES)}'."
+            f"{path!r} is a population that is not drawn yet, as `murmur run` does; give its number "
+            f"in hexadecimal, as in '100000x5@{secrets.token_hex(_POPULATION_BYTES)}'."
         )
     described = _PATH.fullmatch(path)
     speakers = int(described["speakers"]) if described else 0
     utterances = int(described["utterances"] or UTTERANCES) if described else 0
     if not (described and speakers and utterances):
         raise CorpusError(
-            f"a synthetic corpus is described by its number of speakers, not by {path!r}: "
+            f"a synthetic corpus is given by its number of speakers, not by {path!r}: "
             "give '100000', or '100000x5' for 5 utterances each, or '100000x5@3f9a' for population 3f9a of "
             "them, as corpus.path."
         )
@@ -164,9 +193,9 @@ def load(path: str, rules: Rules) -> Corpus:
 
 
 def with_fresh_population(path: str) -> str:
-    """`path` with the number of a population drawn now where it says "@new"; any other path as it is.
+    """Replace "@new" at the end of `path` by the number of a new random population.
 
-    The number has 64 random bits: that two runs ever draw the same one may be left out of account.
+    The number has 64 random bits: the probability that two runs draw the same one is negligible.
     """
     if not path.endswith(FRESH):
         return path
@@ -174,14 +203,14 @@ def with_fresh_population(path: str) -> str:
 
 
 def without_population(path: str) -> str:
-    """What `path` says of a population but which one it is."""
+    """Return `path` without the number of the population."""
     return path.partition("@")[0]
 
 
-# A speaker's texts and sound are asked for one after the other, and made once.
+# A speaker's texts and sound are needed one after the other, and made once.
 @lru_cache(maxsize=2)
 def _spoken(plan: SplitPlan, number: int, seed: int) -> "Spoken":
-    # Imported here: it needs scipy's signal module, which is slow to load for every other corpus.
+    # Imported here: it loads scipy's signal module, which is slow, and which other corpora do not need.
     from speech.synthesis.writer import speak
 
     return speak(plan, number, seed)

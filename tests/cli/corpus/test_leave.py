@@ -5,16 +5,16 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from base.registries import MODEL_PRESETS
 from cli.main import app
 from client.state.departures import Departures
 from recipes import feature_cache, home
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
-from speech.features.log_mel import PRESETS
 from tests.corpora import make_corpus
 
-TINY = PRESETS["tiny"]
+TINY = MODEL_PRESETS["tiny"].features
 
 
 def leave(manifest, *arguments, kind="manifest"):

@@ -71,7 +71,7 @@ def test_flac_is_written_beside_the_manifest(tmp_path: Path) -> None:
     (utterance,) = load_corpus("manifest", out, language="fr").utterances("train", "a")
     assert utterance.text == "où" and utterance.audio.suffix == ".flac"
     again = run("prepare", "commonvoice", folder, *options, status=1)
-    assert "manifest.jsonl is there already" in again.output
+    assert "manifest.jsonl exists" in again.output
     assert (
         "--part belongs to kind 'librispeech'"
         in run("prepare", "commonvoice", folder, "--out", tmp_path / "x", "--part", "a=b", status=1).output

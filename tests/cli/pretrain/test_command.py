@@ -9,13 +9,13 @@ import typer
 from typer.testing import CliRunner
 
 import murmuration_data
+from base.registries import MODEL_PRESETS
 from cli.pretrain import command as pretrain
 from cli.pretrain.recipe import SEED_RECIPE, read_recipe
 from recipes import ConfigError
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.evaluation.evaluation import evaluate
-from speech.features import log_mel
 from speech.model.checkpoint import load_model
 from speech.pretraining import PretrainConfig
 from speech.pretraining.distributed import Processes
@@ -162,7 +162,7 @@ def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> No
     recipe = read_recipe(SEED_RECIPE).pretrain
     assert loaded.metadata["corpus"] == corpus.digest, "the corpus has changed: remake the seed model"
     assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]) == recipe
-    store = ExampleStore(corpus, log_mel.PRESETS["tiny"])
+    store = ExampleStore(corpus, MODEL_PRESETS["tiny"].features)
     # Its own domain it hears well, the other badly: what the federation is for.
     assert evaluate(loaded.model, store.split_examples("seed-test")).wer < 0.2
     assert 0.5 < evaluate(loaded.model, store.split_examples("test")).wer < 0.8

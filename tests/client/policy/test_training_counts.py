@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 
+from base.registries import MODEL_PRESETS
 from cli.composing import default_config
 from client import speaker_processes
 from client.node import Node
@@ -20,7 +21,6 @@ from speech.corpora.corpus import Corpus, Utterance
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.errors import AudioError
-from speech.features.log_mel import PRESETS
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 from tests.corpora import make_corpus
@@ -236,7 +236,7 @@ def test_who_has_no_usable_audio_takes_no_time(manifest):
     for file in manifest.parent.glob("train-01-*.flac"):
         file.write_bytes(b"no sound")
     training = SpeakerTraining(
-        store=ExampleStore(load_corpus("manifest", manifest), PRESETS["tiny"]),
+        store=ExampleStore(load_corpus("manifest", manifest), MODEL_PRESETS["tiny"].features),
         trainer=None,
         limit=SpeechLimit(utterances=9, seconds=99.0),
         longest_seconds=30.0,

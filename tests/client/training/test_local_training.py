@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from base.registries import MODEL_PRESETS
 from cli.composing import default_config
 from client.training.local_training import LocalTrainer
 from client.training.speaker_round import SpeakerRound
@@ -10,9 +11,7 @@ from recipes import RunConfig
 from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import ExampleStore
-from speech.features.log_mel import PRESETS
 from speech.features.spec_augment import SpecAugment
-from speech.model.ctc_transformer import PRESETS as PRESET_CONFIGS
 from speech.model.ctc_transformer import build_model
 from speech.model.loss import ctc_loss
 from strategies import bind
@@ -32,7 +31,7 @@ def settings(**changes):
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory):
     manifest = make_corpus(tmp_path_factory.mktemp("corpus"), {"train": 1}, utterances=7)
-    store = ExampleStore(load_corpus("manifest", str(manifest)), PRESETS["tiny"])
+    store = ExampleStore(load_corpus("manifest", str(manifest)), MODEL_PRESETS["tiny"].features)
     return store.examples("train", "train-00")
 
 
@@ -205,7 +204,7 @@ def masks(examples, start, monkeypatch, round_number=1, **changes):
 def test_dropout_layer_drop_and_masks_are_settings(examples, start, monkeypatch):
     config = LocalTrainer("tiny", settings(dropout=0.2, layer_drop=0.3))._model.config
     assert (config.dropout, config.layer_drop) == (0.2, 0.3)
-    assert LocalTrainer("tiny", settings())._model.config == PRESET_CONFIGS["tiny"]
+    assert LocalTrainer("tiny", settings())._model.config == MODEL_PRESETS["tiny"].shape
     changed = masks(examples, start, monkeypatch, time_masks=10, time_width=50, freq_width=30)
     assert set(changed) == {SpecAugment(freq_masks=2, freq_width=30, time_masks=10, time_width=50)}
     assert set(masks(examples, start, monkeypatch)) == {SpecAugment()}

@@ -7,8 +7,9 @@ import pytest
 
 from base.registries import CORPUS_KINDS
 from speech.corpora.corpus import Corpus, Skipped, Utterance
-from speech.corpora.loading import corpus_kinds, load_corpus
-from speech.errors import CorpusError
+from speech.corpora.loading import load_corpus
+from speech.errors import CorpusError, LanguageError
+from speech.text import GERMAN
 
 
 def utterance(id: str, speaker: str = "ann", split: str = "train", text: str = "yes") -> Utterance:
@@ -87,12 +88,12 @@ def test_texts_are_written_in_the_corpus_language() -> None:
     for text in ("Not Normalised", "süß"):
         with pytest.raises(CorpusError, match=r"m:5: character .* is not in the alphabet of 'en'"):
             Corpus.of("c", [*ROWS, utterance("5", text=text)])
-    corpus = Corpus.of("c", [*ROWS, utterance("5", text="süß")], language="de")
+    corpus = Corpus.of("c", [*ROWS, utterance("5", text="süß")], alphabet=GERMAN)
     assert corpus.alphabet.encode("ß") == [32]
 
 
 def test_the_kinds() -> None:
-    assert {"embedded", "manifest", "librispeech"} <= set(corpus_kinds())
+    assert {"embedded", "manifest", "librispeech"} <= set(CORPUS_KINDS)
     with pytest.raises(CorpusError, match=r"unknown corpus kind 'tape'.*embedded.*librispeech"):
         load_corpus("tape", "x")
     with pytest.raises(ValueError, match="'manifest' is registered already"):
@@ -100,7 +101,7 @@ def test_the_kinds() -> None:
 
 
 def test_rules_that_cannot_be(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="language 'tlh' is not known; known are en, fr, de"):
+    with pytest.raises(LanguageError, match="unknown language 'tlh'; known are 'de', 'en', 'fr'"):
         load_corpus("manifest", tmp_path, language="tlh")
     with pytest.raises(CorpusError, match="unspelled='drop' must be 'skip' or 'map'"):
         load_corpus("manifest", tmp_path, unspelled="drop")

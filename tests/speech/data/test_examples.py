@@ -6,6 +6,7 @@ import pytest
 import soundfile
 import torch
 
+from base.registries import MODEL_PRESETS
 from speech.audio import Recording
 from speech.corpora.loading import load_corpus
 from speech.data.examples import Example, ExampleStore
@@ -13,7 +14,7 @@ from speech.errors import CorpusError
 from speech.features import log_mel
 from tests.speech import toy
 
-TINY = log_mel.PRESETS["tiny"]
+TINY = MODEL_PRESETS["tiny"].features
 
 
 @pytest.mark.parametrize(("text", "shortest"), [("abc", 3), ("aab", 4), ("aaa", 5), ("a", 1)])

@@ -11,15 +11,15 @@ import pytest
 import soundfile
 import torch
 
+from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
 from speech.data import feature_cache
 from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.errors import CorpusError
-from speech.features import log_mel
 from tests.speech import toy
 
-TINY = log_mel.PRESETS["tiny"]
+TINY = MODEL_PRESETS["tiny"].features
 
 
 def cached(folder: Path, corpus: Corpus, **settings) -> ExampleStore:
@@ -63,7 +63,7 @@ def test_only_its_user_may_read_it(tmp_path: Path, corpus) -> None:
     modes = {stat.S_IMODE(path.stat().st_mode) & 0o077 for path in (tmp_path / "cache").rglob("*")}
     assert modes == {0} and stat.S_IMODE((tmp_path / "cache").stat().st_mode) == 0o700
     (tmp_path / "cache").chmod(0o755)
-    with pytest.raises(CorpusError, match="others may enter it; `chmod 700` it"):
+    with pytest.raises(CorpusError, match="other users may enter it; `chmod 700` it"):
         cached(tmp_path / "cache", corpus)
 
 
@@ -91,7 +91,7 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, corpus, damage: str, caplog
     )
     with caplog.at_level(logging.WARNING):
         assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
-    assert "damaged and will be made anew" in caplog.text
+    assert "damaged and is computed again" in caplog.text
     assert path.read_bytes() == whole
     silence()
     assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
@@ -105,7 +105,7 @@ def test_changed_audio_and_other_features_are_not_taken_for_the_old(tmp_path: Pa
     after = cached(tmp_path / "cache", corpus).examples("seed", "seed-0")
     assert torch.equal(after[0].features, before[0].features)
     assert not torch.equal(after[1].features, before[1].features)
-    paper = log_mel.PRESETS["paper"]
+    paper = MODEL_PRESETS["paper"].features
     other = ExampleStore(corpus, paper, disk=FeatureCache(tmp_path / "cache", corpus, paper))
     assert other.examples("seed", "seed-0")[0].features.shape[1] == 80
 

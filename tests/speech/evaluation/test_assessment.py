@@ -19,7 +19,7 @@ def test_edits_are_counted_by_kind_for_the_corpus_each_speaker_and_each_utteranc
     found = heard("a c d", "a b b", "e x g", "")
     assert found.words == EditCounts(hits=7, substitutions=1, insertions=1, deletions=2)
     assert found.words.rate == pytest.approx(4 / 10)
-    assert [(s.speaker, s.words.errors, s.words.said) for s in found.speakers] == [
+    assert [(s.speaker, s.words.errors, s.words.reference_length) for s in found.speakers] == [
         ("x", 2, 6),
         ("y", 1, 3),
         ("z", 1, 1),

@@ -39,7 +39,7 @@ def test_edits_by_kind_add_up_to_the_distance_and_to_both_lengths(pairs: list[tu
     for found, split in ((word_edits, str.split), (character_edits, list)):
         for counts, (said, heard) in zip(found(references, hypotheses), pairs, strict=True):
             assert counts.errors == edits(split(said), split(heard))
-            assert counts.said == len(split(said))
+            assert counts.reference_length == len(split(said))
             assert counts.hits + counts.substitutions + counts.insertions == len(split(heard))
 
 

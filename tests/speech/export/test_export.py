@@ -11,14 +11,14 @@ import pytest
 import torch
 
 import murmuration_data
+from base.registries import MODEL_PRESETS
 from speech.audio import read_audio
 from speech.decoding import greedy
 from speech.errors import ExportError
 from speech.export import LICENCE_MISSING, describe, export_model, formats, writer
 from speech.export.check import largest_difference
 from speech.export.waveform_model import WaveformFeatures, WaveformModel
-from speech.features.log_mel import PRESETS, LogMel
-from speech.model import ctc_transformer as models
+from speech.features.log_mel import LogMel
 from speech.model.checkpoint import LoadedModel, load_model
 from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.text import ENGLISH
@@ -57,7 +57,7 @@ def test_another_process_without_our_code_hears_the_same_in_every_format(folder:
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     assert set(answers) == {f"model{suffix}" for suffix in formats()}
-    log_mel = LogMel(PRESETS["tiny"])
+    log_mel = LogMel(MODEL_PRESETS["tiny"].features)
     for name, answer in answers.items():
         log_probs = np.load(folder / f"{name}.npy")
         for index, sound in enumerate(given):
@@ -75,10 +75,10 @@ def test_another_process_without_our_code_hears_the_same_in_every_format(folder:
 @pytest.mark.parametrize("suffix", [".onnx", ".pt"])
 def test_the_layers_of_the_paper_are_exported_too(suffix: str, tmp_path: Path) -> None:
     """Input norm, GLU and CAPE, in the paper's features and a fraction of its size."""
-    shape = replace(models.PRESETS["paper"], width=32, feed_forward=64, layers=1)
+    shape = replace(MODEL_PRESETS["paper"].shape, width=32, feed_forward=64, layers=1)
     torch.manual_seed(0)
     model = CTCTransformer(shape).eval()
-    loaded = LoadedModel(model=model, preset="paper", features=PRESETS["paper"], metadata={})
+    loaded = LoadedModel(model=model, preset="paper", features=MODEL_PRESETS["paper"].features, metadata={})
     done = export_model(loaded, tmp_path / f"model{suffix}", {})
     assert done.path.is_file() and done.difference < 1e-4
 
@@ -96,7 +96,11 @@ def test_metadata_say_all_that_is_needed() -> None:
 
 @pytest.mark.parametrize("preset", ["tiny", "conformer", "paper"])
 def test_features_of_a_padded_batch_are_those_of_each_utterance_alone(preset: str) -> None:
-    features, log_mel, given = WaveformFeatures(PRESETS[preset]), LogMel(PRESETS[preset]), sounds()
+    features, log_mel, given = (
+        WaveformFeatures(MODEL_PRESETS[preset].features),
+        LogMel(MODEL_PRESETS[preset].features),
+        sounds(),
+    )
     lengths = torch.tensor([len(sound) for sound in given])
     waveforms = torch.nn.utils.rnn.pad_sequence(given, batch_first=True)
     batch, frames = features(waveforms, lengths)
@@ -112,7 +116,7 @@ def test_an_export_that_hears_something_else_is_refused_and_leaves_no_file(
 ) -> None:
     def deaf(waveform_model: WaveformModel, path: Path, metadata: object) -> writer.Runner:
         path.write_bytes(b"x")
-        return WaveformModel(build_model("tiny", seed=1), PRESETS["tiny"])
+        return WaveformModel(build_model("tiny", seed=1), MODEL_PRESETS["tiny"].features)
 
     monkeypatch.setitem(writer._WRITERS, ".pt", deaf)
     kept = tmp_path / "kept.pt"
@@ -123,7 +127,7 @@ def test_an_export_that_hears_something_else_is_refused_and_leaves_no_file(
 
 
 def test_another_number_of_frames_or_a_nan_is_a_difference() -> None:
-    model, config = load_model(SEED).model, PRESETS["tiny"]
+    model, config = load_model(SEED).model, MODEL_PRESETS["tiny"].features
     waveform_model = WaveformModel(model, config)
 
     def frames_of_samples(*given: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -149,7 +153,7 @@ def test_a_model_too_large_for_one_onnx_file_is_refused_before_any_work(
     monkeypatch.setattr(writer, "LARGEST_ONNX_BYTES", 2**20)
     monkeypatch.setattr(writer, "_program", None)
     with pytest.raises(
-        ExportError, match=r"the model takes [0-9]+ MiB, and an ONNX file holds 1 at .*Export it to \.pt2"
+        ExportError, match=r"the model takes [0-9]+ MiB, and an ONNX file has 1 at .*Export it to \.pt2"
     ):
         export_model(load_model(SEED), tmp_path / "model.onnx", {})
     assert not list(tmp_path.iterdir())

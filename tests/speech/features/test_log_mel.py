@@ -4,10 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech.features import log_mel
+from base.registries import MODEL_PRESETS
 from speech.features.log_mel import FeatureConfig, LogMel
 from speech.features.torchaudio_loader import torchaudio
-from speech.model import ctc_transformer
 
 
 def htk_mel_filters(num_mels: int, fft_size: int, rate_hz: int) -> np.ndarray:
@@ -45,7 +44,7 @@ def independent_log_mel(wave: np.ndarray, config: FeatureConfig) -> np.ndarray:
 
 @pytest.mark.parametrize("preset", ["tiny", "conformer"])
 def test_features_agree_with_an_independent_computation(preset: str) -> None:
-    config = log_mel.PRESETS[preset]
+    config = MODEL_PRESETS[preset].features
     wave = np.random.default_rng(0).standard_normal(9_000).astype(np.float32) * 0.1
     ours = LogMel(config)(torch.from_numpy(wave)).numpy()
     theirs = independent_log_mel(wave, config)
@@ -62,7 +61,7 @@ def test_the_paper_preset_is_the_recipe_of_the_release_written_out(samples: int)
     magnitudes = np.abs(np.fft.rfft(emphasised * np.hamming(400), 512))
     logs = np.log(np.maximum(magnitudes @ htk_mel_filters(80, 512, 16_000), 1.0))
     expected = (logs - logs.mean()) / logs.std()
-    found = LogMel(log_mel.PRESETS["paper"])(torch.from_numpy(wave)).numpy()
+    found = LogMel(MODEL_PRESETS["paper"].features)(torch.from_numpy(wave)).numpy()
     assert found.shape == expected.shape == ((samples - 400) // 160 + 1, 80)
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
@@ -82,7 +81,7 @@ def test_the_paper_preset_is_kaldis_spectrum_under_htks_filters() -> None:
     assert not filters[0].any()
     logs = ((spectrum / 2).exp() @ filters).clamp(min=1.0).log()
     expected = (logs - logs.mean()) / logs.std(correction=0)
-    torch.testing.assert_close(LogMel(log_mel.PRESETS["paper"])(wave), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(LogMel(MODEL_PRESETS["paper"].features)(wave), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_conformer_preset_is_torchaudios_transform_with_these_options() -> None:
@@ -99,19 +98,21 @@ def test_the_conformer_preset_is_torchaudios_transform_with_these_options() -> N
     filters = torchaudio.functional.melscale_fbanks(257, 0.0, 8_000.0, 80, 16_000, norm=None, mel_scale="htk")
     logs = (spectrum.T @ filters).clamp(min=1.0).log()
     expected = (logs - logs.mean()) / logs.std(correction=0)
-    torch.testing.assert_close(LogMel(log_mel.PRESETS["conformer"])(wave), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        LogMel(MODEL_PRESETS["conformer"].features)(wave), expected, atol=1e-4, rtol=1e-4
+    )
 
 
 def test_a_configuration_from_before_framing_is_written_as_it_was() -> None:
     """Model files and caches name features by these words: those of other presets stay valid."""
-    assert "framing" not in log_mel.PRESETS["tiny"].written()
-    assert log_mel.PRESETS["paper"].written()["framing"] == "whole"
-    assert FeatureConfig(**log_mel.PRESETS["tiny"].written()) == log_mel.PRESETS["tiny"]
-    assert FeatureConfig(**log_mel.PRESETS["paper"].written()) == log_mel.PRESETS["paper"]
+    assert "framing" not in MODEL_PRESETS["tiny"].features.written()
+    assert MODEL_PRESETS["paper"].features.written()["framing"] == "whole"
+    assert FeatureConfig(**MODEL_PRESETS["tiny"].features.written()) == MODEL_PRESETS["tiny"].features
+    assert FeatureConfig(**MODEL_PRESETS["paper"].features.written()) == MODEL_PRESETS["paper"].features
 
 
 def test_an_utterance_shorter_than_a_window_is_filled_up_with_silence() -> None:
-    features_of = LogMel(log_mel.PRESETS["paper"])
+    features_of = LogMel(MODEL_PRESETS["paper"].features)
     wave = 0.1 * torch.randn(150, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(features_of(wave), features_of(torch.cat([wave, torch.zeros(250)])))
 
@@ -120,7 +121,7 @@ def test_an_utterance_shorter_than_a_window_is_filled_up_with_silence() -> None:
 @pytest.mark.parametrize("preset", ["tiny", "paper"])
 def test_a_gpu_computes_the_features_of_the_cpu(preset: str) -> None:
     wave = 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(3))
-    features_of = LogMel(log_mel.PRESETS[preset])
+    features_of = LogMel(MODEL_PRESETS[preset].features)
     here, there = features_of(wave), features_of(wave.cuda())
     assert there.is_cuda
     torch.testing.assert_close(there.cpu(), here, atol=2e-3, rtol=1e-3)
@@ -131,40 +132,33 @@ def test_a_gpu_computes_the_features_of_the_cpu(preset: str) -> None:
 def test_any_length_and_loudness_gives_finite_features(samples: int, gain: float) -> None:
     wave = gain * torch.randn(samples, generator=torch.Generator().manual_seed(samples))
     for preset in ("tiny", "paper"):
-        found = LogMel(log_mel.PRESETS[preset])(wave)
+        found = LogMel(MODEL_PRESETS[preset].features)(wave)
         frames = {"tiny": samples // 160 + 1, "paper": max(samples - 400, 0) // 160 + 1}[preset]
-        assert found.shape == (frames, log_mel.PRESETS[preset].num_mels)
-        assert log_mel.PRESETS[preset].frames(samples) == frames
+        assert found.shape == (frames, MODEL_PRESETS[preset].features.num_mels)
+        assert MODEL_PRESETS[preset].features.frames(samples) == frames
         assert found.dtype == torch.float32
         assert found.isfinite().all()
 
 
 def test_features_are_normalised_over_the_utterance_and_do_not_depend_on_its_loudness() -> None:
     wave = torch.randn(16_000, generator=torch.Generator().manual_seed(0))
-    found = LogMel(log_mel.PRESETS["tiny"])(wave)
+    found = LogMel(MODEL_PRESETS["tiny"].features)(wave)
     torch.testing.assert_close(found.mean(0), torch.zeros(40), atol=1e-4, rtol=0)
     torch.testing.assert_close(found.std(0, correction=0), torch.ones(40), atol=1e-3, rtol=0)
-    torch.testing.assert_close(LogMel(log_mel.PRESETS["tiny"])(0.1 * wave), found, atol=1e-3, rtol=0)
+    torch.testing.assert_close(LogMel(MODEL_PRESETS["tiny"].features)(0.1 * wave), found, atol=1e-3, rtol=0)
 
 
 def test_the_waveform_is_left_as_it_was() -> None:
     wave = torch.ones(2_000)
-    for config in log_mel.PRESETS.values():
-        LogMel(config)(wave)
+    for preset in MODEL_PRESETS.values():
+        LogMel(preset.features)(wave)
     assert torch.equal(wave, torch.ones(2_000))
-
-
-def test_every_model_preset_has_its_features() -> None:
-    assert log_mel.PRESETS.keys() == ctc_transformer.PRESETS.keys()
-    for name, config in ctc_transformer.PRESETS.items():
-        assert log_mel.PRESETS[name].num_mels == config.num_mels
-        assert log_mel.PRESETS[name].hop_seconds == config.frame_seconds
 
 
 @pytest.mark.parametrize("wave", [torch.zeros(0), torch.zeros(2, 100), torch.zeros(())])
 def test_anything_but_one_channel_is_refused(wave: torch.Tensor) -> None:
     with pytest.raises(ValueError, match=r"shape \(.*one channel of at least one"):
-        LogMel(log_mel.PRESETS["tiny"])(wave)
+        LogMel(MODEL_PRESETS["tiny"].features)(wave)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from base.learning_settings import LearningSettings
-from speech.features import spec_augment
+from base.registries import MODEL_PRESETS
 from speech.features.spec_augment import SpecAugment, make_augment
-from speech.model import ctc_transformer
 
 
 def runs(mask: torch.Tensor) -> list[int]:
@@ -65,12 +64,10 @@ def test_without_their_ends_the_draws_are_the_releases() -> None:
     assert not hidden[:, 3:].any()
 
 
-@pytest.mark.parametrize(
-    "preset", ["conformer", *(name for name in ctc_transformer.PRESETS if "paper" in name)]
-)
+@pytest.mark.parametrize("preset", ["conformer", *(name for name in MODEL_PRESETS if "paper" in name)])
 def test_the_widest_band_of_each_preset(preset: str) -> None:
     """Of 30 values of a width, one is missed in 2,000 draws with a probability of 1e-28."""
-    one = replace(spec_augment.PRESETS[preset], freq_masks=1, time_masks=0)
+    one = replace(MODEL_PRESETS[preset].augment, freq_masks=1, time_masks=0)
     hidden = one(torch.ones(2_000, 1, 80), torch.ones(2_000, dtype=torch.long), torch.Generator()) == 0
     assert hidden.sum(2).max() == (30 if preset == "conformer" else 29)
     assert hidden[:, 0, -1].any() == (preset == "conformer")
@@ -103,18 +100,18 @@ def test_no_masks_hide_nothing() -> None:
     assert torch.equal(mask(features, torch.tensor([9, 9]), torch.Generator()), features)
 
 
-def test_every_model_preset_has_its_masks() -> None:
-    assert spec_augment.PRESETS.keys() == ctc_transformer.PRESETS.keys()
-    paper = spec_augment.PRESETS["paper"]
+def test_the_masks_of_the_paper() -> None:
+    paper = MODEL_PRESETS["paper"].augment
     assert (paper.freq_masks, paper.freq_width, paper.time_masks, paper.time_width) == (2, 30, 10, 50)
     assert paper.time_ratio == 0.1
 
 
 def test_settings_change_the_masks_of_the_preset_or_turn_them_off() -> None:
-    assert make_augment("paper", LearningSettings()) == spec_augment.PRESETS["paper"]
-    changed = make_augment("paper", LearningSettings(time_masks=0, time_ratio=0.2))
-    assert changed == replace(spec_augment.PRESETS["paper"], time_masks=0, time_ratio=0.2)
-    assert make_augment("paper", LearningSettings(spec_augment=False)) is None
+    paper = MODEL_PRESETS["paper"].augment
+    assert make_augment(paper, LearningSettings()) == paper
+    changed = make_augment(paper, LearningSettings(time_masks=0, time_ratio=0.2))
+    assert changed == replace(paper, time_masks=0, time_ratio=0.2)
+    assert make_augment(paper, LearningSettings(spec_augment=False)) is None
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from base.registries import MODEL_PRESETS
 from speech.errors import CheckpointMismatch
 from speech.export import describe
-from speech.features import log_mel
-from speech.model import checkpoint
-from speech.model import ctc_transformer as models
+from speech.model import checkpoint, presets
 from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.text import ENGLISH, alphabet_of
 from speech.transcription.transcriber import Transcriber
 
+UKRAINIAN = "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя'"
 PAPER_FEATURES_BEFORE = (
     '{"fft_size": 512, "floor": 1.0, "gain": 32768.0, "hop_seconds": 0.01, "normalise": "utterance", '
     '"num_mels": 80, "power": 1, "pre_emphasis": 0.97, "sample_rate_hz": 16000, "window": "hamming", '
@@ -100,8 +101,9 @@ def test_another_preset_is_named(saved: Path) -> None:
     [
         ({"format": "other"}, "none that murmur saved.*'other'"),
         ({"version": "99"}, "format version '99', this code reads '1'"),
-        ({"preset": "huge"}, "preset 'huge', tiny or small or .* is needed"),
-        ({"characters": "abc"}, "its characters are abc"),
+        ({"preset": "huge"}, "preset 'huge', conformer or paper or .* is needed"),
+        ({"characters": "abc"}, "hold 0 spaces"),
+        ({"language": "a\nb"}, "must be a code"),
         ({"features": "{}"}, "its features are {}"),
         ({"preset": "small"}, "its features|not a model of preset 'small'"),
     ],
@@ -113,23 +115,38 @@ def test_metadata_that_do_not_fit_are_named(saved: Path, metadata: dict[str, str
     assert str(saved) in str(caught.value)
 
 
-def test_the_language_comes_back_and_another_is_refused(tmp_path: Path) -> None:
+def test_the_language_comes_back_and_another_is_refused_by_its_characters(tmp_path: Path) -> None:
     path = tmp_path / "french.safetensors"
     save_model(path, build_model("tiny", "fr"), "tiny")
     model = load_model(path, language="fr").model
     assert (model.config.language, model.output.out_features) == ("fr", 46)
-    with pytest.raises(CheckpointMismatch, match="this model writes 'fr', and 'de' is spoken here"):
+    lacking = (
+        "language 'fr', and the corpus is in 'de': the model lacks 'ä', 'ö', 'ß' and has in addition 'à'"
+    )
+    with pytest.raises(CheckpointMismatch, match=lacking):
         load_model(path, language="de")
-    rewrite(path, language="tlh")
-    with pytest.raises(CheckpointMismatch, match="writes 'tlh', which this code has no alphabet of"):
-        load_model(path)
+
+
+def test_a_language_that_nobody_registered_comes_back_with_its_own_characters(tmp_path: Path) -> None:
+    path, alphabet = tmp_path / "uk.safetensors", alphabet_of("uk", UKRAINIAN)
+    save_model(path, build_model("tiny", alphabet), "tiny")
+    assert load_model(path).alphabet == load_model(path, language=alphabet).alphabet == alphabet
+    with pytest.raises(CheckpointMismatch, match="in another order"):
+        load_model(path, language=alphabet_of("uk", UKRAINIAN[::-1]))
+    with pytest.raises(CheckpointMismatch, match=r"lacks 'a', 'b'.* has in addition 'а', 'б'"):
+        load_model(path, language="en")
+
+
+def test_a_model_may_start_another_language_with_the_same_characters(saved: Path) -> None:
+    dutch = alphabet_of("nl", ENGLISH.characters)
+    assert load_model(saved, language=dutch).alphabet == dutch
 
 
 def test_a_file_from_before_there_were_languages_is_english(saved: Path) -> None:
     own = {key: value for key, value in load_model(saved).metadata.items() if key != "language"}
     save_file(load_file(saved), saved, metadata=own)
     assert load_model(saved, language="en").model.config.language == "en"
-    with pytest.raises(CheckpointMismatch, match="writes 'en', and 'fr'"):
+    with pytest.raises(CheckpointMismatch, match="of language 'en', and the corpus is in 'fr'"):
         load_model(saved, language="fr")
 
 
@@ -137,15 +154,15 @@ def test_a_paper_model_from_before_the_releases_features_loads_with_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Same tensors; features centred on the samples, as the preset computed them then."""
-    small = replace(models.PRESETS["paper"], width=16, feed_forward=32, layers=1)
-    monkeypatch.setitem(models.PRESETS, "paper", small)
+    small = replace(MODEL_PRESETS["paper"].shape, width=16, feed_forward=32, layers=1)
+    monkeypatch.setattr(presets, "PAPER", replace(presets.PAPER, shape=small))
     checkpoint._shapes_of.cache_clear()
     path, model = tmp_path / "paper.safetensors", CTCTransformer(small)
     save_model(path, model, "paper")
-    assert load_model(path).features == log_mel.PRESETS["paper"]
+    assert load_model(path).features == MODEL_PRESETS["paper"].features
     rewrite(path, features=PAPER_FEATURES_BEFORE)
     loaded = load_model(path)
-    assert loaded.features == log_mel.PRESETS["conformer"] != log_mel.PRESETS["paper"]
+    assert loaded.features == MODEL_PRESETS["conformer"].features != MODEL_PRESETS["paper"].features
     for (name, a), (other, b) in zip(
         loaded.model.state_dict().items(), model.state_dict().items(), strict=True
     ):
@@ -196,7 +213,7 @@ def test_saving_under_a_wrong_name_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     with pytest.raises(CheckpointMismatch, match="not a model of preset 'small'"):
         save_model(path, build_model("tiny"), "small")
-    with pytest.raises(ValueError, match="'huge' is not known"):
+    with pytest.raises(ValueError, match="unknown model preset 'huge'"):
         save_model(path, build_model("tiny"), "huge")
     with pytest.raises(ValueError, match="'preset' is one of our own keys"):
         save_model(path, build_model("tiny"), "tiny", {"preset": "small"})

@@ -4,17 +4,20 @@ from dataclasses import replace
 import pytest
 import torch
 
+from base.registries import MODEL_PRESETS
 from speech.data.batching import collate
 from speech.data.examples import Example
-from speech.model.ctc_transformer import PRESETS, CTCTransformer, build_model
+from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.loss import ctc_loss
 
 SMALL = {"num_mels": 8, "width": 16, "heads": 2, "feed_forward": 32, "layers": 2, "block_kernel": 5}
 SHAPES = {
-    **{name: PRESETS[name] for name in ("tiny", "paper", "paper-post-norm", "conformer")},
-    "pre-norm, conv": replace(PRESETS["paper"], positions="conv", frontend="relu", input_norm=False),
-    "post-norm, conv": replace(PRESETS["paper-post-norm"], positions="conv"),
-    "conformer, conv": replace(PRESETS["conformer"], positions="conv"),
+    **{name: MODEL_PRESETS[name].shape for name in ("tiny", "paper", "paper-post-norm", "conformer")},
+    "pre-norm, conv": replace(
+        MODEL_PRESETS["paper"].shape, positions="conv", frontend="relu", input_norm=False
+    ),
+    "post-norm, conv": replace(MODEL_PRESETS["paper-post-norm"].shape, positions="conv"),
+    "conformer, conv": replace(MODEL_PRESETS["conformer"].shape, positions="conv"),
 }
 
 
@@ -82,7 +85,7 @@ def test_the_ablations_have_the_sizes_of_the_paper(preset: str, millions: float,
         found = list(build_model(preset).parameters())
     assert sum(p.numel() for p in found) == pytest.approx(millions * 1e6, rel=0.01)
     assert len(found) == tensors
-    assert PRESETS[preset].layer_drop == (0.3 if preset == "paper-post-norm" else 0.1)
+    assert MODEL_PRESETS[preset].shape.layer_drop == (0.3 if preset == "paper-post-norm" else 0.1)
 
 
 def test_a_language_changes_the_outputs_and_nothing_else() -> None:
@@ -94,11 +97,11 @@ def test_a_language_changes_the_outputs_and_nothing_else() -> None:
         if not torch.equal(value, german.state_dict()[name])
     }
     assert different == {"output.weight", "output.bias"}
-    with pytest.raises(ValueError, match="'tlh' is not known"):
+    with pytest.raises(ValueError, match="unknown language 'tlh'"):
         build_model("tiny", "tlh")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", MODEL_PRESETS)
 def test_nothing_is_learnt_but_parameters(preset: str) -> None:
     with torch.device("meta"):
         model = build_model(preset)
@@ -218,9 +221,9 @@ def test_bfloat16_blocks_still_give_float32_log_probabilities(shape: str) -> Non
 )
 def test_impossible_shapes_are_refused(change: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        replace(PRESETS["paper"], **change)
+        replace(MODEL_PRESETS["paper"].shape, **change)
 
 
 def test_an_unknown_preset_names_the_known() -> None:
-    with pytest.raises(ValueError, match="'huge' is not known; known are tiny, small, conformer, paper"):
+    with pytest.raises(ValueError, match="unknown model preset 'huge'; known are 'conformer', 'paper'"):
         build_model("huge")

@@ -153,7 +153,7 @@ def test_a_long_file_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pytes
 
 def test_silence_has_no_phrase_and_no_sound_is_an_error(tmp_path: Path) -> None:
     assert phrases(tmp_path / "a.wav", np.zeros(30 * RATE_HZ, dtype=np.float32)) == []
-    with pytest.raises(AudioError, match="holds no sample"):
+    with pytest.raises(AudioError, match="has no samples"):
         phrases(tmp_path / "b.wav", np.zeros(0, dtype=np.float32))
     broken = voice(30)
     broken[-100] = np.nan

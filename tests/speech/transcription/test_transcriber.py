@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 import murmuration_data
+from base.registries import MODEL_PRESETS
 from speech.audio import Recording
 from speech.corpora.loading import load_corpus
 from speech.decoding import Word, greedy
 from speech.errors import AudioError
 from speech.evaluation.error_rates import word_error_rate
-from speech.features.log_mel import PRESETS, LogMel
+from speech.features.log_mel import LogMel
 from speech.model.checkpoint import LoadedModel, load_model
 from speech.text import ENGLISH
 from speech.transcription.segmentation import PhraseConfig
@@ -27,7 +28,7 @@ from tests.speech import toy
 class Tuner(nn.Module):
     """A model that reads the toy language without learning: each frame's loudest pitch is its letter."""
 
-    config = SimpleNamespace(language="en", stride=4)
+    config = SimpleNamespace(alphabet=ENGLISH, stride=4)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         pitches = torch.cat([features[:, 1::4, channel, None] for channel in self._channels()], -1)
@@ -41,7 +42,7 @@ class Tuner(nn.Module):
     @staticmethod
     def _channels() -> list[int]:
         """The mel channel of each letter's pitch."""
-        log_mel = LogMel(PRESETS["tiny"])
+        log_mel = LogMel(MODEL_PRESETS["tiny"].features)
         sweep = log_mel(torch.from_numpy(toy.tone(toy.LETTERS[:-1])))
         return [int(sweep[6 + 12 * letter].argmax()) for letter in range(len(toy.LETTERS) - 1)]
 
@@ -54,7 +55,7 @@ def test_unbroken_speech_over_many_windows_loses_and_doubles_no_word(tmp_path: P
     draw = np.random.default_rng(3)
     said = ["".join(draw.permutation(list("abcde"))[: draw.integers(1, 5)]) for _ in range(300)]
     soundfile.write(tmp_path / "long.wav", toy.tone(" ".join(said), draw), toy.RATE_HZ)
-    model = LoadedModel(model=Tuner(), preset="tiny", features=PRESETS["tiny"], metadata={})  # type: ignore[arg-type]
+    model = LoadedModel(model=Tuner(), preset="tiny", features=MODEL_PRESETS["tiny"].features, metadata={})  # type: ignore[arg-type]
     windows = PhraseConfig(window_seconds=10, overlap_seconds=3)
     phrases = Transcriber(model, phrases=windows)(tmp_path / "long.wav")
     assert len(phrases) > 10
@@ -71,7 +72,7 @@ def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> No
     class Fixed(nn.Module):
         """Hears an a in the third frame."""
 
-        config = SimpleNamespace(language="en", stride=4)
+        config = SimpleNamespace(alphabet=ENGLISH, stride=4)
 
         def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
             best = torch.full((1, features.shape[1] // 4), ENGLISH.blank)
@@ -81,7 +82,7 @@ def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> No
 
     soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
     begins = []
-    for config in (PRESETS["tiny"], replace(PRESETS["tiny"], framing="whole")):
+    for config in (MODEL_PRESETS["tiny"].features, replace(MODEL_PRESETS["tiny"].features, framing="whole")):
         model = LoadedModel(model=Fixed(), preset="tiny", features=config, metadata={})  # type: ignore[arg-type]
         ((word,),) = Transcriber(model)(tmp_path / "noise.wav")
         begins.append(word.start_seconds)
@@ -91,7 +92,7 @@ def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> No
 def test_a_long_file_with_pauses_is_read_nearly_as_its_utterances(tmp_path: Path) -> None:
     """Not exactly: the pauses' margins are part of what the model then hears."""
     loaded = load_model(murmuration_data.path("seed/model.safetensors"))
-    log_mel = LogMel(PRESETS[loaded.preset])
+    log_mel = LogMel(MODEL_PRESETS[loaded.preset].features)
     corpus = load_corpus("embedded", "")
     texts, sound = [], []
     pause = 0.002 * np.random.default_rng(0).standard_normal(int(0.7 * toy.RATE_HZ))

@@ -6,11 +6,11 @@ from pathlib import Path
 import datasets
 import pytest
 
-from speech.audio import audio_duration_seconds
 from speech.corpora.corpus import Rules
 from speech.corpora.kinds.huggingface import load_extracted
 from speech.corpora.loading import load_corpus
 from speech.errors import CorpusError
+from speech.sound_files import audio_duration_seconds
 from tests.speech import layouts
 
 STORED = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
@@ -53,7 +53,9 @@ def test_audio_that_lies_in_files(tmp_path: Path) -> None:
 
 def test_audio_inside_is_written_out_once(tmp_path: Path) -> None:
     path = saved(tmp_path, inside=True, splits=False, id=["u1", "u2"])
-    with pytest.raises(CorpusError, match="inside the Arrow files; write it out with `murmur corpus prepare"):
+    with pytest.raises(
+        CorpusError, match="inside the Arrow files; write it to files with `murmur corpus prepare"
+    ):
         load_corpus("huggingface", path)
     corpus = load_extracted(str(path), tmp_path / "out", Rules())
     (utterance,) = corpus.utterances("train", "7")

@@ -145,7 +145,9 @@ def test_a_language_keeps_its_letters(folder: Path) -> None:
 
 def test_a_line_of_another_language_is_refused(folder: Path) -> None:
     assert load(folder, entry(lang="en-US"), GOOD).language == "en"
-    with pytest.raises(CorpusError, match=r"manifest\.jsonl:1: its 'lang' is 'de', and language 'en' was"):
+    with pytest.raises(
+        CorpusError, match=r"manifest\.jsonl:1: its 'lang' is 'de', and the language of the corpus"
+    ):
         load(folder, entry(lang="de"), GOOD)
 
 

@@ -42,7 +42,7 @@ def test_tables_that_do_not_agree_stop_it(folder: Path) -> None:
 
 
 def test_what_is_no_speechocean762(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="holds no folder WAVE"):
+    with pytest.raises(CorpusError, match="has no folder WAVE"):
         load_corpus("speechocean762", tmp_path)
     with pytest.raises(CorpusError, match="needs a path"):
         load_corpus("speechocean762", "")
