@@ -144,9 +144,8 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in flat.items():
         section, dot, name = key.partition(".")
         if not dot:
-            raise ConfigError(
-                f"the run configuration cannot be used:\n  - {unknown_key(key, value, known_keys(), PRESENT_KEYS)}"
-            )
+            fault = unknown_key(key, value, known_keys(), PRESENT_KEYS)
+            raise ConfigError(f"the run configuration cannot be used:\n  - {fault}")
         nested.setdefault(section, {})[name] = _as_declared(section, name, value)
     return nested
 

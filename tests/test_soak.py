@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from server.checkpoints import save_checkpoint
 
 from benchmarks.soak.checks import Watch
 from benchmarks.soak.events import Events, read_events
 from benchmarks.soak.story import fault_rows, played
-from privacy import Ledger, Release, epsilon
-from privacy.ledger import ledger_releases
-from tests.server.test_checkpoints import CHECKPOINT, replace
+from privacy import Ledger, Release, epsilon, ledger_releases
+from server.storage.checkpoints import save_checkpoint
+from tests.server.storage.test_checkpoints import CHECKPOINT, replace
 
 RELEASE = Release(sampling_rate=0.125, noise_multiplier=0.7)
 DELTA = CHECKPOINT.plan.delta

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
-from server.checkpoints import load_checkpoint
-from server.run_folder import RunFolder
 
 from benchmarks.soak.events import Events
-from cli.ledger import Place, verified
+from cli.ledger.command import Place, verified
 from privacy import LedgerEntry, epsilon, ledger_releases, read_ledger
 from server.errors import ResumeRefused
+from server.storage.checkpoints import load_checkpoint
+from server.storage.run_folder import RunFolder
 
 CLOSE = 1e-9
 
@@ -199,7 +199,7 @@ def lost_replies(runs: Path) -> tuple[int, int, Counter[str]]:
 
 
 def _heads(entries: tuple[LedgerEntry, ...]) -> set[str]:
-    from privacy.ledger import head_of
+    from privacy.ledger.ledger import head_of
 
     return {"0" * 64, *(entry.previous for entry in entries), head_of(entries)}
 

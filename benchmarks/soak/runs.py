@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
-from server.run_folder import RunFolder
-
 from benchmarks.soak.checks import folders, rows_of
 from benchmarks.soak.events import Events
 from benchmarks.soak.federation import Federation
+from server.storage.run_folder import RunFolder
 
 ROUNDS = 12
 SETTINGS = {

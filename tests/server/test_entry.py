@@ -6,16 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from cli.composing import default_config
-from server import serving
+from server import entry
 
 
 def _serve(monkeypatch, error):
     def ends(*_, **__):
         raise error
 
-    monkeypatch.setattr(serving, "run_federation", ends)
+    monkeypatch.setattr(entry, "run_federation", ends)
     with pytest.raises(type(error)):
-        serving.serve(None, SimpleNamespace(run_config=default_config(), run_id=1))
+        entry.serve(None, SimpleNamespace(run_config=default_config(), run_id=1))
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space"), OSError(errno.EDQUOT, "Quota")])
@@ -29,12 +29,12 @@ def test_a_full_disk_is_named_with_its_remedy(error, monkeypatch, capsys):
 def test_a_checkpoint_that_finds_no_room_says_so_too(monkeypatch, capsys):
     # As safetensors 0.8 says it of a full tmpfs
     words = "Error while serializing: I/O error: No space left on device (os error 28)"
-    _serve(monkeypatch, serving.SafetensorError(words))
+    _serve(monkeypatch, entry.SafetensorError(words))
     assert "the disk is full" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "error", [OSError(errno.EIO, "Input/output error"), serving.SafetensorError("header too large")]
+    "error", [OSError(errno.EIO, "Input/output error"), entry.SafetensorError("header too large")]
 )
 def test_other_faults_of_files_are_not_called_a_full_disk(error, monkeypatch, capsys):
     _serve(monkeypatch, error)

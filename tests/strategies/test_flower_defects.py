@@ -15,7 +15,7 @@ from torch import nn
 from privacy import LayerLayout, epsilon, pack
 from privacy.accounting.epsilon import Release
 from strategies import bind
-from tests.privacy.sum_checks import clip_to_grid
+from tests.privacy.sum_checks import clip_to_steps
 from tests.strategies.control import (
     QUIET,
     flower_cohort,
@@ -148,7 +148,7 @@ def test_d6a_an_integer_buffer_aborts_flower_only_for_who_is_clipped_and_is_refu
     with pytest.raises(ValueError, match="running statistics"):
         bind(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)))
     whole = torch.full((BOUNDS.size,), 50, dtype=torch.int64)
-    assert clip_to_grid(whole, BOUNDS, QUANTISER).clipped == 1.0
+    assert clip_to_steps(whole, BOUNDS, QUANTISER).clipped == 1.0
 
 
 def test_d6b_a_scalar_parameter_is_never_clipped_by_flower_and_always_by_ours(tmp_path):

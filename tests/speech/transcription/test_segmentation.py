@@ -7,7 +7,7 @@ import soundfile
 from speech.audio import AudioStream, Recording
 from speech.corpora.loading import load_corpus
 from speech.errors import AudioError
-from speech.transcription.segmentation import Phrase, PhraseConfig, _Held, read_phrases
+from speech.transcription.segmentation import Phrase, PhraseConfig, _Buffer, read_phrases
 
 RATE_HZ = 16_000
 FRAME = 640
@@ -107,7 +107,7 @@ def test_a_file_may_end_anywhere_in_a_frame(rate: int, tmp_path: Path) -> None:
             return piece
 
     for samples in range(2_646, 2 * 2_646):
-        held = _Held(Cut(samples), 480 * rate / RATE_HZ)  # type: ignore[arg-type]
+        held = _Buffer(Cut(samples), 480 * rate / RATE_HZ)  # type: ignore[arg-type]
         held.fill(500)
         assert len(held.levels_db()) == len(held)
 
