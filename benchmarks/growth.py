@@ -69,7 +69,7 @@ def server_seconds(preset: str, nodes: int, cohort: int) -> float:
                 StreamingGrid(ThinGrid(dict.fromkeys(strategy.population_index.nodes, node))),
                 first=1,
                 last=ROUNDS,
-                timeout_seconds=600.0,
+                deadline_seconds=600.0,
                 after_round=lambda number: ends.append(time.process_time()),
             )
     return min(end - begin for begin, end in pairwise(ends[1:]))

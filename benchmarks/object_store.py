@@ -1,9 +1,10 @@
 """What rounds leave in a SuperLink's database: `python -m benchmarks.object_store`.
 
 A real SuperLink on SQLite, over HTTP and gRPC. This script is the ServerApp and three nodes: one answers, one
-is connected and never fetches anything, one fetches and answers from a second before to a second after the
-end of its message's time. The goal: the database after 100 rounds is that after 20. Beside it is what
-Flower's own calls leave in fewer rounds.
+is connected and never fetches anything, one fetches and is ready from a second before to a second after a
+round's deadline: it then does what our ClientApp does, or sends its update whatever the time. The goal: with
+the former, the database after 200 rounds is that after 20. Beside it is what Flower's own calls leave in
+fewer rounds.
 """
 
 from __future__ import annotations
@@ -28,16 +29,19 @@ from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
 from benchmarks.report import Ratio, conditions, table, write
+from client.punctuality import TOO_LATE, is_late
 from strategies import StreamingGrid
+from strategies.deadlines import message_seconds, wait_seconds
 from strategies.superlink_replies import ReplyChannel
 from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import honest
 from tests.loopback import Loopback, loopback
+from wire.messages import problem
 
 PARAMETERS = 250_000
-ROUNDS, CONTROL_ROUNDS, LOOKS = 100, 10, (10, 20, 50, 100)
+ROUNDS, CONTROL_ROUNDS, LOOKS = 200, 10, (10, 20, 50, 100, 200)
 DEADLINE_SECONDS = 2.0
-LATENESS_SECONDS = 1.0  # at most, before and after the end of a message's time
+LATENESS_SECONDS = 1.0  # at most, before and after the deadline
 GOLDEN = 0.618034  # its multiples' fractions are spread evenly
 TURN_SECONDS = 0.02
 
@@ -56,23 +60,32 @@ class Prompt:
 
 @dataclass
 class Late:
-    """A node that answers around the end of its message's time: now before, now after, evenly."""
+    """A node that is ready around the end of a span of its message's time: now before, now after, evenly."""
 
     end: NodeEnd
-    sent: int = 0
-    taken: int = 0
-    before_the_end: int = 0
+    punctual: bool = True  # it is ready around the deadline and sends no update after it; else around the end
+    ready: int = 0
+    sent: int = 0  # updates
+    taken: int = 0  # by the SuperLink
 
     def turn(self) -> None:
         """What it has to do now."""
         if (question := self.end.fetch()) is None:
             return
-        reply = honest(reply_to(question))
-        left = question.metadata.created_at + question.metadata.ttl - time.time()
-        time.sleep(max(0.0, left + LATENESS_SECONDS * (2 * (GOLDEN * self.sent % 1) - 1)))
+        begun, asked = time.monotonic(), question.metadata
+        update, excuse = honest(reply_to(question)), honest(Message(problem(TOO_LATE), reply_to=question))
+        span = DEADLINE_SECONDS if self.punctual else asked.ttl
+        time.sleep(max(0.0, asked.created_at + span - time.time() + self._lateness()))
+        self.ready += 1
+        since_asked = time.time() - asked.created_at
+        if self.punctual and is_late(time.monotonic() - begun, since_asked, DEADLINE_SECONDS):
+            self.end.answer(question, excuse)
+            return
         self.sent += 1
-        self.before_the_end += time.time() < question.metadata.created_at + question.metadata.ttl
-        self.taken += self.end.answer(question, reply)
+        self.taken += self.end.answer(question, update)
+
+    def _lateness(self) -> float:
+        return LATENESS_SECONDS * (2 * (GOLDEN * self.ready % 1) - 1)
 
 
 def vector() -> RecordDict:
@@ -137,7 +150,7 @@ class Outcome:
     late: Late
 
 
-def measure(rounds: int, *, withdrawn: bool) -> Outcome:
+def measure(rounds: int, *, withdrawn: bool = True, punctual: bool = True) -> Outcome:
     """Play so many rounds; without `withdrawn` as Flower's own grid leaves things."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
@@ -146,7 +159,7 @@ def measure(rounds: int, *, withdrawn: bool) -> Outcome:
         stack.enter_context(made.superlink("superlink", *options))
         ends = [stack.enter_context(fleet_node(f"127.0.0.1:{made.fleet}")) for _ in range(3)]
         grid = stack.enter_context(server_app(made))
-        late = Late(ends[1])
+        late = Late(ends[1], punctual)
         stack.enter_context(at_work(Prompt(ends[0]), pause_seconds=TURN_SECONDS))
         stack.enter_context(at_work(late, pause_seconds=TURN_SECONDS))
         streaming = StreamingGrid(grid)
@@ -156,59 +169,71 @@ def measure(rounds: int, *, withdrawn: bool) -> Outcome:
         places = {end.node_id: place for place, end in enumerate(ends)}
         for number in range(1, rounds + 1):
             model = vector()
-            asked = [Message(model, end.node_id, MessageType.TRAIN, ttl=DEADLINE_SECONDS) for end in ends]
-            replies = streaming.send_and_receive(asked, timeout=DEADLINE_SECONDS)
+            ttl = message_seconds(DEADLINE_SECONDS)
+            asked = [Message(model, end.node_id, MessageType.TRAIN, ttl=ttl) for end in ends]
+            replies = streaming.send_and_receive(asked, timeout=wait_seconds(DEADLINE_SECONDS))
             for reply in replies:
-                if reply.has_content():
+                if reply.has_content() and "x" in reply.content:
                     answered[places[reply.metadata.src_node_id]] += 1
             sizes[number], models[number] = database_bytes(folder), models_in(folder)
         return Outcome(sizes, models, answered, late)
 
 
 def main() -> None:
-    """Measure both and write the page."""
-    kept, flower = measure(ROUNDS, withdrawn=True), measure(CONTROL_ROUNDS, withdrawn=False)
-    model = 4 * PARAMETERS
-    grown = (flower.bytes_after[CONTROL_ROUNDS] - flower.bytes_after[CONTROL_ROUNDS // 2]) / (
-        CONTROL_ROUNDS // 2 * model
-    )
-    rows = [("database, MB after round", *map(str, sorted({CONTROL_ROUNDS, *LOOKS})))]
-    for label, outcome in (("withdrawn", kept), ("Flower's calls alone", flower)):
-        sizes = (outcome.bytes_after.get(number) for number in sorted({CONTROL_ROUNDS, *LOOKS}))
+    """Measure all three and write the page."""
+    kept, other = measure(ROUNDS), measure(ROUNDS, punctual=False)
+    flower = measure(CONTROL_ROUNDS, withdrawn=False)
+    rows = [("database, MB after round", *map(str, LOOKS))]
+    measured = {"withdrawn": kept, "late all the same": other, "Flower's calls alone": flower}
+    for label, outcome in measured.items():
+        sizes = (outcome.bytes_after.get(number) for number in LOOKS)
         rows.append((label, *("" if size is None else f"{size / 1e6:.2f}" for size in sizes)))
-        counts = (outcome.models_after.get(number) for number in sorted({CONTROL_ROUNDS, *LOOKS}))
+        counts = (outcome.models_after.get(number) for number in LOOKS)
         rows.append((f"{label}: models in it", *("" if count is None else str(count) for count in counts)))
+    begun, ended = (flower.bytes_after[number] for number in (CONTROL_ROUNDS // 2, CONTROL_ROUNDS))
     ratios = [
         Ratio(
             name=f"database after {ROUNDS} rounds over after 20",
             value=kept.bytes_after[ROUNDS] / kept.bytes_after[20],
             at_most=1.1,
         ),
-        Ratio(name="models a round that stay without withdrawal", value=grown),
+        Ratio(
+            name="the same with updates that are late all the same",
+            value=other.bytes_after[ROUNDS] / other.bytes_after[20],
+        ),
+        Ratio(
+            name="models a round that stay without withdrawal",
+            value=(ended - begun) / (CONTROL_ROUNDS // 2 * 4 * PARAMETERS),
+        ),
     ]
     verdicts = ", ".join(
         f"{one.name}: {one.value:.3g}" + (f" ({one.goal}: {one.verdict})" if one.goal else "")
         for one in ratios
     )
-    late = kept.late
-    told = (
-        f"In {ROUNDS} rounds the first node's reply was used {kept.answered[0]} times. The late node sent "
-        f"{late.sent} replies, {late.before_the_end} of them before the end of their messages' time; the "
-        f"SuperLink took {late.taken}, and {kept.answered[1]} were used. {kept.models_after[ROUNDS]} models "
-        f"or updates were in the store after the last round."
+    told = f"{NOTES} {_told(kept)} Where they are sent all the same: {_told(other)}"
+    parts = ["# What rounds leave in the SuperLink", conditions(), table(rows), told, verdicts]
+    write(Path(__file__).with_suffix(".md"), "\n\n".join(parts) + ".", ratios)
+
+
+def _told(outcome: Outcome) -> str:
+    late = outcome.late
+    return (
+        f"in {ROUNDS} rounds the first node's reply was used {outcome.answered[0]} times; the late node was "
+        f"ready {late.ready} times and sent {late.sent} updates, of which the SuperLink took {late.taken}, "
+        f"and {outcome.answered[1]} were used; {outcome.models_after[ROUNDS]} models or updates were in the "
+        "store after the last round."
     )
-    parts = ["# What rounds leave in the SuperLink", conditions(), table(rows), f"{NOTES} {told}", verdicts]
-    text = "\n\n".join(parts) + "."
-    write(Path(__file__).with_suffix(".md"), text, ratios)
 
 
 NOTES = f"""A real SuperLink with its database on disk (file, write-ahead log and index), {PARAMETERS:,}
-parameters ({4 * PARAMETERS / 1e6:g} MB), three nodes in rounds of {DEADLINE_SECONDS:g} s: one answers at
-once, one is connected and never fetches its message, one answers from {LATENESS_SECONDS:g} s before to
-{LATENESS_SECONDS:g} s after the end of its message's time, evenly spread. "Withdrawn" is `StreamingGrid` as
-it is; "Flower's calls alone" is the same without `strategies.superlink_replies`. A reply that the SuperLink
-takes between the last look that it answers in time and the end of the message's time stays until the end of
-the run, as no call names it any more (`strategies/superlink_replies.py`)."""
+parameters ({4 * PARAMETERS / 1e6:g} MB), three nodes in rounds with a deadline of {DEADLINE_SECONDS:g} s: one
+answers at once, one is connected and never fetches its message, one is ready from {LATENESS_SECONDS:g} s
+before to {LATENESS_SECONDS:g} s after the deadline, evenly spread, and sends a few words instead of its
+update where it is too late, as our ClientApp does (`client/punctuality.py`). "Withdrawn" is `StreamingGrid`
+as it is. "Late all the same" is a node that sends its update whatever the time, from {LATENESS_SECONDS:g} s
+before to {LATENESS_SECONDS:g} s after the SuperLink forgets the question: what it sends between the server's
+last look and that moment stays until the end of the run (`strategies/superlink_replies.py`). "Flower's calls alone"
+is the first without `strategies.superlink_replies`. Where late answers are kept back:"""
 
 if __name__ == "__main__":
     main()

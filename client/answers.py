@@ -16,7 +16,9 @@ from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from client.node import Node
 from client.node_speech import NodeSpeech, is_simulated
+from client.own_settings import OwnSettingError
 from client.policy.limits import NodePolicy
+from client.punctuality import punctual
 from client.state import departure_counts, registered_speakers
 from privacy.kernels import load_compiler
 from recipes import ConfigError, RunConfig
@@ -39,6 +41,9 @@ def sanitised(handler: Handler) -> Callable[[Message, Context], Message]:
     def answer(message: Message, context: Context) -> Message:
         try:
             content = handler(message, context)
+        except OwnSettingError as error:
+            log.error("the node's own settings are at fault: %s", error)
+            content = problem(error.told)
         except ConfigError as error:
             log.error("the node's set-up is at fault: %s", error)
             content = problem(str(error))
@@ -109,6 +114,7 @@ def declare(message: Message, context: Context) -> RecordDict:
 
 
 @sanitised
+@punctual
 def train(message: Message, context: Context) -> RecordDict:
     """Return the sum of the drawn speakers' clipped updates."""
     task, vector = Task.from_message(message)

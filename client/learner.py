@@ -14,6 +14,7 @@ from torch import Tensor
 
 from client.corpora import example_store
 from client.node_speech import NodeSpeech
+from client.own_settings import OwnSettingError
 from client.training.local_training import LocalTrainer
 from client.training.process import KEPT_SHARE
 from client.training.speaker_round import SpeechLimit
@@ -59,9 +60,7 @@ class Learner:
             preset=config.model.preset,
             local=config.local,
             trainable=trainable,
-            seed=None
-            if trainable == TRAIN_ALL
-            else _seed_here(own_seed or node_speech.seed(config.model.seed)),
+            seed=None if trainable == TRAIN_ALL else _seed_here(own_seed, node_speech, config.model.seed),
         )
 
     def layout(self) -> LayerLayout:
@@ -91,12 +90,18 @@ class Learner:
         )
 
 
-def _seed_here(seed: str) -> Path:
-    """The seed model's file on this node. Raises `ConfigError` if there is none."""
-    path = seed_model(seed)
-    if not path.is_file():
-        raise ConfigError(
-            f"model.trainable needs the seed model on every node, and {path} is not here: copy the server's "
-            "and name it, --node-config 'seed-path=\"...\"'"
-        )
-    return path
+def _seed_here(own: str, node_speech: NodeSpeech, of_the_run: str) -> Path:
+    """The seed model's file on this node: the one that the node names, or else the run's.
+
+    Raises:
+        ConfigError: If there is no such file.
+    """
+    path = seed_model(own or node_speech.seed(of_the_run))
+    if path.is_file():
+        return path
+    if own:
+        raise OwnSettingError("seed-path", own, "there is no such file: copy the server's seed model there")
+    raise ConfigError(
+        f"model.trainable needs the seed model on every node, and model.seed = {of_the_run!r} is not here: "
+        "copy the server's and name it, --node-config 'seed-path=\"...\"'"
+    )

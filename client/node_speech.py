@@ -8,21 +8,19 @@ corpus.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from base.registries import LANGUAGES
+from client.own_settings import OwnSettingError
 from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, ConfigError
-from recipes.sections import CorpusSection
+from recipes.sections import UNSPELLED, CorpusSection
+from speech.errors import LanguageError
 from speech.text import alphabet_of
 
 OWN_SPEECH = {"corpus-kind", "corpus-path"}
-OWN_RULES = {
-    "corpus-max-seconds": float,
-    "corpus-language": str,
-    "corpus-unspelled": str,
-    "corpus-characters": str,
-}
 PART_OF_THE_RUNS = {"partition-id", "num-partitions"}
 
 
@@ -43,20 +41,48 @@ def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
     return index, parts
 
 
-def _own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
+def own_rules(node_config: Mapping[str, Any]) -> dict[str, Any]:
     """The rules for usable utterances that the node itself sets.
 
     A node sets them because a server could try many rules, and learn from the numbers of usable speakers what
-    they said and for how long. Raises `ConfigError` for a value that is no such rule.
+    they said and for how long. Raises `OwnSettingError` for a value that is no such rule.
     """
-    rules = {}
-    for name, kind in OWN_RULES.items():
-        if name in node_config:
-            try:
-                rules[name.removeprefix("corpus-").replace("-", "_")] = kind(node_config[name])
-            except ValueError:
-                raise ConfigError(f"--node-config {name}={node_config[name]!r}: expected a number") from None
-    return rules
+    return {
+        name.removeprefix("corpus-").replace("-", "_"): read(name, node_config[name])
+        for name, read in OWN_RULES.items()
+        if name in node_config
+    }
+
+
+def _seconds(name: str, value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise OwnSettingError(name, value, "set it to a number of seconds above 0")
+    return number
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise OwnSettingError(name, value, "set it to text in quotes")
+    return value
+
+
+def _unspelled(name: str, value: Any) -> str:
+    if value not in get_args(UNSPELLED):
+        raise OwnSettingError(name, value, f"set it to one of {', '.join(map(repr, get_args(UNSPELLED)))}")
+    return str(value)
+
+
+OWN_RULES: dict[str, Callable[[str, Any], Any]] = {
+    "corpus-max-seconds": _seconds,
+    "corpus-language": _text,
+    "corpus-unspelled": _unspelled,
+    "corpus-characters": _text,
+}
+"""How each rule is read."""
 
 
 def _require_same_characters(corpus: CorpusSection, rules: dict[str, Any]) -> None:
@@ -69,7 +95,12 @@ def _require_same_characters(corpus: CorpusSection, rules: dict[str, Any]) -> No
         same = rules["language"] == corpus.language
         rules.setdefault("characters", corpus.characters if same else "")
     wanted = alphabet_of(corpus.language, corpus.characters)
-    own = alphabet_of(rules.get("language", corpus.language), rules.get("characters", corpus.characters))
+    language = rules.get("language", corpus.language)
+    try:
+        own = alphabet_of(language, rules.get("characters", corpus.characters))
+    except LanguageError:
+        known = f"set it to one of {', '.join(map(repr, LANGUAGES))}, or give corpus-characters too"
+        raise OwnSettingError("corpus-language", language, known) from None
     if difference := wanted.difference(own):
         raise ConfigError(
             f"--node-config corpus-language={own.language!r}: beside {wanted.language!r} of the run it "
@@ -119,7 +150,7 @@ class NodeSpeech:
                 "SuperNode with --node-config 'corpus-path=\"/data/manifest.jsonl\"', its own speech"
             )
         index, parts = _part(node_config) if simulated else (0, 1)
-        rules = _own_rules(node_config)
+        rules = own_rules(node_config)
         _require_same_characters(corpus, rules)
         return cls(
             corpus=corpus.model_copy(

@@ -248,7 +248,7 @@ class FederatedRun:
                 grid,
                 first=self.rounds_done + 1,
                 last=self.config.training.rounds,
-                timeout_seconds=self.config.training.round_deadline_seconds,
+                deadline_seconds=self.config.training.round_deadline_seconds,
                 after_round=lambda number: self._after_round(number, grid),
             )
         except BudgetExhausted as exhausted:

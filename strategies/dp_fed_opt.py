@@ -29,6 +29,7 @@ from privacy.noise.seeded import SeededGaussian
 from privacy.plan import SEEDED
 from privacy.released_metrics import read_statistics
 from strategies.aggregation import CohortSum
+from strategies.deadlines import message_seconds
 from strategies.mechanism import Mechanism
 from strategies.parts import GlobalModel, ServerStep, TrainingRun
 from strategies.round import OpenRound, RoundReport
@@ -153,9 +154,8 @@ class DPFedOpt(TrainingOnly):
             )
             for node, speakers in self.population_index.locate(drawn).items()
         }
-        messages = [
-            task.to_message(node, arrays, self.round_deadline_seconds) for node, task in tasks.items()
-        ]
+        ttl = message_seconds(self.round_deadline_seconds)
+        messages = [task.to_message(node, arrays, ttl) for node, task in tasks.items()]
         self._round = OpenRound(
             number=server_round,
             drawn=len(drawn),

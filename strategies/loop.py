@@ -11,6 +11,7 @@ from collections.abc import Callable
 from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
+from strategies.deadlines import wait_seconds
 from strategies.dp_fed_opt import DPFedOpt
 
 
@@ -20,7 +21,7 @@ def run_rounds(
     *,
     first: int,
     last: int,
-    timeout_seconds: float,
+    deadline_seconds: float,
     after_round: Callable[[int], None],
 ) -> None:
     """Train rounds `first` to `last`, both included, and call `after_round` with the number of each.
@@ -32,7 +33,8 @@ def run_rounds(
     for number in range(first, last + 1):
         # The messages get no name, so the model in them is released when the last one has been sent.
         replies = grid.send_and_receive(
-            strategy.configure_train(number, strategy.arrays(), config, grid), timeout=timeout_seconds
+            strategy.configure_train(number, strategy.arrays(), config, grid),
+            timeout=wait_seconds(deadline_seconds),
         )
         strategy.finish_round(number, replies)
         after_round(number)

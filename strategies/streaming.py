@@ -126,6 +126,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 del message  # or it would stay in memory beside the next
                 last_arrival = time.monotonic()
             if pending and not arrived:
+                self._mail.drop_late()
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
                 pause = pause_seconds(waited=waited, looked=looked)
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
@@ -153,13 +154,22 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         ]
 
     def _pushed(self, batch: list[Message]) -> Iterable[str]:
-        """Push the messages and return their ids. A repeated message keeps its id: no node gets it twice."""
-        for _ in range(PUSHES - 1):
+        """The ids of the messages. One that is pushed again keeps its id, so no node sees it twice.
+
+        None where their time ended on the way, which a SuperLink calls a fault of its own (HTTP 500).
+        """
+        for attempt in range(PUSHES):
             try:
                 return self._grid.push_messages(batch)  # type: ignore[no-any-return]
             except ObjectPushError:
+                if attempt == PUSHES - 1:
+                    raise
                 time.sleep(LONGEST_PAUSE_SECONDS)
-        return self._grid.push_messages(batch)  # type: ignore[no-any-return]
+            except httpx.HTTPStatusError:
+                if _Times.of(batch).first > 0:
+                    raise
+                break
+        return []
 
     def _pull(
         self, pending: dict[str, _Asked], message_ids: Iterable[str], deadline: float = float("inf")

@@ -19,9 +19,9 @@ dropped at the next withdrawal.
 Two kinds of replies stay in the store until the end of the run, because no call names them any more: a reply
 that comes after the last look that the SuperLink answers before the message's time is over; and a reply with
 an announcement longer than any valid reply's, because the SuperLink announces it only once. To keep the first
-kind rare, the server looks again and again until the time is over by the clock of this host. Two gaps remain.
-If the SuperLink's clock is ahead, replies in the seconds of that difference are missed. If the wait ends long
-before the message's time, a reply after the last withdrawal is missed.
+kind rare, our nodes send none then, unless their clock is behind or the reply is long under way
+(`strategies.deadlines`), and looks go on as long as the server waits for the next replies. A hostile node can
+still send one that stays: in that moment, or with a time of its own that ends before it is fetched.
 """
 
 from __future__ import annotations
@@ -83,6 +83,9 @@ class ReplyChannel:
 
     def withdraw(self, message_ids: Iterable[str]) -> None:
         """Stop to wait for replies to these messages."""
+
+    def drop_late(self) -> None:
+        """Drop what has come in reply to messages that were withdrawn."""
 
 
 @dataclass
@@ -177,14 +180,17 @@ class SuperLinkChannel(ReplyChannel):
         still_open = {*message_ids} - set(self._announced)
         for message_id in message_ids:
             self._forget(message_id)
-        before, self._open = self._open, set()
-        for batch in _batches(sorted(before)):
+        self.drop_late()
+        self._open |= still_open
+
+    def drop_late(self) -> None:
+        """Drop what has come in reply to messages that were withdrawn."""
+        for batch in _batches(sorted(self._open)):
             with suppress(InflationRefused):
                 self._announce(dict.fromkeys(batch, NOTHING))
-            self._open |= {one for one in batch if one not in self._announced}
-            for message_id in batch:
+            for message_id in self._announced.keys() & batch:
+                self._open.discard(message_id)
                 self._forget(message_id)
-        self._open |= still_open
 
     def _announce(self, asked: Mapping[str, Allowance]) -> None:
         """Ask for the replies to these messages: answers of nodes, or errors of the SuperLink itself.

@@ -72,6 +72,9 @@ def doctor(
         str | None,
         typer.Option(help="As in the run: en (the default), fr, de, or a file with characters."),
     ] = None,
+    corpus_unspelled: Annotated[
+        str | None, typer.Option(help="As in --node-config: skip (the default), map.")
+    ] = None,
     approved: Annotated[
         Path | None, typer.Option(help="A node's list of approvals: is the installed release on it?")
     ] = None,
@@ -93,6 +96,7 @@ def doctor(
         {
             "--corpus-split": corpus_split,
             "--corpus-language": corpus_language,
+            "--corpus-unspelled": corpus_unspelled,
             "--node-state": node_state,
         },
     )
@@ -105,9 +109,12 @@ def doctor(
         findings.append(check_approved(approved))
     findings += [check_disk(folder, FREE_GIB if free_gib is None else free_gib) for folder in disk or []]
     if speech:
-        split, language = corpus_split or "train", corpus_language or "en"
+        said = {"corpus-language": corpus_language, "corpus-unspelled": corpus_unspelled}
+        rules = {name: value for name, value in said.items() if value is not None}
         findings.append(
-            check_speech(corpus_kind or "manifest", corpus_path, split, language, node_state or "")
+            check_speech(
+                corpus_kind or "manifest", corpus_path, corpus_split or "train", rules, node_state or ""
+            )
         )
     for finding in findings:
         verdict = "FAULT" if not finding.good else "WARN " if finding.warning else "ok   "
@@ -205,22 +212,31 @@ def check_approved(path: Path) -> Finding:
     )
 
 
-def check_speech(kind: str, path: str, split: str, language: str, node_state: str = "") -> Finding:
-    """Whether a node has speakers it can train on; of some of them a recording is really read."""
+def check_speech(
+    kind: str, path: str, split: str, rules: Mapping[str, str] | None = None, node_state: str = ""
+) -> Finding:
+    """Whether a node has speakers it can train on; of some of them a recording is really read.
+
+    `rules` say which utterances can be used, as in --node-config.
+    """
     # Imported here: the other checks should also work where torch does not.
+    from client.node_speech import own_rules
     from client.state.departures import Departures
     from client.state.node_state import KEY, node_state_path
-    from recipes import corpus_path
+    from recipes import ConfigError, corpus_path
     from speech.alphabet_file import named_alphabet
     from speech.corpora.loading import load_corpus
     from speech.errors import SpeechError
 
     try:
-        corpus = load_corpus(kind, corpus_path(kind, path), language=named_alphabet(language))
+        chosen = own_rules(rules or {})
+        if "language" in chosen:
+            chosen["language"] = named_alphabet(chosen["language"])
+        corpus = load_corpus(kind, corpus_path(kind, path), **chosen)
         departures = Departures(node_state_path({KEY: node_state}))
         everybody = corpus.speakers(split)
         speakers = departures.without(everybody)
-    except SpeechError as error:
+    except (ConfigError, SpeechError) as error:
         return Finding("speech", False, str(error))
     skipped = f", {len(corpus.skipped)} utterances cannot be used" if corpus.skipped else ""
     if gone := len(everybody) - len(speakers):

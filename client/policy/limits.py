@@ -19,6 +19,7 @@ from typing import Any
 
 from base.registries import MODEL_PRESETS
 from client.node_speech import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, NodeSpeech
+from client.own_settings import OwnSettingError
 from recipes import ConfigError, RunConfig
 from wire.declared_plan import DeclaredPlan
 from wire.messages import Task
@@ -76,7 +77,7 @@ class NodePolicy:
         """
         limits = node_config.get(LIMITS, SAFE)
         if limits not in (SAFE, NONE):
-            raise ConfigError(f"--node-config {LIMITS}={limits!r}: {SAFE!r} (the default) or {NONE!r}")
+            raise OwnSettingError(LIMITS, limits, f"set it to {SAFE!r} (the default) or {NONE!r}")
         kinds = {field.name.replace("_", "-"): type(field.default) for field in fields(cls)}
         known = {LIMITS, *kinds, *OWN_SPEECH, *PART_OF_THE_RUNS, *OTHER_SETTINGS}
         if unknown := sorted(set(node_config) - known):
@@ -89,11 +90,9 @@ class NodePolicy:
             if name in node_config
         }
         policy = replace(cls() if real_speakers and limits == SAFE else NO_LIMITS, **given)
-        if policy.models != ANY and (strange := set(_names(policy.models)) - set(MODEL_PRESETS)):
-            raise ConfigError(
-                f"--node-config models: {', '.join(sorted(strange))} is no model; there are "
-                f'{", ".join(MODEL_PRESETS)}, or models="{ANY}"'
-            )
+        if policy.models != ANY and set(_names(policy.models)) - set(MODEL_PRESETS):
+            known_models = f'there are {", ".join(MODEL_PRESETS)}, or models="{ANY}"'
+            raise OwnSettingError("models", policy.models, f"one of them is no model; {known_models}")
         return policy
 
     @classmethod
@@ -194,7 +193,7 @@ def _names(listed: str) -> list[str]:
 
 
 def _of_kind(name: str, value: Any, kind: type) -> Any:
-    """`value` as the limit's type of number, or as text. Raises `ConfigError` if it is of another type."""
+    """`value` as the limit's type of number, or as text. Raises `OwnSettingError` for another type."""
     if kind is str:
         if isinstance(value, str):
             return value
@@ -207,7 +206,7 @@ def _of_kind(name: str, value: Any, kind: type) -> Any:
         if number >= 0 and (isinstance(value, str) or number == value):
             return number
     meant = {int: "a whole number from 0 on", float: 'a number from 0 on, or "inf"', str: "text"}[kind]
-    raise ConfigError(f"--node-config {name}={value!r}: this limit is {meant}")
+    raise OwnSettingError(name, value, f"this limit is {meant}")
 
 
 def _at_most(name: str, limit: float, asked: str, value: float) -> None:

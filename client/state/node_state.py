@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from recipes import ConfigError, home, resolve
+from client.own_settings import OwnSettingError
+from recipes import home, resolve
 
 KEY = "node-state"
 _DEFAULT = "node"
@@ -28,7 +29,7 @@ def node_state(node_config: Mapping[str, Any]) -> Path:
     """The same folder, created if it does not exist.
 
     Raises:
-        ConfigError: If it cannot be made, or others may enter it.
+        OwnSettingError: If it cannot be made, or others may enter it.
     """
     folder = node_state_path(node_config)
     try:
@@ -39,12 +40,10 @@ def node_state(node_config: Mapping[str, Any]) -> Path:
             os.chown(folder, owner.st_uid, owner.st_gid)
         mode = folder.stat().st_mode
     except OSError as error:
-        raise ConfigError(
-            f"{KEY} = {str(folder)!r}: the folder cannot be made ({error.strerror}); name one in "
-            "--node-config that the user of the ClientApp may write"
-        ) from None
+        remedy = "name one that the user of the ClientApp may write"
+        fault = f"the folder cannot be made ({error.strerror}); {remedy}"
+        raise OwnSettingError(KEY, str(folder), fault) from None
     if mode & 0o077:
-        raise ConfigError(
-            f"{KEY} = {str(folder)!r}: others may enter it; `chmod 700` it, or name another in --node-config"
-        )
+        fault = "others may enter the folder; `chmod 700` it, or name another"
+        raise OwnSettingError(KEY, str(folder), fault)
     return folder

@@ -13,7 +13,6 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from recipes import ConfigError
 from speech import errors as speech_errors
 
 _FRAME = struct.Struct("!BdQH1000s")  # kind, a float, a count, bytes of text, the text padded with zeros
@@ -25,12 +24,16 @@ _READY, _TRAINED, _NOTHING, _FAILED = range(4)
 ERRORS: dict[str, type[Exception]] = {
     kind.__name__: kind
     for kind in (
-        *(ConfigError, ValueError, RuntimeError, MemoryError, OSError, FileNotFoundError, PermissionError),
+        *(ValueError, RuntimeError, MemoryError, OSError, FileNotFoundError, PermissionError),
         *(speech_errors.SpeechError, speech_errors.CorpusError, speech_errors.CheckpointMismatch),
         *(speech_errors.AudioError, speech_errors.AudioUnavailable),
     )
 }
-"""The errors that keep their type on the way; of any other the parent gets a `RuntimeError` with its name."""
+"""The errors that keep their type on the way; of any other the parent gets a `RuntimeError` with its name.
+
+`ConfigError` is not among them: a node sends its text to the server (`client.answers`), and what this process
+reports must stay on the node.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from cli.composing import default_config
 from client import speaker_processes
 from client.app import app
 from client.policy.training_counts import FILE as COUNTS
+from client.punctuality import TOO_LATE
 from optim.trainable import freeze, frozen_digest
 from privacy import ClipBounds, Quantiser
 from privacy.released_metrics import STATISTICS
@@ -120,6 +121,14 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     assert len(bits) == made.bounds.model_slices
     assert (bits > 0).all()  # no speaker is clipped at such a bound
     assert float(bits.double().norm()) * made.quantiser.step <= 3 * made.bounds.bounds[-1]
+
+
+def test_an_answer_after_the_rounds_deadline_is_a_few_words(manifest):
+    message, _ = task((0,))
+    message.metadata.__dict__["_created_at"] -= 60.0
+    content = app(message, context(manifest)).content
+    assert list(content) == ["answer"]
+    assert content["answer"]["problem"] == TOO_LATE
 
 
 def test_the_reply_has_nothing_of_single_speakers(manifest):
@@ -241,7 +250,7 @@ def test_a_node_may_have_the_seed_model_elsewhere(manifest, tmp_path):
     settings = {**FROZEN, "model.seed": "/on/the/server.safetensors"}
     question = {"frozen": seed_digest(str(here))}
     missing = ask(context(manifest, **settings), **question)["problem"]
-    assert "/on/the/server.safetensors is not here" in missing and "seed-path" in missing
+    assert "model.seed = '/on/the/server.safetensors' is not here" in missing and "seed-path" in missing
     node_config = {"corpus-path": str(manifest), "seed-path": str(here)}
     assert ask(context(manifest, node_config=node_config, **settings), **question)["speakers"] == SPEAKERS
 
@@ -309,6 +318,43 @@ def test_a_node_opens_no_path_that_the_server_names(manifest):
 def test_a_part_that_cannot_be_is_refused(manifest, part):
     problem = ask(context(manifest, node_config=part))["problem"]
     assert "needs both" in problem and f"partition-id={part.get('partition-id')}" in problem
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("seed-path", "copy the server's seed model there"),
+        ("corpus-path", "`murmur doctor` there"),
+        ("feature-cache", "`murmur doctor` there"),
+        ("corpus-kind", "`murmur doctor` there"),
+        ("corpus-language", "set it to one of 'en', 'fr', 'de'"),
+        ("corpus-unspelled", "set it to one of 'skip', 'map'"),
+        ("corpus-max-seconds", "a number of seconds above 0"),
+        ("models", 'or models="any"'),
+        ("limits", "set it to 'safe'"),
+        ("most-epsilon", "a number from 0 on"),
+    ],
+)
+def test_what_a_nodes_owner_wrote_stays_on_the_node(manifest, tmp_path, caplog, setting, remedy):
+    """At the roll call the server is told which setting it is; the node's own log has the value too."""
+    (tmp_path / "file").touch()
+    value = str(tmp_path / "file" / "of-the-owner")
+    own = {"corpus-path": str(manifest), "limits": "none", setting: value}
+    settings = FROZEN if setting == "seed-path" else {}
+    problem = ask(context(manifest, node_config=own, **settings), frozen=seed_digest())["problem"]
+    assert remedy in problem
+    assert setting in problem or "its speech or its seed model" in problem
+    assert value in caplog.text
+    assert "of-the-owner" not in problem and str(tmp_path) not in problem
+
+
+def test_a_folder_of_the_nodes_is_not_named_to_the_server(manifest, tmp_path, caplog):
+    (tmp_path / "open-to-all").mkdir()
+    (tmp_path / "open-to-all").chmod(0o755)
+    own = {"corpus-path": str(manifest), "node-state": str(tmp_path / "open-to-all")}
+    problem = ask(context(manifest, node_config=own))["problem"]
+    assert problem.startswith("--node-config node-state: others may enter the folder; `chmod 700` it")
+    assert "open-to-all" in caplog.text and "open-to-all" not in problem
 
 
 def kept(folder):

@@ -176,7 +176,7 @@ def test_what_is_declared_is_what_the_plan_promises():
         ({"most_epsilon": -1.0}, "a number from 0 on"),
         ({"most_rounds": 1.5}, "a whole number"),
         ({"most_rounds": True}, "a whole number"),
-        ({"models": "tiny,large"}, "large is no model"),
+        ({"models": "tiny,large"}, "'tiny,large': one of them is no model"),
         ({"models": 1}, "text"),
         ({"limits": "off"}, "'safe' (the default) or 'none'"),
     ],

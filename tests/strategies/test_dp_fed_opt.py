@@ -169,7 +169,7 @@ def test_no_copy_of_the_model_outlives_its_way_to_the_nodes(tmp_path):
 
     strategy = make_strategy(tmp_path, {1: 2, 2: 2})
     grid = StreamingGrid(Forgetful(dict.fromkeys((1, 2), honest(constant(0.0)))))
-    run_rounds(strategy, grid, first=1, last=2, timeout_seconds=5.0, after_round=lambda number: None)
+    run_rounds(strategy, grid, first=1, last=2, deadline_seconds=5.0, after_round=lambda number: None)
     assert len(on_the_way) == 4
     assert alive == [0, 0, 0, 0]
 
@@ -188,7 +188,7 @@ def test_a_reply_is_gone_before_the_next_is_pulled(tmp_path):
     grid = StreamingGrid(Watching(dict.fromkeys((1, 2, 3), honest(constant(0.0)))))
     gc.disable()
     try:
-        run_rounds(strategy, grid, first=1, last=2, timeout_seconds=5.0, after_round=lambda number: None)
+        run_rounds(strategy, grid, first=1, last=2, deadline_seconds=5.0, after_round=lambda number: None)
     finally:
         gc.enable()
     assert len(pulled) == 6

@@ -111,6 +111,27 @@ def test_messages_that_a_restarted_superlink_forgot_are_pushed_again(monkeypatch
         list(StreamingGrid(Forgetful({0: echo}, times=PUSHES)).send_and_receive([message(0)], timeout=5))
 
 
+@pytest.mark.parametrize("over", [True, False])
+def test_messages_whose_time_ended_on_the_way_end_no_run(over):
+    """A SuperLink answers HTTP 500 to them, as to what is a fault of its own."""
+
+    class Malformed(FakeGrid):
+        def push_messages(self, messages):
+            for one in messages:
+                one.metadata.__dict__["_message_id"] = "asked"
+                one.metadata.__dict__["_created_at"] -= over * one.metadata.ttl
+            request = httpx.Request("POST", "http://superlink/push-messages")
+            raise httpx.HTTPStatusError("500", request=request, response=httpx.Response(500))
+
+    stream = StreamingGrid(Malformed({1: echo})).send_and_receive([message(1)], timeout=5)
+    if over:
+        (reply,) = stream
+        assert reply.error.code == NOT_SENT
+    else:
+        with pytest.raises(httpx.HTTPStatusError):
+            list(stream)
+
+
 def test_a_node_that_has_left_is_not_waited_for_and_is_told_apart_from_a_silent_one():
     """The SuperLink gives no number to a message for a node that is not registered any more."""
 

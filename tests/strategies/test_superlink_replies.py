@@ -12,6 +12,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from privacy import packed_bytes
 from strategies import StreamingGrid
+from strategies.deadlines import wait_seconds
 from strategies.streaming import _Times
 from strategies.superlink_replies import SuperLinkChannel
 from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with_array
@@ -74,7 +75,8 @@ def federate(superlink, folder, counts, rounds=1, deadline=60.0):
     """Rounds of a strategy over the SuperLink's grid; returns the strategy."""
     strategy = make_strategy(folder, counts, z=TINY_NOISE, rounds=rounds)
     strategy.round_deadline_seconds = deadline
-    strategy.start(StreamingGrid(superlink.grid), strategy.arrays(), num_rounds=rounds, timeout=deadline)
+    grid, timeout = StreamingGrid(superlink.grid), wait_seconds(deadline)
+    strategy.start(grid, strategy.arrays(), num_rounds=rounds, timeout=timeout)
     return strategy
 
 
@@ -122,18 +124,18 @@ def test_without_withdrawal_a_model_is_left_in_every_round(superlink, tmp_path, 
 
 
 def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path):
-    """It is sent while the next round's replies are awaited, or one was refused by the SuperLink by then."""
+    """It is sent two rounds later, by a node that minds no deadline: the SuperLink refuses it."""
     present, late = superlink.node(), superlink.node()
     kept, wanted = [], []
 
     def turn():
         if (question := late.fetch()) is not None:
             kept.append(question)
-            if len(kept) > 1:
-                wanted.append(late.answer(kept[-2], honest_reply(kept[-2])))
+            if len(kept) > 2:
+                wanted.append(late.answer(kept[-3], honest_reply(kept[-3])))
 
     superlink.turns += [answering(present), turn]
-    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=3, deadline=2.0)
+    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=4, deadline=1.0)
     assert wanted == [False] * 2
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
@@ -161,6 +163,27 @@ def test_a_reply_that_is_there_at_the_last_look_is_taken_and_a_later_one_is_not_
     assert superlink.leftovers()[0] > 0
     mail.withdraw([])
     assert superlink.leftovers() == (0, 0, 0)
+
+
+def test_a_late_reply_is_dropped_while_the_next_rounds_are_awaited(superlink):
+    """The SuperLink takes it, as its message's time is not over; it goes before that time is."""
+    late, present = superlink.node(), superlink.node()
+    grid = StreamingGrid(superlink.grid)
+    (_, question), seen = asked(superlink, late), []
+    grid._mail.withdraw([question.metadata.message_id])
+    assert late.answer(question, honest_reply(question, update=1e-3))
+
+    def turn():
+        seen.append(superlink.state.num_message_res())
+        if seen[-1] == 0 and (asked_now := present.fetch()) is not None:
+            present.answer(asked_now, honest_reply(asked_now))
+
+    superlink.turns.append(turn)
+    (reply,) = grid.send_and_receive([task_message(present.node_id)], timeout=30.0)
+    assert seen[0] == 1  # it was there as the round began
+    assert reply.metadata.src_node_id == present.node_id
+    del reply
+    assert superlink.leftovers()[0] == 0
 
 
 def test_a_reply_that_comes_after_the_first_of_the_last_looks_is_taken(superlink):

@@ -93,6 +93,7 @@ def test_an_address_that_is_none_is_not_asked(given):
         (("--authority", "/nonexist"), "--superlink"),
         (("--corpus-split", "foo"), "--corpus-path"),
         (("--corpus-language", "fr"), "--corpus-path"),
+        (("--corpus-unspelled", "map"), "--corpus-path"),
         (("--free-gib", "1e9"), "--disk"),
     ],
 )
@@ -213,6 +214,9 @@ def test_speech_that_can_be_used_and_speech_that_cannot(tmp_path):
     assert code == 1 and "trian" in words
     code, words = consult("--corpus-path", tmp_path / "nowhere.jsonl")
     assert code == 1 and "FAULT  speech" in words
+    for rule, allowed in (("language", "'en', 'fr', 'de'"), ("unspelled", "'skip', 'map'")):
+        code, words = consult("--corpus-path", corpus, f"--corpus-{rule}", "none")
+        assert code == 1 and f"--node-config corpus-{rule}='none': set it to one of {allowed}" in words
 
 
 def test_recordings_that_cannot_be_read(tmp_path):
