@@ -232,8 +232,8 @@ before to {LATENESS_SECONDS:g} s after the deadline, evenly spread, and sends a 
 update where it is too late, as our ClientApp does (`client/punctuality.py`). "Withdrawn" is `StreamingGrid`
 as it is. "Late all the same" is a node that sends its update whatever the time, from {LATENESS_SECONDS:g} s
 before to {LATENESS_SECONDS:g} s after the SuperLink forgets the question: what it sends between the server's
-last look and that moment stays until the end of the run (`strategies/superlink_replies.py`). "Flower's calls alone"
-is the first without `strategies.superlink_replies`. Where late answers are kept back:"""
+last look and that moment stays until the end of the run (`strategies/superlink_replies.py`). "Flower's calls
+alone" is the first without `strategies.superlink_replies`. Where late answers are kept back:"""
 
 if __name__ == "__main__":
     main()

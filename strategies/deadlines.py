@@ -1,8 +1,8 @@
 """The times of a round: until when nodes reply, the server waits, and the SuperLink knows the question.
 
 They follow one another, `slack_seconds` apart. The SuperLink takes a reply as long as it knows the question,
-and no call deletes what it took after the server's last look (`strategies.superlink_replies`). So a node sends
-nothing after the deadline (`client.punctuality`), the server looks for the last time when what was sent
+and no call deletes what it took after the server's last look (`strategies.superlink_replies`). So a node
+sends nothing after the deadline (`client.punctuality`), the server looks for the last time when what was sent
 before it has arrived, and only then does the SuperLink forget the question.
 """
 
