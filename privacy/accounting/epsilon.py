@@ -71,7 +71,7 @@ def epsilon(releases: Iterable[Release], delta: float, pld: bool = True) -> Epsi
     Example:
         >>> one = Release(sampling_rate=1.0, noise_multiplier=2.0)
         >>> round(epsilon([one], delta=1e-5, pld=False).value, 3)
-        2.115
+        2.166
     """
     merged = merge(releases)
     rdp, order = rdp_epsilon(merged, delta)

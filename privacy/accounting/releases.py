@@ -50,7 +50,7 @@ class Release:
 
 
 def merge(releases: Iterable[Release]) -> tuple[Release, ...]:
-    """The same releases with equal ones counted together, in a fixed order; without those of rate 0."""
+    """Equal releases counted together, in a fixed order; those of rate or count 0 are left out."""
     counts: dict[tuple[float, float, int, int], int] = {}
     for release in releases:
         if release.sampling_rate and release.count:

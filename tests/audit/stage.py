@@ -42,7 +42,7 @@ LAST = max(ROUNDS)
 COHORT, Z = 3.0, 1.0
 WANTED = {
     "corpus.kind": "manifest",
-    "corpus.path": "each node's own",
+    "corpus.path": "/each/node/has/its/own",
     "model.preset": PRESET,
     "model.seed": "random",
     "local.batch-size": 2,

@@ -29,7 +29,7 @@ def test_patterns_name_what_is_trained(model):
 
 
 def test_a_pattern_that_fits_nothing_is_named_with_what_there_is(model):
-    with pytest.raises(ConfigError, match=r"fits 'outputs\.\*'; its parameters are frontend\.conv\.weight"):
+    with pytest.raises(ConfigError, match=r"es 'outputs\.\*'; its parameters are frontend\.conv\.weight"):
         freeze(model, "norm.*,outputs.*")
 
 

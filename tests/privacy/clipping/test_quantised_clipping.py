@@ -65,7 +65,7 @@ def squared(integers: torch.Tensor) -> int:
 
 @settings(max_examples=300)
 @given(st.data())
-def test_clip_to_steps_guarantee(data: st.DataObject) -> None:
+def test_clip_to_grid_guarantee(data: st.DataObject) -> None:
     """The whole norm is within 2**bits steps, each group's within its bound; not finite means all zeros."""
     bounds = data.draw(bounds_of_any_kind())
     quantiser = Quantiser.of(bounds, bits=data.draw(st.sampled_from([8, 20, 24])))
