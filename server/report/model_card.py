@@ -106,7 +106,7 @@ def _model(facts: ModelFacts) -> str:
     start = {
         "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
         "random": "random parameters",
-    }.get(seed, "a seed model of the organiser; this run does not know its training data")
+    }.get(seed, "a seed model of the organiser, whose training data this run does not know")
     alphabet = model.config.alphabet
     preset, share = in_code(facts.loaded.preset), share_trained(model, trained)
     return (

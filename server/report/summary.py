@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -152,6 +153,8 @@ def _resumed(after: int | None) -> str:
 
 
 def _both(value: Epsilon) -> str:
+    if math.isinf(value.value):
+        return "infinite"
     pld = "not computed" if value.pld is None else epsilon_text(value.pld)
     return f"{epsilon_text(value.value)} (by {value.accountant}; RDP {epsilon_text(value.rdp)}, PLD {pld})"
 

@@ -48,7 +48,7 @@ def part_of(message: Message, speakers: int, dataset: str, **said) -> RecordDict
     ).to_record()
 
 
-def silent_speakers(speakers, dataset="people", saw=None, **said):
+def silent_speakers(speakers, dataset="speech", saw=None, **said):
     """A node; `saw` is called with the round and the model of every task; `said` is in its registration."""
 
     def node(message: Message) -> RecordDict:
@@ -68,7 +68,7 @@ def run_of_folder(folder) -> str:
     return run_of(load_checkpoint(newest, tensors=False), folder)
 
 
-def federate(config: RunConfig, *, dataset="people", saw=None, run_id="1", speakers=SPEAKERS, **said):
+def federate(config: RunConfig, *, dataset="speech", saw=None, run_id="1", speakers=SPEAKERS, **said):
     """Run `config` to its end on nodes with so many speakers; returns the run folder."""
     nodes = {
         number: silent_speakers(held, dataset, saw, **said) for number, held in enumerate(speakers, start=1)

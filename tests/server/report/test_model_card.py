@@ -143,7 +143,7 @@ def test_what_released_nothing_has_no_card(corpus, tmp_path):
 
 @pytest.mark.parametrize("own_speech", [True, False])
 def test_speech_that_stayed_on_its_nodes_is_not_called_synthetic(corpus, own_speech):
-    """A deployment is scored on the shipped corpus by default; its nodes hold recordings of people."""
+    """A deployment is scored on the shipped corpus by default; its nodes hold real recordings."""
     dataset = "the patients of a clinic" if own_speech else load_corpus("embedded", "").digest
     settings = {"corpus.kind": "embedded", "corpus.path": "", "training.rounds": 1}
     folder = RunFolder(federate(recipe(corpus, **settings), dataset=dataset, synthetic=not own_speech))

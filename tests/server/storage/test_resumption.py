@@ -50,7 +50,7 @@ def crash_in_round(corpus, number, home, **changes):
     return (home / "runs" / "latest").resolve()
 
 
-def resume(corpus, saw=None, dataset="people", speakers=SPEAKERS, **changes):
+def resume(corpus, saw=None, dataset="speech", speakers=SPEAKERS, **changes):
     settings = {"training.cohort": 5.0, "run.resume": "latest", **changes}
     return federate(recipe(corpus, **settings), saw=saw, dataset=dataset, speakers=speakers, run_id="2")
 
@@ -163,7 +163,7 @@ CHANGED = {
     ),
     "model": ({"model.preset": "small"}, {}, "model.preset was 'tiny' and is now 'small'"),
     "growth": ({}, {"speakers": (4, 2)}, "plan: population was 5 and is now 6"),
-    "data": ({}, {"dataset": "others"}, "data set was 'people' and is now 'others'"),
+    "data": ({}, {"dataset": "others"}, "data set was 'speech' and is now 'others'"),
 }
 
 
