@@ -7,7 +7,7 @@ import soundfile
 from speech.audio import AudioStream, Recording
 from speech.corpora.loading import load_corpus
 from speech.errors import AudioError
-from speech.transcription.segmentation import Phrase, PhraseConfig, _Held, read_phrases
+from speech.transcription.segmentation import Phrase, PhraseConfig, _Buffer, read_phrases
 
 RATE_HZ = 16_000
 FRAME = 640
@@ -80,7 +80,7 @@ def test_a_recording_with_little_speech_is_cut_down_to_it(gap_seconds: float, tm
     assert (heard & ~said).sum() < 8 * 0.4 * RATE_HZ
 
 
-def test_level_speech_is_heard_as_a_whole_and_beside_what_is_louder(tmp_path: Path) -> None:
+def test_level_speech_is_kept_whole_and_beside_louder_speech(tmp_path: Path) -> None:
     level = hush(50, 0.03)
     assert len(phrases(tmp_path / "a.wav", level)) == 3
     swelling = voice(50) + hush(50, 0.04)
@@ -107,7 +107,7 @@ def test_a_file_may_end_anywhere_in_a_frame(rate: int, tmp_path: Path) -> None:
             return piece
 
     for samples in range(2_646, 2 * 2_646):
-        held = _Held(Cut(samples), 480 * rate / RATE_HZ)  # type: ignore[arg-type]
+        held = _Buffer(Cut(samples), 480 * rate / RATE_HZ)  # type: ignore[arg-type]
         held.fill(500)
         assert len(held.levels_db()) == len(held)
 
