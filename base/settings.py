@@ -35,7 +35,6 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         strict=True,
-        populate_by_name=True,
         alias_generator=lambda name: name.replace("_", "-"),
     )
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
@@ -93,6 +95,18 @@ def test_a_damaged_file_is_computed_again(tmp_path: Path, corpus, damage: str, c
         assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
     assert "damaged and is computed again" in caplog.text
     assert path.read_bytes() == whole
+    silence()
+    assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
+
+
+def test_a_file_of_an_earlier_release_is_read(tmp_path: Path, corpus, silence) -> None:
+    """Its entry of metadata has another name."""
+    expected = ExampleStore(corpus, TINY).examples("seed", "seed-0")
+    cached(tmp_path / "cache", corpus).examples("seed", "seed-0")
+    (path,) = files(tmp_path / "cache")
+    with safe_open(path, framework="pt") as file:
+        (rows,), features = file.metadata().values(), file.get_tensor("features").clone()
+    save_file({"features": features}, path, metadata={"earlier": rows})
     silence()
     assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
 
