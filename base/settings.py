@@ -57,7 +57,7 @@ def explained(error: ValidationError, model: type[BaseModel]) -> str:
 
 def unknown_key(key: str, value: Any, keys: Mapping[str, str]) -> str:
     """Return the fault of a key that is none of `keys`, with the nearest key or all of its section."""
-    near = difflib.get_close_matches(key, keys, n=1)
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.75)
     section = [known for known in keys if known.partition(".")[0] == key.partition(".")[0]]
     known = ", ".join(section or dict.fromkeys(one.partition(".")[0] for one in keys))
     hint = f"did you mean {near[0]!r}?" if near else f"known are {known}"
