@@ -36,7 +36,6 @@ class Section(BaseModel):
         frozen=True,
         extra="forbid",
         strict=True,
-        populate_by_name=True,
         alias_generator=lambda name: name.replace("_", "-"),
     )
 
@@ -68,7 +67,7 @@ def unknown_key(
     """Return the fault of a key that is none of `keys`, with its new name, the nearest key or all keys."""
     if key in renamed:
         return f"{key} = {value!r}: this key is called {renamed[key]!r} now"
-    near = difflib.get_close_matches(key, keys, n=1)
+    near = difflib.get_close_matches(key, keys, n=1, cutoff=0.75)
     section = [known for known in keys if known.partition(".")[0] == key.partition(".")[0]]
     known = ", ".join(section or dict.fromkeys(one.partition(".")[0] for one in keys))
     hint = f"did you mean {near[0]!r}?" if near else f"known are {known}"

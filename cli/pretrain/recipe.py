@@ -21,6 +21,8 @@ SEED_RECIPE = Path(recipes.__file__).parent / "pretrain" / "seed.toml"
 class CorpusChoice(Section):
     """Whose speech to train on."""
 
+    model_config = PretrainConfig.model_config
+
     kind: Annotated[str, name_of(CORPUS_KINDS)] = Field(default="embedded", description="what is at the path")
     path: str = Field(default="", description="manifest file or corpus folder; empty for 'embedded'")
     max_seconds: Positive = Field(default=MAX_SECONDS, description="longer utterances are skipped")

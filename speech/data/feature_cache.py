@@ -216,11 +216,12 @@ def _digest(content: object) -> str:
 
 def _metadata(results: Sequence[FeaturesOrFault], features: Tensor) -> dict[str, str]:
     rows = [one if isinstance(one, str) else len(one) for one in results]
-    return {"heard": json.dumps([rows, zlib.crc32(features.numpy().data)])}
+    return {"rows": json.dumps([rows, zlib.crc32(features.numpy().data)])}
 
 
 def _unpacked(features: Tensor, metadata: dict[str, str]) -> list[FeaturesOrFault]:
-    rows, checksum = json.loads(metadata["heard"])
+    (written,) = (metadata or {}).values()  # one entry; earlier releases gave it another name
+    rows, checksum = json.loads(written)
     if zlib.crc32(features.numpy().data) != checksum:
         raise ValueError("its checksum is wrong")
     frames = [0 if isinstance(row, str) else row for row in rows]

@@ -192,7 +192,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
     if metadata.get("version") != VERSION:
         raise CheckpointMismatch(
             f"{path}: format version {metadata.get('version')!r}, this code reads {VERSION!r}; "
-            "use the release that wrote it, or train it anew."
+            "use the release that wrote it, or train it again."
         )
     preset = metadata.get("preset", "")
     if preset not in MODEL_PRESETS or (wanted is not None and preset != wanted):
@@ -205,7 +205,7 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
     if metadata.get("features") not in features:
         raise CheckpointMismatch(
             f"{path}: its features are {metadata.get('features')}, this code's are {next(iter(features))}; "
-            "use the release that wrote it, or train it anew."
+            "use the release that wrote it, or train it again."
         )
     return preset
 

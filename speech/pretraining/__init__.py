@@ -5,8 +5,8 @@ when the training was interrupted and resumed any number of times.
 """
 
 from speech.pretraining.config import PretrainConfig
-from speech.pretraining.session import Epoch, Pretrained, pretrain
+from speech.pretraining.progress import Epoch, Step
+from speech.pretraining.session import Pretrained, pretrain
 from speech.pretraining.snapshot import Snapshots
-from speech.pretraining.trainer import Step
 
 __all__ = ["Epoch", "PretrainConfig", "Pretrained", "Snapshots", "Step", "pretrain"]

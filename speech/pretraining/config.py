@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from base.learning_settings import LearningSettings, ProbabilityOrPreset
 from base.registries import MODEL_PRESETS
@@ -21,6 +21,8 @@ class PretrainConfig(Section, LearningSettings):
         >>> config.batch_limit, config.optimiser
         (BatchLimit(utterances=8, seconds=0.0), 'adamw')
     """
+
+    model_config = ConfigDict(populate_by_name=True)  # code writes underscores, recipes hyphens
 
     preset: Annotated[str, name_of(MODEL_PRESETS)] = Field(
         default="tiny", description="a model preset: tiny, small, paper and more (docs/models.md)"

@@ -17,31 +17,13 @@ from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
 from speech.pretraining.features import OnFeatures, compute_together, open_store, usable
+from speech.pretraining.progress import Epoch, Pass, Step
 from speech.pretraining.snapshot import Snapshot, Snapshots, load_snapshot, save_snapshot
-from speech.pretraining.trainer import Pass, Step, Trainer
+from speech.pretraining.trainer import Trainer
 from speech.text import Alphabet, alphabet_of
 
 # An early evaluation must be cheap: it takes this many utterances, spread over the dev set.
 EARLY_UTTERANCES = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One pass: its mean training loss, the fraction of frames without padding, and any evaluations by split.
-
-    `cpu_seconds` and `seconds` (wall) are those of all steps so far, in this process.
-
-    Example:
-        >>> Epoch(number=1, loss=2.5, efficiency=0.9, cpu_seconds=3.0, seconds=3.1, evaluations={}).loss
-        2.5
-    """
-
-    number: int
-    loss: float
-    efficiency: float
-    cpu_seconds: float
-    seconds: float
-    evaluations: Mapping[str, Evaluation]
 
 
 @dataclass(frozen=True, kw_only=True)

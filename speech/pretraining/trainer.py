@@ -11,7 +11,6 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,57 +27,9 @@ from speech.model.loss import alignable, ctc_losses
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
 from speech.pretraining.optimisers import load_state_tensors, make_optimiser, state_tensors
+from speech.pretraining.progress import Pass, Step
 from speech.pretraining.schedules import learning_rate_scale
 from speech.pretraining.snapshot import Snapshot
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One step: its number (from 1) and the total, its mean loss in nats per utterance, its learning rate.
-
-    With dynamic batches and a number of epochs, the total `of` is an estimate until the last pass.
-
-    Example:
-        >>> Step(number=1, of=100, epoch=1, loss=30.0, learning_rate=1e-4).of
-        100
-    """
-
-    number: int
-    of: int
-    epoch: int
-    loss: float
-    learning_rate: float
-
-
-@dataclass(kw_only=True)
-class Pass:
-    """One pass over the examples: its batches, the number of finished ones, and sums over those.
-
-    `audio` and `padded` are frames without and with padding.
-
-    Example:
-        >>> current = Pass(number=1, batches=[[0, 1]], done=1, loss=5.0, utterances=2, audio=90, padded=100)
-        >>> current.mean_loss, current.efficiency
-        (2.5, 0.9)
-    """
-
-    number: int
-    batches: list[list[int]]
-    done: int = 0
-    loss: float = 0.0
-    utterances: int = 0
-    audio: float = 0.0
-    padded: float = 0.0
-
-    @property
-    def mean_loss(self) -> float:
-        """The mean loss in nats per utterance."""
-        return self.loss / self.utterances
-
-    @property
-    def efficiency(self) -> float:
-        """The fraction of frames without padding."""
-        return self.audio / self.padded
 
 
 class Trainer:

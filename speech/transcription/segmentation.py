@@ -1,10 +1,10 @@
 """Cuts recordings of any length into phrases, in bounded memory.
 
 A model is trained on utterances, whose features are normalised by their own mean and variance. Minutes of
-speech with pauses are unlike its training data: 72 utterances in one file, with half a second of silence
-between them, have a WER of 12.5 % one by one, 80 % in windows of 20 s, and 13.7 % after cutting. So a
-recording is cut at its pauses, and the silence is left out. Speech without a pause is cut into overlapping
-windows, which `speech.transcription.stitching` joins.
+speech with pauses are unlike its training data: 72 utterances have a WER of 12.5 % one by one; in one file,
+with half a second of silence between them, 80 % in windows of 20 s, and 13.7 % after cutting. So a recording
+is cut at its pauses, and the silence is left out. Speech without a pause is cut into overlapping windows,
+which `speech.transcription.stitching` joins.
 
 A pause is a long enough run of frames whose level is near to the lowest of the current window. A window of
 nearly constant level is either continuous speech or background noise: the noise-floor estimate of the whole

@@ -48,7 +48,7 @@ def test_a_model_of_a_corpus_is_of_the_named_splits(tmp_path: Path) -> None:
         (["absent.txt"], 1, "No such file"),
         (["empty.txt"], 1, "no sentence to learn from"),
         (["latin.txt"], 1, "is no UTF-8 text"),
-        (["empty.txt", "--language", "xx"], 1, "'xx' is not known"),
+        (["empty.txt", "--language", "xx"], 1, "'xx' is not registered"),
     ],
 )
 def test_what_makes_no_model_is_one_clear_error(

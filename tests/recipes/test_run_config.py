@@ -3,7 +3,14 @@ from typing import get_args
 
 import pytest
 
-from base.registries import CLIP_RULES, CORPUS_KINDS, NOISE_SHAPES, SCHEDULES, SERVER_OPTIMISERS
+from base.registries import (
+    CLIP_RULES,
+    CORPUS_KINDS,
+    MODEL_PRESETS,
+    NOISE_SHAPES,
+    SCHEDULES,
+    SERVER_OPTIMISERS,
+)
 from cli.composing import default_config, flatten
 from privacy.clipping import bounds
 from recipes import ConfigError, RunConfig, checkout
@@ -134,6 +141,7 @@ def test_the_clip_actions_of_a_recipe_are_those_that_there_are():
     ("key", "registry"),
     [
         ("corpus.kind", CORPUS_KINDS),
+        ("model.preset", MODEL_PRESETS),
         ("server.optimiser", SERVER_OPTIMISERS),
         ("server.schedule", SCHEDULES),
         ("privacy.clip-rule", CLIP_RULES),

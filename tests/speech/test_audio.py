@@ -198,7 +198,7 @@ def test_what_the_system_refuses_loses_its_utterance_and_no_more(
 
 
 @pytest.mark.parametrize("read", [read_audio, Recording.read, audio_duration_seconds, AudioStream])
-def test_a_pipe_is_no_recording_and_nobody_waits_for_its_writer(
+def test_a_pipe_is_no_recording_and_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Any
 ) -> None:
     pipe = tmp_path / "pipe.flac"
@@ -208,7 +208,7 @@ def test_a_pipe_is_no_recording_and_nobody_waits_for_its_writer(
         read(pipe)
 
 
-def test_a_flac_file_that_does_not_say_its_length_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_flac_file_without_its_length_is_refused_with_the_remedy(tmp_path: Path) -> None:
     path = tmp_path / "piped.flac"
     soundfile.write(path, sine(440, 1.0), RATE_HZ)
     content = bytearray(path.read_bytes())

@@ -75,7 +75,7 @@ def test_zero_length_and_truncated_and_no_sound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
-def test_half_a_file_is_heard_or_skipped_but_is_never_garbage(tmp_path: Path, suffix: str) -> None:
+def test_half_a_file_is_read_or_skipped_but_is_never_garbage(tmp_path: Path, suffix: str) -> None:
     """What can be decoded of half a file is of the sound that was there, and nothing after it."""
     file = tmp_path / f"a.{suffix}"
     sound(file, 2.0)
@@ -89,7 +89,7 @@ def test_half_a_file_is_heard_or_skipped_but_is_never_garbage(tmp_path: Path, su
 
 
 @pytest.mark.parametrize("suffix", ["wav", "mp3"])
-def test_a_file_that_is_shorter_than_it_says_is_refused_and_its_segments_are_not(
+def test_a_file_that_is_shorter_than_its_header_is_refused_and_its_segments_are_not(
     tmp_path: Path, suffix: str
 ) -> None:
     file = tmp_path / f"a.{suffix}"

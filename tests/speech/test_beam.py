@@ -64,7 +64,7 @@ def test_without_a_language_model_the_text_is_the_most_probable_of_all(seed: int
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_character_model_counts_as_the_formula_says(seed: int, tmp_path: Path) -> None:
+def test_a_character_model_counts_as_in_the_formula(seed: int, tmp_path: Path) -> None:
     path = language_model(tmp_path, ["ab ba", "b ab", "ba"], "character", order=2)
     model = parsed(path.read_text())
 

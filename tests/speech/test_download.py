@@ -154,7 +154,7 @@ def test_a_server_that_is_overloaded_for_a_while(server: Server, tmp_path: Path)
         get(server, tmp_path / "again")
 
 
-def test_too_little_room_is_said_before_and_a_full_disk_after(
+def test_too_little_room_is_an_error_before_and_a_full_disk_after(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -231,7 +231,7 @@ def test_librispeech_from_the_server_to_a_corpus(
     assert load_corpus("librispeech", folder.parent).speakers("dev") == ("84",)
 
 
-def test_speechocean762_tells_the_checksum_that_nobody_publishes(server: Server, tmp_path: Path) -> None:
+def test_the_checksum_of_speechocean762_is_returned(server: Server, tmp_path: Path) -> None:
     layouts.speechocean762(tmp_path / "origin", {"train": [("0001", "YES")], "test": [("0024", "NO")]})
     server.content = packed(tmp_path / "origin", "speechocean762")
     found = hashlib.sha256(server.content).hexdigest()

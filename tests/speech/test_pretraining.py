@@ -30,7 +30,7 @@ def corpus(tmp_path: Path) -> Corpus:
     return toy.corpus(tmp_path)
 
 
-def test_a_model_learns_a_toy_language_and_hears_new_sentences(tmp_path: Path) -> None:
+def test_a_model_learns_a_toy_language_and_recognises_new_sentences(tmp_path: Path) -> None:
     corpus = toy.corpus(tmp_path, speakers=10, utterances=12)
     found = pretrain(corpus, PretrainConfig(epochs=12, batch_size=4))
     assert found.epochs[-1].loss < 0.2 * found.epochs[0].loss
@@ -98,7 +98,7 @@ def test_looking_does_not_change_the_training(corpus: Corpus) -> None:
     assert same(looked, not_looked)
 
 
-def test_unusable_audio_is_skipped_and_said(corpus: Corpus, tmp_path: Path) -> None:
+def test_unusable_audio_is_skipped_and_listed(corpus: Corpus, tmp_path: Path) -> None:
     (tmp_path / "seed-0-1.wav").write_bytes(b"")
     assert len(pretrain(corpus, SHORT).skipped) == 1
     for file in tmp_path.glob("seed-[0-9]*.wav"):

@@ -36,7 +36,7 @@ def test_librispeech_in_its_own_layout(speech: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "speakers", "utterances"), [("speechocean762-mini", 40, 800), ("fsdd-connected", 6, 1800)]
 )
-def test_people_in_both_splits_are_found(speech: Path, name: str, speakers: int, utterances: int) -> None:
+def test_speakers_in_both_splits_are_found(speech: Path, name: str, speakers: int, utterances: int) -> None:
     corpus = load_corpus("manifest", speech / name)
     assert sum(row.utterances for row in split_statistics(corpus)) == utterances
     with pytest.raises(CorpusError, match=f"{speakers} speakers are in more than one split"):

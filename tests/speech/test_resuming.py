@@ -120,7 +120,7 @@ def test_as_many_but_other_utterances_are_refused(corpus: Corpus, tmp_path: Path
     interrupted(corpus, CONFIG, Snapshots(path=path, every=1), 2)
     one.write_bytes(sounds[0])
     other.write_bytes(b"")
-    with pytest.raises(CheckpointMismatch, match=r"had 7 utterances .* has 7, not all the same: bring the"):
+    with pytest.raises(CheckpointMismatch, match=r"had 7 utterances .* has 7, not all the same: restore the"):
         pretrain(corpus, CONFIG, snapshots=Snapshots(path=path, every=1, resume=True))
 
 
@@ -139,5 +139,5 @@ def test_a_snapshot_is_neither_overwritten_nor_expected_by_accident(tmp_path: Pa
     with pytest.raises(ValueError, match="nothing to resume; start without --resume"):
         Snapshots(path=path, every=1, resume=True)
     path.touch()
-    with pytest.raises(ValueError, match="not finished: go on with it by --resume, or delete it"):
+    with pytest.raises(ValueError, match="not finished: continue it with --resume, or delete it"):
         Snapshots(path=path, every=1)

@@ -80,7 +80,7 @@ def test_a_speaker_depends_on_seed_and_name_alone() -> None:
         generator(-1, "a")
 
 
-def test_the_domains_are_what_they_are_said_to_be() -> None:
+def test_the_domains_are_as_described() -> None:
     hard = [speaker(f"h{number}") for number in range(400)]
     assert {s.accent for s in hard} == set(HARD.accents) and len(HARD.accents) == 7
     assert {s.noise for s in hard} == set(NOISES)
@@ -97,7 +97,7 @@ def test_the_domains_are_what_they_are_said_to_be() -> None:
 
 
 @pytest.mark.parametrize("field", ["speakers", "utterances"])
-def test_a_plan_of_nobody_is_refused(field: str) -> None:
+def test_a_plan_without_speakers_is_refused(field: str) -> None:
     with pytest.raises(ValueError, match=f"{field}=0"):
         replace(EMBEDDED_PLAN[0], **{field: 0})
 
@@ -201,7 +201,7 @@ def test_what_espeak_refuses_names_the_speaker() -> None:
         list(say(replace(speaker(), accent="xx-none"), ["yes"]))
 
 
-def test_without_espeak_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_espeak_the_error_has_the_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "espeakng_loader.py").write_text("raise ImportError('not installed')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(SynthesisError, match=r"not installed.*pip install espeakng-loader"):

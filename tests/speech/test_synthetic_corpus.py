@@ -112,7 +112,7 @@ def texts(corpus, speaker):
     return [utterance.text for utterance in corpus.utterances("train", speaker)]
 
 
-def test_a_numbered_population_has_other_people_and_another_digest() -> None:
+def test_a_numbered_population_has_other_speakers_and_another_digest() -> None:
     paths = ("5x3", "5x3@1", "5x3@2", "5x3@906")  # 0x906 is the seed of those without a number
     corpora = [load_corpus("synthetic", path) for path in paths]
     assert len({corpus.digest for corpus in corpora}) == len(paths)
@@ -136,7 +136,7 @@ def test_a_fresh_population_is_another_each_time() -> None:
     assert with_fresh_population("7x2@3f9a") == "7x2@3f9a"
 
 
-def test_a_population_that_nobody_has_drawn_is_refused() -> None:
+def test_a_population_that_is_not_drawn_yet_is_refused() -> None:
     with pytest.raises(
         CorpusError, match=r"'7x2@new' is a population that is still to be drawn, which `murmur run`"
     ):

@@ -124,7 +124,7 @@ def test_encode_undoes_decode(alphabet: Alphabet, data: st.DataObject) -> None:
         ("fr", "«Œil» n°3 в", "3в"),
     ],
 )
-def test_what_normalise_would_lose_is_told(language: str, text: str, lost: str) -> None:
+def test_what_normalise_loses_is_listed(language: str, text: str, lost: str) -> None:
     assert alphabet_of(language).unspelled(text) == lost
 
 

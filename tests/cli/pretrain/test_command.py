@@ -88,7 +88,7 @@ def test_killed_and_resumed_it_makes_the_same_model(tmp_path: Path) -> None:
     assert (tmp_path / "killed.snapshot").is_file() and not (tmp_path / "killed").exists()
 
     refused = CliRunner().invoke(app, arguments("killed"))
-    assert refused.exit_code == 1 and "go on with it by --resume" in refused.output
+    assert refused.exit_code == 1 and "continue it with --resume" in refused.output
     for words in (arguments("killed", "--resume"), arguments("whole")):
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
@@ -163,7 +163,7 @@ def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> No
     assert loaded.metadata["corpus"] == corpus.digest, "the corpus has changed: remake the seed model"
     assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]) == recipe
     store = ExampleStore(corpus, MODEL_PRESETS["tiny"].features)
-    # Its own domain it hears well, the other badly: what the federation is for.
+    # It recognises its own domain well, and the other one badly: the federation adapts it.
     assert evaluate(loaded.model, store.split_examples("seed-test")).wer < 0.2
     assert 0.5 < evaluate(loaded.model, store.split_examples("test")).wer < 0.8
 
@@ -171,9 +171,12 @@ def test_the_shipped_seed_model_comes_from_the_shipped_recipe_and_corpus() -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[pretrain]\nepoch = 3", r"pretrain.epoch = 3: no such key; known are .*epochs"),
-        ("[train]\nepochs = 3", r"train = .*no such key; known are corpus, pretrain"),
-        ("[corpus]\nfolder = 'x'", r"corpus.folder = 'x': no such key; known are kind, path, max-seconds"),
+        ("[pretrain]\nepoch = 3", r"pretrain.epoch = 3: no such key; did you mean 'pretrain.epochs'"),
+        ("[train]\nepochs = 3", r"train.epochs = 3: no such key; did you mean 'pretrain.epochs'"),
+        (
+            "[corpus]\nfolder = 'x'",
+            r"corpus.folder = 'x': no such key; known are corpus.kind, corpus.path",
+        ),
         ("[pretrain]\nepochs = 'three'", r"pretrain.epochs = 'three': input should be a valid integer"),
         ("[pretrain]\nepochs = 1.5", r"pretrain.epochs = 1.5: input should be a valid integer"),
         ("[pretrain]\nspec-augment = 1", r"pretrain.spec-augment = 1: input should be a valid boolean"),

@@ -61,7 +61,7 @@ def test_a_repeated_id_names_both_places() -> None:
         Corpus.of("c", [ROWS[0], ROWS[0]])
 
 
-def test_nothing_left_says_why() -> None:
+def test_an_empty_corpus_is_refused_with_a_reason() -> None:
     with pytest.raises(CorpusError, match=r"2 were skipped, the first: m:1: too long"):
         Corpus.of("c", [], [Skipped(source="m:1", reason="too long")] * 2)
 

@@ -77,7 +77,7 @@ def test_an_interrupted_conversion_goes_on(corpus: Corpus, tmp_path: Path) -> No
     assert again[1].audio.is_file() and first.stat().st_mtime_ns == made
 
 
-def test_what_changed_at_the_source_is_converted_anew(tmp_path: Path) -> None:
+def test_what_changed_at_the_source_is_converted_again(tmp_path: Path) -> None:
     layouts.sound(tmp_path / "long.wav", 3.0)
     whole = read_audio(tmp_path / "long.wav").numpy()
 

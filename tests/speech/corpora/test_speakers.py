@@ -89,7 +89,7 @@ def test_only_the_split_asked_for_is_shuffled() -> None:
     assert not shared_speakers(after)
 
 
-def test_people_in_two_splits_are_named() -> None:
+def test_speakers_in_two_splits_are_named() -> None:
     rows = [*corpus(2).all_utterances()]
     require_disjoint(Corpus.of("c", rows))
     both = Utterance(id="x", speaker="s0001", split="test", audio=Path("a.wav"), text="no", source="m:9")

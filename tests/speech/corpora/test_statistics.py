@@ -44,7 +44,7 @@ def test_hours_and_minutes_per_speaker(corpus: Corpus) -> None:
     assert (dev.split, dev.speakers, dev.utterances, dev.hours, dev.skipped) == ("dev", 0, 0, 0.0, 1)
 
 
-def test_json_says_all_of_it(corpus: Corpus) -> None:
+def test_json_has_all_of_it(corpus: Corpus) -> None:
     table = json.loads(json.dumps(as_json(corpus)))
     assert table["digest"] == corpus.digest and table["language"] == "en"
     assert [row["split"] for row in table["splits"]] == ["train", "dev"]

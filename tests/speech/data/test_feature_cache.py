@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
@@ -76,7 +78,7 @@ def test_no_name_in_it_is_a_speakers_or_a_path(tmp_path: Path, corpus) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "a bit flipped", "another file"])
-def test_a_damaged_file_is_made_anew(tmp_path: Path, corpus, damage: str, caplog, silence) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path, corpus, damage: str, caplog, silence) -> None:
     expected = ExampleStore(corpus, TINY).examples("seed", "seed-0")
     cached(tmp_path / "cache", corpus).examples("seed", "seed-0")
     (path,) = files(tmp_path / "cache")
@@ -93,6 +95,18 @@ def test_a_damaged_file_is_made_anew(tmp_path: Path, corpus, damage: str, caplog
         assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
     assert "damaged and is computed again" in caplog.text
     assert path.read_bytes() == whole
+    silence()
+    assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
+
+
+def test_a_file_of_an_earlier_release_is_read(tmp_path: Path, corpus, silence) -> None:
+    """Its entry of metadata has another name."""
+    expected = ExampleStore(corpus, TINY).examples("seed", "seed-0")
+    cached(tmp_path / "cache", corpus).examples("seed", "seed-0")
+    (path,) = files(tmp_path / "cache")
+    with safe_open(path, framework="pt") as file:
+        (rows,), features = file.metadata().values(), file.get_tensor("features").clone()
+    save_file({"features": features}, path, metadata={"earlier": rows})
     silence()
     assert same(cached(tmp_path / "cache", corpus).examples("seed", "seed-0"), expected)
 
@@ -219,7 +233,7 @@ def test_a_full_folder_lets_go_of_what_no_run_of_now_uses(tmp_path: Path) -> Non
     assert sum(path.stat().st_size for path in files(folder)) <= bound
 
 
-def test_a_disk_that_takes_nothing_is_said_once_and_costs_nothing(
+def test_a_disk_without_room_is_logged_once_and_costs_nothing(
     tmp_path: Path, corpus, caplog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_, **__):
@@ -252,7 +266,7 @@ def test_the_features_are_mapped_and_not_read_into_memory_of_ones_own(tmp_path: 
         del held
 
 
-def test_one_speakers_features_are_removed_and_nobody_elses(tmp_path: Path, corpus) -> None:
+def test_only_one_speakers_features_are_removed(tmp_path: Path, corpus) -> None:
     folder = tmp_path / "cache"
     cached(folder, corpus).split_examples("seed")
     before = files(folder)

@@ -44,7 +44,7 @@ def test_nothing_wrong_has_no_worst_utterance() -> None:
     assert heard(*SAID).worst_utterances(5) == ()
 
 
-def test_an_empty_reference_counts_what_is_heard_in_it_and_gives_its_speaker_no_rate() -> None:
+def test_an_empty_reference_counts_insertions_and_gives_its_speaker_no_rate() -> None:
     found = heard("a b", "oh no", said=["a b", ""], speakers=["x", "y"])
     assert found.words.rate == 1.0
     assert found.speaker_quantiles[1.0] == 0.0
@@ -52,7 +52,7 @@ def test_an_empty_reference_counts_what_is_heard_in_it_and_gives_its_speaker_no_
     assert found.word_interval is None
 
 
-def test_nothing_heard_at_all_is_all_deleted() -> None:
+def test_an_empty_hypothesis_deletes_every_word() -> None:
     found = heard("", "", "", "")
     assert (found.words.rate, found.characters.rate, found.words.deletions) == (1.0, 1.0, 10)
 

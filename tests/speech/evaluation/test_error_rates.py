@@ -43,7 +43,7 @@ def test_edits_by_kind_add_up_to_the_distance_and_to_both_lengths(pairs: list[tu
             assert counts.hits + counts.substitutions + counts.insertions == len(split(heard))
 
 
-def test_what_is_heard_in_an_empty_reference_is_inserted() -> None:
+def test_words_for_an_empty_reference_are_insertions() -> None:
     assert word_error_rate(["a b", ""], ["a b", "c"]) == 0.5
     assert word_edits([""], ["c d"])[0].insertions == 2
     assert word_edits([], []) == []

@@ -43,7 +43,7 @@ def sounds() -> list[torch.Tensor]:
     return [read_audio(FILE, offset_seconds=start, duration_seconds=length) for start, length in SECONDS]
 
 
-def test_another_process_without_our_code_hears_the_same_in_every_format(folder: Path) -> None:
+def test_another_process_without_our_code_gets_the_same_in_every_format(folder: Path) -> None:
     loaded, given = load_model(SEED), sounds()
     # What lies beyond a length is not heard, be it loud or no number.
     waveforms = torch.full((len(given), max(map(len, given))), 0.5)
@@ -111,7 +111,7 @@ def test_features_of_a_padded_batch_are_those_of_each_utterance_alone(preset: st
         assert not row[count:].any()
 
 
-def test_an_export_that_hears_something_else_is_refused_and_leaves_no_file(
+def test_an_export_that_computes_something_else_is_refused_and_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def deaf(waveform_model: WaveformModel, path: Path, metadata: object) -> writer.Runner:

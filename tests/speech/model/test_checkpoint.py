@@ -86,7 +86,7 @@ def test_a_model_is_on_the_disk_before_it_has_its_name(
     assert done == ["fsync", "replace", "fsync"]
 
 
-def test_others_may_read_it_as_the_umask_says(saved: Path, tmp_path: Path) -> None:
+def test_others_may_read_it_as_the_umask_allows(saved: Path, tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     assert saved.stat().st_mode == (tmp_path / "plain").stat().st_mode
 

@@ -8,7 +8,7 @@ from speech.model.compute import Compute
 from speech.model.ctc_transformer import build_model
 
 
-def test_a_cpu_computes_in_float32_and_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cpu_computes_in_float32_and_logs_that_once(caplog: pytest.LogCaptureFixture) -> None:
     compute._say_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         chosen = [Compute.choose(precision="bfloat16", compile=True, device="cpu") for _ in range(3)]

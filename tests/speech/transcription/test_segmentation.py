@@ -80,7 +80,7 @@ def test_a_recording_with_little_speech_is_cut_down_to_it(gap_seconds: float, tm
     assert (heard & ~said).sum() < 8 * 0.4 * RATE_HZ
 
 
-def test_level_speech_is_heard_as_a_whole_and_beside_what_is_louder(tmp_path: Path) -> None:
+def test_level_speech_is_kept_whole_and_beside_louder_speech(tmp_path: Path) -> None:
     level = hush(50, 0.03)
     assert len(phrases(tmp_path / "a.wav", level)) == 3
     swelling = voice(50) + hush(50, 0.04)

@@ -25,7 +25,7 @@ def test_words_at_a_seam_are_neither_doubled_nor_cut() -> None:
     assert read(pieces) == "one two three four"
 
 
-def test_a_space_that_one_window_hears_is_heard() -> None:
+def test_a_space_in_one_window_is_kept() -> None:
     for left, right in (
         ("ab_ ____cd", "ab______cd"),
         ("ab______cd", "ab____ _cd"),

@@ -90,7 +90,7 @@ def test_a_speakers_segments_are_speech(corpus: Corpus) -> None:
             assert middle > 1.5 * edges
 
 
-def test_it_is_small_and_says_where_it_comes_from() -> None:
+def test_it_is_small_and_names_its_origin() -> None:
     folder = murmuration_data.path("corpus")
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert sum(file.stat().st_size for file in files) <= LARGEST_BYTES

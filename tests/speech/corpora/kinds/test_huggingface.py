@@ -82,7 +82,7 @@ def test_corrected_audio_leaves_the_earlier_file_to_the_earlier_manifest(tmp_pat
     assert (audio_duration_seconds(before.audio), audio_duration_seconds(after.audio)) == (0.5, 2.0)
 
 
-def test_ids_may_begin_anew_in_each_split(tmp_path: Path) -> None:
+def test_ids_may_restart_in_each_split(tmp_path: Path) -> None:
     path = saved(tmp_path, inside=True, id=[0, 1])
     corpus = load_extracted(str(path), tmp_path / "out", Rules())
     ids = sorted(utterance.id for utterance in corpus.all_utterances())

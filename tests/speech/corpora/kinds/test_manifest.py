@@ -68,7 +68,7 @@ def test_defaults(folder: Path) -> None:
     assert corpus.utterances("train", "ann")[0].id == "a.flac@0.5"
 
 
-def test_utterances_far_into_a_long_file_are_told_apart(folder: Path) -> None:
+def test_utterances_far_into_a_long_file_have_ids_of_their_own(folder: Path) -> None:
     offsets = (9_999.1234, 12_000, 12_345.12, 12_345.16, 1_234_567.25)
     corpus = load(folder, *(entry(offset=offset, duration=0.03) for offset in offsets))
     assert not corpus.skipped
@@ -98,7 +98,7 @@ def test_the_path_may_be_the_file_and_audio_absolute(folder: Path, tmp_path: Pat
         ({"id": "good"}, "used before, at .*:1"),
     ],
 )
-def test_one_bad_utterance_is_skipped_and_said(folder: Path, changes: dict[str, Any], reason: str) -> None:
+def test_one_bad_utterance_is_skipped_and_listed(folder: Path, changes: dict[str, Any], reason: str) -> None:
     corpus = load(folder, GOOD, entry(**changes))
     assert len(corpus.utterances("train", "ann")) == 1
     (skipped,) = corpus.skipped
@@ -151,7 +151,7 @@ def test_a_line_of_another_language_is_refused(folder: Path) -> None:
         load(folder, entry(lang="de"), GOOD)
 
 
-def test_a_speaker_with_nothing_left_is_dropped_and_said(folder: Path) -> None:
+def test_a_speaker_without_usable_speech_is_dropped_and_listed(folder: Path) -> None:
     corpus = load(folder, GOOD, entry(speaker="bob", text=""), entry(speaker="bob", duration=99))
     assert corpus.speakers("train") == ("ann",)
     assert len(corpus.skipped) == 3
