@@ -82,7 +82,7 @@ class RuntimeApi:
 
     def announced(self, message_ids: Sequence[str]) -> Iterator[Announcement]:
         """The replies to these messages that have reached the SuperLink; it announces each of them once."""
-        answer = self._client().PullMessages(PullAppMessagesRequest(message_ids=list(message_ids)))
+        answer = self._connected().PullMessages(PullAppMessagesRequest(message_ids=list(message_ids)))
         for message, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
             metadata = message.metadata
             yield Announcement(metadata.reply_to_message_id, metadata.message_id, message.error.code, tree)
@@ -94,7 +94,7 @@ class RuntimeApi:
             LookupError: If the SuperLink does not know the object.
         """
         request = PullObjectRequest(node=self._grid.node, run_id=self._grid.run.run_id, object_id=object_id)
-        answer = self._client().PullObject(request)
+        answer = self._connected().PullObject(request)
         if not answer.object_found:
             raise LookupError(object_id)
         content: bytes = answer.object_content
@@ -103,13 +103,13 @@ class RuntimeApi:
     def delete(self, message_ids: Iterable[str]) -> None:
         """Delete the objects of these messages, except those that other messages have too."""
         for message_id in message_ids:
-            self._client().ConfirmMessageReceived(
+            self._connected().ConfirmMessageReceived(
                 ConfirmMessageReceivedRequest(
                     node=self._grid.node, run_id=self._grid.run.run_id, message_object_id=message_id
                 )
             )
 
-    def _client(self) -> Any:
+    def _connected(self) -> Any:
         client = self._grid._runtime_client
         if client is not self._limited:  # the grid makes a new one when it connects again
             self._limits.install(client._client)

@@ -1,4 +1,4 @@
-"""What server and nodes say to each other: messages, records, and how large they may be.
+"""The messages between server and nodes: their records, and their largest sizes.
 
-Both sides import it. It imports nothing of Flower's server side.
+Both sides import this package. It imports nothing of Flower's server side.
 """

@@ -1,4 +1,4 @@
-"""How large a reply may be: a function of what the node was asked, and of nothing that it says."""
+"""The largest size of a reply: a function of the message that the node received, never of what it sends."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ REGISTRATION = Allowance(array_bytes=0, record_bytes=MOST_TOKENS * TOKEN_BYTES +
 
 
 def reply_allowance(message: Message) -> Allowance:
-    """What the reply to `message` may take.
+    """The allowance of the reply to `message`.
 
-    To a task: the packed sum of as many speakers, and as much again as was sent beside the model (SCAFFOLD's
-    control variates). To the roll call: the tokens of the most speakers of whom a node gives any. To anything
-    else: the arrays of the message itself.
+    The reply to a task has room for the packed sum of the drawn speakers, and for as many bytes as the server
+    sent beside the model (SCAFFOLD's control variates). The reply at registration has room for `MOST_TOKENS`
+    tokens. Any other reply has room for arrays as large as those of the message.
     """
     if find_record(message.content, "query", ConfigRecord) is not None:
         return REGISTRATION

@@ -1,8 +1,8 @@
-"""What a server says of a run's privacy to the nodes: what their owners' limits are held against.
+"""The privacy plan that a server declares to the nodes, for the limits of their owners.
 
-A node cannot see the noise, which is added after its answer. What it can do is to hold the server to its
-word: a run whose plan is beyond the node's limits is refused before anything is trained, and the node keeps
-what was said (`client.policy.training_counts`).
+A node cannot check the noise, which is added after its answer. But it can refuse a run with a declared plan
+beyond its limits, before any training, and keep a record of the declared plan
+(`client.policy.training_counts`).
 """
 
 from __future__ import annotations
@@ -20,8 +20,17 @@ RECORD = "plan"
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredPlan:
-    """A plan: (epsilon, delta) after all `rounds`, zeroing out one of `population` speakers, with noise of
-    `noise_multiplier` clip bounds; infinite and 0 for a run without noise."""
+    """A declared plan.
+
+    (epsilon, delta) holds after all `rounds`, for zeroing out one of `population` speakers. The noise has a
+    standard deviation of `noise_multiplier` clip bounds. A run without noise declares an infinite epsilon and
+    a noise multiplier of 0.
+
+    Example:
+        >>> plan = PrivacyPlan(population=100, cohort=10.0, rounds=5, noise_multiplier=0.0, delta=1e-3)
+        >>> DeclaredPlan.of(plan).epsilon
+        inf
+    """
 
     population: int
     cohort: float
@@ -32,7 +41,7 @@ class DeclaredPlan:
 
     @classmethod
     def of(cls, plan: PrivacyPlan) -> DeclaredPlan:
-        """What `plan` promises for all its rounds."""
+        """The declaration of `plan` for all its rounds."""
         private = plan.is_private
         return cls(
             population=plan.population,
@@ -44,12 +53,16 @@ class DeclaredPlan:
         )
 
     def to_record(self) -> ConfigRecord:
-        """As it travels."""
+        """The record in a message."""
         return ConfigRecord(asdict(self))
 
     @classmethod
     def in_content(cls, content: RecordDict) -> DeclaredPlan | None:
-        """What a message declares, if anything. Raises `ValueError` if a number is missing or is none."""
+        """Read the declared plan of a message; None if it declares none.
+
+        Raises:
+            ValueError: If a number is missing, is not a number, or is out of range.
+        """
         record = find_record(content, RECORD, ConfigRecord)
         if record is None:
             return None
@@ -59,11 +72,11 @@ class DeclaredPlan:
             declared = cls(**whole, **{name: float(given) for name, given in numbers.items()})  # type: ignore[arg-type]
         except (KeyError, TypeError, ValueError, OverflowError):
             raise ValueError("the server's plan cannot be read") from None
-        if not declared._can_be:
-            raise ValueError(f"the server's plan cannot be: {declared}")
+        if not declared._in_range:
+            raise ValueError(f"the server's plan cannot be right: {declared}")
         return declared
 
     @property
-    def _can_be(self) -> bool:
+    def _in_range(self) -> bool:
         counts = self.population >= 1 and self.rounds >= 1 and 0 < self.cohort < math.inf
         return counts and 0 <= self.noise_multiplier < math.inf and self.epsilon >= 0 and 0 <= self.delta < 1

@@ -1,9 +1,9 @@
-"""What travels between server and node: the one place that knows the names of the fields.
+"""Task and answer, the messages of a round; only this module knows the names of their fields.
 
-A task carries the round's model once per contacted node and which of the node's speakers were drawn;
-an answer carries one sum of clipped, grid-rounded updates, packed into a number of bytes that is the same
-whatever was said. Of a node with several drawn speakers nothing about a single one leaves; the sum over
-one is its clipped update, for which the server is trusted.
+A task carries the round's model, once for each contacted node, and the numbers of the node's drawn speakers.
+An answer carries one sum of clipped, quantised updates, packed into a number of bytes that does not depend on
+the data. From a node with several drawn speakers nothing about a single one leaves. The sum over one speaker
+is that speaker's clipped update, and the server is trusted with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CONTROL = "control"  # the record of SCAFFOLD's control variates
 
 
 class NodeFailed(ReplyRejected):
-    """A reply without a sum, which says so itself: the node, or what is between, could not make one."""
+    """A reply that reports a failure instead of a sum: the node, or Flower between, could not make one."""
 
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
@@ -43,17 +43,17 @@ def pack_vector(vector: Tensor) -> ArrayRecord:
 
 
 def unpack_vector(record: ArrayRecord) -> Tensor:
-    """The inverse of `pack_vector`; only to be read, since it is the record's own memory."""
+    """The inverse of `pack_vector`. The result shares the record's memory and must only be read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array_view(record["vector"]))
 
 
 def array_view(array: Array) -> npt.NDArray[Any]:
-    """The array in its record's own memory, read-only; Flower's `Array.numpy` copies it.
+    """The array as a read-only view of its record's memory; Flower's `Array.numpy` copies it.
 
     Raises:
-        ValueError: If the bytes are not those of numpy's format 1.0, or too few.
+        ValueError: If the bytes are not of numpy's format 1.0, or are too few.
     """
     stream = BytesIO(array.data)
     if (version := np.lib.format.read_magic(stream)) != (1, 0):
@@ -65,12 +65,30 @@ def array_view(array: Array) -> npt.NDArray[Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What a node is asked to do in a round.
+    """The task of a node in a round.
 
-    `speakers` are numbers of the roll call, at which `dataset` was the digest of the node's speech ("" where
-    nobody asked); `frozen` is that of the parameters which are not trained ("" where all are). `run` names
-    the run in what is random about a speaker's training (`client.training.speaker_round`). `plan` is what the
-    server declares of the run's privacy (None in simulations).
+    Args:
+        round_number: The round, from 1.
+        nonce: Random text of this cohort, which the answer repeats.
+        layout: Digest of the model's names and shapes.
+        speakers: Numbers of the drawn speakers, as the node counted them at registration.
+        bounds: Clip bounds of the released vector.
+        quantiser: Quantisation of the updates.
+        run: The run's name in the random choices of a speaker's training (`client.training.speaker_round`).
+        dataset: Digest of the node's data at registration; "" if unknown.
+        frozen: Digest of the parameters that are not trained; "" if all are.
+        raw_metrics: Whether the server asks for un-noised metrics; simulations only.
+        plan: The declared privacy plan; None in simulations.
+
+    Example:
+        >>> from privacy import LayerLayout
+        >>> layout = LayerLayout.of({"weight": (4,)})
+        >>> bounds = ClipBounds.of("dim", 1.0, layout, statistics=2)
+        >>> Task(
+        ...     round_number=1, nonce="n", layout=layout.digest, speakers=(0, 3), bounds=bounds,
+        ...     quantiser=Quantiser.of(bounds),
+        ... ).speakers
+        (0, 3)
     """
 
     round_number: int
@@ -86,7 +104,7 @@ class Task:
     plan: DeclaredPlan | None = None
 
     def to_message(self, node: int, arrays: ArrayRecord, ttl_seconds: float) -> Message:
-        """The message for `node`; messages of a round share `arrays`."""
+        """The message for `node`; all messages of a round share `arrays`."""
         config = ConfigRecord(
             {
                 "version": VERSION,
@@ -114,10 +132,10 @@ class Task:
 
     @classmethod
     def from_message(cls, message: Message) -> tuple[Task, Tensor]:
-        """The task, and the round's model as a vector (d,).
+        """Read a task and the round's model as a vector (d,).
 
         Raises:
-            ValueError: If the message speaks another version of this protocol.
+            ValueError: If the message has another version of this protocol.
         """
         config = read_record(message.content, "task", ConfigRecord)
         if config["version"] != VERSION:
@@ -147,16 +165,17 @@ class Task:
 
     @staticmethod
     def speakers_in(message: Message) -> int:
-        """How many speakers a message is for; 0 if it is no task."""
+        """The number of drawn speakers in a message; 0 if it is not a task."""
         config = find_record(message.content, "task", ConfigRecord)
         return len(config["speakers"]) if config else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A node's part of a round: the `pack`ed sum over its drawn speakers, in grid steps.
+    """A node's part of a round: the packed sum over its drawn speakers, in quantisation steps.
 
-    `dataset` is the digest of the speech that the node holds now, or what it was asked if nobody looked.
+    `count` is the number of speakers in the sum. `dataset` is the digest of the data that the node holds now,
+    or the task's own if the node did not check it. `raw` are un-noised metrics, if the task asked for them.
     """
 
     round_number: int
@@ -171,7 +190,7 @@ class Answer:
     def of(
         cls, task: Task, total: Tensor, raw: RawMetrics | None = None, dataset: str | None = None
     ) -> Answer:
-        """The answer to `task` with the sum `total` (task.bounds.size,) over its speakers."""
+        """Pack the sum `total` (task.bounds.size,) over the speakers of `task` as the answer to it."""
         count = len(task.speakers)
         return cls(
             round_number=task.round_number,
@@ -204,8 +223,8 @@ class Answer:
         """Read a reply.
 
         Raises:
-            NodeFailed: With the reason, if the node, or Flower in its place, says that there is no sum.
-            ReplyRejected: With the reason, if the reply is not of this protocol.
+            NodeFailed: With the reason, if the node, or Flower in its place, reports that there is no sum.
+            ReplyRejected: With the reason, if the reply does not follow this protocol.
         """
         if message.has_error() and message.error.code == REFUSED:
             raise ReplyRejected(message.error.reason)
@@ -228,15 +247,15 @@ class Answer:
             )
         except ReplyRejected:
             raise
-        except Exception as error:  # hostile bytes fail in numpy, torch or Flower, each in ways of its own
+        except Exception as error:  # hostile bytes raise many kinds of errors in numpy, torch and Flower
             raise ReplyRejected(f"the reply cannot be read ({type(error).__name__})") from None
 
 
 def other_version(they: str, theirs: object, we: str) -> str:
-    """What is wrong where two releases meet, and what to do."""
+    """The message for two releases with different protocols, with the remedy."""
     return f"{they} speaks protocol {theirs}, {we} {VERSION}: install the same release of murmuration on both"
 
 
 def problem(reason: str) -> RecordDict:
-    """The content of a reply that says why there is no sum."""
+    """The content of a reply that reports why there is no sum."""
     return RecordDict({"answer": ConfigRecord({"version": VERSION, "problem": reason})})

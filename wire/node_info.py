@@ -1,4 +1,4 @@
-"""What a node says of itself at the roll call: how many speakers it holds, and of which speech they are."""
+"""A node's own description at registration: its number of speakers, and the data that they belong to."""
 
 from __future__ import annotations
 
@@ -10,18 +10,33 @@ from wire.messages import VERSION
 from wire.pseudonyms import TOKEN_BYTES, split_tokens
 from wire.records import whole_number
 
-MOST_SPEAKERS = 100_000_000  # of one node; drawing a cohort takes time with the population
+MOST_SPEAKERS = 100_000_000  # of one node; the time to draw a cohort grows with the population
 MOST_TOKENS = 100_000  # of one node: 1.6 MB
 MOST_CHARACTERS = 200  # of a name
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeInfo:
-    """`speakers` people: part `part` (from 0) of `parts` of a split of the corpus with the digest `dataset`.
+    """The description of a node.
 
-    `skipped` utterances of that corpus cannot be used. `synthetic` speakers are nobody's voices. `tokens` are
-    the speakers' pseudonyms under the key with the fingerprint `namespace` (`wire.pseudonyms`); of
-    synthetic speakers, and of more than `MOST_TOKENS`, there are none.
+    Args:
+        speakers: The number of its speakers.
+        dataset: Digest of the corpus.
+        split: The split of the corpus from which the speakers are.
+        part: Which part of the split the node holds, from 0.
+        parts: The number of parts of the split.
+        skipped: Utterances of the corpus that cannot be used.
+        synthetic: Whether the speakers are not real persons.
+        namespace: Fingerprint of the key of the tokens (`wire.pseudonyms`).
+        tokens: Pseudonyms of the speakers, one after the other; none for synthetic speakers, or for more than
+            `MOST_TOKENS` speakers.
+
+    Raises:
+        ValueError: For a value out of range, or two speakers with the same token.
+
+    Example:
+        >>> NodeInfo(speakers=3, dataset="digest", split="train").speech
+        ('digest', 'train')
     """
 
     speakers: int
@@ -39,8 +54,8 @@ class NodeInfo:
             _require_short(what, getattr(self, what))
         if type(self.speakers) is not int or not 1 <= self.speakers <= MOST_SPEAKERS:
             raise ValueError(
-                f"it says that it holds {self.speakers!r} speakers, expected is 1 to {MOST_SPEAKERS:,}: "
-                "`murmur doctor` there tells more"
+                f"it states that it holds {self.speakers!r} speakers, expected is 1 to {MOST_SPEAKERS:,}: "
+                "run `murmur doctor` there"
             )
         names = {"data set": self.dataset, "split": self.split, "namespace": self.namespace}
         for what, name in names.items():
@@ -50,11 +65,11 @@ class NodeInfo:
                     "can be printed"
                 )
         if type(self.skipped) is not int or self.skipped < 0:
-            raise ValueError(f"it says that it skipped {self.skipped!r} utterances")
+            raise ValueError(f"it states that it skipped {self.skipped!r} utterances")
         if not (type(self.part) is type(self.parts) is int and 0 <= self.part < self.parts):
-            raise ValueError(f"it says that it holds part {self.part!r} of {self.parts!r} (counted from 0)")
+            raise ValueError(f"it states that it holds part {self.part!r} of {self.parts!r} (counted from 0)")
         if not isinstance(self.synthetic, bool):
-            raise ValueError(f"it says that its speakers are synthetic: {self.synthetic!r}")
+            raise ValueError(f"it states that its speakers are synthetic: {self.synthetic!r}")
         self._check_tokens()
 
     def _check_tokens(self) -> None:
@@ -72,24 +87,28 @@ class NodeInfo:
 
     @classmethod
     def of(cls, answer: ConfigRecord) -> NodeInfo:
-        """Read an answer. Raises `ValueError` with what it is, if it is none."""
+        """Read an answer.
+
+        Raises:
+            ValueError: With the faulty value, if the answer is not a valid description.
+        """
         defaults = {field.name: None if field.default is MISSING else field.default for field in fields(cls)}
         return cls(**{name: answer.get(name, default) for name, default in defaults.items()})
 
     def to_record(self) -> RecordDict:
-        """The answer to the roll call."""
+        """The content of the answer at registration."""
         return RecordDict({"answer": ConfigRecord({"version": VERSION, **asdict(self)})})
 
     @property
     def speech(self) -> tuple[str, str]:
-        """What is shared by the nodes that hold parts of one whole."""
+        """Corpus and split, which all nodes with parts of one split share."""
         return self.dataset, self.split
 
 
 def _require_short(what: str, value: object) -> None:
-    """Refuse whole numbers beyond 64 bits, before they are compared or written anywhere."""
+    """Refuse whole numbers beyond 64 bits before they are compared or printed."""
     if isinstance(value, int):
         try:
             whole_number(int(value))
         except ValueError as error:
-            raise ValueError(f"it says of its {what} what {error}") from None
+            raise ValueError(f"the number for its {what} is not valid: {error}") from None

@@ -1,12 +1,17 @@
-"""Pseudonyms of speakers: how a server sees that one person is on two nodes, without being told who it is.
+"""Pseudonyms of speakers: the server detects one person on two nodes without learning who it is.
 
-A token is HMAC-SHA256 of a speaker's id under a key that nodes which know the same people share, cut to 16
-bytes. The key is the `speaker-namespace` that the holders of the speech have agreed on, within which an id
-means one person wherever it stands; or, without one, a digest of the corpus itself, since ids such as "1"
-mean nothing outside it.
+A token is HMAC-SHA256 of a speaker's id under a key, cut to 16 bytes. Nodes with the same speakers share the
+key. The key is the `speaker-namespace` on which the holders of the data have agreed; within it, an id means
+one person on every node. Without a namespace the key is a digest of the corpus, because ids such as "1" mean
+nothing outside it.
 
-Guarantee: without the key a token tells no more than that it stands for the same id as an equal one. The
-server learns neither key: the corpus's is another digest than the one that names the data set.
+Guarantee: without the key, a token reveals only that an equal token stands for the same id. The server learns
+neither key: the corpus's key is another digest than the one that names the data set.
+
+Example:
+    >>> key = key_of("hospitals of the north", corpus_secret="")
+    >>> tokens_of(key, ["ann"]) == tokens_of(key, ["ann"]), tokens_of(key, ["ann"]) == tokens_of(key, ["bob"])
+    (True, False)
 """
 
 import hmac
@@ -18,14 +23,14 @@ _HASH = "sha256"
 
 
 def key_of(namespace: str, corpus_secret: str) -> bytes:
-    """The key of a namespace, or of a corpus (its `speaker_key`) where there is none."""
+    """The key of a namespace; without a namespace, the key of a corpus (from its `speaker_key`)."""
     return (
         _bytes(f"namespace:{namespace.strip()}") if namespace.strip() else _bytes(f"corpus:{corpus_secret}")
     )
 
 
 def fingerprint(key: bytes) -> str:
-    """What tokens of one key have in common (hex): only such tokens can be compared."""
+    """The fingerprint of a key (hex). Only tokens with the same fingerprint can be compared."""
     return hmac.digest(key, b"fingerprint", _HASH)[:TOKEN_BYTES].hex()
 
 
@@ -35,7 +40,7 @@ def tokens_of(key: bytes, speakers: Iterable[str]) -> bytes:
 
 
 def _bytes(text: str) -> bytes:
-    """One text is one key or id, whichever of Unicode's forms the machine that wrote it prefers."""
+    """Equal texts become equal bytes, in whichever Unicode form a machine wrote them."""
     return unicodedata.normalize("NFC", text).encode("utf-8", "surrogatepass")
 
 

@@ -1,8 +1,8 @@
-"""Un-noised metrics of a simulation: what a debugger wants, and what no guarantee covers.
+"""Un-noised metrics of a simulation, for debugging; no guarantee covers them.
 
-They travel beside a node's sum in a record of their own, and only if the task asks for them. A node of
-a real deployment refuses such a task (`client/node.py`); the server writes them to a file that says
-what it is (`server/storage/run_folder.py`).
+They travel in a record of their own beside a node's sum, and only if the task asks for them. A node of a real
+deployment refuses such a task (`client/node.py`). The server writes them to a file that is named as not
+private (`server/storage/run_folder.py`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ RECORD = "not-private"
 
 @dataclass(kw_only=True)
 class RawMetrics:
-    """Sums over the speakers that a node trained in a round."""
+    """Sums over the speakers that a node trained in a round.
+
+    Example:
+        >>> metrics = RawMetrics()
+        >>> metrics.add(train_loss=2.0, clipped_share=1.0)
+        >>> metrics.add(train_loss=1.0, clipped_share=0.0)
+        >>> metrics.as_line(round_number=3, node=7)["train_loss"]
+        1.5
+    """
 
     trained: int = 0
     train_loss: float = 0.0
@@ -32,14 +40,14 @@ class RawMetrics:
         self.clipped_share += clipped_share
 
     def to_record(self) -> ConfigRecord:
-        """What goes into the reply."""
+        """The record in the reply."""
         return ConfigRecord(
             {"trained": self.trained, "train-loss": self.train_loss, "clipped-share": self.clipped_share}
         )
 
     @classmethod
     def from_content(cls, content: RecordDict) -> RawMetrics | None:
-        """What a reply tells, or None."""
+        """Read the metrics of a reply; None if it has none."""
         record = find_record(content, RECORD, ConfigRecord)
         if record is None:
             return None

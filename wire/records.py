@@ -1,8 +1,8 @@
-"""Reading a record out of a message in a way that lets the message go.
+"""Read a record of a message without keeping the message in memory.
 
-Flower's `content.array_records` and `.config_records` are views with a reference back, a cycle that keeps the
-whole content in memory until Python's collector happens to run, many replies later: with models of 100 MB
-a server of 64 replies then holds gigabytes.
+Flower's `content.array_records` and `.config_records` are views that refer back to the content. This cycle
+keeps the whole content in memory until Python's collector runs, many replies later: with models of 100 MB, a
+server with 64 replies then holds gigabytes.
 """
 
 from __future__ import annotations
@@ -15,15 +15,19 @@ Record = TypeVar("Record", ArrayRecord, ConfigRecord)
 
 
 def find_record(content: RecordDict, name: str, kind: type[Record]) -> Record | None:
-    """The record of this name and kind, or None."""
+    """The record with this name and kind, or None."""
     record = content.get(name)
     return record if isinstance(record, kind) else None
 
 
 def whole_number(value: object) -> int:
-    """A whole number of 64 bits, as the wire has them; `ValueError` for anything else.
+    """Return `value` if it is a whole number of 64 bits, as in Flower's messages.
 
-    Larger ones come only within a process: Python neither prints them nor makes them floats.
+    Larger ones can come only from within the process, in a simulation. Python neither prints them nor
+    converts them to floats.
+
+    Raises:
+        ValueError: For anything else.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         raise ValueError(f"{type(value).__name__} is no whole number of 64 bits")
@@ -31,7 +35,11 @@ def whole_number(value: object) -> int:
 
 
 def read_record(content: RecordDict, name: str, kind: type[Record]) -> Record:
-    """The record of this name and kind; `KeyError` if there is none."""
+    """The record with this name and kind.
+
+    Raises:
+        KeyError: If there is none.
+    """
     record = find_record(content, name, kind)
     if record is None:
         raise KeyError(name)

@@ -1,8 +1,8 @@
-"""How many bytes travel between server and nodes in a round.
+"""The bytes that travel between server and nodes in a round.
 
-Guarantee: with honest nodes these are functions of public sizes and of whom the coins drew, never of
-anybody's speech: the model has one size, and a packed sum has that of its count (`privacy.sums.packing`).
-Whom the coins drew must stay secret as well, so they and their sums stay with the server.
+Guarantee: with honest nodes these numbers depend on public sizes and on the drawn speakers only, never on
+anybody's data: the model has one size, and the size of a packed sum follows from its count
+(`privacy.sums.packing`). The drawn speakers must stay secret as well, so these numbers stay with the server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from flwr.app import ArrayRecord, RecordDict
 
 @dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """The arrays that one node was sent in a round, and those of its answer, if that was taken."""
+    """Bytes of the arrays in one node's task, and in its answer if that was accepted.
+
+    Example:
+        >>> Traffic(node=7, bytes_down=4096, bytes_up=0).bytes_down
+        4096
+    """
 
     node: int
     bytes_down: int
@@ -22,6 +27,6 @@ class Traffic:
 
 
 def array_bytes(content: RecordDict) -> int:
-    """The bytes of all arrays in a message; what else is in it is some hundred bytes."""
+    """The bytes of all arrays in a message; the rest of it has some hundred bytes."""
     records = (record for record in content.values() if isinstance(record, ArrayRecord))
     return sum(len(array.data) for record in records for array in record.values())
