@@ -18,6 +18,7 @@ import binascii
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,8 +122,10 @@ def approval_line(kind: str, what: str, note: str) -> str:
     return f"{kind} {what}  {shown}".rstrip() + "\n"
 
 
-def approve(path: Path, lines: Sequence[str]) -> list[str]:
+def approve(path: Path, lines: Sequence[str], *, only: bool = False) -> list[str]:
     """Add the lines that the list does not have; returns those that were added.
+
+    With `only`, it has no others from then on.
 
     Raises:
         NotApproved: If the list that is there cannot be read, or no list can be written there.
@@ -133,6 +136,9 @@ def approve(path: Path, lines: Sequence[str]) -> list[str]:
     new = [line for line in lines if tuple(line.split()[:2]) not in known]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if only:
+            _replace(path, "".join(lines))
+            return new
         ends = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         os.fchmod(handle, os.fstat(handle).st_mode & ~0o022)
@@ -141,6 +147,15 @@ def approve(path: Path, lines: Sequence[str]) -> list[str]:
     except OSError as error:
         raise NotApproved(f"{path} cannot be written ({error.strerror})") from None
     return new
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a list in place of the one that is there, which a task that starts meanwhile reads in full."""
+    handle, beside = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchmod(file.fileno(), 0o644)
+    os.replace(beside, path)
 
 
 # --- Release keys -----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ from flwr.supernode.runtime import run_clientapp
 
 from cli.approval.approvals import Approvals, NotApproved
 from cli.approval.bounded_messages import bound_messages, inflation
-from cli.approval.clientapp import APPROVALS, FOLDER, PARAMETERS
+from cli.approval.clientapp import APPROVALS, FOLDER, PARAMETERS, REFUSED, TOKEN
 
 NO_MESSAGE = 70
 SIGNATURE = "run.release-signature"
@@ -38,13 +38,14 @@ class ApprovedTask:
 
     Args:
         approvals: The node's list, which is read anew for every task.
+        refused: The task's kind, if it is one which no node runs.
 
     Raises:
         AttributeError: If this Flower has not the two steps: then no task may be taken.
     """
 
-    def __init__(self, approvals: Path) -> None:
-        self._approvals = approvals
+    def __init__(self, approvals: Path, refused: str = "") -> None:
+        self._approvals, self._refused = approvals, refused
         self._pull = run_clientapp.pull_task_input
         self._install = run_clientapp.install_from_fab
         self._run: Any = None
@@ -60,9 +61,11 @@ class ApprovedTask:
         """Install an approved bundle.
 
         Raises:
-            NotApproved: If it is not approved, or the run would be looked for in another folder than that of
-                this bundle.
+            NotApproved: If it is not approved, the run would be looked for in another folder than that of
+                this bundle, or the task is of a kind that is refused.
         """
+        if self._refused:
+            raise NotApproved(f"a node runs no {self._refused}; the server asked for it")
         signature = str(self._run.override_config.get(SIGNATURE, ""))
         digest = self._listed().require(content, signature)
         installed: Path = self._install(content, skip_prompt=skip_prompt)
@@ -113,7 +116,8 @@ def main() -> None:
     _remove_ended(tasks)
     folder = tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=tasks)
     os.environ["FLWR_HOME"] = folder
-    ApprovedTask(Path(os.environ[APPROVALS])).put_in_place()
+    sys.argv += ["--token", os.environ.pop(TOKEN)]
+    ApprovedTask(Path(os.environ[APPROVALS]), os.environ[REFUSED]).put_in_place()
     bound_messages(inflation().Allowance.of_model(int(os.environ[PARAMETERS])))
     end_without_message()
     try:

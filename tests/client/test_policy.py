@@ -1,6 +1,7 @@
 """A node's own limits and its own counts: what a server may ask for, and how it is refused."""
 
 import math
+import multiprocessing
 import sqlite3
 import stat
 from dataclasses import replace
@@ -58,6 +59,7 @@ def test_an_ordinary_recipe_passes_the_limits_of_a_node_that_names_none():
     [
         ({"privacy__noise_multiplier": 0.0}, "privacy.noise-multiplier"),
         ({"privacy__noise_multiplier": 0.0, "local__algorithm": "scaffold"}, "privacy.noise-multiplier"),
+        ({"privacy__noise_source": "seeded-not-private"}, "privacy.noise-multiplier"),
         ({"training__rounds": 500}, "training.rounds"),
         ({"training__cohort": 1.0}, "training.cohort"),
         ({"privacy__delta": 1e-9}, "privacy.delta"),
@@ -74,6 +76,18 @@ def test_noise_without_an_epsilon_or_an_epsilon_without_noise_cannot_be():
         wrong = replace(DECLARED, **change)
         with pytest.raises(ConfigError, match="which is impossible"):
             policy(limits="none", most_rounds=60).require_plan(wrong, settings_of(wrong))
+
+
+def test_noise_of_a_known_seed_is_none():
+    """Declared as it is, people's nodes refuse it and demonstrations take it."""
+    plan = PrivacyPlan(
+        population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, delta=1e-6,
+        noise_source="seeded-not-private",
+    )  # fmt: skip
+    settings = settings_of(DECLARED, privacy__noise_source=plan.noise_source)
+    policy(people=False).require_plan(DeclaredPlan.of(plan), settings)
+    with pytest.raises(ConfigError, match="least-noise-multiplier"):
+        policy().require_plan(DeclaredPlan.of(plan), settings)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +229,27 @@ def test_a_speaker_is_counted_over_all_runs_and_alone(tmp_path):
         assert count.add(["ann", "bob"], 3, run=f"run-{number}", round_number=1) == set()
     assert count.add(["ann", "cid"], 3, run="run-9", round_number=1) == {"ann"}
     assert [count.of(name) for name in ("ann", "bob", "cid", "dan")] == [3, 3, 1, 0]
+
+
+def add_many(folder, run, answers):
+    for number in range(10):
+        answers.send(len(TrainingCounts(folder).add(["ann"], 25, run=f"{run}-{number}", round_number=1)))
+
+
+def test_processes_that_race_for_the_count_train_nobody_too_often(tmp_path):
+    """Two runs at once, two SuperNodes on one folder: 40 are asked for, 25 allowed."""
+    fork = multiprocessing.get_context("fork")
+    pipes = [fork.Pipe(duplex=False) for _ in range(4)]
+    racing = [
+        fork.Process(target=add_many, args=(tmp_path / "state", number, answers))
+        for number, (_, answers) in enumerate(pipes)
+    ]
+    for process in racing:
+        process.start()
+    assert sum(taken.recv() for taken, _ in pipes for _ in range(10)) == 15
+    assert TrainingCounts(tmp_path / "state").of("ann") == 25
+    for process in racing:
+        process.join()
 
 
 def test_the_count_outlives_the_process_and_is_the_owners_alone(tmp_path):

@@ -82,6 +82,14 @@ def test_a_run_that_points_at_another_folder_is_refused(monkeypatch, listed, sai
         pulled(monkeypatch, listed, **said).install(BUNDLE, skip_prompt=True)
 
 
+def test_a_kind_of_task_that_is_no_clientapp_is_refused_whatever_it_brings(tmp_path, monkeypatch, listed):
+    pulled(monkeypatch, listed)
+    task = ApprovedTask(listed, "flwr-agentapp")
+    with pytest.raises(NotApproved, match="a node runs no flwr-agentapp"):
+        task.install(BUNDLE, skip_prompt=True)
+    assert not installed(tmp_path)
+
+
 def test_an_approval_that_is_withdrawn_is_gone_at_the_next_task(monkeypatch, listed):
     pulled(monkeypatch, listed).install(BUNDLE, skip_prompt=True)
     listed.write_text("")
@@ -110,6 +118,8 @@ def test_each_task_has_a_folder_of_its_own_and_leaves_none(tmp_path):
         "MURMUR_APPROVED": str(tmp_path / "none"),
         "MURMUR_TASKS": str(tasks),
         "MURMUR_MOST_PARAMETERS": "9",
+        "MURMUR_TOKEN": "t",
+        "MURMUR_REFUSED": "",
     }
     words = (
         "import cli.approval.approved_app as here, os; "
