@@ -2,7 +2,8 @@
 
 Flower's SuperExec starts a command by the kind of task that the server asks for (`flwr-clientapp`, but
 `flwr-agentapp` and others as well), which it finds on the path. Here it is given an executor of our own,
-which starts `cli.approval.approved_app` for every task: it runs a ClientApp, and answers that it refuses other kinds.
+which starts `cli.approval.approved_app` for every task: it runs a ClientApp, and answers that it refuses
+other kinds.
 
 Guarantee: what cannot be started so is not started at all. (Commands put first on the path would do only
 where their folder may hold programs; else the system goes on to Flower's own.)
