@@ -31,7 +31,7 @@ from flwr.superlink.grid import HttpGrid
 from benchmarks.report import Ratio, conditions, table, write
 from client.punctuality import TOO_LATE, is_late
 from strategies import StreamingGrid
-from strategies.deadlines import message_seconds, wait_seconds
+from strategies.deadlines import message_seconds
 from strategies.superlink_replies import ReplyChannel
 from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import honest
@@ -171,7 +171,7 @@ def measure(rounds: int, *, withdrawn: bool = True, punctual: bool = True) -> Ou
             model = vector()
             ttl = message_seconds(DEADLINE_SECONDS)
             asked = [Message(model, end.node_id, MessageType.TRAIN, ttl=ttl) for end in ends]
-            replies = streaming.send_and_receive(asked, timeout=wait_seconds(DEADLINE_SECONDS))
+            replies = streaming.send_and_receive(asked, timeout=ttl)
             for reply in replies:
                 if reply.has_content() and "x" in reply.content:
                     answered[places[reply.metadata.src_node_id]] += 1

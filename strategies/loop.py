@@ -11,7 +11,7 @@ from collections.abc import Callable
 from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
-from strategies.deadlines import wait_seconds
+from strategies.deadlines import message_seconds
 from strategies.dp_fed_opt import DPFedOpt
 
 
@@ -34,7 +34,7 @@ def run_rounds(
         # The messages get no name, so the model in them is released when the last one has been sent.
         replies = grid.send_and_receive(
             strategy.configure_train(number, strategy.arrays(), config, grid),
-            timeout=wait_seconds(deadline_seconds),
+            timeout=message_seconds(deadline_seconds),
         )
         strategy.finish_round(number, replies)
         after_round(number)

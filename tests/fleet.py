@@ -73,9 +73,18 @@ class NodeEnd:
 
 
 @contextmanager
-def fleet_node(address: str) -> Iterator[NodeEnd]:
-    """A node that registers itself with a SuperLink that asks for no keys, and is alive; over gRPC."""
-    connection = grpc_request_response(address, True, make_simple_grpc_retry_invoker())
+def fleet_node(address: str, *, authority: bytes | None = None, keys: Any = None) -> Iterator[NodeEnd]:
+    """A node that is alive, over gRPC: with its key pair, or registering itself where no keys are asked for.
+
+    `authority` is the certificate that the SuperLink's must be signed by, where there is TLS.
+    """
+    connection = grpc_request_response(
+        address,
+        authority is None,
+        make_simple_grpc_retry_invoker(),
+        root_certificates=authority,
+        authentication_keys=keys,
+    )
     node_id, receive, send, _, _, pull_object, push_object, confirm = connection.__enter__()
     try:
         yield NodeEnd(

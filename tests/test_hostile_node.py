@@ -1,20 +1,17 @@
 """Registered nodes that send bombs, among two honest SuperNodes on a real SuperLink."""
 
-from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
+from flwr.app import Error, Message
 
 from cli.composing import staged_app
+from tests.bomb_node import REPEATED, Bomb, Hostile
 from tests.corpora import make_corpus
-from tests.fleet import NodeEnd, at_work, fleet_node
-from tests.forged import Forged, array, bomb, chunk, honest, with_array
+from tests.fleet import at_work, fleet_node
+from tests.forged import array, chunk, honest, with_array
 from tests.loopback import loopback, nodes, serverapp_of
-from tests.strategies.flower import AGREE
-from wire.messages import VERSION
 from wire.node_info import NodeInfo
 
 pytestmark = pytest.mark.federation
@@ -22,20 +19,8 @@ pytestmark = pytest.mark.federation
 MOST_BYTES = 1_500_000_000  # of a ServerApp with all its libraries
 
 
-@dataclass(frozen=True)
-class Bomb:
-    """A reply, the reason for an error that comes with its announcement, and what becomes of it."""
-
-    make: Callable[[Message], Forged]
-    said: str
-    reason: str = ""
-
-
 BOMBS = (
-    Bomb(
-        lambda question: bomb(question, chunk_bytes=300_000, repeats=20_000),
-        "its arrays would take 6,000,000,000 bytes",
-    ),
+    REPEATED,
     Bomb(
         lambda question: with_array(question, array([chunk(bytes(40_000_000))])),
         "an object of it comes in 40,000,0",
@@ -46,30 +31,6 @@ BOMBS = (
         reason="x" * 5_000_000,
     ),
 )
-
-
-@dataclass
-class Hostile:
-    """Says at the roll call that it holds two speakers, and answers with its bomb."""
-
-    end: NodeEnd
-    bomb: Bomb
-    part: int
-    sent: list[Forged] = field(default_factory=list)
-
-    def turn(self) -> None:
-        question = self.end.fetch()
-        if question is None:
-            return
-        if question.metadata.message_type == AGREE:
-            agreed = RecordDict({"answer": ConfigRecord({"version": VERSION})})
-            self.end.answer(question, honest(Message(agreed, reply_to=question)))
-        elif question.metadata.message_type == MessageType.QUERY:
-            held = NodeInfo(speakers=2, dataset="elsewhere", split="train", part=self.part, parts=len(BOMBS))
-            self.end.answer(question, honest(Message(held.to_record(), reply_to=question)))
-        else:
-            self.sent.append(self.bomb.make(question))
-            self.end.answer(question, self.sent[-1], reason=self.bomb.reason)
 
 
 class Peak:
@@ -100,7 +61,8 @@ def test_nodes_with_bombs_are_left_out_by_name_and_the_run_completes(tmp_path):
     )
     with made.superlink("superlink"), nodes(made, 2, 3), ExitStack() as stack:
         ends = [stack.enter_context(fleet_node(f"127.0.0.1:{made.fleet}")) for _ in BOMBS]
-        hostile = [Hostile(end, bomb, part) for part, (end, bomb) in enumerate(zip(ends, BOMBS, strict=True))]
+        held = [NodeInfo(speakers=2, dataset="elsewhere", split="train", part=i, parts=3) for i in range(3)]
+        hostile = [Hostile(*one) for one in zip(ends, BOMBS, held, strict=True)]
         peak = Peak(made.home)
         stack.enter_context(at_work(*hostile, peak, pause_seconds=0.2))
         done = made.flwr("run", staged_app(tmp_path / "app"), "--run-config", config, "--stream")

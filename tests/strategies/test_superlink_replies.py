@@ -12,7 +12,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from privacy import packed_bytes
 from strategies import StreamingGrid
-from strategies.deadlines import wait_seconds
+from strategies.deadlines import message_seconds
 from strategies.streaming import _Times
 from strategies.superlink_replies import SuperLinkChannel
 from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with_array
@@ -75,7 +75,7 @@ def federate(superlink, folder, counts, rounds=1, deadline=60.0):
     """Rounds of a strategy over the SuperLink's grid; returns the strategy."""
     strategy = make_strategy(folder, counts, z=TINY_NOISE, rounds=rounds)
     strategy.round_deadline_seconds = deadline
-    grid, timeout = StreamingGrid(superlink.grid), wait_seconds(deadline)
+    grid, timeout = StreamingGrid(superlink.grid), message_seconds(deadline)
     strategy.start(grid, strategy.arrays(), num_rounds=rounds, timeout=timeout)
     return strategy
 
@@ -135,7 +135,7 @@ def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path):
                 wanted.append(late.answer(kept[-3], honest_reply(kept[-3])))
 
     superlink.turns += [answering(present), turn]
-    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=4, deadline=1.0)
+    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=4, deadline=2.0)
     assert wanted == [False] * 2
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
