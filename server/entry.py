@@ -11,7 +11,7 @@ from flwr.serverapp import Grid
 from safetensors import SafetensorError
 
 from privacy import PrivacyError
-from recipes import ConfigError, RunConfig
+from recipes import ConfigError, RunConfig, runs_folder
 from server.errors import RegistrationError, ResumeRefused
 from server.federation import run_federation
 from server.node_changes import RepliesRefused, TooFewAnswers
@@ -22,7 +22,7 @@ FAULTS = (
     *(TooFewAnswers, RepliesRefused),
 )
 
-NO_ROOM = {errno.ENOSPC: "(os error 28)", errno.EDQUOT: "(os error 122)"}  # as safetensors says it
+NO_ROOM = {errno.ENOSPC: "(os error 28)", errno.EDQUOT: "(os error 122)"}  # the texts of safetensors
 
 # The server evaluates while the nodes of a simulation train: with one thread each they do not share cores.
 torch.set_num_threads(1)
@@ -46,15 +46,15 @@ def serve(grid: Grid, context: Context) -> None:
 
 
 def no_room(error: OSError | SafetensorError) -> bool:
-    """Whether something could not be written since the disk, or the user's share of it, is full."""
+    """Whether a file could not be written because the disk, or the user's quota, is full."""
     if isinstance(error, OSError):
         return error.errno in NO_ROOM
     return any(words in str(error) for words in NO_ROOM.values())
 
 
 def full_disk(config: RunConfig) -> str:
-    """What to say then: the run ends, and what it has spent and released stays as it was filed."""
+    """Return the message for a full disk: the run ends, and its files keep what was spent and released."""
     return (
-        f"run.folder = {config.run.folder!r}: the disk is full. Nothing was released that is not in the "
-        'ledger; make room, and go on with run.resume = "latest"'
+        f"run.folder = {str(runs_folder(config.run.folder))!r}: the disk is full. Nothing was released that "
+        'is not in the ledger. Free some space and continue with run.resume = "latest"'
     )

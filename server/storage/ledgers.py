@@ -37,20 +37,20 @@ class Account:
 
     Attributes:
         ledger: The ledger of the population, open.
-        people: The population's name in it.
+        population_name: The population's name in it.
         run: The run's id.
         lineage: The runs that made the seed model.
     """
 
     ledger: Ledger
-    people: str
+    population_name: str
     run: str
     lineage: Lineage = ()
 
     @property
     def own(self) -> tuple[Release, ...]:
         """The releases of this run, with those whose model was lost."""
-        return self.ledger.releases(self.people, self.run)
+        return self.ledger.releases(self.population_name, self.run)
 
     @property
     def of_model(self) -> tuple[Release, ...]:
@@ -65,12 +65,12 @@ class Account:
     @property
     def elsewhere(self) -> tuple[Release, ...]:
         """Releases of the runs that made the seed model, as far as this ledger does not have them."""
-        return not_in_ledger(self.lineage, self.ledger.entries, self.people)
+        return not_in_ledger(self.lineage, self.ledger.entries, self.population_name)
 
     @property
     def everything(self) -> tuple[Release, ...]:
         """All releases that a budget counts: those of any run on this population, and `elsewhere`."""
-        return merge((*self.ledger.releases(self.people), *self.elsewhere))
+        return merge((*self.ledger.releases(self.population_name), *self.elsewhere))
 
     @property
     def releases(self) -> int:

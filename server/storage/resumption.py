@@ -204,5 +204,5 @@ def open_run(
     except BaseException:
         ledger.close()
         raise
-    account = Account(ledger=ledger, people=name, run=run, lineage=lineage)
+    account = Account(ledger=ledger, population_name=name, run=run, lineage=lineage)
     return OpenRun(folder=folder, account=account, remarks=remarks)

@@ -50,7 +50,7 @@ class RunFiles:
         """Write the checkpoint and the model after a round."""
         self._save_checkpoint(round_number)
         account, plan = self.account, self.strategy.plan
-        this_run = ancestor(account.run, account.people, plan, account.own, synthetic=self.synthetic)
+        this_run = ancestor(account.run, account.population_name, plan, account.own, synthetic=self.synthetic)
         self._save_model(self.folder.model, (*account.lineage, this_run))
 
     def rounds_between(self, chosen: int, rounds: int) -> int:

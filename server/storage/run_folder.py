@@ -49,7 +49,7 @@ WHO_WAS_DRAWN = (
 def unwritable(config: RunConfig, what: str, error: OSError) -> ConfigError:
     """Return the error that reports that `what`, in the runs folder, cannot be written."""
     return ConfigError(
-        f"run.folder = {config.run.folder!r}: {what} cannot be written ({error.strerror}); "
+        f"run.folder = {str(runs_folder(config.run.folder))!r}: {what} cannot be written ({error.strerror}); "
         "choose a folder that the process running the ServerApp may write"
     )
 

@@ -14,7 +14,7 @@ from privacy import PrivacyPlan, Release, SpendingUnknown, epsilon, epsilon_text
 from privacy.accounting.filters import least_budget
 from privacy.accounting.profile import PrivacyProfile
 from recipes import runs_folder
-from server.federation import FederatedRun
+from server.federated_run import FederatedRun
 from server.report.model_card import model_card
 from server.report.model_facts import ModelFacts
 from server.storage.ancestry import lineage_of_model, promise_of

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cli.composing import default_config
+from recipes import runs_folder
 from server import entry
 
 
@@ -22,7 +23,7 @@ def _serve(monkeypatch, error):
 def test_a_full_disk_is_named_with_its_remedy(error, monkeypatch, capsys):
     _serve(monkeypatch, error)
     said = capsys.readouterr().out
-    assert "murmuration: run.folder = 'runs': the disk is full" in said
+    assert f"murmuration: run.folder = {str(runs_folder())!r}: the disk is full" in said
     assert 'run.resume = "latest"' in said
 
 

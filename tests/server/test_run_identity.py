@@ -13,7 +13,7 @@ from cli.main import app
 from privacy import LedgerCorrupt, PrivacyPlan, SpendingUnknown, epsilon_text, read_ledger
 from recipes import runs_folder
 from server.errors import ResumeRefused
-from server.federation import FederatedRun
+from server.federated_run import FederatedRun
 from server.report.model_card import model_card
 from server.report.model_facts import ModelFacts
 from server.storage.ancestry import lineage_of_model

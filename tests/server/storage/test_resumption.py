@@ -19,7 +19,7 @@ from privacy import (
 from privacy.accounting.filters import least_budget
 from recipes import seed_model
 from server.errors import ResumeRefused
-from server.federation import FederatedRun
+from server.federated_run import FederatedRun
 from server.storage.checkpoints import load_checkpoint
 from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import build_model
