@@ -1,4 +1,4 @@
-"""The parts of the run configuration's sections: their base class, and field types with a range."""
+"""What the sections of the run configuration are made of: the base class, and types with a range."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def name_of(registry: Registry) -> AfterValidator:
-    """A validator for a `str` field: the value must be a name in the registry."""
+    """What makes a `str` the name of one of a registry's extensions."""
     return AfterValidator(registry.require)
 
 
 class Section(BaseModel):
-    """A frozen section of the configuration. In TOML its keys have hyphens instead of underscores."""
+    """A frozen section of the configuration; keys are written with hyphens in TOML."""
 
     model_config = ConfigDict(
         frozen=True,
