@@ -25,12 +25,12 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 def name_of(registry: Registry) -> AfterValidator:
-    """A validator for a `str` field: the value must be a name in the registry."""
+    """What makes a `str` the name of one of a registry's extensions."""
     return AfterValidator(registry.require)
 
 
 class Section(BaseModel):
-    """A frozen section of the configuration. In TOML its keys have hyphens instead of underscores."""
+    """A frozen section of the configuration; keys are written with hyphens in TOML."""
 
     model_config = ConfigDict(
         frozen=True,
