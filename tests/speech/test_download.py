@@ -235,8 +235,8 @@ def test_the_checksum_of_speechocean762_is_returned(server: Server, tmp_path: Pa
     layouts.speechocean762(tmp_path / "origin", {"train": [("0001", "YES")], "test": [("0024", "NO")]})
     server.content = packed(tmp_path / "origin", "speechocean762")
     found = hashlib.sha256(server.content).hexdigest()
-    folder, told = openslr.download_speechocean762(tmp_path / "out", mirror=server.url)
-    assert told == found
+    folder, checksum = openslr.download_speechocean762(tmp_path / "out", mirror=server.url)
+    assert checksum == found
     assert load_corpus("speechocean762", folder).splits == ("test", "train")
     with pytest.raises(DownloadError, match="SHA-256"):
         openslr.download_speechocean762(tmp_path / "again", sha256="0" * 64, mirror=server.url)
