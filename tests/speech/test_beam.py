@@ -107,7 +107,7 @@ def test_padding_is_not_read_and_a_batch_is_its_utterances() -> None:
 
 
 def test_a_broken_model_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="hold NaN"):
+    with pytest.raises(ValueError, match="have NaN"):
         BeamSearch(ENGLISH)(torch.full((1, 2, ENGLISH.num_outputs), math.nan), torch.tensor([2]))
     good = language_model(tmp_path, ["turn the light on"], "word").read_text()
     (tmp_path / "cut.arpa").write_text(good[: good.index("\\3-grams") + 20])

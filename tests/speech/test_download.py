@@ -106,7 +106,7 @@ def test_a_server_that_never_brings_anything_is_given_up_and_what_came_is_kept(
 ) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.breaks, server.upto = 99, 0
-    with pytest.raises(DownloadError, match="after 1,000 bytes; they are kept: run it again"):
+    with pytest.raises(DownloadError, match="after 1,000 bytes, which are kept; run it again"):
         get(server, tmp_path / "file")
     assert len(server.asked) == download.ATTEMPTS
     server.breaks = 0
