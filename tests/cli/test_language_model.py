@@ -46,7 +46,7 @@ def test_a_model_of_a_corpus_is_of_the_named_splits(tmp_path: Path) -> None:
         (["absent.txt", "--out", "absent/out.arpa"], 2, "there is no folder absent; make it first"),
         (["absent.txt", "--out", "."], 2, "--out . is a folder"),
         (["absent.txt"], 1, "No such file"),
-        (["empty.txt"], 1, "no sentence to learn from"),
+        (["empty.txt"], 1, "no sentence with a word"),
         (["latin.txt"], 1, "is no UTF-8 text"),
         (["empty.txt", "--language", "xx"], 1, "'xx' is not registered"),
     ],

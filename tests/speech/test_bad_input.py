@@ -1,4 +1,4 @@
-"""What people have on their disks: used, skipped and counted, or refused; never a crash in training."""
+"""Files as users have them: used, skipped and counted, or refused; never a crash in training."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def corpus_of(folder: Path, *files: str, **changes: object) -> Corpus:
     return load_corpus("manifest", folder)
 
 
-def heard(corpus: Corpus) -> tuple[list[str], list[str]]:
+def usable(corpus: Corpus) -> tuple[list[str], list[str]]:
     """Ids that became examples, and the reasons of what was skipped, in the loader or after."""
     store = ExampleStore(corpus, TINY)
     ids = [example.id for example in store.examples("train", "s")]
@@ -41,7 +41,7 @@ def test_wav_of_any_depth(tmp_path: Path, subtype: str) -> None:
     wave = 0.5 * np.sin(np.arange(16_000) / 10)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype=subtype)
     np.testing.assert_allclose(read_audio(tmp_path / "a.wav"), wave, atol=0.02)
-    assert heard(corpus_of(tmp_path, "a.wav")) == (["good.flac", "a.wav"], [])
+    assert usable(corpus_of(tmp_path, "a.wav")) == (["good.flac", "a.wav"], [])
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 44_100, 48_000])
@@ -57,7 +57,7 @@ def test_rates_and_channels(tmp_path: Path, rate_hz: int, channels: int) -> None
 def test_a_wrong_extension_is_read_by_what_is_inside(tmp_path: Path) -> None:
     sound(tmp_path / "a.flac").rename(tmp_path / "a.wav")
     soundfile.write(tmp_path / "b.mp3", np.zeros(16_000) + 0.1, 16_000, format="WAV")
-    assert heard(corpus_of(tmp_path, "a.wav", "b.mp3")) == (["good.flac", "a.wav", "b.mp3"], [])
+    assert usable(corpus_of(tmp_path, "a.wav", "b.mp3")) == (["good.flac", "a.wav", "b.mp3"], [])
 
 
 def test_zero_length_and_truncated_and_no_sound(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_zero_length_and_truncated_and_no_sound(tmp_path: Path) -> None:
         whole = sound(tmp_path / name, 2.0).read_bytes()
         (tmp_path / name).write_bytes(whole[:60])
     names = ["empty.flac", "none.wav", "text.wav", "cut.flac", "cut.mp3", "cut.ogg"]
-    ids, reasons = heard(corpus_of(tmp_path, *names))
+    ids, reasons = usable(corpus_of(tmp_path, *names))
     assert ids == ["good.flac"] and len(reasons) == len(names)
     for name in names:
         assert any(name in reason for reason in reasons) or name == "none.wav"
@@ -81,7 +81,7 @@ def test_half_a_file_is_read_or_skipped_but_is_never_garbage(tmp_path: Path, suf
     sound(file, 2.0)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     corpus = corpus_of(tmp_path, file.name)
-    ids, reasons = heard(corpus)
+    ids, reasons = usable(corpus)
     assert ids[0] == "good.flac" and len(ids) + len(reasons) == 2
     if len(ids) == 2:
         wave = read_audio(file)
@@ -95,14 +95,14 @@ def test_a_file_that_is_shorter_than_its_header_is_refused_and_its_segments_are_
     file = tmp_path / f"a.{suffix}"
     sound(file, 4.0)
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    ids, reasons = heard(corpus_of(tmp_path, file.name))
+    ids, reasons = usable(corpus_of(tmp_path, file.name))
     assert ids == ["good.flac"] and len(reasons) == 1
     for read in (lambda: read_audio(file), lambda: AudioStream(file).read(64_000)):
         with pytest.raises(
             AudioError, match=r"is cut off: (1\.9|2\.\d) s of the length in its header are missing"
         ):
             read()
-    ids, reasons = heard(corpus_of(tmp_path, file.name, offset=0.5, duration=1.0))
+    ids, reasons = usable(corpus_of(tmp_path, file.name, offset=0.5, duration=1.0))
     assert len(ids) == 2 and reasons == []
 
 
@@ -117,13 +117,13 @@ def test_a_wav_file_from_a_pipe_does_not_know_its_size(tmp_path: Path) -> None:
 def test_samples_that_are_not_numbers_lose_their_utterance(tmp_path: Path) -> None:
     for name, value in (("nan.wav", np.nan), ("inf.wav", np.inf)):
         soundfile.write(tmp_path / name, np.full(16_000, value), 16_000, subtype="FLOAT")
-    ids, reasons = heard(corpus_of(tmp_path, "nan.wav", "inf.wav"))
+    ids, reasons = usable(corpus_of(tmp_path, "nan.wav", "inf.wav"))
     assert ids == ["good.flac"]
     assert all("NaN or infinite" in reason for reason in reasons) and len(reasons) == 2
 
 
 def test_listed_but_missing_and_listed_twice(tmp_path: Path) -> None:
-    ids, reasons = heard(corpus_of(tmp_path, "absent.wav", "good.flac"))
+    ids, reasons = usable(corpus_of(tmp_path, "absent.wav", "good.flac"))
     assert ids == ["good.flac"]
     assert "no such audio file" in reasons[0] and "was used before, at" in reasons[1]
 
@@ -132,14 +132,14 @@ def test_audio_that_goes_missing_after_the_loading(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav")
     corpus = corpus_of(tmp_path, "a.wav")
     (tmp_path / "a.wav").unlink()
-    ids, reasons = heard(corpus)
+    ids, reasons = usable(corpus)
     assert ids == ["good.flac"] and "a.wav: no such audio file" in reasons[0]
 
 
 def test_an_unpacked_manifest_of_nemo_and_a_tarred_one(tmp_path: Path) -> None:
     sound(tmp_path / "a.wav", 2.0)
     corpus = corpus_of(tmp_path, "a.wav", offset=0.5, duration=1.0)
-    assert heard(corpus) == (["good.flac", "a.wav@0.5"], [])
+    assert usable(corpus) == (["good.flac", "a.wav@0.5"], [])
     with pytest.raises(CorpusError, match=r"manifest\.jsonl:2: has a 'shard_id'.*unpack them"):
         corpus_of(tmp_path, "a.wav", shard_id=3)
 
@@ -170,6 +170,6 @@ def test_two_hours_are_read_in_segments(tmp_path: Path, monkeypatch: pytest.Monk
         for n, o, d in rows
     ]
     (tmp_path / "manifest.jsonl").write_text("\n".join(lines))
-    ids, reasons = heard(load_corpus("manifest", tmp_path))
+    ids, reasons = usable(load_corpus("manifest", tmp_path))
     assert len(ids) == 2 and "past the end" in reasons[0]
     assert "longer than max_seconds=30" in corpus_of(tmp_path, "two-hours.wav").skipped[0].reason

@@ -30,7 +30,7 @@ def language_model(folder: Path, sentences: list[str], unit: Unit, order: int = 
 
 
 def few_symbols(frames: int, seed: int) -> Tensor:
-    """Log-probabilities (1, frames, outputs) of 'a', 'b', the space and the blank; nothing else is heard."""
+    """Log-probabilities (1, frames, outputs) of 'a', 'b', the space and the blank; the rest is 0."""
     draw = torch.distributions.Dirichlet(torch.full((4,), 0.8))
     torch.manual_seed(seed)
     columns = [*map(ENGLISH.characters.index, SYMBOLS), ENGLISH.blank]
@@ -81,8 +81,8 @@ def test_a_character_model_counts_as_in_the_formula(seed: int, tmp_path: Path) -
 
 def test_a_model_of_words_writes_only_words_that_it_knows(tmp_path: Path) -> None:
     path = language_model(tmp_path, ["turn the light on", "turn the fan off"], "word")
-    heard = certain(["tturn__ thhe fan on"])[:2]
-    assert BeamSearch(ENGLISH, language_model=path)(*heard) == ["turn the fan on"]
+    outputs = certain(["tturn__ thhe fan on"])[:2]
+    assert BeamSearch(ENGLISH, language_model=path)(*outputs) == ["turn the fan on"]
     assert BeamSearch(ENGLISH, language_model=path)(*certain(["turm_ the fun of_f"])[:2]) == [
         "turn the fan off"
     ]
@@ -107,7 +107,7 @@ def test_padding_is_not_read_and_a_batch_is_its_utterances() -> None:
 
 
 def test_a_broken_model_is_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ValueError, match="hold NaN"):
+    with pytest.raises(ValueError, match="have NaN"):
         BeamSearch(ENGLISH)(torch.full((1, 2, ENGLISH.num_outputs), math.nan), torch.tensor([2]))
     good = language_model(tmp_path, ["turn the light on"], "word").read_text()
     (tmp_path / "cut.arpa").write_text(good[: good.index("\\3-grams") + 20])
@@ -139,7 +139,7 @@ def test_a_language_model_of_the_training_text_brings_the_word_error_rate_down(t
     store = ExampleStore(corpus, loaded.features)
     examples = [example for s in corpus.speakers("test")[:8] for example in store.examples("test", s)]
     assert not {example.text for example in examples} & set(training)
-    decoders = {"greedy": lambda *heard: greedy(*heard, ENGLISH)}
+    decoders = {"greedy": lambda *outputs: greedy(*outputs, ENGLISH)}
     for unit, order in (("character", 6), ("word", 3)):
         decoders[unit] = BeamSearch(ENGLISH, language_model=language_model(tmp_path, training, unit, order))
     texts: dict[str, list[str]] = {name: [] for name in decoders}
@@ -148,9 +148,9 @@ def test_a_language_model_of_the_training_text_brings_the_word_error_rate_down(t
         for indices in bucketed_batches([len(example.features) for example in examples], 32):
             batch = collate([examples[index] for index in indices])
             references += [examples[index].text for index in indices]
-            heard = loaded.model(batch.features, batch.lengths)
+            outputs = loaded.model(batch.features, batch.lengths)
             for name, decoder in decoders.items():
-                texts[name] += decoder(*heard)
+                texts[name] += decoder(*outputs)
     rates = {name: word_error_rate(references, hypotheses) for name, hypotheses in texts.items()}
     assert rates["greedy"] > 0.4
     assert rates["character"] < 0.6 * rates["greedy"]

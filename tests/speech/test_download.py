@@ -106,7 +106,7 @@ def test_a_server_that_never_brings_anything_is_given_up_and_what_came_is_kept(
 ) -> None:
     (tmp_path / "file.part").write_bytes(CONTENT[:1000])
     server.breaks, server.upto = 99, 0
-    with pytest.raises(DownloadError, match="after 1,000 bytes; they are kept: run it again"):
+    with pytest.raises(DownloadError, match="after 1,000 bytes, which are kept; run it again"):
         get(server, tmp_path / "file")
     assert len(server.asked) == download.ATTEMPTS
     server.breaks = 0
@@ -235,8 +235,8 @@ def test_the_checksum_of_speechocean762_is_returned(server: Server, tmp_path: Pa
     layouts.speechocean762(tmp_path / "origin", {"train": [("0001", "YES")], "test": [("0024", "NO")]})
     server.content = packed(tmp_path / "origin", "speechocean762")
     found = hashlib.sha256(server.content).hexdigest()
-    folder, told = openslr.download_speechocean762(tmp_path / "out", mirror=server.url)
-    assert told == found
+    folder, checksum = openslr.download_speechocean762(tmp_path / "out", mirror=server.url)
+    assert checksum == found
     assert load_corpus("speechocean762", folder).splits == ("test", "train")
     with pytest.raises(DownloadError, match="SHA-256"):
         openslr.download_speechocean762(tmp_path / "again", sha256="0" * 64, mirror=server.url)

@@ -39,10 +39,10 @@ def test_a_model_learns_a_toy_language_and_recognises_new_sentences(tmp_path: Pa
 
 
 def test_it_reports_every_epoch_and_evaluates_when_asked(corpus: Corpus) -> None:
-    told: list[Epoch] = []
-    found = pretrain(corpus, SHORT, on_epoch=told.append)
-    assert told == list(found.epochs) and [epoch.number for epoch in told] == [1, 2]
-    assert all(set(epoch.evaluations) == {"seed-test"} for epoch in told)
+    reported: list[Epoch] = []
+    found = pretrain(corpus, SHORT, on_epoch=reported.append)
+    assert reported == list(found.epochs) and [epoch.number for epoch in reported] == [1, 2]
+    assert all(set(epoch.evaluations) == {"seed-test"} for epoch in reported)
     seldom = pretrain(corpus, SHORT.model_copy(update={"evaluate_every": 0}))
     assert [bool(epoch.evaluations) for epoch in seldom.epochs] == [False, True]
 
@@ -61,10 +61,10 @@ def test_features_on_disk_are_computed_once_and_change_nothing(
     tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain = pretrain(corpus, SHORT).model
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     folder = tmp_path / "features"
-    kept = pretrain(corpus, SHORT, feature_folder=folder, on_features=lambda *w: told.append(w)).model
-    assert told == [("seed-test", 1, 2), ("seed-test", 2, 2), ("seed", 1, 2), ("seed", 2, 2)]
+    kept = pretrain(corpus, SHORT, feature_folder=folder, on_features=lambda *w: reported.append(w)).model
+    assert reported == [("seed-test", 1, 2), ("seed-test", 2, 2), ("seed", 1, 2), ("seed", 2, 2)]
     monkeypatch.setattr("speech.audio.Recording.read", None)
     found = pretrain(corpus, SHORT, feature_folder=tmp_path / "features").model
     assert same(plain, kept) and same(plain, found)
@@ -85,10 +85,10 @@ def test_a_process_computes_its_share_of_the_features_for_all(
     store = features.open_store(corpus, SHORT, tmp_path / folder if folder else None)
     asked: list[str] = []
     monkeypatch.setattr(store, "examples", lambda split, speaker: asked.append(speaker))
-    told: list[tuple[str, int, int]] = []
-    features.compute_together(store, ["seed"], Second(rank=1, count=2), lambda *what: told.append(what))
+    reported: list[tuple[str, int, int]] = []
+    features.compute_together(store, ["seed"], Second(rank=1, count=2), lambda *what: reported.append(what))
     assert asked == computed
-    assert told == [("seed", number + 1, len(computed)) for number in range(len(computed))]
+    assert reported == [("seed", number + 1, len(computed)) for number in range(len(computed))]
 
 
 def test_looking_does_not_change_the_training(corpus: Corpus) -> None:

@@ -113,15 +113,15 @@ def test_a_plan_without_speakers_is_refused(field: str) -> None:
 @settings(max_examples=30)
 def test_what_is_rendered_is_whole_frames_in_range(noise: str, room: float, length: int) -> None:
     random = np.random.default_rng(length)
-    heard = effects.render(
+    recorded = effects.render(
         random.standard_normal(length),
         22_050,
         replace(speaker(), noise=noise, room_seconds=room),
         random,
     )
-    assert len(heard) % FRAME_SAMPLES == 0
-    assert np.isfinite(heard).all()
-    assert 0 < np.abs(heard).max() <= 1
+    assert len(recorded) % FRAME_SAMPLES == 0
+    assert np.isfinite(recorded).all()
+    assert 0 < np.abs(recorded).max() <= 1
 
 
 @pytest.mark.parametrize("kind", NOISES)
@@ -161,8 +161,8 @@ def test_tilt_is_db_per_octave() -> None:
 def test_a_room_decays_by_60_db_in_its_time() -> None:
     impulse = np.zeros(SAMPLE_RATE_HZ)
     impulse[0] = 1.0
-    heard = effects.reverberate(impulse, 0.4, np.random.default_rng(0))
-    energy = np.add.reduceat(heard**2, np.arange(0, 6400, 800))[1:8]
+    recorded = effects.reverberate(impulse, 0.4, np.random.default_rng(0))
+    energy = np.add.reduceat(recorded**2, np.arange(0, 6400, 800))[1:8]
     falls = np.diff(10 * np.log10(energy))  # dB per 50 ms; 60 dB in 0.4 s is 7.5
     assert falls.mean() == pytest.approx(-7.5, abs=0.5)
     assert np.array_equal(effects.reverberate(impulse, 0.0, np.random.default_rng(0)), impulse)

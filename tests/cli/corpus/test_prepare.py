@@ -52,7 +52,7 @@ def test_the_papers_unions_become_splits(library: Path, tmp_path: Path) -> None:
     [
         (["train=LS-42"], "'LS-42' is no part of LibriSpeech; known are LS-100"),
         (["seed=LS-100", "train=LS-960"], "train-clean-100 would be in 'seed' and in 'train'"),
-        (["test=test-clean"], "holds no test-clean; `murmur corpus download librispeech` gets it"),
+        (["test=test-clean"], "has no test-clean; `murmur corpus download librispeech` gets it"),
         (["train"], "--part train: write SPLIT=PART"),
         (["train=LS-100", "train=LS-360"], "write SPLIT=PART, one of each split"),
     ],

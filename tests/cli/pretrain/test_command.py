@@ -62,7 +62,7 @@ def test_it_trains_from_a_recipe_and_says_how_well(tmp_path: Path) -> None:
 def test_a_number_of_synthetic_speakers_is_no_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded: list[tuple[str, str]] = []
     monkeypatch.setattr(
-        pretrain, "load_corpus", lambda kind, place, **_: loaded.append((kind, place)) or 1 / 0
+        pretrain, "load_by_rules", lambda kind, place, rules: loaded.append((kind, place)) or 1 / 0
     )
     words = ["--out", str(tmp_path / "m"), "--corpus-path", "5"]
     for more in (["--corpus-kind", "synthetic"], ["--corpus-kind", "manifest"]):

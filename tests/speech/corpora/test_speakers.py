@@ -51,7 +51,7 @@ def test_a_share_of_the_speakers_moves_with_all_their_speech(speakers: int, shar
 def test_the_draw_is_the_same_in_any_order_and_another_with_another_seed() -> None:
     one = draw_split(corpus(), split="train", share=0.1, into="seed")
     assert draw_split(corpus(order=-1), split="train", share=0.1, into="seed").digest == one.digest
-    # As it was drawn when this was written: a new release must not draw other people.
+    # As it was drawn when this was written: a new release must not draw other speakers.
     assert one.speakers("seed") == ("s0001", "s0005", "s0020", "s0030")
     assert draw_split(corpus(), split="train", share=0.1, into="seed", seed=1).digest != one.digest
     assert all(len(one.utterances("seed", speaker)) == 3 for speaker in one.speakers("seed"))

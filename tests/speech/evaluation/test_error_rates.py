@@ -37,10 +37,10 @@ def test_the_corpus_counts_and_not_its_utterances() -> None:
 def test_edits_by_kind_add_up_to_the_distance_and_to_both_lengths(pairs: list[tuple[str, str]]) -> None:
     references, hypotheses = [r for r, _ in pairs], [h for _, h in pairs]
     for found, split in ((word_edits, str.split), (character_edits, list)):
-        for counts, (said, heard) in zip(found(references, hypotheses), pairs, strict=True):
-            assert counts.errors == edits(split(said), split(heard))
+        for counts, (said, decoded) in zip(found(references, hypotheses), pairs, strict=True):
+            assert counts.errors == edits(split(said), split(decoded))
             assert counts.reference_length == len(split(said))
-            assert counts.hits + counts.substitutions + counts.insertions == len(split(heard))
+            assert counts.hits + counts.substitutions + counts.insertions == len(split(decoded))
 
 
 def test_words_for_an_empty_reference_are_insertions() -> None:

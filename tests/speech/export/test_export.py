@@ -45,13 +45,13 @@ def sounds() -> list[torch.Tensor]:
 
 def test_another_process_without_our_code_gets_the_same_in_every_format(folder: Path) -> None:
     loaded, given = load_model(SEED), sounds()
-    # What lies beyond a length is not heard, be it loud or no number.
+    # Samples beyond a length have no effect, even loud ones or NaN.
     waveforms = torch.full((len(given), max(map(len, given))), 0.5)
     waveforms[1:] = torch.tensor([[torch.nan], [torch.inf]])
     for row, sound in zip(waveforms, given, strict=True):
         row[: len(sound)] = sound
     np.savez(folder / "given.npz", waveforms=waveforms.numpy(), lengths=[len(sound) for sound in given])
-    script = Path(__file__).with_name("listen_elsewhere.py")
+    script = Path(__file__).with_name("decode_elsewhere.py")
     command = [sys.executable, "-I", str(script), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -67,8 +67,8 @@ def test_another_process_without_our_code_gets_the_same_in_every_format(folder: 
             count = int(frames[0])
             assert answer["frames"][index] == count
             np.testing.assert_allclose(log_probs[index, :count], expected[0, :count], atol=1e-3)
-            assert " ".join(answer["heard"][index].split()) == greedy(expected, frames, ENGLISH)[0]
-        assert answer["heard"][0].strip()
+            assert " ".join(answer["texts"][index].split()) == greedy(expected, frames, ENGLISH)[0]
+        assert answer["texts"][0].strip()
         assert answer["metadata"] == describe(loaded, licence="cc0-1.0", privacy="none")
 
 

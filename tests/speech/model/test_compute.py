@@ -9,12 +9,12 @@ from speech.model.ctc_transformer import build_model
 
 
 def test_a_cpu_computes_in_float32_and_logs_that_once(caplog: pytest.LogCaptureFixture) -> None:
-    compute._say_once.cache_clear()
+    compute._warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         chosen = [Compute.choose(precision="bfloat16", compile=True, device="cpu") for _ in range(3)]
     assert chosen[0] == Compute(device=torch.device("cpu"), precision="float32", compile=False)
     assert [record.getMessage() for record in caplog.records] == [
-        "precision='bfloat16' and compile=True are for a GPU, and there is none: "
+        "precision='bfloat16' and compile=True need a GPU, and there is none: "
         "this process computes in float32, not compiled"
     ]
 
@@ -55,5 +55,5 @@ def test_a_wrong_precision_and_an_absent_gpu_are_refused() -> None:
     with pytest.raises(ValueError, match="precision='float16' must be 'float32' or 'bfloat16'"):
         Compute.choose(precision="float16")
     if not torch.cuda.is_available():
-        with pytest.raises(ValueError, match=r"device='cuda': torch sees no GPU here; use 'cpu'"):
+        with pytest.raises(ValueError, match=r"device='cuda': torch finds no GPU here; use 'cpu'"):
             Compute.choose(device="cuda")

@@ -72,12 +72,12 @@ def test_a_recording_with_little_speech_is_cut_down_to_it(gap_seconds: float, tm
         is_said += [np.ones(len(wave)), gap]
     mix, said = np.concatenate(sound), np.concatenate(is_said) > 0
     found = spans(phrases(tmp_path / "a.wav", mix + hush(len(mix) / RATE_HZ)))
-    heard = np.zeros(len(mix), dtype=bool)
+    kept = np.zeros(len(mix), dtype=bool)
     for start, end in found:
-        heard[round(start * RATE_HZ) : round(end * RATE_HZ)] = True
-    assert np.square(mix[heard]).sum() > 0.999 * np.square(mix).sum()
+        kept[round(start * RATE_HZ) : round(end * RATE_HZ)] = True
+    assert np.square(mix[kept]).sum() > 0.999 * np.square(mix).sum()
     # Beside the speech, at most two margins and a frame or two for each of the eight.
-    assert (heard & ~said).sum() < 8 * 0.4 * RATE_HZ
+    assert (kept & ~said).sum() < 8 * 0.4 * RATE_HZ
 
 
 def test_level_speech_is_kept_whole_and_beside_louder_speech(tmp_path: Path) -> None:

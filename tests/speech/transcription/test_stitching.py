@@ -12,14 +12,14 @@ def read(stretches: list[Stretch]) -> str:
     return greedy(joined[None], torch.tensor([len(joined)]), ENGLISH)[0]
 
 
-def heard(path: str, first_frame: int, joined: bool = True) -> Stretch:
+def window(path: str, first_frame: int, joined: bool = True) -> Stretch:
     return Stretch(first_frame=first_frame, log_probs=certain([path])[0][0], joined=joined)
 
 
 def test_words_at_a_seam_are_neither_doubled_nor_cut() -> None:
     left = "one_ _two___ _thre_zz"
     right = "____xx___ _thre_e_ four"
-    windows = [heard(left, 0, joined=False), heard(right, 4)]
+    windows = [window(left, 0, joined=False), window(right, 4)]
     pieces = list(stitch(windows, ENGLISH))
     assert [piece.first_frame for piece in pieces] == [0, len(pieces[0].log_probs)]
     assert read(pieces) == "one two three four"
@@ -44,10 +44,10 @@ def test_without_a_quiet_place_the_seam_is_in_the_middle() -> None:
 
 def test_every_frame_comes_once_and_phrases_stay_apart() -> None:
     windows = [
-        heard("_" * 20, 0, joined=False),
-        heard("_" * 20, 15),
-        heard("_" * 9, 30),
-        heard("__", 70, joined=False),
+        window("_" * 20, 0, joined=False),
+        window("_" * 20, 15),
+        window("_" * 9, 30),
+        window("__", 70, joined=False),
     ]
     pieces = list(stitch(windows, ENGLISH))
     frames = [piece.first_frame + row for piece in pieces for row in range(len(piece.log_probs))]

@@ -70,7 +70,7 @@ def test_unbroken_speech_over_many_windows_loses_and_doubles_no_word(tmp_path: P
 
 def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> None:
     class Fixed(nn.Module):
-        """Hears an a in the third frame."""
+        """Has an a in the third frame."""
 
         config = SimpleNamespace(alphabet=ENGLISH, stride=4)
 
@@ -90,7 +90,7 @@ def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> No
 
 
 def test_a_long_file_with_pauses_is_read_nearly_as_its_utterances(tmp_path: Path) -> None:
-    """Not exactly: the pauses' margins are part of what the model then hears."""
+    """Not exactly: the pauses' margins are part of the input of the model."""
     loaded = load_model(murmuration_data.path("seed/model.safetensors"))
     log_mel = LogMel(MODEL_PRESETS[loaded.preset].features)
     corpus = load_corpus("embedded", "")
@@ -102,8 +102,8 @@ def test_a_long_file_with_pauses_is_read_nearly_as_its_utterances(tmp_path: Path
             wave = recording.segment(utterance.offset_seconds, utterance.duration_seconds)
             features = log_mel(wave)[None]
             with torch.inference_mode():
-                heard = loaded.model(features, torch.tensor([features.shape[1]]))
-            texts += greedy(*heard, ENGLISH)
+                outputs = loaded.model(features, torch.tensor([features.shape[1]]))
+            texts += greedy(*outputs, ENGLISH)
             sound += [wave.numpy(), pause]
     soundfile.write(tmp_path / "long.wav", np.concatenate(sound), toy.RATE_HZ)
     assert sum(map(len, sound)) > 40 * toy.RATE_HZ

@@ -123,7 +123,7 @@ def test_a_name_that_cannot_be_written_down_costs_its_own_utterance(folder: Path
     corpus = load(folder, GOOD, entry(**{key: "ann\ud800"}))
     assert corpus.splits == ("train",) and corpus.speakers("train") == ("ann",)
     assert reasons(corpus)[0] == "its split or its speaker is no Unicode text"
-    assert all(f"{one.split}{one.speaker}".encode() for one in corpus.skipped)  # it can be told
+    assert all(f"{one.split}{one.speaker}".encode() for one in corpus.skipped)  # it can be written
 
 
 def test_foreign_characters_are_mapped_and_counted_by_choice(folder: Path) -> None:

@@ -59,8 +59,8 @@ def main(folder):
         with torch.inference_mode():
             log_probs, frames = (np.asarray(one) for one in run(waveforms, lengths))
         np.save(f"{folder}/{name}.npy", log_probs)
-        heard = [text(row[:count], metadata) for row, count in zip(log_probs, frames, strict=True)]
-        answer[name] = {"frames": frames.tolist(), "heard": heard, "metadata": dict(metadata)}
+        texts = [text(row[:count], metadata) for row, count in zip(log_probs, frames, strict=True)]
+        answer[name] = {"frames": frames.tolist(), "texts": texts, "metadata": dict(metadata)}
     print(json.dumps(answer))
 
 
