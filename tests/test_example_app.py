@@ -7,7 +7,7 @@ import pytest
 
 from privacy import read_ledger
 from recipes import checkout
-from tests.processes import run_command
+from tests.processes import kill_all_of, run_command
 
 APP = checkout() / "examples" / "text_app"
 ROUNDS = 10
@@ -39,7 +39,10 @@ def test_it_has_at_most_80_lines():
 @pytest.mark.federation
 def test_it_learns_under_its_epsilon_and_every_release_is_in_the_ledger(tmp_path):
     ledger = tmp_path / "ledger.jsonl"
-    done = run_command(sys.executable, "-c", PROGRAM, ledger, home=tmp_path, cwd=APP)
+    try:
+        done = run_command(sys.executable, "-c", PROGRAM, ledger, home=tmp_path, cwd=APP)
+    finally:
+        kill_all_of(tmp_path)  # Ray's processes too, should the run have failed
     assert done.returncode == 0, done.stdout
     accuracy, epsilon = re.search(r"accuracy (\S+) .*epsilon (\S+)", done.stdout).groups()
     assert float(accuracy) > 0.5

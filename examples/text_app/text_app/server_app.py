@@ -23,7 +23,7 @@ def main(grid: Grid, context: Context) -> None:
         names = {"dataset": "topics", "run_id": str(context.run_id)}
         run = TrainingRun(population_index=nodes, ledger=ledger, **names)
         strategy = DPFedAdam(model=model, mechanism=mechanism, run=run, learning_rate=0.2)
-        strategy.start(grid, strategy.arrays(), num_rounds=plan.rounds, timeout=60.0)
+        strategy.start(grid, strategy.arrays(), num_rounds=plan.rounds, timeout=600.0)
         words, topics = map(torch.cat, zip(*(sentences_of(n + user) for user in range(50)), strict=True))
         accuracy = (network(words).argmax(dim=1) == topics).float().mean()
         epsilon = ledger.epsilon(plan.delta).value
