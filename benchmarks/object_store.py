@@ -31,11 +31,11 @@ from flwr.superlink.grid import HttpGrid
 from benchmarks.report import Ratio, conditions, table, write
 from client.punctuality import TOO_LATE, is_late
 from strategies import StreamingGrid
-from strategies.deadlines import message_seconds
 from strategies.superlink_replies import ReplyChannel
 from tests.fleet import NodeEnd, at_work, fleet_node
 from tests.forged import honest
 from tests.loopback import Loopback, loopback
+from wire.deadlines import message_seconds
 from wire.messages import problem
 
 PARAMETERS = 250_000

@@ -18,7 +18,7 @@ from functools import wraps
 
 from flwr.app import Context, Message, RecordDict
 
-from strategies.deadlines import deadline_of
+from wire.deadlines import deadline_of
 from wire.messages import problem
 
 log = logging.getLogger("murmuration.client")

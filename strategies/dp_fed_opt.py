@@ -29,11 +29,11 @@ from privacy.noise.seeded import SeededGaussian
 from privacy.plan import SEEDED
 from privacy.released_metrics import read_statistics
 from strategies.aggregation import CohortSum
-from strategies.deadlines import message_seconds
 from strategies.mechanism import Mechanism
 from strategies.parts import GlobalModel, ServerStep, TrainingRun
 from strategies.round import OpenRound, RoundReport
 from strategies.training_only import TrainingOnly
+from wire.deadlines import message_seconds
 from wire.declared_plan import DeclaredPlan
 from wire.messages import Task, pack_vector
 from wire.raw_metrics import RawMetrics

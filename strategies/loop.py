@@ -11,8 +11,8 @@ from collections.abc import Callable
 from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
-from strategies.deadlines import message_seconds
 from strategies.dp_fed_opt import DPFedOpt
+from wire.deadlines import message_seconds
 
 
 def run_rounds(

@@ -20,7 +20,7 @@ Two kinds of replies stay in the store until the end of the run, because no call
 that comes after the last look that the SuperLink answers before the message's time is over; and a reply with
 an announcement longer than any valid reply's, because the SuperLink announces it only once. To keep the first
 kind rare, our nodes send none then, unless their clock is behind or the reply is long under way
-(`strategies.deadlines`), and looks go on as long as the server waits for the next replies. A hostile node can
+(`wire.deadlines`), and looks go on as long as the server waits for the next replies. A hostile node can
 still send one that stays: in that moment, or with a time of its own that ends before it is fetched.
 """
 

@@ -5,8 +5,8 @@ import pytest
 from flwr.app import ConfigRecord, Message, RecordDict
 
 from client.punctuality import TOO_LATE, is_late, punctual
-from strategies.deadlines import message_seconds
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
+from wire.deadlines import message_seconds
 from wire.messages import problem
 
 UPDATE = RecordDict({"answer": ConfigRecord({"update": 1})})

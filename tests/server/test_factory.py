@@ -90,7 +90,9 @@ def test_a_clip_bound_that_the_grid_cannot_have_is_refused_by_name():
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r"model.preset = 'huge': unknown model preset 'huge'; known are .*'tiny'"):
+    with pytest.raises(
+        ConfigError, match=r"model.preset = 'huge': unknown model preset 'huge'; known are .*'tiny'"
+    ):
         starting_model(config(**{"model.preset": "huge"}).model, "en")
 
 
@@ -106,7 +108,9 @@ def test_a_seed_that_writes_another_language_is_refused(tmp_path):
     save_model(german, build_model("tiny", "de"), "tiny")
     section = config(**{"model.seed": str(german)}).model
     assert starting_model(section, "de").config.num_outputs == 34
-    with pytest.raises(CheckpointMismatch, match=r"german.safetensors: a model of language 'de', and the corpus is in 'en'"):
+    with pytest.raises(
+        CheckpointMismatch, match=r"german.safetensors: a model of language 'de', and the corpus is in 'en'"
+    ):
         starting_model(section, "en")
     random = config(**{"model.seed": "random"}).model
     assert starting_model(random, "fr").config.language == "fr"

@@ -12,13 +12,13 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from privacy import packed_bytes
 from strategies import StreamingGrid
-from strategies.deadlines import message_seconds
 from strategies.streaming import _Times
 from strategies.superlink_replies import SuperLinkChannel
 from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with_array
 from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, answer_to, make_strategy
 from tests.strategies.superlink import SuperLink
 from wire.allowances import REGISTRATION, reply_allowance
+from wire.deadlines import message_seconds
 from wire.inflation import InflationRefused
 from wire.messages import Task, pack_vector
 from wire.node_info import MOST_TOKENS, NodeInfo

@@ -1,6 +1,6 @@
 import pytest
 
-from strategies.deadlines import deadline_of, message_seconds
+from wire.deadlines import deadline_of, message_seconds
 
 
 @pytest.mark.parametrize("deadline", [0.5, 2.0, 59.0, 60.0, 61.0, 600.0, 86_400.0])
