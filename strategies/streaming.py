@@ -126,7 +126,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 del message  # or it would stay in memory beside the next
                 last_arrival = time.monotonic()
             if pending and not arrived:
-                self._mail.drop_late()
+                self._channel.drop_late()
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
                 pause = pause_seconds(waited=waited, looked=looked)
                 time.sleep(max(0.0, min(pause, deadline - time.monotonic())))

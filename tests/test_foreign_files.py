@@ -13,7 +13,10 @@ UNSAFE_YAML = {"load", "load_all", "unsafe_load", "unsafe_load_all", "full_load"
 ALLOWED = {
     ("speech/export/writer.py", "torch.export.load"): "the file that export_model wrote a line before",
     ("speech/export/writer.py", "torch.jit.load"): "the file that export_model wrote a line before",
-    ("client/training/process.py", "orders.recv"): "in the child: what its parent, which forked it, sends",
+    (
+        "client/training/process_loop.py",
+        "orders.recv",
+    ): "in the child: what its parent, which forked it, sends",
 }
 """Each with its reason: who wrote what is read there."""
 

@@ -27,7 +27,7 @@ from flwr.supernode.runtime import run_clientapp
 
 from cli.approval.approvals import Approvals, NotApproved
 from cli.approval.bounded_messages import bound_messages, inflation
-from cli.approval.clientapp import APPROVALS, FOLDER, PARAMETERS, REFUSED, TOKEN
+from cli.approval.task_environment import APPROVALS, FOLDER, PARAMETERS, REFUSED, TOKEN
 
 NO_MESSAGE = 70
 SIGNATURE = "run.release-signature"

@@ -10,7 +10,7 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.superexec.executor.subprocess_executor import SubprocessExecutor
 from flwr.supercore.superexec.executor.types import ExecutionSpec, LaunchResult
 
-from cli.approval.clientapp import REFUSED, TOKEN
+from cli.approval.task_environment import REFUSED, TOKEN
 
 
 class ApprovedExecutor(SubprocessExecutor):  # type: ignore[misc]  # flwr is untyped for us

@@ -21,13 +21,9 @@ from typing import Annotated
 import typer
 
 from cli.approval.approvals import Approvals, NotApproved
+from cli.approval.task_environment import APPROVALS, FOLDER, PARAMETERS
 from cli.processes import QUIET
 
-APPROVALS = "MURMUR_APPROVED"  # what a task's process is told: the node's list
-PARAMETERS = "MURMUR_MOST_PARAMETERS"  # of the largest model that may come
-FOLDER = "MURMUR_TASKS"  # where the folders of tasks are made
-TOKEN = "MURMUR_TOKEN"  # the task's, for the SuperNode
-REFUSED = "MURMUR_REFUSED"  # and its kind, if that is one which a node does not run
 MOST_PARAMETERS = 260_000_000  # the paper's model has 255.8 million
 
 SECRET_HELP = "The secret that the SuperNode was started with."

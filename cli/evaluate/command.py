@@ -18,7 +18,7 @@ from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
 from cli.transcribe import model_path
 from privacy import PrivacyError
-from recipes import ConfigError, corpus_path
+from recipes import ConfigError, corpus_path, existing_run
 from server.errors import ResumeRefused
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
@@ -170,7 +170,8 @@ def _speech(
 
 def _other(path: Path) -> Path:
     """A model file, or that of a run folder; relative ones count as those of `model_path` do."""
-    return path if path.is_file() else model_path(path, None)
+    found = existing_run(path)
+    return found if found.is_file() else model_path(path, None)
 
 
 def _cautions(

@@ -327,7 +327,7 @@ def test_a_part_that_cannot_be_is_refused(manifest, part):
         ("corpus-path", "`murmur doctor` there"),
         ("feature-cache", "`murmur doctor` there"),
         ("corpus-kind", "`murmur doctor` there"),
-        ("corpus-language", "set it to one of 'en', 'fr', 'de'"),
+        ("corpus-language", "set it to one of 'de', 'en', 'fr'"),
         ("corpus-unspelled", "set it to one of 'skip', 'map'"),
         ("corpus-max-seconds", "a number of seconds above 0"),
         ("models", 'or models="any"'),

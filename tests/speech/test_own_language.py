@@ -51,7 +51,7 @@ def config(manifest: Path, folder: Path, **settings: object) -> RunConfig:
             "training.rounds": 1,
             "training.cohort": 2.0,
             "run.folder": str(folder / "runs"),
-            "privacy.people": "ukrainian-test",
+            "privacy.population-name": "ukrainian-test",
             **settings,
         },
     )

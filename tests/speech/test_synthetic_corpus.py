@@ -138,6 +138,6 @@ def test_a_fresh_population_is_another_each_time() -> None:
 
 def test_a_population_that_is_not_drawn_yet_is_refused() -> None:
     with pytest.raises(
-        CorpusError, match=r"'7x2@new' is a population that is still to be drawn, which `murmur run`"
+        CorpusError, match=r"'7x2@new' is a population that is not drawn yet, as `murmur run` does"
     ):
         load_corpus("synthetic", "7x2@new")

@@ -171,7 +171,7 @@ def test_a_late_reply_is_dropped_while_the_next_rounds_are_awaited(superlink):
     late, present = superlink.node(), superlink.node()
     grid = StreamingGrid(superlink.grid)
     (_, question), seen = asked(superlink, late), []
-    grid._mail.withdraw([question.metadata.message_id])
+    grid._channel.withdraw([question.metadata.message_id])
     assert late.answer(question, honest_reply(question, update=1e-3))
 
     def turn():

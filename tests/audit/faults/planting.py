@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tests.audit.stage import Stage
 
-ROOMS = ("privacy", "speech", "strategies", "server", "client", "tests.audit.stage")
+ROOMS = ("privacy", "optim", "wire", "speech", "strategies", "server", "client", "tests.audit.stage")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 
 from cli.approval.approvals import Approvals, NotApproved, approve, make_release_key, sign
 from cli.approval.approved_executor import ApprovedExecutor
-from cli.approval.clientapp import REFUSED, TOKEN
 from cli.approval.releases import own_bundle
+from cli.approval.task_environment import REFUSED, TOKEN
 from cli.deploy.command import app
 
 BUNDLE = b"PK a bundle"

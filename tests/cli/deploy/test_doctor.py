@@ -214,9 +214,10 @@ def test_speech_that_can_be_used_and_speech_that_cannot(tmp_path):
     assert code == 1 and "trian" in words
     code, words = consult("--corpus-path", tmp_path / "nowhere.jsonl")
     assert code == 1 and "FAULT  speech" in words
-    for rule, allowed in (("language", "'en', 'fr', 'de'"), ("unspelled", "'skip', 'map'")):
-        code, words = consult("--corpus-path", corpus, f"--corpus-{rule}", "none")
-        assert code == 1 and f"--node-config corpus-{rule}='none': set it to one of {allowed}" in words
+    code, words = consult("--corpus-path", corpus, "--corpus-language", "none")
+    assert code == 1 and "language 'none' is not registered, and is no file" in words
+    code, words = consult("--corpus-path", corpus, "--corpus-unspelled", "none")
+    assert code == 1 and "--node-config corpus-unspelled='none': set it to one of 'skip', 'map'" in words
 
 
 def test_recordings_that_cannot_be_read(tmp_path):

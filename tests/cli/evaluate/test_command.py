@@ -68,7 +68,7 @@ def test_two_models_are_compared_on_the_same_speakers(model: Path, tmp_path: Pat
     assert (same["wer_difference"], same["verdict"], same["speakers_better"]) == (0, "undecided", 0)
 
 
-def test_what_is_compared_with_counts_from_home_as_the_run_does(tmp_path, monkeypatch) -> None:
+def test_what_is_compared_with_is_found_in_the_runs_folder_as_the_run_is(tmp_path, monkeypatch) -> None:
     folder = federate(recipe(make_corpus(tmp_path / "c", {"train": 5, "test": 2}), **{"training.rounds": 1}))
     monkeypatch.chdir(tmp_path)
     done = murmur("--run", "runs/latest", "--against", "runs/latest/seed.safetensors", "--json")
@@ -96,11 +96,11 @@ def test_a_run_is_evaluated_on_its_own_held_out_speech_and_agrees_with_its_own_e
     assert found["wer"] == own["wer"] and found["hours"] == pytest.approx(own["hours"])
 
 
-def test_people_whom_a_private_run_trained_on_are_heard_only_if_asked_for(tmp_path) -> None:
+def test_speakers_that_a_private_run_trained_on_are_evaluated_only_if_asked_for(tmp_path) -> None:
     corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
     folder = federate(recipe(corpus, **{"training.rounds": 1}))
     refused = murmur("--run", folder, "--split", "train")
-    assert refused.exit_code == 1 and "5 speakers of split 'train' are in the training" in refused.stderr
+    assert refused.exit_code == 1 and "5 speakers of split 'train' are in the population" in refused.stderr
     assert "--on-training-speech" in refused.stderr and refused.stdout == ""
     asked = murmur("--run", folder, "--split", "train", "--on-training-speech")
     assert asked.exit_code == 0 and "warning: 5 speakers" in " ".join(asked.stderr.split())
@@ -110,7 +110,7 @@ def test_people_whom_a_private_run_trained_on_are_heard_only_if_asked_for(tmp_pa
     assert "covered by its epsilon" in told["warnings"][0]
 
 
-def test_naming_the_runs_corpus_anew_does_not_hide_its_people(tmp_path, monkeypatch) -> None:
+def test_naming_the_runs_corpus_anew_does_not_hide_its_speakers(tmp_path, monkeypatch) -> None:
     """Other rules than the run's make another digest of it, and a path may be written in many ways."""
     corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
     longest = max(json.loads(line)["duration"] for line in corpus.read_text().splitlines())
@@ -121,7 +121,8 @@ def test_naming_the_runs_corpus_anew_does_not_hide_its_people(tmp_path, monkeypa
         for one in (("--run", folder), ("--model", folder / "model.safetensors")):
             refused = murmur(*one, "--path", path, "--split", "train")
             assert (
-                refused.exit_code == 1 and "5 speakers of split 'train' are in the training" in refused.stderr
+                refused.exit_code == 1
+                and "5 speakers of split 'train' are in the population" in refused.stderr
             )
     found = json.loads(murmur("--run", folder, "--path", corpus, "--json").stdout)
     assert found["utterances"] == json.loads(murmur("--run", folder, "--json").stdout)["utterances"]
