@@ -135,22 +135,22 @@ def attack(federation, code, **lies):
 TRAIN = (
     ASK
     + """
-from privacy import ClipBounds, Grid
+from privacy import ClipBounds, Quantiser
 from privacy.sums.packing import unpack
 from privacy.released_metrics import STATISTICS
 from speech.model.ctc_transformer import build_model
 from strategies import bind
-from wire.declared_plan import Declared
+from wire.declared_plan import DeclaredPlan
 from wire.messages import Answer, NodeFailed, Task, pack_vector
 
 LAYOUT, VECTOR = bind(build_model("tiny", seed=1))
-PLAN = Declared(population=1000, cohort=20.0, rounds=5, noise_multiplier=0.5, epsilon=5.0, delta=1e-6)
+PLAN = DeclaredPlan(population=1000, cohort=20.0, rounds=5, noise_multiplier=0.5, epsilon=5.0, delta=1e-6)
 
 def norm(grid, run, speakers, bound=0.5, plan=PLAN, **changes):
     bounds = ClipBounds.of("dim", bound, LAYOUT, statistics=len(STATISTICS))
-    steps = Grid.of(bounds)
+    steps = Quantiser.of(bounds)
     task = Task(round_number=1, nonce="n", layout=LAYOUT.digest, speakers=tuple(speakers), bounds=bounds,
-                grid=steps, run=run, plan=plan, **changes)
+                quantiser=steps, run=run, plan=plan, **changes)
     asked = [task.to_message(node, pack_vector(VECTOR), 600) for node in grid.get_node_ids()]
     (reply,) = grid.send_and_receive(asked, timeout=600)
     try:
