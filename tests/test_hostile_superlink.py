@@ -18,7 +18,7 @@ from tests.corpora import make_corpus
 from tests.loopback import loopback, speaks_grpc
 from tests.processes import run_command, server, wait_until
 
-pytestmark = pytest.mark.federation
+pytestmark = [pytest.mark.federation, pytest.mark.timeout(900)]
 
 LIMITS = 'limits="none" most-rounds-per-speaker=1 most-clip-bound=1.0 least-noise-multiplier=0.2'
 ASK = """
