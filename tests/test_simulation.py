@@ -129,7 +129,7 @@ def test_a_killed_run_is_resumed_and_what_it_released_stays_spent(corpus, tmp_pa
 
 
 def test_a_run_that_cannot_start_ends_with_one_clear_message_and_no_success(corpus, tmp_path):
-    chosen = settings(corpus, **{"model.trainable": "nosuch.*"})
+    chosen = settings(corpus, **{"model.seed": "embedded", "model.trainable": "nosuch.*"})
     done = run_command("murmur", "run", "--nodes", 2, *chosen, home=tmp_path, cwd=tmp_path)
     assert done.returncode == 1
     assert "model.trainable = 'nosuch.*'" in done.stdout
