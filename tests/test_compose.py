@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,14 @@ def test_gpus_go_to_the_apps_and_nothing_else_changes():
             (device,) = given["resources"]["reservations"]["devices"]
             assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
     assert gpu == plain
+
+
+def test_every_room_of_the_app_and_the_command_is_in_the_image():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rooms = {pattern.split("/")[0] for pattern in project["tool"]["flwr"]["app"]["fab-include"]}
+    rooms |= {"cli", "murmuration_data"}
+    copied = set(
+        re.findall(r"^COPY (\w+) /app/\1$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    )
+    sent = set(re.findall(r"^!(\w+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)) - {"LICENSE"}
+    assert copied == rooms and sent == rooms
