@@ -106,12 +106,24 @@ def verify(path: Annotated[Path | None, typer.Argument(help=PLACE)] = None) -> N
 def verified(place: Place) -> str:
     """What could be verified, in a sentence.
 
+    What a run that goes on adds to the ledger between two looks is no fault: then all is looked at again.
     Raises `LedgerCorrupt` naming the line, or `ResumeRefused` for a checkpoint that cannot be read.
     """
+    from privacy import LedgerCorrupt
+
+    while True:
+        content = place.ledger.read_bytes()
+        try:
+            return _verified(place, content)
+        except LedgerCorrupt:
+            if place.ledger.read_bytes() == content:
+                raise
+
+
+def _verified(place: Place, content: bytes) -> str:
     from privacy import LedgerCorrupt, read_ledger
     from privacy.ledger.ledger import contains_head
 
-    content = place.ledger.read_bytes()  # before the entries, to which a run may be adding
     entries = read_ledger(place.ledger)
     if rest := content[sum(len(entry.line()) + 1 for entry in entries) :]:
         raise LedgerCorrupt(

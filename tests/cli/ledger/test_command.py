@@ -8,6 +8,7 @@ from cli.main import app
 from privacy import Ledger, PrivacyPlan, Release
 from privacy.accounting.filters import least_budget
 from privacy.display import epsilon_text
+from server.storage.lost_entries import note_head, require_all_seen
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -102,6 +103,27 @@ def test_bytes_that_are_no_entry_are_no_whole_chain(path, content, entries, more
 def test_a_last_entry_without_its_newline_is_whole(path):
     path.write_bytes(path.read_bytes()[:-1])
     assert "4 entries, the chain is whole" in murmur("verify", path).stdout
+
+
+def test_a_round_that_ends_between_two_looks_is_no_lost_entry(tmp_path, monkeypatch):
+    place = tmp_path / "ledgers" / "people.jsonl"
+    spent = []
+
+    def spend_once(runs, path, entries):
+        if not spent:
+            with Ledger.open(path) as ledger:
+                spent.append(ledger.spend(RELEASE, run="a", dataset="one", round=1))
+                note_head(ledger)
+        return require_all_seen(runs, path, entries)
+
+    with Ledger.open(place) as ledger:
+        note_head(ledger)
+    monkeypatch.setattr("cli.ledger.require_all_seen", spend_once)
+    done = murmur("verify", place)
+    assert done.exit_code == 0, done.output
+    assert "1 entries, the chain is whole and holds all" in done.stdout
+    place.with_suffix(".head").write_text("f" * 64 + "\n")
+    assert murmur("verify", place).exit_code == 1
 
 
 def test_a_run_folder_without_a_checkpoint_is_not_asked_for_again(path):
