@@ -118,7 +118,7 @@ def test_a_round_that_ends_between_two_looks_is_no_lost_entry(tmp_path, monkeypa
 
     with Ledger.open(place) as ledger:
         note_head(ledger)
-    monkeypatch.setattr("cli.ledger.require_all_seen", spend_once)
+    monkeypatch.setattr("cli.ledger.command.require_all_seen", spend_once)
     done = murmur("verify", place)
     assert done.exit_code == 0, done.output
     assert "1 entries, the chain is whole and holds all" in done.stdout
