@@ -14,6 +14,7 @@ from recipes.earlier_keys import with_present_keys
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE, app_source
 from recipes.run_config import known_kinds
 
+LONGEST_TEXT = 1000  # characters of a setting that is not quoted
 Flat = dict[str, Any]
 # As Flower's own, and spaces round "=" as in a recipe.
 SETTING = re.compile(r"""(?P<key>[^\s=]+)\s*=\s*(?P<value>'[^']*'|"[^"]*"|[^\s#]+)(\s+|$)""")
@@ -116,6 +117,10 @@ def _value(key: str, written: str) -> Flat:
     except (ValueError, RecursionError):
         if written[0] in "\"'":
             raise ConfigError(f"setting {key}={written}: the quotes do not close") from None
+        if len(written) > LONGEST_TEXT:  # such as a number of thousands of digits
+            raise ConfigError(
+                f"setting {key}={written[:20]}...: is no number, and too long for text"
+            ) from None
         return {key: written}
     scalar = all(isinstance(value, (bool, int, float, str)) for value in found.values())
     return found if scalar else {key: written}

@@ -33,11 +33,11 @@ class Runs:
 
     @property
     def ledger(self) -> Path:
-        return self.path / "ledgers" / f"{CHECKPOINT.people}.jsonl"
+        return self.path / "ledgers" / f"{CHECKPOINT.population_name}.jsonl"
 
     def spend(self, number: int, release: Release = RELEASE) -> None:
         with Ledger.open(self.ledger) as ledger:
-            ledger.spend(release, run="mine", dataset=CHECKPOINT.people, round=number)
+            ledger.spend(release, run="mine", dataset=CHECKPOINT.population_name, round=number)
             self.head = ledger.head
             own = ledger_releases(ledger.entries)
             self.epsilon = epsilon(own, DELTA, pld=False).value

@@ -47,7 +47,6 @@ INTERNAL = {
         f"{EXECUTOR}.types.ExecutionSpec",
         f"{EXECUTOR}.types.LaunchResult",
         f"{EXECUTOR}.types.LaunchResult.accepted",
-        f"{EXECUTOR}.types.LaunchResult.failed",
     },
     "cli/approval/bounded_messages.py": {
         CLIENTAPP,

@@ -79,13 +79,13 @@ def test_noise_without_an_epsilon_or_an_epsilon_without_noise_cannot_be():
 
 
 def test_noise_of_a_known_seed_is_none():
-    """Declared as it is, people's nodes refuse it and demonstrations take it."""
+    """Declared as it is, nodes with recordings refuse it and demonstrations take it."""
     plan = PrivacyPlan(
         population=1000, cohort=20.0, rounds=50, noise_multiplier=0.6, delta=1e-6,
         noise_source="seeded-not-private",
     )  # fmt: skip
     settings = settings_of(DECLARED, privacy__noise_source=plan.noise_source)
-    policy(people=False).require_plan(DeclaredPlan.of(plan), settings)
+    policy(real_speakers=False).require_plan(DeclaredPlan.of(plan), settings)
     with pytest.raises(ConfigError, match="least-noise-multiplier"):
         policy().require_plan(DeclaredPlan.of(plan), settings)
 

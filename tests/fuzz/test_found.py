@@ -67,7 +67,7 @@ def test_raw_metrics_that_no_mean_can_be_taken_of_end_no_round(tmp_path: Path, t
 )
 def test_an_answer_to_the_roll_call_that_cannot_be_written_is_refused(field: str, value: object) -> None:
     fields = {"speakers": 3, "dataset": "d", "split": "train", field: value}
-    with pytest.raises(ValueError, match=r"it (says|names)"):
+    with pytest.raises(ValueError, match=r"it (states|says|names)|is not valid"):
         NodeInfo.of(ConfigRecord(fields))
 
 
@@ -86,7 +86,7 @@ def test_a_recipe_with_a_number_beyond_all_floats_or_deep_nesting_is_refused(tmp
         (tmp_path / "recipe.toml").write_text(content)
         with pytest.raises(ConfigError, match="is no TOML"):
             read_recipe(tmp_path / "recipe.toml")
-    with pytest.raises(ConfigError, match="is no value"):
+    with pytest.raises(ConfigError, match="is no number"):
         read_settings(["local.steps=" + "1" * 5000])
 
 
