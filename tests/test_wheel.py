@@ -44,7 +44,9 @@ def installed(tmp_path_factory):
     # A path in a .pth file: its packages are found, the .pth files in it (our editable install) are not read.
     Path(target, "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     subprocess.run(
-        [*run, "--python", python, "install", "--no-deps", "--no-index", wheel], check=True, cwd=place
+        [*run, "--python", python, "install", "--ignore-installed", "--no-deps", "--no-index", wheel],
+        check=True,
+        cwd=place,
     )
     return place
 
