@@ -85,15 +85,34 @@ OWN_RULES: dict[str, Callable[[str, Any], Any]] = {
 """How each rule is read."""
 
 
+def _require_named_language(corpus: CorpusSection, rules: Mapping[str, Any]) -> None:
+    """Refuse a run's characters unless the node's owner names their language.
+
+    The numbers of usable speakers and utterances depend on the characters. A server that could ask with any
+    set of them, again and again, would learn which letters the transcripts have, and how often.
+
+    Raises:
+        ConfigError: If the run gives characters, and the owner names no language.
+    """
+    if corpus.characters and "language" not in rules:
+        raise ConfigError(
+            "corpus.characters: a node with its own speech takes a run's characters only for a language that "
+            "its owner names; start its SuperNode with --node-config 'corpus-language=\"uk\"'"
+        )
+
+
 def _require_same_characters(corpus: CorpusSection, rules: dict[str, Any]) -> None:
     """Complete the node's own language by its characters.
+
+    A registered language has the registered characters, whatever the run gives. For another language that the
+    owner names without characters, they are the run's.
 
     Raises:
         ConfigError: If they are not those of the run: its model has other outputs.
     """
     if "language" in rules:
-        same = rules["language"] == corpus.language
-        rules.setdefault("characters", corpus.characters if same else "")
+        unregistered = rules["language"] == corpus.language and corpus.language not in LANGUAGES
+        rules.setdefault("characters", corpus.characters if unregistered else "")
     wanted = alphabet_of(corpus.language, corpus.characters)
     language = rules.get("language", corpus.language)
     try:
@@ -151,6 +170,8 @@ class NodeSpeech:
             )
         index, parts = _part(node_config) if simulated else (0, 1)
         rules = own_rules(node_config)
+        if own:
+            _require_named_language(corpus, rules)
         _require_same_characters(corpus, rules)
         return cls(
             corpus=corpus.model_copy(

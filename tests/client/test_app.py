@@ -19,6 +19,7 @@ from privacy.released_metrics import STATISTICS
 from recipes import seed_model
 from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import build_model
+from speech.text import ENGLISH
 from strategies import bind
 from tests.corpora import make_corpus
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
@@ -303,6 +304,18 @@ def test_what_is_wrong_with_a_nodes_own_speech_stays_on_the_node(tmp_path, line,
 def test_a_node_opens_no_path_that_the_server_names(manifest):
     problem = ask(context(manifest, node_config={"corpus-split": "train"}))["problem"]
     assert "opens no path that a server names" in problem and "--node-config 'corpus-path=" in problem
+
+
+@pytest.mark.parametrize("own", [{}, {"corpus-language": "en"}], ids=["no rule", "a language"])
+@pytest.mark.parametrize("letter", "ewz")
+def test_no_server_counts_utterances_by_asking_with_other_characters(manifest, own, letter):
+    """An answer for each set of characters would tell which letters the transcripts have, and how often."""
+    characters = ENGLISH.characters.replace(letter, "")
+    asked = {"corpus.language": own.get("corpus-language", "xx"), "corpus.characters": characters}
+    asked |= {"corpus.unspelled": "skip", "model.seed": "random"}
+    answer = ask(context(manifest, node_config={"corpus-path": str(manifest), **own}, **asked))
+    assert "characters" in answer["problem"]
+    assert not {"speakers", "skipped", "dataset"} & set(answer)
 
 
 @pytest.mark.parametrize(
