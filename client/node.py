@@ -31,10 +31,9 @@ from client.state.node_state import node_state, node_state_path
 from client.training.algorithms import Exchange, local_algorithm
 from client.training.process import SpeakerProcess
 from client.training.speaker_round import SpeakerRound
-from privacy import accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
-from privacy.released_metrics import add_statistics_
 from recipes import ConfigError, RunConfig
 from wire.messages import Task
+from wire.node_answers import NodeSum
 from wire.node_info import NodeInfo
 from wire.raw_metrics import RawMetrics
 
@@ -158,9 +157,7 @@ class Node:
         """
         require_known(task, speakers)
         raw = RawMetrics() if task.raw_metrics else None
-        total = torch.zeros(
-            task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.quantiser)
-        )
+        total = NodeSum(task)
         train_speaker = self._process.train if exchange is None else exchange.train
         over = self.rules.over_limit(task, speakers)
         for name in (speakers[number] for number in task.speakers):
@@ -170,16 +167,8 @@ class Node:
             trained = train_speaker(speaker_round, self.held.speech.split)
             if trained is not None:
                 update, report = trained
-                _add_(total, raw, update[: task.bounds.size], report.loss, task)
+                clipped = total.add(update[: task.bounds.size], report.loss)
+                if raw is not None:
+                    raw.add(train_loss=report.loss, clipped_share=clipped)
         forget_departed(self.held.departures, self.held.corpus, self._learner)
-        return total, raw
-
-
-def _add_(total: Tensor, raw: RawMetrics | None, update: Tensor, loss: float, task: Task) -> None:
-    """Add one speaker's part: the clipped update, the statistics, the bits of adaptive bounds."""
-    clipped = add_clipped_(total, update, task.bounds, task.quantiser)
-    add_statistics_(total, (clipped, loss), task.bounds, task.quantiser)
-    if raw is not None:
-        raw.add(train_loss=loss, clipped_share=clipped)
-    if task.bounds.indicators:
-        add_indicators_(total, unclipped_slices(update, task.bounds), task.bounds, task.quantiser)
+        return total.integers, raw

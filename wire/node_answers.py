@@ -50,13 +50,19 @@ class NodeSum:
         self.integers = torch.zeros(task.bounds.size, dtype=accumulator_dtype(speakers, task.quantiser))
 
     def add(self, update: Tensor, loss: float) -> float:
-        """Clip, round and add one participant's update (d,); return the share of its clipped slices."""
+        """Clip, round and add one participant's update; return the share of its clipped slices.
+
+        Args:
+            update: (d,), or (bounds.size,) with room for the statistics, which saves a copy.
+            loss: The participant's training loss.
+        """
         bounds, quantiser = self._task.bounds, self._task.quantiser
-        released = torch.cat([update, update.new_zeros(bounds.size - bounds.model_size)])
-        clipped = add_clipped_(self.integers, released, bounds, quantiser)
+        if len(update) == bounds.model_size:
+            update = torch.cat([update, update.new_zeros(bounds.size - bounds.model_size)])
+        clipped = add_clipped_(self.integers, update, bounds, quantiser)
         add_statistics_(self.integers, (clipped, loss), bounds, quantiser)
         if bounds.indicators:
-            add_indicators_(self.integers, unclipped_slices(released, bounds), bounds, quantiser)
+            add_indicators_(self.integers, unclipped_slices(update, bounds), bounds, quantiser)
         return clipped
 
 
