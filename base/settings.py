@@ -8,10 +8,12 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from base.registry import Registry
@@ -40,14 +42,20 @@ class Section(BaseModel):
     )
 
 
+@cache
+def setting_fields(model: type[BaseModel]) -> Mapping[str, FieldInfo]:
+    """Return every key "section.key" of a recipe of this model, with its field, in order."""
+    return {
+        f"{section}.{inner.alias or name}": inner
+        for section, field in model.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for name, inner in field.annotation.model_fields.items()
+    }
+
+
 def known_settings(model: type[BaseModel]) -> dict[str, str]:
     """Return every key "section.key" of a recipe of this model, with its description, in order."""
-    keys = {}
-    for section, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            for name, inner in field.annotation.model_fields.items():
-                keys[f"{section}.{inner.alias or name}"] = inner.description or ""
-    return keys
+    return {key: field.description or "" for key, field in setting_fields(model).items()}
 
 
 def explained(

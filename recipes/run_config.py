@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from base.registries import LOCAL_ALGORITHMS
-from base.settings import Section, explained, known_settings, unknown_key
+from base.settings import Section, explained, known_settings, setting_fields, unknown_key
 from recipes.earlier_keys import PRESENT_KEYS
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
@@ -130,12 +130,7 @@ def known_keys() -> dict[str, str]:
 
 def known_kinds() -> dict[str, Any]:
     """The declared type of every key."""
-    kinds = {}
-    for section, field in RunConfig.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            for name, inner in field.annotation.model_fields.items():
-                kinds[f"{section}.{name.replace('_', '-')}"] = inner.annotation
-    return kinds
+    return {key: field.annotation for key, field in setting_fields(RunConfig).items()}
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,18 +141,14 @@ def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
         if not dot:
             fault = unknown_key(key, value, known_keys(), PRESENT_KEYS)
             raise ConfigError(f"the run configuration cannot be used:\n  - {fault}")
-        nested.setdefault(section, {})[name] = _as_declared(section, name, value)
+        nested.setdefault(section, {})[name] = _as_declared(key, value)
     return nested
 
 
-def _as_declared(section: str, name: str, value: Any) -> Any:
+def _as_declared(key: str, value: Any) -> Any:
     """TOML writes 1 for 1.0; accept a whole number (never a bool) where a float is declared."""
-    field = RunConfig.model_fields.get(section)
-    model = field.annotation if field else None
-    if not (isinstance(model, type) and issubclass(model, BaseModel)) or type(value) is not int:
-        return value
-    declared = model.model_fields.get(name.replace("-", "_"))
-    if declared is None or declared.annotation is not float:
+    field = setting_fields(RunConfig).get(key)
+    if type(value) is not int or field is None or field.annotation is not float:
         return value
     try:
         return float(value)
