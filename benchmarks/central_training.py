@@ -1,6 +1,6 @@
 """Central training from nothing on real voices: what it learns, what that costs, what padding costs.
 
-    python benchmarks/central_training.py SPEECH
+    python -m benchmarks.central_training SPEECH
 
 `SPEECH` holds fsdd-connected/, speechocean762-mini/ and LibriSpeech/, corpora that are not ours to ship:
 made from the Free Spoken Digit Dataset, speechocean762 and LibriSpeech (see docs/corpora.md). Writes what
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from report import conditions, one_thread, table, write
 
 from base.registries import MODEL_PRESETS
+from benchmarks.report import conditions, one_thread, table, write
 from cli.pretrain.recipe import read_recipe
 from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
@@ -46,7 +46,7 @@ def main() -> None:
     books = load_corpus("librispeech", folder / "LibriSpeech")
     write(
         HERE / "central_training.md",
-        f"# Central training\n\n`python benchmarks/central_training.py SPEECH`\n\n{conditions()}\n"
+        f"# Central training\n\n`python -m benchmarks.central_training SPEECH`\n\n{conditions()}\n"
         "- CPU seconds are those of the steps, the evaluations left out; other work shared the machine\n\n"
         f"## Digit strings, real voices (recipes/pretrain/digits.toml)\n\n{digits_page}\n\n"
         "The study this project began with: 46.1 / 22.2 / 11.0 % WER after 2 / 4 / 6 epochs, in 25 / 53 / 80 "

@@ -1,6 +1,6 @@
 """What beam search and language models bring: WER, CER and speed of each decoder, on speech held out.
 
-    python benchmarks/decoding.py [--digits MANIFEST]
+    python -m benchmarks.decoding [--digits MANIFEST]
 
 Weights are tuned on a dev split and reported, once, on test. For the synthetic corpus the model is the
 shipped seed; dev are 16 of the speakers of 'train', with a language model of sentences that dev does not
@@ -20,11 +20,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from report import conditions, one_thread, table, write
 from torch import Tensor
 
 import murmuration_data
 from base.registries import MODEL_PRESETS
+from benchmarks.report import conditions, one_thread, table, write
 from speech.corpora.corpus import Corpus, Utterance
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--digits", type=Path, help="manifest.jsonl of connected digits")
     arguments = parser.parse_args()
     one_thread()
-    command = "`python benchmarks/decoding.py --digits MANIFEST`"
+    command = "`python -m benchmarks.decoding --digits MANIFEST`"
     pages = [f"# Decoding\n\n{command}\n\n{conditions()}", synthetic()]
     if arguments.digits:
         pages.append(digits(arguments.digits))
