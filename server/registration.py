@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from base.printable_text import one_line
@@ -15,16 +14,14 @@ from recipes.sections import TrainingSection
 from server.errors import RegistrationError
 from server.overlaps import HeldOutSpeakers, require_nobody_held_out, require_nobody_twice
 from strategies import PopulationIndex
+from strategies.registration import ask_nodes, connected_nodes, node_infos
 from wire.declared_plan import RECORD as PLAN
 from wire.declared_plan import DeclaredPlan
-from wire.inflation import REFUSED
-from wire.messages import VERSION, other_version
+from wire.messages import VERSION
 from wire.names import DECLARE
 from wire.node_info import NodeInfo
 from wire.pseudonyms import split_tokens
-from wire.records import find_record
 
-POLL_SECONDS = 0.2
 MOST_UNPLANNED = 1_000_000  # speakers of all nodes together, where the recipe does not give their number
 
 
@@ -73,8 +70,8 @@ def register_nodes(
     """
     nodes = _wait_for_nodes(grid, settings)
     query = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
-    answers, problems = _ask(grid, nodes, query, MessageType.QUERY, settings.wait_seconds)
-    infos = _parse(answers, problems)
+    answers, problems = ask_nodes(grid, nodes, query, MessageType.QUERY, settings.wait_seconds)
+    infos = node_infos(answers, problems)
     _require_all(nodes, infos, problems, settings.wait_seconds)
     counts = {node: info.speakers for node, info in infos.items()}
     require_planned(counts, planned)
@@ -100,7 +97,7 @@ def declare(grid: Grid, declared: DeclaredPlan, nodes: Iterable[int], wait_secon
     """
     content = RecordDict({PLAN: declared.to_record()})
     asked = list(nodes)
-    answers, problems = _ask(grid, asked, content, f"{MessageType.QUERY}.{DECLARE}", wait_seconds)
+    answers, problems = ask_nodes(grid, asked, content, f"{MessageType.QUERY}.{DECLARE}", wait_seconds)
     _require_all(asked, answers, problems, wait_seconds)
 
 
@@ -141,56 +138,13 @@ def require_planned(counts: Mapping[int, int], planned: int) -> None:
 
 
 def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
-    deadline = time.monotonic() + settings.wait_seconds
-    while True:
-        nodes = sorted(grid.get_node_ids())
-        if len(nodes) >= settings.min_nodes:
-            return nodes
-        if time.monotonic() > deadline:
-            raise RegistrationError(
-                f"{len(nodes)} nodes are connected after {settings.wait_seconds:g} s, and training.min-nodes "
-                f"= {settings.min_nodes}: start more SuperNodes, or set training.min-nodes lower"
-            )
-        time.sleep(POLL_SECONDS)
-
-
-def _parse(answers: Mapping[int, ConfigRecord], problems: dict[int, str]) -> dict[int, NodeInfo]:
-    """Return the node infos; an answer that is not valid is added to `problems`."""
-    infos: dict[int, NodeInfo] = {}
-    for node, answer in answers.items():
-        try:
-            infos[node] = NodeInfo.of(answer)
-        except ValueError as error:
-            problems[node] = str(error)
-    return infos
-
-
-def _ask(
-    grid: Grid, nodes: list[int], content: RecordDict, action: str, wait_seconds: float
-) -> tuple[dict[int, ConfigRecord], dict[int, str]]:
-    """Send `content` to the nodes; return the valid answers, and the problems of other nodes, by node."""
-    messages = [Message(content, node, action, ttl=wait_seconds) for node in nodes]
-    replies = list(grid.send_and_receive(messages, timeout=wait_seconds))
-    asked = {m.metadata.message_id: m.metadata.dst_node_id for m in messages}
-    answers: dict[int, ConfigRecord] = {}
-    problems: dict[int, str] = {}
-    for reply in replies:
-        node = asked[reply.metadata.reply_to_message_id]
-        if reply.has_error():
-            kind = "" if reply.error.code == REFUSED else f"Flower error {reply.error.code}: "
-            problems[node] = f"{kind}{reply.error.reason}"
-            continue
-        answer = find_record(reply.content, "answer", ConfigRecord) or ConfigRecord()
-        try:
-            if answer.get("version") != VERSION:
-                problems[node] = other_version("it", answer.get("version"), "this server")
-            elif "problem" in answer:
-                problems[node] = str(answer["problem"])
-            else:
-                answers[node] = answer
-        except ValueError as error:  # also an integer with more digits than Python converts to text
-            problems[node] = str(error)
-    return answers, problems
+    nodes = connected_nodes(grid, settings.min_nodes, settings.wait_seconds)
+    if len(nodes) < settings.min_nodes:
+        raise RegistrationError(
+            f"{len(nodes)} nodes are connected after {settings.wait_seconds:g} s, and training.min-nodes "
+            f"= {settings.min_nodes}: start more SuperNodes, or set training.min-nodes lower"
+        )
+    return nodes
 
 
 def _skipped_by(infos: Iterable[NodeInfo]) -> int:
