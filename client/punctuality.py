@@ -6,7 +6,7 @@ by the server's clock: where this host's is ahead, the node has as much less tim
 reply's time is of the same kind), and where it is behind, the stopwatch remains.
 
 An answer is of all drawn speakers of the node together, and so is its lateness: the server would not use a
-late answer if it came. `server.factory` gives all of them the time that they may take.
+late answer if it came. `server.planning` gives all of them the time that they may take.
 """
 
 from __future__ import annotations

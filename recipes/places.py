@@ -44,9 +44,9 @@ def app_source() -> tuple[Path, Path]:
 
 
 def home() -> Path:
-    """The folder of what nobody named a place for (runs, a node's records).
+    """The folder for run folders and a node's records, where the user names no other.
 
-    `$MURMUR_HOME` where set, else the checkout, else `~/.murmuration`.
+    It is `$MURMUR_HOME` where set, else the checkout, else `~/.murmuration`.
     """
     chosen = os.environ.get(HOME_VARIABLE)
     if chosen:
@@ -60,8 +60,11 @@ def runs_folder(folder: str = "") -> Path:
 
 
 def existing_run(named: str | Path) -> Path:
-    """The run folder (or a file in one) that somebody names on a command line: a path from here, or a name in
-    the runs folder ("latest", "runs/latest"). The first of them where none exists."""
+    """Return the run folder, or the file in one, that a command line names.
+
+    `named` is a path from the working directory, or a name in the runs folder ("latest", "runs/latest"). If
+    none of these exists, the path from the working directory is returned.
+    """
     places = [resolve(named), runs_folder() / named, runs_folder().parent / named]
     return next((place for place in places if place.exists()), places[0])
 

@@ -154,9 +154,10 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
         ]
 
     def _pushed(self, batch: list[Message]) -> Iterable[str]:
-        """The ids of the messages. One that is pushed again keeps its id, so no node sees it twice.
+        """Push the messages and return the ids of those that the SuperLink took.
 
-        None where their time ended on the way, which a SuperLink calls a fault of its own (HTTP 500).
+        A message that is pushed again keeps its id, so no node sees it twice. If their time ends on the way,
+        which a SuperLink answers with HTTP 500, no ids are returned.
         """
         for attempt in range(PUSHES):
             try:

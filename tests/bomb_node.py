@@ -44,7 +44,7 @@ REPEATED = Bomb(
 
 @dataclass
 class Hostile:
-    """Says at the roll call whom it holds, agrees to the plan, and answers with its bomb."""
+    """Registers with the speakers it is given, agrees to the plan, and answers with its bomb."""
 
     end: NodeEnd
     bomb: Bomb

@@ -349,7 +349,7 @@ def test_a_part_that_cannot_be_is_refused(manifest, part):
     ],
 )
 def test_what_a_nodes_owner_wrote_stays_on_the_node(manifest, tmp_path, caplog, setting, remedy):
-    """At the roll call the server is told which setting it is; the node's own log has the value too."""
+    """At registration the server is told which setting it is; the node's own log has the value too."""
     (tmp_path / "file").touch()
     value = str(tmp_path / "file" / "of-the-owner")
     own = {"corpus-path": str(manifest), "limits": "none", setting: value}

@@ -72,7 +72,7 @@ class ReadingProcess:
             self._process = None
 
 
-def hear_sound(path: Path) -> dict[str, int]:
+def decode_sound(path: Path) -> dict[str, int]:
     """Every way in which the product reads a sound file; each may refuse it."""
     import torch
 
@@ -113,7 +113,7 @@ def _refused(read: Any) -> bool:
     return False
 
 
-def hear_corpus(path: Path, kind: str) -> dict[str, int]:
+def read_corpus(path: Path, kind: str) -> dict[str, int]:
     """Load a corpus and compute all its examples."""
     from speech.corpora.loading import load_corpus
     from speech.data.examples import ExampleStore
@@ -125,17 +125,17 @@ def hear_corpus(path: Path, kind: str) -> dict[str, int]:
         assert str(error) and "Traceback" not in str(error)
         return {"refused": 1}
     store = ExampleStore(corpus, MODEL_PRESETS["tiny"].features)
-    heard = [example for split in corpus.splits for example in store.split_examples(split)]
+    examples = [example for split in corpus.splits for example in store.split_examples(split)]
     utterances = sum(1 for _ in corpus.all_utterances())
-    assert len(heard) + len(store.skipped) == utterances  # nobody is lost without a word
+    assert len(examples) + len(store.skipped) == utterances  # nobody is lost without a word
     assert all(
         skipped.reason and "Traceback" not in skipped.reason for skipped in (*corpus.skipped, *store.skipped)
     )
     bytes.fromhex(corpus.digest)
-    return {"loaded": 1, "heard": len(heard), "skipped": len(corpus.skipped) + len(store.skipped)}
+    return {"loaded": 1, "examples": len(examples), "skipped": len(corpus.skipped) + len(store.skipped)}
 
 
-HEARING = {"sound": hear_sound, "corpus": hear_corpus}
+READERS = {"sound": decode_sound, "corpus": read_corpus}
 
 
 def main() -> None:
@@ -157,7 +157,7 @@ def main() -> None:
         began = time.process_time()
         try:
             what, path = asked.pop("what"), Path(asked.pop("path"))
-            said: dict[str, Any] = {"counts": HEARING[what](path, **asked)}
+            said: dict[str, Any] = {"counts": READERS[what](path, **asked)}
         except BaseException:
             said = {"crashed": traceback.format_exc()}
         print(json.dumps({**said, "seconds": time.process_time() - began}), flush=True)

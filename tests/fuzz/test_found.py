@@ -65,14 +65,14 @@ def test_raw_metrics_that_no_mean_can_be_taken_of_end_no_round(tmp_path: Path, t
         ("split", "a\x1b[2J"),
     ],
 )
-def test_an_answer_to_the_roll_call_that_cannot_be_written_is_refused(field: str, value: object) -> None:
+def test_an_answer_at_registration_that_cannot_be_written_is_refused(field: str, value: object) -> None:
     fields = {"speakers": 3, "dataset": "d", "split": "train", field: value}
     with pytest.raises(ValueError, match=r"it (states|says|names)|is not valid"):
         NodeInfo.of(ConfigRecord(fields))
 
 
 @pytest.mark.parametrize("name", ["version", "problem"])
-def test_a_roll_call_with_a_number_that_cannot_be_written_names_the_node(name: str) -> None:
+def test_a_registration_with_a_number_that_cannot_be_written_names_the_node(name: str) -> None:
     fields = {"version": VERSION, "speakers": 3, "dataset": "d", "split": "train", name: DIGITS}
     grid = StreamingGrid(FakeGrid({7: lambda message: RecordDict({"answer": ConfigRecord(fields)})}))
     with pytest.raises(RegistrationError, match="node 7: Exceeds the limit"):

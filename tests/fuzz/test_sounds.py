@@ -9,7 +9,7 @@ from tests.fuzz.counts import fuzz, tally
 from tests.fuzz.reading_process import ReadingProcess
 
 
-def test_mutated_sound_files_are_heard_or_refused(tmp_path: Path) -> None:
+def test_mutated_sound_files_are_decoded_or_refused(tmp_path: Path) -> None:
     counts = tally("sound files")
     with ReadingProcess() as reading_process:
 

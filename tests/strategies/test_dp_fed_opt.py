@@ -97,7 +97,7 @@ def test_a_reply_after_the_deadline_counts_in_no_round(tmp_path):
 
 
 def test_a_node_that_joins_between_rounds_waits_for_the_next_run(tmp_path):
-    """The plan is for the population of the roll call; who comes later is in no cohort of this run."""
+    """The plan is for the registered population; who comes later is in no cohort of this run."""
     grid = FakeGrid({1: honest(constant(0.0))})
     strategy = make_strategy(tmp_path, {1: 3})
 

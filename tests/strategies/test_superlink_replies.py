@@ -315,7 +315,7 @@ def test_a_reply_may_be_as_large_as_what_was_asked_and_no_larger():
     assert len(forged.contents()) <= allowance.objects
 
 
-def test_the_roll_call_has_room_for_the_most_tokens_and_no_array():
+def test_registration_has_room_for_the_most_tokens_and_no_array():
     tokens = bytes(range(256)) * (16 * MOST_TOKENS // 256)
     message = Message(NodeInfo(speakers=1, dataset="d", split="s").to_record(), 1, "query")
     message.content["answer"]["tokens"] = tokens

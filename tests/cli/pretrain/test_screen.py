@@ -8,15 +8,15 @@ from speech.pretraining import Epoch, PretrainConfig, Step
 
 
 def shown(*, terminal: bool) -> str:
-    """What two steps, a look and a pass look like."""
+    """What two steps, an early look and an epoch look like."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=150, color_system=None)
-    heard = Evaluation(loss=2.5, wer=0.125, cer=0.0625, ids=(), hypotheses=(), references=())
+    measured = Evaluation(loss=2.5, wer=0.125, cer=0.0625, ids=(), hypotheses=(), references=())
     epoch = Epoch(
-        number=2, loss=30.25, efficiency=0.9, cpu_seconds=7.5, seconds=8.0, evaluations={"dev": heard}
+        number=2, loss=30.25, efficiency=0.9, cpu_seconds=7.5, seconds=8.0, evaluations={"dev": measured}
     )
     with TrainingScreen(console, PretrainConfig(epochs=3)) as screen:
-        screen.step(Step(number=10, of=40, epoch=2, loss=31.0, learning_rate=3e-3), heard)
+        screen.step(Step(number=10, of=40, epoch=2, loss=31.0, learning_rate=3e-3), measured)
         screen.step(Step(number=11, of=40, epoch=2, loss=29.5, learning_rate=3e-3), None)
         screen.epoch(epoch)
     return file.getvalue()

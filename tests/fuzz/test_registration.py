@@ -1,4 +1,4 @@
-"""Mutated answers to the roll call: a run that starts knows whom it counts, or says who cannot take part."""
+"""Mutated answers at registration: a run that starts knows whom it counts, or says who cannot take part."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -65,8 +65,8 @@ def answers(draw: st.DrawFn) -> Said:
     return Said(failed if draw(st.integers(0, 9)) == 0 else content)
 
 
-def test_mutated_answers_to_the_roll_call_are_counted_as_they_are_or_named(tmp_path: Path) -> None:
-    counts = tally("roll-call answers")
+def test_mutated_answers_at_registration_are_counted_as_they_are_or_named(tmp_path: Path) -> None:
+    counts = tally("registration answers")
 
     @fuzz(short=250, long=1000)
     @given(answers())
