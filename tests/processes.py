@@ -75,12 +75,12 @@ def server(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_until(true: Callable[[], object], *, seconds: float, what: str) -> None:
-    """Poll until `true()` is so."""
+def wait_until(true: Callable[[], object], *, seconds: float, what: str | Callable[[], str]) -> None:
+    """Poll until `true()` is so; `what` was waited for, in words, or says what there is instead."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds} s")
+            raise TimeoutError(f"{what if isinstance(what, str) else what()}: not within {seconds} s")
         time.sleep(0.3)
 
 

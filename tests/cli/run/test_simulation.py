@@ -54,7 +54,9 @@ def test_nothing_that_was_started_outlives_a_signal(tmp_path, sent):
         wait_until(children.read_text, seconds=30, what="the simulation")
         simulation = int(children.read_text())
         wait_until(
-            lambda: any(one.startswith(WORKER) for one in living_in(simulation)), seconds=60, what="a worker"
+            lambda: any(one.startswith(WORKER) for one in living_in(simulation)),
+            seconds=60,
+            what=lambda: f"a worker of {simulation}, {title(simulation)!r}, among {living_in(simulation)}",
         )
         process.send_signal(sent)
         _, said = process.communicate(timeout=30)
