@@ -89,6 +89,16 @@ MODEL_PRESETS = Registry(
     },
 )
 
+MODEL_FAMILIES = Registry(
+    "model family",
+    "murmuration.model_families",
+    {
+        "ctc": "speech.pretrained.ctc:PretrainedCTC",
+        "seq2seq": "speech.pretrained.seq2seq:PretrainedSeq2Seq",
+        "whisper": "speech.pretrained.whisper:Whisper",
+    },
+)
+
 LANGUAGES = Registry(
     "language",
     "murmuration.languages",

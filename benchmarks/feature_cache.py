@@ -42,7 +42,7 @@ def works(folder: Path) -> dict[str, Callable[[], object]]:
 
     warm = store(written)
     warm.split_examples(SPLIT)
-    trainer = LocalTrainer("tiny", RunConfig.from_flat(default_config()).local)
+    trainer = LocalTrainer(build_model("tiny"), RunConfig.from_flat(default_config()).local)
     vector = bind(build_model("tiny", seed=0))[1]
 
     def train() -> None:

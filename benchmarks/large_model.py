@@ -34,7 +34,7 @@ ledger, noise, the server's step, checkpoint (three vectors) and model on disk, 
 bytes are those of the arrays; the model travels to every node that holds a drawn speaker."""
 PARTS = ("flower-superlink", "flwr-serverapp", "flower-supernode", "flwr-clientapp")
 SETTINGS = (
-    'model.preset="paper" model.seed="random" local.epochs=0 local.steps=1 local.batch-size=1 '
+    'model.name="paper" model.seed="random" local.epochs=0 local.steps=1 local.batch-size=1 '
     "run.sentences-shown=0"
 )
 

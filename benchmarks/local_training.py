@@ -25,7 +25,6 @@ from speech.data.batching import collate
 from speech.data.examples import Example, ExampleStore
 from speech.features.spec_augment import make_augment
 from speech.model.ctc_transformer import CTCTransformer, build_model
-from speech.model.loss import ctc_loss
 
 SPEAKERS, REPEATS = 16, 6
 PLAIN = "plain, features in each round"
@@ -45,7 +44,7 @@ def plain_update(
         batch = collate([examples[index] for index in order[begin : begin + LOCAL.batch_size]])
         batch = batch.with_features(AUGMENT(batch.features, batch.lengths, generator))
         optimiser.zero_grad()
-        ctc_loss(model, batch).backward()
+        model.objective(batch).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), LOCAL.gradient_clip)
         optimiser.step()
     return {name: start[name] - value for name, value in model.state_dict().items()}

@@ -36,7 +36,6 @@ from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import ExampleStore
 from speech.model.ctc_transformer import build_model
-from speech.model.loss import ctc_loss
 from strategies import bind, bind_gradients
 from tests.corpora import make_corpus
 from tests.strategies.flower import FakeGrid, answer_of
@@ -64,7 +63,7 @@ def recipe(folder: Path, preset: str, cohort: int) -> dict[str, object]:
         "corpus.kind": "manifest",
         "corpus.path": str(corpus),
         "corpus.feature-cache": False,
-        "model.preset": preset,
+        "model.name": preset,
         "model.seed": "random",
         "training.rounds": 2,
         "training.cohort": float(cohort),
@@ -107,7 +106,7 @@ class ThinGrid(FakeGrid):
 
 def made_node(config: RunConfig, count: int) -> Callable[[Message], RecordDict]:
     """A node whose `count` speakers all have the same random update; each reply has bytes of its own."""
-    bounds, quantiser = make_bounds(config.privacy, layout_of(config.model.preset))
+    bounds, quantiser = make_bounds(config.privacy, layout_of(config.model.name))
     total = torch.zeros(bounds.size, dtype=torch.int32)
     add_clipped_(
         total, torch.randn(bounds.size, generator=torch.Generator().manual_seed(0)), bounds, quantiser
@@ -172,7 +171,7 @@ def bare(folder: Path, preset: str, speakers: int) -> Callable[[], object]:
         model = build_model(preset).train()
         layout, _ = bind(model)
         bind_gradients(model, layout)
-        ctc_loss(model, collate(examples)).backward()
+        model.objective(collate(examples)).backward()
 
     return step
 

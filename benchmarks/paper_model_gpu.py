@@ -26,7 +26,6 @@ from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.model.compute import Compute
 from speech.model.ctc_transformer import CTCTransformer, build_model
-from speech.model.loss import ctc_loss
 from strategies import bind, bind_gradients
 
 UTTERANCES, SECONDS = 10, 12.0
@@ -66,7 +65,7 @@ def measure(preset: str, compute: Compute, speech: Batch, *, fused: bool, steps:
     def step() -> None:
         gradients.zero_()
         with compute.autocast():
-            loss = ctc_loss(model, speech)
+            loss = model.objective(speech)
         loss.backward()
         gradients.mul_((1.0 / gradients.norm()).clamp_(max=1.0))
         vector.add_(gradients, alpha=-1e-3)

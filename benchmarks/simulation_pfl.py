@@ -36,7 +36,6 @@ from speech.data.batching import Batch, bucketed_batches, collate  # noqa: E402
 from speech.data.examples import Example  # noqa: E402
 from speech.features.spec_augment import make_augment  # noqa: E402
 from speech.model.ctc_transformer import build_model  # noqa: E402
-from speech.model.loss import ctc_loss  # noqa: E402
 from strategies import bind  # noqa: E402
 
 LOCAL = config().local
@@ -81,8 +80,7 @@ class Marks(TrainingProcessCallback):
 def loss(model: torch.nn.Module, fields: list[torch.Tensor]) -> torch.Tensor:
     """Our CTC loss of a batch in its five fields."""
     features, lengths, tokens, token_lengths, shortest = fields
-    return ctc_loss(
-        model,
+    return model.objective(
         Batch(
             features=features,
             lengths=lengths,

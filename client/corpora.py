@@ -9,13 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import recipes
-from base.registries import MODEL_PRESETS
 from recipes import corpus_path, resolve
 from recipes.sections import CorpusSection
 from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
+from speech.model.recogniser import Recogniser
 
 
 @lru_cache(maxsize=2)
@@ -25,21 +25,22 @@ def corpus_of(section: CorpusSection) -> Corpus:
 
 
 def example_store(
-    section: CorpusSection, preset: str, feature_cache: str, cache_megabytes: float
+    section: CorpusSection, model: Recogniser, feature_cache: str, cache_megabytes: float
 ) -> ExampleStore:
     """The examples of a corpus for a model.
 
     Args:
         section: Names the corpus.
-        preset: The model's preset, whose features are computed.
+        model: The model, whose front end computes its input.
         feature_cache: The folder that the node names for features; "" if it names none.
         cache_megabytes: Memory for examples.
     """
-    corpus, features = corpus_of(section), MODEL_PRESETS[preset].features
+    corpus, front_end = corpus_of(section), model.front_end
     disk, folder = None, feature_folder(section, feature_cache)
     if folder is not None:
-        disk = (FeatureCache if feature_cache else FeatureCache.if_possible)(folder, corpus, features)
-    return ExampleStore(corpus, features, disk=disk, cache_bytes=int(cache_megabytes * 1024**2))
+        disk = (FeatureCache if feature_cache else FeatureCache.if_possible)(folder, corpus, front_end)
+    cache_bytes = int(cache_megabytes * 1024**2)
+    return ExampleStore(corpus, front_end, tokeniser=model.tokeniser, disk=disk, cache_bytes=cache_bytes)
 
 
 def feature_folder(section: CorpusSection, feature_cache: str) -> Path | None:

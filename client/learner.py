@@ -16,16 +16,16 @@ from client.corpora import example_store
 from client.node_speech import NodeSpeech
 from client.own_settings import OwnSettingError
 from client.training.local_training import LocalTrainer
+from client.training.model import model_to_train
 from client.training.process import KEPT_SHARE
 from client.training.speaker_round import SpeechLimit
 from client.training.speaker_training import SpeakerTraining
 from optim.flat_model import layout_of
-from optim.trainable import freeze
 from privacy import LayerLayout
-from recipes import ConfigError, RunConfig, seed_model
-from recipes.sections import TRAIN_ALL, CorpusSection, LocalSection
-from speech.model.ctc_transformer import build_model
-from speech.text import alphabet_of
+from recipes import ConfigError, RunConfig, resolve, seed_model
+from recipes.sections import BASE, TRAIN_ALL, CorpusSection, LocalSection, ModelSection
+from speech.model.recogniser import Recogniser
+from speech.text import Alphabet, alphabet_of
 
 KEPT_EXAMPLES = KEPT_SHARE / 2  # share of a speaker's memory budget for examples of earlier rounds
 
@@ -36,58 +36,81 @@ class Learner:
 
     corpus: CorpusSection
     feature_cache: str
-    preset: str
+    model: ModelSection
     local: LocalSection
-    trainable: str
-    seed: Path | None  # needed if a part of the model is not trained
+    folder: Path | None = None  # the node's own copy of the pre-trained model
+    seed: Path | None = None  # needed if a part of the model stays as there
 
     @classmethod
-    def of(cls, config: RunConfig, node_speech: NodeSpeech, own_seed: str = "") -> Learner:
+    def of(
+        cls, config: RunConfig, node_speech: NodeSpeech, own_seed: str = "", own_model: str = ""
+    ) -> Learner:
         """The learner of a node in a run.
 
         Args:
             config: The run's configuration.
             node_speech: The node's speech.
             own_seed: The seed model's file that the node names; "" if it names none.
+            own_model: The folder of the pre-trained model that the node names; "" if it names none.
 
         Raises:
-            ConfigError: If the seed model is needed and missing.
+            ConfigError: If the seed model or the pre-trained model is needed and missing.
         """
-        trainable = config.model.trainable
+        section = config.model
+        whole = section.trainable == TRAIN_ALL or section.seed == BASE
         return cls(
             corpus=node_speech.corpus,
             feature_cache=node_speech.feature_cache,
-            preset=config.model.preset,
+            model=section,
             local=config.local,
-            trainable=trainable,
-            seed=None if trainable == TRAIN_ALL else _seed_here(own_seed, node_speech, config.model.seed),
+            folder=None if section.is_preset else _folder_here(own_model, node_speech, section.name),
+            seed=None if whole else _seed_here(own_seed, node_speech, section.seed),
         )
 
     def layout(self) -> LayerLayout:
         """Names and shapes of what is trained; takes no memory."""
         with torch.device("meta"):
-            model = build_model(self.preset, alphabet_of(self.corpus.language, self.corpus.characters))
-        freeze(model, self.trainable)
-        return layout_of(model)
+            return layout_of(self._model(weights=False))
+
+    def _model(self, *, weights: bool = True) -> Recogniser:
+        folder, seed = self.folder, self.seed if weights else None
+        return model_to_train(
+            self.model, self.local, self._alphabet, folder=folder, seed=seed, weights=weights
+        )
+
+    @property
+    def _alphabet(self) -> Alphabet:
+        return alphabet_of(self.corpus.language, self.corpus.characters)
 
     def training(self, memory: Tensor) -> SpeakerTraining:
         """What the speaker process runs; updates go to `memory`."""
-        local = self.local
+        local, model = self.local, self._model()
         kept = KEPT_EXAMPLES * local.memory_megabytes
-        trainer = LocalTrainer(
-            self.preset,
-            local,
-            language=alphabet_of(self.corpus.language, self.corpus.characters),
-            memory=memory,
-            trainable=self.trainable,
-            seed=self.seed,
-        )
         return SpeakerTraining(
-            store=example_store(self.corpus, self.preset, self.feature_cache, kept),
-            trainer=trainer,
+            store=example_store(self.corpus, model, self.feature_cache, kept),
+            trainer=LocalTrainer(model, local, memory=memory),
             limit=SpeechLimit(**local.most_of_a_speaker),
             longest_seconds=self.corpus.max_seconds,
         )
+
+
+def _folder_here(own: str, node_speech: NodeSpeech, of_the_run: str) -> Path | None:
+    """The folder of the pre-trained model on this node; None where its name in the store says it.
+
+    Raises:
+        ConfigError: If the run names a path, and the node's speech is its own.
+    """
+    if own:
+        path = resolve(own)
+        if not path.is_dir():
+            raise OwnSettingError("base-model", own, "there is no such folder: copy the server's model there")
+        return path
+    if Path(of_the_run).is_absolute() and not node_speech.simulated:
+        raise ConfigError(
+            f"model.name = {of_the_run!r}: a node opens no path that a server names; copy the model's folder "
+            "to the node and name it, --node-config 'base-model=\"...\"'"
+        )
+    return None
 
 
 def _seed_here(own: str, node_speech: NodeSpeech, of_the_run: str) -> Path:

@@ -61,7 +61,9 @@ class Node:
         speech = NodeSpeech.of(config.corpus, node_config)
         policy = NodePolicy.for_run(config, speech, node_config)
         departures = Departures(node_state_path(node_config))
-        learner = Learner.of(config, speech, str(node_config.get("seed-path", "")))
+        learner = Learner.of(
+            config, speech, str(node_config.get("seed-path", "")), str(node_config.get("base-model", ""))
+        )
         corpus = corpus_of(speech.corpus)
         forget_departed(departures, corpus, learner)
         layout, process = process_of(learner)

@@ -12,19 +12,27 @@ from torch import Tensor, nn
 from privacy import LayerLayout
 
 
-def bind(module: nn.Module) -> tuple[LayerLayout, Tensor]:
+def bind(module: nn.Module, *, constant_buffers: bool = False) -> tuple[LayerLayout, Tensor]:
     """Move the trained parameters of `module` into one float32 vector (layout.size,), on their device.
 
-    Parameters that need no gradient (`optim.trainable.freeze`) are not in the vector.
+    Parameters that need no gradient (`optim.trainable.freeze`) are not in the vector. A parameter that
+    several layers share is in it once.
+
+    Args:
+        module: the model.
+        constant_buffers: whether the caller makes sure that training changes no buffer. Frozen batch norms in
+            evaluation mode are then allowed too.
 
     Returns:
         The layout, and the vector whose views are now the parameters.
 
     Raises:
         ValueError: if the module has buffers (they would leave a client without noise) or a BatchNorm, or if
-            parameters are not float32, are on several devices, or share storage.
+            parameters are not float32, are on several devices, or share storage as different parameters.
     """
-    _refuse_untracked_state(module)
+    _refuse_batch_norm(module, constant_buffers)
+    _refuse_buffers(module, constant_buffers)
+    _refuse_parameters(module)
     layout = layout_of(module)
     parameters = dict(module.named_parameters())
     vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
@@ -65,29 +73,33 @@ def _device(module: nn.Module) -> torch.device:
     return devices.pop()
 
 
-def _refuse_untracked_state(module: nn.Module) -> None:
-    """Refuse state that training would change outside the clipped update."""
+def _refuse_batch_norm(module: nn.Module, frozen_allowed: bool) -> None:
     for name, layer in module.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+        if not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            continue
+        trained = layer.training or any(value.requires_grad for value in layer.parameters())
+        if trained or not frozen_allowed:
             raise ValueError(
                 f"{name or 'the model'} is a {type(layer).__name__}: its output for an utterance depends on "
                 "the others of the batch, and its running statistics are trained outside the clipped "
-                "update; use LayerNorm or GroupNorm"
+                "update; use LayerNorm or GroupNorm, or in a pre-trained model let it stay frozen"
             )
+
+
+def _refuse_buffers(module: nn.Module, constant: bool) -> None:
+    """Refuse state that training would change outside the clipped update."""
     buffers = [name for name, _ in module.named_buffers()]
-    if buffers:
+    if buffers and not constant:
         raise ValueError(
             f"the model has buffers ({', '.join(buffers)}): they are trained outside the clipped "
             "update; use layers without running statistics, such as LayerNorm"
         )
+
+
+def _refuse_parameters(module: nn.Module) -> None:
     for name, value in module.named_parameters():
         if value.dtype != torch.float32:
             raise ValueError(f"parameter {name} is {value.dtype}: the update is one float32 vector")
-    names = [name for name, _ in module.named_parameters(remove_duplicate=False)]
-    unique = [name for name, _ in module.named_parameters()]
-    if len(names) != len(unique):
-        shared = ", ".join(sorted(set(names) - set(unique)))
-        raise ValueError(f"parameters share storage with others ({shared}): untie them")
     owners: dict[int, str] = {}
     for name, value in module.named_parameters():
         if value.data_ptr() and (first := owners.setdefault(value.data_ptr(), name)) != name:

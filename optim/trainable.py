@@ -56,10 +56,16 @@ def freeze(module: nn.Module, trainable: str) -> None:
 
 
 def frozen_digest(module: nn.Module) -> str:
-    """SHA-256 (hex) of names, shapes and values of the parameters that are not trained; "" if all are."""
-    frozen = [(name, value) for name, value in module.named_parameters() if not value.requires_grad]
+    """SHA-256 (hex) of names, shapes and values of all that is not trained; "" if all parameters are.
+
+    Buffers are a part of it: they do not change.
+    """
+    frozen: list[tuple[str, torch.Tensor]] = [
+        (name, value) for name, value in module.named_parameters() if not value.requires_grad
+    ]
+    frozen += [(name, value) for name, value in module.named_buffers()]
     digest = hashlib.sha256()
     for name, value in frozen:
         digest.update(repr((name, tuple(value.shape))).encode())
-        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest() if frozen else ""

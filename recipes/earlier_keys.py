@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PRESENT_KEYS = {
+    "model.preset": "model.name",
     "privacy.people": "privacy.population-name",
     "privacy.grid-bits": "privacy.quantisation-bits",
 }

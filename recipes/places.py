@@ -21,8 +21,8 @@ FIRST_RUN = Path(__file__).parent / "run" / "first-run.toml"
 WITHOUT_FILES = ("embedded", "synthetic")
 # Those whose path is a file or a folder.
 CORPORA_IN_FILES = ("commonvoice", "huggingface", "librispeech", "manifest", "speechocean762")
-# Seed models that are in no file of the user's.
-SEEDS_WITHOUT_FILE = ("embedded", "random")
+# Seeds that are in no file of the user's.
+SEEDS_WITHOUT_FILE = ("base", "embedded", "random")
 
 
 def checkout() -> Path | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from base.registries import MODEL_PRESETS
 from recipes import corpus_path, feature_cache
 from recipes.sections import CorpusSection
 from server.overlaps import HeldOutSpeakers
@@ -14,20 +13,20 @@ from speech.corpora.speakers import require_disjoint, shared_speakers
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.evaluation.evaluation import Evaluation, assess, evaluate
-from speech.model.ctc_transformer import CTCTransformer
+from speech.model.recogniser import Recogniser
 from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out speech: one split of a corpus, with the features of a model preset."""
+    """The held-out speech: one split of a corpus, as the input of a model."""
 
     store: ExampleStore
     split: str
 
     @classmethod
-    def of(cls, section: CorpusSection, preset: str) -> HeldOut:
-        """Load the test split.
+    def of(cls, section: CorpusSection, model: Recogniser) -> HeldOut:
+        """Load the test split, for this model.
 
         Raises:
             CorpusError: If the corpus cannot be loaded, has no such split, or has speakers in two splits
@@ -37,10 +36,11 @@ class HeldOut:
         corpus.speakers(section.test_split)  # raises if there is no such split
         if not section.shared_speakers:
             require_disjoint(corpus)
-        disk, features = None, MODEL_PRESETS[preset].features
+        disk, front_end = None, model.front_end
         if section.feature_cache:
-            disk = FeatureCache.if_possible(feature_cache(), corpus, features)
-        return cls(store=ExampleStore(corpus, features, disk=disk), split=section.test_split)
+            disk = FeatureCache.if_possible(feature_cache(), corpus, front_end)
+        store = ExampleStore(corpus, front_end, tokeniser=model.tokeniser, disk=disk)
+        return cls(store=store, split=section.test_split)
 
     def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
         """Return these speakers for comparison with the nodes' speakers.
@@ -63,7 +63,7 @@ class HeldOut:
         """Held-out speakers who are also in another split: their WER is too good for new speakers."""
         return frozenset(self.speakers) & shared_speakers(self.store.corpus).keys()
 
-    def evaluate(self, model: CTCTransformer) -> Evaluation:
+    def evaluate(self, model: Recogniser) -> Evaluation:
         """Return loss, WER, CER and transcripts of the held-out speech."""
         return evaluate(model, self.store.split_examples(self.split))
 
@@ -98,12 +98,12 @@ class ModelEvaluations:
     newest: Evaluation
 
     @classmethod
-    def of_seed(cls, held_out: HeldOut, seed: CTCTransformer) -> ModelEvaluations:
+    def of_seed(cls, held_out: HeldOut, seed: Recogniser) -> ModelEvaluations:
         """Evaluate the seed model, which is the newest model too."""
         evaluation = held_out.evaluate(seed)
         return cls(held_out=held_out, seed=evaluation, newest=evaluation)
 
-    def evaluate(self, model: CTCTransformer) -> Evaluation:
+    def evaluate(self, model: Recogniser) -> Evaluation:
         """Evaluate the newest model."""
         self.newest = self.held_out.evaluate(model)
         return self.newest

@@ -11,22 +11,31 @@ from privacy import ClipBounds, LayerLayout, PrivacyPlan, QuantileClip, Quantise
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig, seed_model
 from recipes.privacy_section import PrivacySection
-from recipes.sections import ModelSection, ServerSection
+from recipes.sections import BASE, RANDOM, ModelSection, ServerSection
 from server.planning import require_population
-from speech.model.checkpoint import load_model
-from speech.model.ctc_transformer import CTCTransformer, build_model
-from speech.text import Alphabet
+from speech.model.checkpoint import load_model, load_weights
+from speech.model.choice import BASE_SEED, ModelChoice
+from speech.model.recogniser import Recogniser
+from speech.text import Alphabet, alphabet_of
+
+SEEDS_WITHOUT_WEIGHTS = (BASE, RANDOM)
 
 
-def starting_model(section: ModelSection, language: str | Alphabet) -> CTCTransformer:
-    """Return the seed model, or a random one, whose output is in `language`.
+def starting_model(section: ModelSection, language: str | Alphabet) -> Recogniser:
+    """Return the model that a run starts from, with its adapters, whose output is in `language`.
 
     Raises:
-        CheckpointMismatch: If the seed is not a model of that preset, with the characters of that language.
+        CheckpointMismatch: If the seed is another model, or has not the characters of that language.
+        ModelError: If there is no such model here, or it cannot have such adapters.
     """
-    if section.seed == "random":
-        return build_model(section.preset, language)
-    return load_model(seed_model(section.seed), preset=section.preset, language=language).model
+    choice, alphabet = ModelChoice.of(**section.rules), alphabet_of(language)
+    choice.require_digest(section.digest)
+    if section.is_preset and not section.adapters and section.seed not in SEEDS_WITHOUT_WEIGHTS:
+        return load_model(seed_model(section.seed), preset=section.name, language=alphabet).model
+    model = choice.make(alphabet, seed=None if section.seed == RANDOM else BASE_SEED).eval()
+    if section.seed not in SEEDS_WITHOUT_WEIGHTS:
+        load_weights(model, seed_model(section.seed), choice)
+    return model
 
 
 def make_plan(config: RunConfig, population: int) -> PrivacyPlan:

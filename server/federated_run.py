@@ -28,7 +28,7 @@ from server.storage.resumption import Interrupted
 from server.storage.run_files import RunFiles
 from server.storage.run_folder import RunFolder
 from speech.evaluation.evaluation import Evaluation
-from speech.model.ctc_transformer import CTCTransformer
+from speech.model.recogniser import Recogniser
 from strategies import DPFedOpt, StreamingGrid, run_rounds
 from strategies.state import load_state
 
@@ -57,7 +57,7 @@ class FederatedRun:
     """
 
     config: RunConfig
-    model: CTCTransformer
+    model: Recogniser
     strategy: DPFedOpt
     held_out: HeldOut
     folder: RunFolder

@@ -35,7 +35,7 @@ from server.storage.checkpoints import Identity
 from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
 from server.storage.run_files import RunFiles
-from speech.model.ctc_transformer import CTCTransformer
+from speech.model.recogniser import Recogniser
 from speech.text import alphabet_of
 from strategies import (
     GlobalModel,
@@ -69,15 +69,18 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     interrupted = Interrupted.find(config)
     alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
     model = interrupted.seed_model() if interrupted else starting_model(config.model, alphabet)
-    freeze(model, config.model.trainable)
-    held_out = HeldOut.of(config.corpus, config.model.preset)
+    freeze(model, config.model.trained)
+    frozen = frozen_digest(model)
+    if config.model.cache_frozen:
+        model.start_from_stem()
+    held_out = HeldOut.of(config.corpus, model)
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
     registration = register_nodes(
         streaming,
         config.training,
-        frozen_digest(model),
+        frozen,
         held_out.held_out_speakers(config.corpus),
         planned=config.privacy.population,
     )
@@ -102,7 +105,7 @@ def _prepare_first_round() -> None:
 
 def prepare_run(
     config: RunConfig,
-    model: CTCTransformer,
+    model: Recogniser,
     held_out: HeldOut,
     registration: Registration,
     plan: PrivacyPlan,
@@ -111,7 +114,7 @@ def prepare_run(
     declared: DeclaredPlan | None = None,
 ) -> FederatedRun:
     """Make the run folder, or reopen that of the interrupted run, and everything that a round needs."""
-    layout, vector = bind(model)
+    layout, vector = bind(model, constant_buffers=True)
     bounds, quantiser = make_bounds(config.privacy, layout)
     optimiser, schedule = make_server_step(config.server, layout)
     identity = Identity.of(config, plan, layout.digest, registration.dataset, registration.frozen)

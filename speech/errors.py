@@ -30,6 +30,10 @@ class CheckpointMismatch(SpeechError):
     """A checkpoint does not belong to the model that should load it."""
 
 
+class ModelError(SpeechError):
+    """A model cannot be found, made or trained as it was asked for."""
+
+
 class ExportError(SpeechError):
     """A model cannot be exported, or its export computes something else."""
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 from base.registries import LANGUAGES
 from base.registry import UnknownName
@@ -43,6 +44,13 @@ _EQUIVALENTS = str.maketrans(
 )
 # German closes an inner quotation with the sign that opens one in English.
 _GERMAN_INNER_QUOTE = re.compile(r"\u2018(?!\w)|(?<!\w)\u2018")
+
+
+class Tokeniser(Protocol):
+    """Maps a normalised text to the indices that a model is trained on; an `Alphabet` is one."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return the indices of a text."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from base.registries import LANGUAGES
 from cli.composing import Flat, default_config, read_recipe, with_absolute_paths
 from recipes import WITHOUT_FILES, ConfigError, RunConfig, corpus_path, runs_folder, seed_model
 from recipes.earlier_keys import with_present_keys
-from recipes.places import FIRST_RUN
+from recipes.places import FIRST_RUN, SEEDS_WITHOUT_FILE
 from server.errors import ResumeRefused
 from server.planning import require_population
 from server.storage.populations import PopulationIdentity, ledger_path, require_name
@@ -18,7 +18,8 @@ from speech.corpora.corpus import Corpus
 from speech.corpora.kinds.synthetic import FRESH, with_fresh_population, without_population
 from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint, require_one_for_each_node
-from speech.errors import CorpusError, SpeechError
+from speech.errors import CorpusError, ModelError, SpeechError
+from speech.pretrained.store import find_folder
 
 CORPUS_PATH = "corpus.path"
 FAULTS = (ConfigError, SpeechError, ResumeRefused)
@@ -110,6 +111,7 @@ def check(overrides: Flat, nodes: int = 1) -> RunConfig:
     if not config.run.resume:
         _require_name(config, corpus)
         _require_seed(config)
+        _require_base_model(config)
         _require_folder(config)
     return config
 
@@ -122,10 +124,25 @@ def _require_name(config: RunConfig, corpus: Corpus) -> None:
 
 
 def _require_seed(config: RunConfig) -> None:
-    if config.model.seed != "random" and not (file := seed_model(config.model.seed)).is_file():
+    seed = config.model.seed
+    if seed not in SEEDS_WITHOUT_FILE and not (file := seed_model(seed)).is_file():
         raise ConfigError(
-            f"model.seed = {config.model.seed!r}: there is no file {file}; give the path of a model, "
-            "'embedded' or 'random'"
+            f"model.seed = {seed!r}: there is no file {file}; give the path of a model, 'embedded', 'base' or "
+            "'random'"
+        )
+
+
+def _require_base_model(config: RunConfig) -> None:
+    if config.model.is_preset:
+        return
+    try:
+        folder = find_folder(config.model.name)
+    except ModelError as error:
+        raise ConfigError(f"{error}") from None
+    if config.model.digest not in ("", folder.digest):
+        raise ConfigError(
+            f"model.digest = {config.model.digest}: the model in {folder.path} has {folder.digest}; copy the "
+            "model that the recipe was made with, or take this one's digest into the recipe"
         )
 
 

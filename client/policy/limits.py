@@ -27,7 +27,10 @@ from wire.messages import Task
 ANY = "any"
 LIMITS, SAFE, NONE = "limits", "safe", "none"
 OF_THE_PLAN = ("least_noise_multiplier", "most_epsilon", "most_delta", "most_rounds")
-OTHER_SETTINGS = {*OWN_RULES, "corpus-split", "feature-cache", "node-state", "seed-path", "speaker-namespace"}
+OTHER_SETTINGS = {
+    *OWN_RULES,
+    *("base-model", "corpus-split", "feature-cache", "node-state", "seed-path", "speaker-namespace"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +109,9 @@ class NodePolicy:
 
     def require_recipe(self, config: RunConfig, split: str) -> None:
         """Raise `ConfigError` if the run's settings, or the `split` to train, are beyond a limit."""
-        local, preset = config.local, config.model.preset
+        local, preset = config.local, config.model.name
         if self.models != ANY and preset not in _names(self.models):
-            raise _beyond("models", self.models, "model.preset", preset)
+            raise _beyond("models", self.models, "model.name", preset)
         if self.splits != ANY and split not in _names(self.splits):
             raise _beyond("splits", self.splits, "corpus.train-split", split)
         _at_most("most-rounds", self.most_rounds, "training.rounds", config.training.rounds)

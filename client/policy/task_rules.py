@@ -58,7 +58,7 @@ class TaskRules:
                 "its own; set run.raw-metrics to false"
             )
         if task.layout != self.layout.digest:
-            raise ValueError("the server trains another model: use the same model.preset and release")
+            raise ValueError("the server trains another model: use the same model.name and release")
         self.require_frozen(task.frozen)
         self.policy.require_task(task, self.config)
         if (task.bounds.model_size, task.bounds.statistics) != (self.layout.size, len(STATISTICS)):

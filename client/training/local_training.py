@@ -11,68 +11,52 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from base.registries import MODEL_PRESETS
 from client.training.algorithms import local_algorithm
 from client.training.process_messages import Trained
 from client.training.speaker_round import SpeakerRound
 from optim import make_optimiser, settings_of
 from optim.flat_model import bind, bind_gradients
-from optim.trainable import freeze, frozen_digest
-from recipes.sections import TRAIN_ALL, LocalSection
+from optim.trainable import frozen_digest
+from recipes.sections import LocalSection
 from speech.data.batching import Batch, BatchLimit, collate
 from speech.data.examples import Example
 from speech.features.spec_augment import make_augment
-from speech.model.checkpoint import load_model
 from speech.model.compute import Compute
-from speech.model.ctc_transformer import build_model
-from speech.model.loss import ctc_loss
-from speech.text import ENGLISH, Alphabet
+from speech.model.recogniser import Recogniser
 
 
 class LocalTrainer:
     """A model with flat buffers that trains any number of speakers, one after the other.
 
     Args:
-        preset: The model's preset.
+        model: The model, with what is not trained frozen; `frozen` is the digest of that.
         settings: The run's `local` section.
-        language: Its characters are the model's outputs.
         memory: Where updates go (d or longer,), by default memory of the trainer's own (d,). The entries
             behind the first d are left alone.
         device: "cpu" or "cuda"; by default a GPU if there is one.
-        trainable: Names what is trained. The other parameters come from `seed`; `frozen` is their digest.
-        seed: The seed model's file.
     """
 
     def __init__(
         self,
-        preset: str,
+        model: Recogniser,
         settings: LocalSection,
         *,
-        language: str | Alphabet = ENGLISH,
         memory: Tensor | None = None,
         device: str | None = None,
-        trainable: str = TRAIN_ALL,
-        seed: Path | None = None,
     ) -> None:
-        self.settings = settings
-        self._augment = make_augment(MODEL_PRESETS[preset].augment, settings)
+        self.settings, self._model = settings, model.train()
+        self._augment = make_augment(model.augment, settings)
         self._compute = Compute.choose(precision=settings.precision, compile=settings.compile, device=device)
-        self._model = build_model(
-            preset, language, dropout=settings.dropout, layer_drop=settings.layer_drop
-        ).train()
-        if seed is not None:
-            self._model.load_state_dict(load_model(seed, preset=preset, language=language).model.state_dict())
-        freeze(self._model, trainable)
-        self.frozen = frozen_digest(self._model)
+        self.frozen = frozen_digest(model)
         self._compute.place(self._model)
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
-        self._hop_seconds = MODEL_PRESETS[preset].features.hop_seconds
-        self.layout, self._vector = bind(self._model)
+        self._hop_seconds = model.front_end.hop_seconds
+        self.layout, self._vector = bind(self._model, constant_buffers=True)
+        self._buffers = {name: value.clone() for name, value in model.named_buffers()}
         self._update = torch.zeros(self.layout.size) if memory is None else memory
         self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
@@ -115,10 +99,18 @@ class LocalTrainer:
                 )
                 for batch in self._batches(examples, generator)
             ]
+        self._require_constant_buffers()
         torch.sub(start, self._vector, out=self._gradients)
         if self._vector.is_cuda:
             self._update[: self.layout.size].copy_(self._gradients)
         return self._update, Trained(loss=sum(losses) / len(losses), steps=len(losses))
+
+    def _require_constant_buffers(self) -> None:
+        """Raise `RuntimeError` if training changed a buffer: it would stay for the next speaker."""
+        for name, value in self._model.named_buffers():
+            if not torch.equal(value, self._buffers[name]):
+                value.copy_(self._buffers[name])
+                raise RuntimeError(f"training changed the buffer {name} of the model, outside the update")
 
     def _begin(self, start: Tensor) -> None:
         """Forget the speaker before: the model, the optimiser's state and the algorithm begin afresh."""
@@ -159,7 +151,7 @@ class LocalTrainer:
         """Take one step. The norm of the local objective's gradient is bounded (paper: C_loc)."""
         self._gradients.zero_()
         with self._compute.autocast():
-            loss = ctc_loss(self._model, batch)
+            loss = self._model.objective(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         self._algorithm.before_clip_(self._gradients, self._vector, start)
         norm = float(self._gradients.norm())

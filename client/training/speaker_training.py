@@ -44,8 +44,8 @@ class SpeakerTraining:
         """
         noise = torch.randn(NOISE_SECONDS * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
         features = self.store.features(noise)
-        alphabet = self.store.corpus.alphabet
-        example = Example.of("noise", alphabet.characters[0], features, alphabet)
+        text = self.store.corpus.alphabet.characters[0]
+        example = Example.of("noise", text, features, self.store.tokeniser)
         self.trainer.warm_up(example)
         began = time.process_time()
         self.trainer.warm_up(example)

@@ -22,6 +22,9 @@ from server.report.model_facts import ModelFacts
 from server.storage.ancestry import unprotected
 from server.storage.run_folder import RunFolder
 from server.storage.run_ids import short
+from speech.model.adapted_file import DIGEST
+from speech.model.checkpoint import LoadedModel
+from speech.model.ctc_transformer import CTCTransformer
 
 LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
 
@@ -67,11 +70,11 @@ def _title(facts: ModelFacts) -> str:
 
 def _header(facts: ModelFacts, licence: str | None) -> str:
     header: dict[str, Any] = {
-        "language": [facts.loaded.model.config.language],
+        "language": [facts.loaded.alphabet.language],
         "license": licence or "other",
         "library_name": "murmuration",
         "pipeline_tag": "automatic-speech-recognition",
-        "tags": ["speech", "ctc", "federated-learning", *_privacy_tags(facts)],
+        "tags": ["speech", *_ctc(facts), "federated-learning", *_privacy_tags(facts)],
     }
     if licence is None:
         header["license_name"] = "not-chosen"
@@ -101,20 +104,34 @@ def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
 def _model(facts: ModelFacts) -> str:
     model = facts.loaded.model
     sizes = {name: value.numel() for name, value in model.named_parameters()}
-    trained = sum(sizes[name] for name in trained_names(model, facts.config.model.trainable))
+    trained = sum(sizes[name] for name in trained_names(model, facts.config.model.trained))
     seed = facts.config.model.seed
     start = {
         "embedded": "the seed model shipped with Murmuration, trained centrally on synthetic speech",
         "random": "random parameters",
+        "base": "the base model as it was published",
     }.get(seed, "a seed model of the organiser, whose training data this run does not know")
-    alphabet = model.config.alphabet
-    preset, share = in_code(facts.loaded.preset), share_trained(model, trained)
+    alphabet, share = facts.loaded.alphabet, share_trained(model, trained)
     return (
-        f"CTC transformer, preset `{preset}`, {share}, for language `{alphabet.language}` in "
+        f"{_kind(facts.loaded)}, {share}, for language `{alphabet.language}` in "
         f"{len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
         "planned rounds."
     )
+
+
+def _ctc(facts: ModelFacts) -> list[str]:
+    return ["ctc"] if isinstance(facts.loaded.model, CTCTransformer) else []
+
+
+def _kind(loaded: LoadedModel) -> str:
+    """The architecture, and for a pre-trained model where it is from."""
+    name = in_code(loaded.preset)
+    if loaded.model.choice is None or loaded.model.choice.is_preset:
+        return f"CTC transformer, preset `{name}`"
+    known = {"revision": loaded.metadata.get("revision"), "licence": loaded.metadata.get("licence")}
+    said = ", ".join(f"{what} {in_markdown(value or 'not known')}" for what, value in known.items())
+    return f"Base model `{name}` ({said}; SHA-256 `{in_code(loaded.metadata[DIGEST])}`)"
 
 
 def _data(facts: ModelFacts) -> str:

@@ -18,7 +18,7 @@ from server.report.summary import speakers_in_training
 from server.spending import Spending
 from server.storage.run_folder import RunFolder
 from speech.evaluation.evaluation import Evaluation
-from speech.model.ctc_transformer import CTCTransformer
+from speech.model.recogniser import Recogniser
 from strategies import DPFedOpt
 
 LONGEST_REMARK = 2000
@@ -40,7 +40,7 @@ class RunScreen:
 
     config: RunConfig
     folder: RunFolder
-    model: CTCTransformer
+    model: Recogniser
     strategy: DPFedOpt
     spending: Spending
     held_out: HeldOut
@@ -50,7 +50,7 @@ class RunScreen:
     def model_in_words(self) -> str:
         """Preset and size of the model."""
         share = live_table.share_trained(self.model, self.strategy.layout.size)
-        return f"{self.config.model.preset} model, {share}"
+        return f"{self.config.model.name} model, {share}"
 
     def print_heading(self, remarks: Iterable[str]) -> None:
         """Print the warnings and what is above the rows of the table."""

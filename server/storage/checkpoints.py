@@ -49,7 +49,7 @@ class Identity:
     """What a checkpoint belongs to; a run can continue from it only if all of this is the same.
 
     Attributes:
-        preset: The model's preset.
+        preset: The model's name.
         layout: Digest of the model's layout.
         dataset: Digest of the nodes' speech.
         plan: The privacy plan.
@@ -70,7 +70,7 @@ class Identity:
     ) -> Identity:
         """Return the identity of a run of `config`; `layout`, `dataset` and `frozen` are digests."""
         return cls(
-            preset=config.model.preset,
+            preset=config.model.name,
             layout=layout,
             dataset=dataset,
             plan=json.loads(json.dumps(asdict(plan))),  # as it is read from the file
@@ -81,7 +81,7 @@ class Identity:
     def differences(self, now: Identity) -> list[str]:
         """Return each difference to the identity `now`: its name, the value before and the value now."""
         return [
-            *_compare("", {"model preset": self.preset}, {"model preset": now.preset}),
+            *_compare("", {"model": self.preset}, {"model": now.preset}),
             *_compare("", {"model layout": self.layout}, {"model layout": now.layout}),
             *_compare("", {"frozen parameters": self.frozen}, {"frozen parameters": now.frozen}),
             *_compare("", {"data set": self.dataset}, {"data set": now.dataset}),

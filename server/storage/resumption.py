@@ -35,7 +35,7 @@ from server.storage.populations import (
 from server.storage.run_folder import RunFolder, unwritable
 from server.storage.run_ids import fresh_run_id, run_of
 from speech.model.checkpoint import load_model
-from speech.model.ctc_transformer import CTCTransformer
+from speech.model.recogniser import Recogniser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ class Interrupted:
         """
         return lineage_before(self.folder, self.checkpoint)
 
-    def seed_model(self) -> CTCTransformer:
+    def seed_model(self) -> Recogniser:
         """Return the model that the run started from."""
         return load_model(self.folder.seed, preset=self.checkpoint.identity.preset).model
 

@@ -16,7 +16,7 @@ from server.storage.checkpoints import Checkpoint, Identity, save_checkpoint
 from server.storage.ledgers import Account
 from server.storage.run_folder import RunFolder
 from speech.model.checkpoint import save_model
-from speech.model.ctc_transformer import CTCTransformer
+from speech.model.recogniser import Recogniser
 from strategies import DPFedOpt
 from strategies.state import state_of
 
@@ -38,7 +38,7 @@ class RunFiles:
     identity: Identity
     account: Account
     strategy: DPFedOpt
-    model: CTCTransformer
+    model: Recogniser
     synthetic: bool
 
     def save_seed(self) -> None:

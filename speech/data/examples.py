@@ -18,15 +18,15 @@ from speech.audio import Recording
 from speech.corpora.corpus import Corpus, Skipped, Utterance
 from speech.data.feature_cache import FeatureCache, FeaturesOrFault, Passing
 from speech.errors import AudioError, AudioUnavailable
-from speech.features.log_mel import FeatureConfig, LogMel
-from speech.text import ENGLISH, Alphabet
+from speech.features.front_end import FrontEnd
+from speech.text import ENGLISH, Tokeniser
 
 CACHE_BYTES = 2 * 1024**3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Example:
-    """Features (T, mels) float32 and tokens (S,) int64 of one utterance with the transcript `text`.
+    """Features (T, width) float32 and tokens (S,) int64 of one utterance with the transcript `text`.
 
     `shortest` is the number of encoder frames that CTC needs for the tokens: one each, and a blank between
     two equal ones.
@@ -44,13 +44,13 @@ class Example:
     shortest: int
 
     @classmethod
-    def of(cls, id: str, text: str, features: Tensor, alphabet: Alphabet = ENGLISH) -> "Example":
+    def of(cls, id: str, text: str, features: Tensor, tokeniser: Tokeniser = ENGLISH) -> "Example":
         """Make an example from a normalised text.
 
         Raises:
             ValueError: For a character outside the alphabet.
         """
-        tokens = alphabet.encode(text)
+        tokens = tokeniser.encode(text)
         repeats = sum(a == b for a, b in pairwise(tokens))
         return cls(
             id=id,
@@ -67,7 +67,9 @@ class Example:
 
 
 class ExampleStore:
-    """The examples of a corpus by speaker, computed on first use.
+    """The examples of a corpus by speaker, computed on first use, for a model's front end and tokeniser.
+
+    Without a tokeniser, tokens are the characters of the corpus' alphabet.
 
     Above `cache_bytes` of memory, the least recently used speakers are dropped; `disk` keeps their features.
     The tensors are shared between calls: they must not be changed.
@@ -84,13 +86,16 @@ class ExampleStore:
     def __init__(
         self,
         corpus: Corpus,
-        feature_config: FeatureConfig,
+        front_end: FrontEnd,
         *,
+        tokeniser: Tokeniser | None = None,
         cache_bytes: int = CACHE_BYTES,
         disk: FeatureCache | None = None,
     ) -> None:
         self.corpus = corpus
-        self._log_mel = LogMel(feature_config)
+        self.front_end = front_end
+        self.tokeniser = tokeniser or corpus.alphabet
+        self._extractor = front_end.extractor()
         self._disk = disk
         self._cache: OrderedDict[tuple[str, str], list[Example]] = OrderedDict()
         self._cache_bytes = cache_bytes
@@ -110,7 +115,7 @@ class ExampleStore:
     @property
     def hop_seconds(self) -> float:
         """The time from one frame of features to the next."""
-        return self._log_mel.config.hop_seconds
+        return self.front_end.hop_seconds
 
     def examples(self, split: str, speaker: str) -> list[Example]:
         """Return the usable examples of a speaker, in the order of the corpus; empty if there is none.
@@ -135,8 +140,8 @@ class ExampleStore:
         return list(self._made(utterances, list(self._compute(utterances))))
 
     def features(self, waveform: Tensor) -> Tensor:
-        """Compute features (T, mels) of a waveform (n,) at the configuration's rate."""
-        return self._log_mel(waveform)
+        """Compute the input (T, width) of a waveform (n,) at the front end's rate."""
+        return self._extractor(waveform)
 
     def split_examples(self, split: str) -> list[Example]:
         """Return all usable examples of a split, speaker by speaker."""
@@ -154,7 +159,7 @@ class ExampleStore:
                     speaker=utterance.speaker,
                 )
             else:
-                yield Example.of(utterance.id, utterance.text, features, self.corpus.alphabet)
+                yield Example.of(utterance.id, utterance.text, features, self.tokeniser)
 
     def _results(self, utterances: Sequence[Utterance]) -> list[FeaturesOrFault]:
         if self._disk is None:
@@ -179,9 +184,9 @@ class ExampleStore:
                 waveform = recording.segment(
                     utterance.offset_seconds,
                     utterance.duration_seconds,
-                    sample_rate_hz=self._log_mel.config.sample_rate_hz,
+                    sample_rate_hz=self.front_end.sample_rate_hz,
                 )
-                yield self._log_mel(waveform)
+                yield self._extractor(waveform)
             except AudioUnavailable as error:
                 yield Passing(error)
             except AudioError as error:

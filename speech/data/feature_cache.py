@@ -30,7 +30,7 @@ from torch import Tensor
 
 from speech.corpora.corpus import Corpus, Utterance
 from speech.errors import CorpusError
-from speech.features.log_mel import FeatureConfig
+from speech.features.front_end import FrontEnd
 
 log = logging.getLogger("murmuration.speech")
 
@@ -80,11 +80,11 @@ class FeatureCache:
     """
 
     def __init__(
-        self, folder: Path, corpus: Corpus, config: FeatureConfig, *, bound_bytes: int = BOUND_BYTES
+        self, folder: Path, corpus: Corpus, config: FrontEnd, *, bound_bytes: int = BOUND_BYTES
     ) -> None:
         self.folder = folder
         self._own = folder / f"{corpus.digest[:16]}-{_digest([VERSION, config.written()])[:16]}"
-        self._mels = config.num_mels
+        self._width = config.width
         self._bound_bytes = bound_bytes
         self._began = time.time()
         self._writes = True
@@ -102,7 +102,7 @@ class FeatureCache:
             )
 
     @classmethod
-    def if_possible(cls, folder: Path, corpus: Corpus, config: FeatureConfig) -> "FeatureCache | None":
+    def if_possible(cls, folder: Path, corpus: Corpus, config: FrontEnd) -> "FeatureCache | None":
         """Return a cache in a default folder, or None (with a warning) if there cannot be one."""
         try:
             return cls(folder, corpus, config)
@@ -134,7 +134,7 @@ class FeatureCache:
         temporary = file.with_name(f".{file.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
             tensors = [one for one in results if isinstance(one, Tensor)]
-            features = torch.cat(tensors) if tensors else torch.zeros(0, self._mels)
+            features = torch.cat(tensors) if tensors else torch.zeros(0, self._width)
             if not self._has_room(features.nbytes):
                 return self._stop_writing("it is full of features that current runs use")
             save_file({"features": features}, temporary, metadata=_metadata(results, features))

@@ -1,4 +1,4 @@
-"""Evaluation of a model: mean loss, WER and CER over examples, with greedy decoding."""
+"""Evaluation of a model: mean loss, WER and CER over examples, with the model's own decoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,9 @@ import torch
 from speech.corpora.corpus import Corpus
 from speech.data.batching import bucketed_batches, collate
 from speech.data.examples import Example
-from speech.decoding import greedy
 from speech.evaluation.assessment import Assessment
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
-from speech.model.ctc_transformer import CTCTransformer
-from speech.model.loss import alignable, ctc_losses
+from speech.model.recogniser import Recogniser, evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +34,7 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int = 32) -> Evaluation:
+def evaluate(model: Recogniser, examples: Sequence[Example], batch_size: int = 32) -> Evaluation:
     """Evaluate `model` without dropout; its mode is restored.
 
     The loss leaves out utterances that are too short for their transcript; the error rates include all.
@@ -46,12 +44,8 @@ def evaluate(model: CTCTransformer, examples: Sequence[Example], batch_size: int
     """
     if not examples:
         raise ValueError("nothing to evaluate on: the split has no usable utterance.")
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         loss, hypotheses = _transcribe(model, examples, batch_size)
-    finally:
-        model.train(training)
     references = tuple(example.text for example in examples)
     return Evaluation(
         loss=loss,
@@ -79,18 +73,14 @@ def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
     )
 
 
-def _transcribe(
-    model: CTCTransformer, examples: Sequence[Example], batch_size: int
-) -> tuple[float, list[str]]:
+def _transcribe(model: Recogniser, examples: Sequence[Example], batch_size: int) -> tuple[float, list[str]]:
     """Return the mean loss and the hypotheses; batches have utterances of similar length."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
-    alphabet = model.config.alphabet
     for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
-        batch = collate([examples[index] for index in indices])
-        log_probs, frames = model(batch.features, batch.lengths)
-        total += float(ctc_losses(log_probs, frames, batch).sum())
-        counted += alignable(frames, batch)
-        for index, text in zip(indices, greedy(log_probs, frames, alphabet), strict=True):
-            hypotheses[index] = text
+        found = model.evaluate(collate([examples[index] for index in indices]))
+        total += float(found.losses.sum())
+        counted += found.counted
+        for index, text in zip(indices, found.texts, strict=True):
+            hypotheses[index] = model.comparable(text)
     return total / max(counted, 1), hypotheses

@@ -76,17 +76,17 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
     """
     path = Path(path)
     require_formats([path])
-    config = loaded.features
-    waveform_model = WaveformModel(loaded.model, config)
+    config = loaded.log_mel
+    waveform_model = WaveformModel(loaded.transformer, config)
     with replacing(path) as temporary:
         runner = _WRITERS[path.suffix](waveform_model, temporary, metadata)
-        difference = largest_difference(runner, loaded.model, config)
+        difference = largest_difference(runner, loaded.transformer, config)
     return Exported(path=path, metadata=metadata, difference=difference)
 
 
 def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
     """Return the metadata of an export: everything needed to use it, its licence and its privacy."""
-    config = loaded.features
+    config = loaded.log_mel
     alphabet = loaded.alphabet
     return {
         "format": FORMAT,
@@ -97,7 +97,7 @@ def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, st
         "blank": str(alphabet.blank),
         "sample_rate_hz": str(config.sample_rate_hz),
         "minimum_samples": str(_minimum_samples(config)),
-        "samples_per_frame": str(config.hop_samples * loaded.model.config.stride),
+        "samples_per_frame": str(config.hop_samples * loaded.transformer.config.stride),
         "inputs": "waveforms (B, S) float32 in [-1, 1], padded with anything; lengths (B,) int64, in samples",
         "outputs": "log_probs (B, T, characters and the blank) float32; frames (B,) int64, valid of T",
         "decoding": "CTC: best output of each valid frame, repeats collapsed, the blank dropped",

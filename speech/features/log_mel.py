@@ -81,6 +81,11 @@ class FeatureConfig:
             )
 
     @property
+    def width(self) -> int:
+        """The values of a frame: its mels."""
+        return self.num_mels
+
+    @property
     def window_samples(self) -> int:
         """Samples of a window."""
         return round(self.window_seconds * self.sample_rate_hz)
@@ -108,6 +113,10 @@ class FeatureConfig:
         if self.framing == "centred":
             del own["framing"]
         return own
+
+    def extractor(self) -> "LogMel":
+        """Make what computes the features."""
+        return LogMel(self)
 
 
 class LogMel:

@@ -67,9 +67,9 @@ class SpecAugment:
 _BEYOND = {"included": 1, "excluded": 0}
 
 
-def make_augment(augment: SpecAugment, settings: LearningSettings) -> SpecAugment | None:
-    """Return the masks `augment` of a preset with the changes of `settings`; None if those turn masks off."""
-    if not settings.spec_augment:
+def make_augment(augment: SpecAugment | None, settings: LearningSettings) -> SpecAugment | None:
+    """Return the masks `augment` of a model with the changes of `settings`; None if those turn masks off."""
+    if augment is None or not settings.spec_augment:
         return None
     names = {field.name for field in fields(SpecAugment)} & type(settings).model_fields.keys()
     chosen = {name: getattr(settings, name) for name in names}

@@ -19,9 +19,13 @@ from safetensors.torch import save_file
 
 from base.durable_file import replacing
 from base.registries import MODEL_PRESETS
-from speech.errors import CheckpointMismatch, LanguageError
+from speech.errors import CheckpointMismatch, LanguageError, SpeechError
+from speech.features.front_end import FrontEnd
 from speech.features.log_mel import FeatureConfig
+from speech.model import adapted_file
+from speech.model.choice import ModelChoice
 from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.model.recogniser import Recogniser
 from speech.text import ENGLISH, Alphabet, alphabet_of
 
 FORMAT = "murmuration-model"
@@ -32,8 +36,7 @@ VERSION = "1"
 class LoadedModel:
     """A model in evaluation mode, with what its file holds beside the tensors.
 
-    `features` are those that the model was trained on: the preset's, or those that the preset had when the
-    file was written. `metadata` are all of the file, those of `save_model`'s `extra` included.
+    `preset` is the model's name. `metadata` are all of the file, those of `save_model`'s `extra` included.
 
     Example:
         >>> import murmuration_data
@@ -42,45 +45,78 @@ class LoadedModel:
         ('tiny', 'en', 40)
     """
 
-    model: CTCTransformer
+    model: Recogniser
     preset: str
-    features: FeatureConfig
     metadata: Mapping[str, str]
 
     @property
+    def features(self) -> FrontEnd:
+        """The input that it was trained on: the preset's, or that of the preset when the file was written."""
+        return self.model.front_end
+
+    @property
+    def transformer(self) -> CTCTransformer:
+        """The model, where only our own architecture will do.
+
+        Raises:
+            SpeechError: For a pre-trained model.
+        """
+        if isinstance(self.model, CTCTransformer):
+            return self.model
+        raise SpeechError(f"{self.preset}: this is possible only for presets of ours, and it is none.")
+
+    @property
+    def log_mel(self) -> FeatureConfig:
+        """The features of such a model. Raises as `transformer`."""
+        features: FeatureConfig = self.transformer.front_end
+        return features
+
+    @property
     def alphabet(self) -> Alphabet:
-        """The characters of its outputs."""
-        return self.model.config.alphabet
+        """The characters of its outputs, or of the corpus that a pre-trained model was adapted to."""
+        return self.model.alphabet
 
 
 def save_model(
-    path: str | Path, model: CTCTransformer, preset: str, extra: Mapping[str, str] | None = None
+    path: str | Path, model: Recogniser, preset: str, extra: Mapping[str, str] | None = None
 ) -> None:
     """Write `model` to `path`, with `extra` beside our own metadata.
+
+    Of a pre-trained model only what was trained is written, with the digest of the rest.
 
     Raises:
         ValueError: For an unknown preset, or an `extra` that would replace our metadata.
         CheckpointMismatch: For a model whose tensors are not those of the preset.
     """
-    own = _metadata(preset, model.config.alphabet)
+    plain = isinstance(model, CTCTransformer) and not adapted_file.is_adapted(model)
+    own = _metadata(preset, model.alphabet) if plain else adapted_file.metadata(model)
+    own = {"format": FORMAT, "version": VERSION, **own}
     clashes = sorted(own.keys() & (extra or {}).keys())
     if clashes:
         raise ValueError(f"extra metadata {clashes[0]!r} is one of our own keys; rename it.")
     # Parameters may be views into one vector; a name for each is all that the file needs.
-    tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
-    _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset, model.config.alphabet)
+    if plain:
+        tensors = {name: value.detach().cpu() for name, value in model.state_dict().items()}
+        _compare(f"the model to be saved as {preset!r}", _shapes(tensors), preset, model.alphabet)
+    else:
+        tensors = adapted_file.tensors(model)
     with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata=own | dict(extra or {}))
 
 
 def load_model(
-    path: str | Path, *, preset: str | None = None, language: str | Alphabet | None = None
+    path: str | Path,
+    *,
+    preset: str | None = None,
+    language: str | Alphabet | None = None,
+    folder: Path | None = None,
 ) -> LoadedModel:
     """Read a model file.
 
     Args:
         path: The file.
         preset: If given, the preset that the model must have.
+        folder: Where the pre-trained model is that the file was made of; by default where its name says.
         language: If given, the alphabet (or the code of a registered language) whose characters the model
             must have. The model then carries that alphabet: the code of the file's language may be another.
 
@@ -88,9 +124,36 @@ def load_model(
         CheckpointMismatch: For a file that is missing or none of ours, and for another version, preset,
             other characters, features or tensors. The message names each difference.
     """
-    path = Path(path)
+    path, alphabet = Path(path), None if language is None else alphabet_of(language)
     with _opened(path) as file:
-        return _read(path, file, preset, None if language is None else alphabet_of(language))
+        metadata = dict(file.metadata() or {})
+        _require_format(path, metadata)
+        if not adapted_file.is_described(metadata):
+            return _read(path, file, preset, alphabet)
+        own = _alphabet(path, metadata)
+        _require_characters(path, own, alphabet or own)
+        choice = adapted_file.choice_of(path, metadata, folder, wanted=preset)
+        model = choice.make(alphabet or own)
+        adapted_file.copy_tensors_(path, file, model)
+        return LoadedModel(model=model.eval(), preset=choice.name, metadata=metadata)
+
+
+def load_weights(model: Recogniser, path: Path, choice: ModelChoice) -> None:
+    """Take the parameters of a model file over into `model`, which `choice` has made.
+
+    Adapters that the file does not have stay as they are.
+
+    Raises:
+        CheckpointMismatch: For a file of another model.
+    """
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        _require_format(path, metadata)
+        if adapted_file.is_described(metadata):
+            adapted_file.choice_of(path, metadata, choice.folder, wanted=choice.name)
+            return adapted_file.copy_tensors_(path, file, model)
+    seed = load_model(path, preset=choice.name, language=model.alphabet).model
+    model.load_state_dict(seed.state_dict(), strict=False)
 
 
 def read_metadata(path: str | Path) -> Mapping[str, str]:
@@ -128,12 +191,8 @@ def _read(path: Path, file: Any, wanted: str | None, wanted_alphabet: Alphabet |
     with torch.device("meta"):
         model = build_model(preset, wanted_alphabet or alphabet)
     model.load_state_dict({name: file.get_tensor(name).clone() for name in shapes}, assign=True)
-    return LoadedModel(
-        model=model.eval(),
-        preset=preset,
-        features=_known_features(preset)[metadata["features"]],
-        metadata=metadata,
-    )
+    model.front_end = _known_features(preset)[metadata["features"]]
+    return LoadedModel(model=model.eval(), preset=preset, metadata=metadata)
 
 
 def _require_floats(path: Path, dtypes: Mapping[str, str]) -> None:
@@ -166,8 +225,6 @@ def _require_characters(path: Path, alphabet: Alphabet, wanted: Alphabet) -> Non
 def _metadata(preset: str, alphabet: Alphabet) -> dict[str, str]:
     """Our own part of the metadata."""
     return {
-        "format": FORMAT,
-        "version": VERSION,
         "preset": preset,
         "language": alphabet.language,
         "characters": alphabet.characters,
@@ -182,8 +239,8 @@ def _known_features(preset: str) -> dict[str, FeatureConfig]:
     return {json.dumps(config.written(), sort_keys=True): config for config in known}
 
 
-def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None) -> str:
-    """Return the preset of the file. Refuse metadata that do not fit this code."""
+def _require_format(path: Path, metadata: Mapping[str, str]) -> None:
+    """Refuse a file that is none of ours, or of another version."""
     if metadata.get("format") != FORMAT:
         raise CheckpointMismatch(
             f"{path}: a safetensors file, but none that murmur saved "
@@ -194,6 +251,10 @@ def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None)
             f"{path}: format version {metadata.get('version')!r}, this code reads {VERSION!r}; "
             "use the release that wrote it, or train it again."
         )
+
+
+def _check_metadata(path: Path, metadata: Mapping[str, str], wanted: str | None) -> str:
+    """Return the preset of the file. Refuse metadata that do not fit this code."""
     preset = metadata.get("preset", "")
     if preset not in MODEL_PRESETS or (wanted is not None and preset != wanted):
         known = wanted or " or ".join(MODEL_PRESETS)

@@ -64,13 +64,14 @@ class Compute:
         return cls(device=place, precision=precision, compile=compile)
 
     def place(self, model: nn.Module) -> None:
-        """Move `model` to the device, and compile its `blocks` if `compile` is set.
+        """Move `model` to the device, and compile it if `compile` is set: its `blocks`, if it has such.
 
         The blocks are equal in shape, so one compilation serves all of them. Layer drop is not compiled.
         """
         model.to(self.device)
         if self.compile:
-            for block in model.get_submodule("blocks").children():
+            blocks = getattr(model, "blocks", None)
+            for block in [model] if blocks is None else blocks.children():
                 block.compile(dynamic=True)
 
     def autocast(self) -> contextlib.AbstractContextManager[None]:

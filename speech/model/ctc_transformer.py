@@ -14,6 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from base.registries import MODEL_PRESETS
+from speech.data.batching import Batch
+from speech.decoding import greedy
+from speech.features.log_mel import FeatureConfig
+from speech.features.spec_augment import SpecAugment
 from speech.model.config import ModelConfig
 from speech.model.conformer import ConformerBlock
 from speech.model.layers import (
@@ -27,10 +31,13 @@ from speech.model.layers import (
     lecun_uniform_,
     valid_frames,
 )
+from speech.model.loss import alignable, ctc_losses
+from speech.model.presets import Preset
+from speech.model.recogniser import BatchEvaluation, Recogniser
 from speech.text import ENGLISH, Alphabet, alphabet_of
 
 
-class CTCTransformer(nn.Module):
+class CTCTransformer(Recogniser):
     """Features to log-probabilities of the characters and the CTC blank, frame by frame.
 
     Example:
@@ -40,9 +47,19 @@ class CTCTransformer(nn.Module):
         (torch.Size([1, 25, 30]), tensor([25]))
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    front_end: FeatureConfig
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        features: FeatureConfig | None = None,
+        augment: SpecAugment | None = None,
+    ) -> None:
         super().__init__()
         self.config = config
+        self.alphabet = config.alphabet
+        self.front_end = features or FeatureConfig(num_mels=config.num_mels, hop_seconds=config.frame_seconds)
+        self.augment = augment or SpecAugment()
         width = config.width
         self.input_norm = MaskedInputNorm() if config.input_norm else None
         self.frontend = StridedFrontend(
@@ -90,6 +107,25 @@ class CTCTransformer(nn.Module):
                 hidden = block.norms(hidden)
         # Softmax and loss are float32, whatever the precision of the encoder.
         return self.output(self.norm(hidden)).float().log_softmax(-1), frames
+
+    @property
+    def tokeniser(self) -> Alphabet:
+        """Its characters."""
+        return self.alphabet
+
+    def objective(self, batch: Batch) -> Tensor:
+        """Return the mean negative log-likelihood of the batch in nats per utterance: a scalar."""
+        log_probs, frames = self(batch.features, batch.lengths)
+        return ctc_losses(log_probs, frames, batch).sum() / max(alignable(frames, batch), 1)
+
+    def evaluate(self, batch: Batch) -> BatchEvaluation:
+        """Return losses and greedy transcripts; an utterance too short for its transcript does not count."""
+        log_probs, frames = self(batch.features, batch.lengths)
+        return BatchEvaluation(
+            losses=ctc_losses(log_probs, frames, batch),
+            counted=alignable(frames, batch),
+            texts=greedy(log_probs, frames, self.alphabet),
+        )
 
     @property
     def _norms_when_dropped(self) -> bool:
@@ -144,7 +180,8 @@ def build_model(
     Raises:
         ValueError: For an unknown preset or language.
     """
-    shape: ModelConfig = MODEL_PRESETS[preset].shape
+    found: Preset = MODEL_PRESETS[preset]
+    shape = found.shape
     config = replace(
         shape,
         alphabet=alphabet_of(language),
@@ -152,7 +189,7 @@ def build_model(
         layer_drop=shape.layer_drop if layer_drop is None else layer_drop,
     )
     if seed is None:
-        return CTCTransformer(config)
+        return CTCTransformer(config, found.features, found.augment)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CTCTransformer(config)
+        return CTCTransformer(config, found.features, found.augment)

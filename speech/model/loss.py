@@ -8,24 +8,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech.data.batching import Batch
-from speech.model.ctc_transformer import CTCTransformer
 
 
-def ctc_loss(model: CTCTransformer, batch: Batch) -> Tensor:
-    """Return the mean negative log-likelihood of the batch in nats per utterance: a scalar."""
-    log_probs, frames = model(batch.features, batch.lengths)
-    losses = ctc_losses(log_probs, frames, batch)
-    return losses.sum() / max(alignable(frames, batch), 1)
+def ctc_losses(log_probs: Tensor, frames: Tensor, batch: Batch, *, blank: int | None = None) -> Tensor:
+    """Return the (B,) negative log-likelihoods of the transcripts; 0 without an alignment.
 
-
-def ctc_losses(log_probs: Tensor, frames: Tensor, batch: Batch) -> Tensor:
-    """Return the (B,) negative log-likelihoods of the transcripts; 0 without an alignment."""
+    `blank` is the index of the CTC blank, by default the last one.
+    """
     return functional.ctc_loss(
         log_probs.transpose(0, 1),
         batch.tokens,
         frames,
         batch.token_lengths,
-        blank=log_probs.shape[-1] - 1,
+        blank=log_probs.shape[-1] - 1 if blank is None else blank,
         reduction="none",
         zero_infinity=True,
     )

@@ -36,11 +36,11 @@ class Transcriber:
     def __init__(
         self, loaded: LoadedModel, decoder: Decoder | None = None, phrases: PhraseConfig | None = None
     ) -> None:
-        self._model = loaded.model
-        self._alphabet = loaded.model.config.alphabet
+        self._model = loaded.transformer
+        self._alphabet = loaded.transformer.config.alphabet
         self._decoder = decoder or partial(greedy, alphabet=self._alphabet)
-        self._log_mel = LogMel(loaded.features)
-        self._frame_samples = self._log_mel.config.hop_samples * loaded.model.config.stride
+        self._log_mel = LogMel(loaded.log_mel)
+        self._frame_samples = self._log_mel.config.hop_samples * loaded.transformer.config.stride
         self._phrases = phrases or PhraseConfig()
 
     def __call__(self, path: str | Path) -> list[list[Word]]:

@@ -43,7 +43,7 @@ COHORT, Z = 3.0, 1.0
 WANTED = {
     "corpus.kind": "manifest",
     "corpus.path": "/each/node/has/its/own",
-    "model.preset": PRESET,
+    "model.name": PRESET,
     "model.seed": "random",
     "local.batch-size": 2,
     "local.dropout": 0.1,

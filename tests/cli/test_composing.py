@@ -22,9 +22,9 @@ def test_settings_may_be_written_with_spaces_as_recipes_are():
 
 
 def test_text_needs_no_quotes_of_its_own():
-    given = ["model.preset=tiny corpus.path=/data/m.jsonl", "run.folder=2026-11-28", "run.resume=17"]
+    given = ["model.name=tiny corpus.path=/data/m.jsonl", "run.folder=2026-11-28", "run.resume=17"]
     assert read_settings(given) == {
-        "model.preset": "tiny",
+        "model.name": "tiny",
         "corpus.path": "/data/m.jsonl",
         "run.folder": "2026-11-28",
         "run.resume": "17",

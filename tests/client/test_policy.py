@@ -137,7 +137,7 @@ def test_a_round_beyond_the_plan_is_refused(number):
         ({"local__processor_seconds": 1e9}, ("local.processor-seconds", "most-processor-seconds")),
         ({"local__memory_megabytes": 10**6}, ("local.memory-megabytes", "most-memory-megabytes")),
         ({"training__rounds": 10**6}, ("training.rounds = 1000000", "most-rounds = 2000")),
-        ({"model__preset": "paper-wide", "model__seed": "random"}, ("model.preset = paper-wide", "models")),
+        ({"model__name": "paper-wide", "model__seed": "random"}, ("model.name = paper-wide", "models")),
     ],
 )
 def test_a_recipe_beyond_a_limit_is_refused_with_both_names(setting, words):

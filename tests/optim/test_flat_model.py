@@ -77,8 +77,24 @@ def test_a_model_on_two_devices_is_refused():
         bind(model)
 
 
-def test_tied_parameters_are_refused():
-    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+def test_a_parameter_that_layers_share_is_in_the_vector_once_and_stays_shared():
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
     model[1].weight = model[0].weight
-    with pytest.raises(ValueError, match="share storage"):
-        bind(model)
+    layout, vector = bind(model)
+    assert (layout.names, len(vector)) == (("0.weight",), 4)
+    gradients = bind_gradients(model, layout)
+    model(torch.ones(1, 2)).sum().backward()
+    vector -= gradients
+    assert model[1].weight is model[0].weight
+    assert torch.equal(model[1].weight.data.reshape(-1), vector)
+
+
+def test_frozen_batch_norms_are_taken_where_buffers_stay_constant():
+    norm = nn.BatchNorm1d(2).requires_grad_(False)
+    model = nn.Sequential(nn.Linear(2, 2), norm)
+    with pytest.raises(ValueError, match="1 is a BatchNorm1d"):
+        bind(model.train(), constant_buffers=True)
+    with pytest.raises(ValueError, match="1 is a BatchNorm1d"):
+        bind(model.eval())
+    layout, _ = bind(model.eval(), constant_buffers=True)
+    assert layout.names == ("0.weight", "0.bias")

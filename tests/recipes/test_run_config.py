@@ -141,7 +141,7 @@ def test_the_clip_actions_of_a_recipe_are_those_that_there_are():
     ("key", "registry"),
     [
         ("corpus.kind", CORPUS_KINDS),
-        ("model.preset", MODEL_PRESETS),
+        ("model.name", MODEL_PRESETS),
         ("server.optimiser", SERVER_OPTIMISERS),
         ("server.schedule", SCHEDULES),
         ("privacy.clip-rule", CLIP_RULES),

@@ -5,6 +5,7 @@ from recipes import RunConfig
 from server.evaluation import HeldOut, ModelEvaluations
 from speech.errors import CorpusError
 from speech.evaluation.evaluation import Evaluation
+from speech.model.ctc_transformer import build_model
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -15,7 +16,7 @@ def section(manifest, **changes):
 
 
 def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
-    held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 2, "test": 3})), "tiny")
+    held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 2, "test": 3})), build_model("tiny"))
     assert held_out.speakers == ("test-00", "test-01", "test-02")
     assert held_out.speakers_in_training == frozenset()
 
@@ -24,20 +25,20 @@ def test_speakers_who_are_in_training_are_named(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
     shared = section(manifest, **{"corpus.shared-speakers": True})
-    assert HeldOut.of(shared, "tiny").speakers_in_training == {"train-00"}
+    assert HeldOut.of(shared, build_model("tiny")).speakers_in_training == {"train-00"}
 
 
 def test_a_speaker_in_two_splits_is_refused_unless_allowed(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
     with pytest.raises(CorpusError, match=r"1 speakers .* the first 'train-00' in 'test' and 'train'"):
-        HeldOut.of(section(manifest), "tiny")
+        HeldOut.of(section(manifest), build_model("tiny"))
 
 
 def test_a_missing_test_split_is_named_with_those_that_are_there(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2})
     with pytest.raises(CorpusError, match=r"no split 'test'; it has 'train'"):
-        HeldOut.of(section(manifest), "tiny")
+        HeldOut.of(section(manifest), build_model("tiny"))
 
 
 def test_sentences_pair_the_reference_with_the_transcripts_of_both_models():

@@ -91,14 +91,14 @@ def test_a_clip_bound_that_the_grid_cannot_have_is_refused_by_name():
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():
     with pytest.raises(
-        ConfigError, match=r"model.preset = 'huge': unknown model preset 'huge'; known are .*'tiny'"
+        ConfigError, match=r"model.name = 'huge': unknown model preset 'huge'; known are .*'tiny'"
     ):
-        starting_model(config(**{"model.preset": "huge"}).model, "en")
+        starting_model(config(**{"model.name": "huge"}).model, "en")
 
 
 def test_a_seed_of_another_model_is_refused(tmp_path):
     with pytest.raises(CheckpointMismatch, match="a model of preset 'tiny', small is needed"):
-        starting_model(config(**{"model.preset": "small"}).model, "en")
+        starting_model(config(**{"model.name": "small"}).model, "en")
     with pytest.raises(CheckpointMismatch, match=r"nowhere.safetensors"):
         starting_model(config(**{"model.seed": str(tmp_path / "nowhere.safetensors")}).model, "en")
 

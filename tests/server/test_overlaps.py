@@ -9,6 +9,7 @@ from recipes import RunConfig
 from server.errors import RegistrationError
 from server.evaluation import HeldOut
 from server.overlaps import HeldOutSpeakers, require_nobody_held_out, require_nobody_twice
+from speech.model.ctc_transformer import build_model
 from tests.corpora import make_corpus
 from wire.node_info import MOST_TOKENS, NodeInfo
 from wire.pseudonyms import fingerprint, key_of, tokens_of
@@ -113,7 +114,7 @@ def test_a_held_out_speaker_of_a_namespace_is_known_again_on_a_node(tmp_path):
 
     def held_out_speakers(**changes):
         section = RunConfig.from_flat({**default_config(), **settings, **changes}).corpus
-        return HeldOut.of(section, "tiny").held_out_speakers(section)
+        return HeldOut.of(section, build_model("tiny")).held_out_speakers(section)
 
     node = {6: node_info("test-00", "z", dataset="another")}
     with pytest.raises(

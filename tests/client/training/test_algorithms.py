@@ -108,7 +108,7 @@ def test_an_exchange_is_made_only_for_an_algorithm_that_declares_it(register, tm
 def test_each_speaker_has_an_algorithm_object_of_its_own(register, examples):  # noqa: F811
     register("quiet", Quiet)
     _, start = bind(build_model("tiny", seed=0))
-    trainer = LocalTrainer("tiny", settings(algorithm="quiet", epochs=1))
+    trainer = LocalTrainer(build_model("tiny"), settings(algorithm="quiet", epochs=1))
     Quiet.made.clear()
     for _ in range(2):
         _, report = trainer.update(start, examples, TURN)

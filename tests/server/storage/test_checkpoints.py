@@ -15,7 +15,7 @@ PLAN = PrivacyPlan(population=96, cohort=24.0, rounds=40, noise_multiplier=0.7, 
 
 
 def config(**changes):
-    known = {"privacy.clip-bound": 0.5, "server.beta1": 0.9, "model.preset": "tiny"}
+    known = {"privacy.clip-bound": 0.5, "server.beta1": 0.9, "model.name": "tiny"}
     return RunConfig.from_flat({**default_config(), **known, **changes})
 
 
@@ -99,7 +99,7 @@ DIFFERENCES = {
                   "model.trainable was 'all' and is now 'norm.*'"),
     "data": (Identity.of(config(), PLAN, "layout-digest", "others"),
              "data set was 'data-digest' and is now 'others'"),
-    "preset": (Identity.of(config(**{"model.preset": "small"}), PLAN, "layout-digest", "data-digest"),
+    "preset": (Identity.of(config(**{"model.name": "small"}), PLAN, "layout-digest", "data-digest"),
                "model preset was 'tiny' and is now 'small'"),
     "clip bound": (Identity.of(config(**{"privacy.clip-bound": 0.25}), PLAN, "layout-digest", "data-digest"),
                    "privacy.clip-bound was 0.5 and is now 0.25"),

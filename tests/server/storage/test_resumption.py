@@ -161,7 +161,7 @@ CHANGED = {
         {},
         "model.trainable was 'all' and is now 'norm.*'",
     ),
-    "model": ({"model.preset": "small"}, {}, "model.preset was 'tiny' and is now 'small'"),
+    "model": ({"model.name": "small"}, {}, "model.name was 'tiny' and is now 'small'"),
     "growth": ({}, {"speakers": (4, 2)}, "plan: population was 5 and is now 6"),
     "data": ({}, {"dataset": "others"}, "data set was 'speech' and is now 'others'"),
 }

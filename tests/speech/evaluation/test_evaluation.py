@@ -6,7 +6,6 @@ from speech.decoding import greedy
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
 from speech.evaluation.evaluation import evaluate
 from speech.model.ctc_transformer import build_model
-from speech.model.loss import ctc_loss
 from speech.text import ENGLISH
 from tests.speech import toy
 
@@ -19,7 +18,7 @@ def test_evaluation_is_a_loop_over_single_utterances_in_their_order() -> None:
         for example in examples:
             batch = collate([example])
             texts += greedy(*model(batch.features, batch.lengths), ENGLISH)
-            losses.append(float(ctc_loss(model, batch)))
+            losses.append(float(model.objective(batch)))
     assert len(set(texts)) == 5
     for batch_size in (1, 2, 32):
         found = evaluate(model, examples, batch_size)

@@ -8,7 +8,6 @@ from base.registries import MODEL_PRESETS
 from speech.data.batching import collate
 from speech.data.examples import Example
 from speech.model.ctc_transformer import CTCTransformer, build_model
-from speech.model.loss import ctc_loss
 
 SMALL = {"num_mels": 8, "width": 16, "heads": 2, "feed_forward": 32, "layers": 2, "block_kernel": 5}
 SHAPES = {
@@ -50,14 +49,14 @@ def test_the_whole_paper_model_takes_a_step_on_a_cpu() -> None:
             Example.of("b", "two", torch.randn(40, 80, generator=generator)),
         ]
     )
-    loss = ctc_loss(model, batch)
+    loss = model.objective(batch)
     loss.backward()
     norms = [float(p.grad.norm()) for p in model.parameters()]
     assert len(norms) == 296 and all(0 < norm < math.inf for norm in norms)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.sub_(parameter.grad, alpha=0.01 / math.hypot(*norms))
-        assert 0 < float(ctc_loss(model, batch)) < float(loss)
+        assert 0 < float(model.objective(batch)) < float(loss)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import torch
 from speech.data.batching import collate
 from speech.data.examples import Example
 from speech.model.ctc_transformer import build_model
-from speech.model.loss import ctc_loss, ctc_losses
+from speech.model.loss import ctc_losses
 from tests.speech import toy
 
 
@@ -36,16 +36,16 @@ def test_losses_are_the_sum_over_all_alignments() -> None:
 def test_a_batch_is_the_mean_of_its_utterances() -> None:
     model = build_model("tiny", seed=0)
     examples = toy.examples([60, 100, 41, 80])
-    single = [ctc_loss(model, collate([example])) for example in examples]
-    torch.testing.assert_close(ctc_loss(model, collate(examples)), torch.stack(single).mean())
+    single = [model.objective(collate([example])) for example in examples]
+    torch.testing.assert_close(model.objective(collate(examples)), torch.stack(single).mean())
 
 
 def test_gradients_of_a_batch_are_the_mean_of_its_utterances() -> None:
     model = build_model("tiny", seed=0)
     examples = toy.examples([60, 100, 41])
     parameters = list(model.parameters())
-    batch = torch.autograd.grad(ctc_loss(model, collate(examples)), parameters)
-    single = [torch.autograd.grad(ctc_loss(model, collate([e])), parameters) for e in examples]
+    batch = torch.autograd.grad(model.objective(collate(examples)), parameters)
+    single = [torch.autograd.grad(model.objective(collate([e])), parameters) for e in examples]
     for found, *parts in zip(batch, *single, strict=True):
         torch.testing.assert_close(found, torch.stack(parts).mean(0), atol=1e-4, rtol=1e-3)
 
@@ -56,8 +56,8 @@ def test_an_utterance_too_short_for_its_text_counts_as_nothing() -> None:
     # 20 frames give 5 of the encoder: enough for "ab cd", one too few for "aab cd" or "abb c".
     short = toy.examples([20], text="abb c")
     assert not ctc_losses(*model(short[0].features[None], torch.tensor([20])), collate(short)).any()
-    torch.testing.assert_close(ctc_loss(model, collate(fitting + short)), ctc_loss(model, collate(fitting)))
-    alone = ctc_loss(model, collate(short))
+    torch.testing.assert_close(model.objective(collate(fitting + short)), model.objective(collate(fitting)))
+    alone = model.objective(collate(short))
     gradients = torch.autograd.grad(alone, list(model.parameters()))
     assert alone == 0 and not any(g.any() for g in gradients)
-    assert ctc_loss(model, collate(toy.examples([20]))) > 0
+    assert model.objective(collate(toy.examples([20]))) > 0

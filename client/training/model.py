@@ -1,0 +1,47 @@
+"""The model that a node trains: made from the run's settings, with its own copy of what is not trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from optim.trainable import freeze
+from recipes.sections import TRAIN_ALL, LocalSection, ModelSection
+from speech.model.checkpoint import load_weights
+from speech.model.choice import ModelChoice
+from speech.model.recogniser import Recogniser
+from speech.text import Alphabet
+
+
+def model_to_train(
+    section: ModelSection,
+    local: LocalSection,
+    alphabet: Alphabet,
+    *,
+    folder: Path | None = None,
+    seed: Path | None = None,
+    weights: bool = True,
+) -> Recogniser:
+    """Make the model of a run, in training mode, with what is not trained frozen.
+
+    Args:
+        section: The run's section `model`.
+        local: Its section `local`: dropout and layer drop.
+        alphabet: The characters of the corpus.
+        folder: Where this node has the pre-trained model, if it names one.
+        seed: The seed model's file, if a part of the model stays as there.
+        weights: Whether values are needed, and not names and shapes only.
+
+    Raises:
+        ModelError: If the model cannot be made here.
+        CheckpointMismatch: If the seed is another model's.
+    """
+    choice = replace(ModelChoice.of(**section.rules), folder=folder)
+    choice.require_digest(section.digest)
+    model = choice.make(alphabet, weights=weights, dropout=local.dropout, layer_drop=local.layer_drop).train()
+    if seed is not None and section.trainable != TRAIN_ALL:
+        load_weights(model, seed, choice)
+    freeze(model, section.trained)
+    if section.cache_frozen and not local.spec_augment:
+        model.start_from_stem()
+    return model

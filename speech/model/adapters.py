@@ -1,0 +1,150 @@
+"""Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685) as ordinary named parameters of a model.
+
+An adapted layer computes W x + (alpha / rank) B A x. Its weight keeps its name, and `lora_A` (rank, in) and
+`lora_B` (out, rank) stand beside it. B starts at zero, so an adapted model starts as the unadapted one.
+
+By default only B is trained, with A fixed at random values that a seed repeats (FFA-LoRA, Sun et al. 2024,
+arXiv 2403.12313). The update is then linear in what is trained: a mean of updates is the update of the mean,
+noise is never multiplied by noise, and half as many parameters need noise. With A trained too, the first
+gradient of A is zero, so that the first round adds noise to A and learns nothing of it.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech.errors import ModelError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapters:
+    """Which layers are adapted, and how.
+
+    `layers` are shell patterns of layer names with commas between. `train` is "B", or "AB" for both factors.
+    `seed` fixes A.
+
+    Example:
+        >>> from speech.model.ctc_transformer import build_model
+        >>> model = build_model("tiny", seed=0)
+        >>> attach(model, Adapters(layers="blocks.*.w1", rank=4))[:2]
+        ['blocks.0.w1.lora_A', 'blocks.0.w1.lora_B']
+    """
+
+    layers: str
+    rank: int = 8
+    alpha: float = 16.0
+    train: Literal["B", "AB"] = "B"
+    seed: int = 0
+
+    @property
+    def scale(self) -> float:
+        """The factor alpha / rank of B A."""
+        return self.alpha / self.rank
+
+
+class _Adapted(nn.Module):
+    weight: Tensor
+    lora_A: nn.Parameter
+    lora_B: nn.Parameter
+    lora_scale: float
+
+    def _change(self, inputs: Tensor) -> Tensor:
+        low = functional.linear(inputs, self.lora_A)
+        return functional.linear(low, self.lora_B) * self.lora_scale
+
+
+class AdaptedLinear(_Adapted, nn.Linear):
+    """A linear layer with an adapter; `attach` makes it of a linear layer."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer to (..., in)."""
+        return functional.linear(input, self.weight, self.bias) + self._change(input)
+
+
+class AdaptedPointwise(_Adapted, nn.Conv1d):
+    """A convolution of kernel 1 with an adapter; `attach` makes it of such a convolution."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Apply the layer to (B, in, T)."""
+        changed = self._change(input.transpose(1, 2)).transpose(1, 2)
+        return functional.conv1d(input, self.weight, self.bias) + changed
+
+
+def attach(model: nn.Module, adapters: Adapters) -> list[str]:
+    """Give the layers of `model` that the patterns name an adapter each.
+
+    Returns:
+        The names of the new parameters.
+
+    Raises:
+        ModelError: If a pattern names no layer that can be adapted.
+    """
+    patterns = [one.strip() for one in adapters.layers.split(",") if one.strip()]
+    found = dict(_adaptable(model))
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in found):
+            raise ModelError(
+                f"model.adapters = {adapters.layers!r}: {pattern!r} names no linear layer or convolution of "
+                f"kernel 1; there are {', '.join(found)}."
+            )
+    added = []
+    for name, layer in found.items():
+        if any(fnmatchcase(name, pattern) for pattern in patterns):
+            _adapt(name, layer, adapters)
+            added += [f"{name}.lora_A", f"{name}.lora_B"]
+    return added
+
+
+def merge_(model: nn.Module) -> None:
+    """Add every adapter to the weight of its layer, and take it away."""
+    for layer, kind in _adapted(model):
+        change = layer.lora_B.detach() @ layer.lora_A.detach() * layer.lora_scale
+        layer.weight.data += change.reshape(layer.weight.shape)
+        del layer.lora_A, layer.lora_B
+        layer.__class__ = kind
+
+
+def is_adapter(name: str) -> bool:
+    """Whether a parameter of this name belongs to an adapter."""
+    return name.endswith((".lora_A", ".lora_B"))
+
+
+def _adaptable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
+    """Layers whose forward pass an adapter can take over: subclasses have one of their own."""
+    for name, layer in model.named_modules():
+        pointwise = type(layer) is nn.Conv1d and layer.kernel_size == (1,) and layer.groups == 1
+        if pointwise or type(layer) is nn.Linear:
+            yield name, layer
+
+
+def _adapted(model: nn.Module) -> Iterator[tuple[_Adapted, type]]:
+    for layer in model.modules():
+        if isinstance(layer, AdaptedLinear):
+            yield layer, nn.Linear
+        elif isinstance(layer, AdaptedPointwise):
+            yield layer, nn.Conv1d
+
+
+def _adapt(name: str, layer: nn.Linear | nn.Conv1d, adapters: Adapters) -> None:
+    out, inputs = layer.weight.shape[:2]
+    device = layer.weight.device
+    layer.lora_A = nn.Parameter(_fixed(name, (adapters.rank, inputs), adapters.seed).to(device))
+    layer.lora_B = nn.Parameter(torch.zeros(out, adapters.rank, device=device))
+    layer.lora_scale = adapters.scale  # type: ignore[assignment]
+    layer.__class__ = AdaptedLinear if isinstance(layer, nn.Linear) else AdaptedPointwise
+
+
+def _fixed(name: str, shape: tuple[int, int], seed: int) -> Tensor:
+    """U(+-1 / sqrt(in)), as peft draws A, from the seed and the name: other layers change nothing."""
+    drawn = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8]) >> 1
+    limit = 1 / math.sqrt(shape[1])
+    with torch.device("cpu"):
+        generator = torch.Generator().manual_seed(drawn)
+        return torch.empty(shape).uniform_(-limit, limit, generator=generator)

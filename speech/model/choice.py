@@ -1,0 +1,162 @@
+"""Which model: a preset of ours or a pre-trained folder, with adapters or without; and making it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from base.registries import MODEL_FAMILIES, MODEL_PRESETS
+from speech.errors import ModelError
+from speech.model.adapters import Adapters, attach
+from speech.model.ctc_transformer import build_model
+from speech.model.recogniser import Recogniser
+from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config
+from speech.pretrained.folder import ModelFolder
+from speech.pretrained.store import find_folder
+from speech.text import Alphabet
+
+BASE_SEED = 0  # of the parameters of a preset that comes with none
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelChoice:
+    """A model by its name, and what is changed in it.
+
+    Attributes:
+        name: A preset, the name of a model in the store, or the path of a folder.
+        window: "padded" or "short", for models with a window of fixed length.
+        head: "base", or "characters" for a new CTC head with the characters of the corpus.
+        adapters: The adapters; None for none.
+        folder: Where a pre-trained model is, instead of where its name says.
+
+    Example:
+        >>> from speech.text import ENGLISH
+        >>> choice = ModelChoice(name="tiny", adapters=Adapters(layers="blocks.2.*", rank=2))
+        >>> model = choice.make(ENGLISH)
+        >>> sum(value.numel() for name, value in model.named_parameters() if name.endswith("lora_B"))
+        1728
+    """
+
+    name: str
+    window: Literal["padded", "short"] = "padded"
+    head: Literal["base", "characters"] = "base"
+    adapters: Adapters | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        name: str,
+        window: Literal["padded", "short"],
+        head: Literal["base", "characters"],
+        adapters: str,
+        adapter_rank: int,
+        adapter_alpha: float,
+        adapter_train: Literal["B", "AB"],
+        adapter_seed: int,
+    ) -> "ModelChoice":
+        """Return the choice that the section `model` of a recipe makes."""
+        chosen = Adapters(
+            layers=adapters,
+            rank=adapter_rank,
+            alpha=adapter_alpha,
+            train=adapter_train,
+            seed=adapter_seed,
+        )
+        return cls(name=name, window=window, head=head, adapters=chosen if adapters else None)
+
+    @property
+    def is_preset(self) -> bool:
+        """Whether it is one of our presets, and not a pre-trained model."""
+        return self.name in MODEL_PRESETS
+
+    @property
+    def model_folder(self) -> ModelFolder:
+        """The folder of a pre-trained model.
+
+        Raises:
+            ModelError: If there is none under this name.
+        """
+        return ModelFolder(self.folder) if self.folder else find_folder(self.name)
+
+    def require_digest(self, digest: str) -> None:
+        """Refuse a pre-trained model whose files have another digest than this one; "" stands for any.
+
+        Raises:
+            ModelError: Naming both digests.
+        """
+        if digest and (found := self.model_folder.digest) != digest:
+            raise ModelError(
+                f"model.digest = {digest}: the model in {self.model_folder.path} has {found}; copy the model "
+                "that the recipe was made with, or take this one's digest into the recipe."
+            )
+
+    def make(
+        self,
+        alphabet: Alphabet,
+        *,
+        weights: bool = True,
+        seed: int | None = BASE_SEED,
+        dropout: float | None = None,
+        layer_drop: float | None = None,
+    ) -> Recogniser:
+        """Make the model, with its adapters.
+
+        Args:
+            alphabet: The characters of the corpus.
+            weights: Whether to read the weights of a pre-trained model.
+            seed: Fixes the parameters of a preset, which comes with none.
+            dropout: Instead of the model's own.
+            layer_drop: Instead of the preset's; a pre-trained model has none unless it is given.
+
+        Raises:
+            ModelError: If there is no such model, or it cannot be changed in this way.
+        """
+        if self.is_preset:
+            if self.head != "base":
+                raise ModelError(
+                    f"model.head = {self.head!r}: preset {self.name!r} has the characters of the corpus "
+                    "already; set model.head to 'base'."
+                )
+            model: Recogniser = build_model(
+                self.name, alphabet, seed=seed, dropout=dropout, layer_drop=layer_drop
+            )
+        else:
+            model = self._pretrained(
+                alphabet, weights, Regularisation(dropout=dropout, layer_drop=layer_drop)
+            )
+        if self.adapters:
+            attach(model, self.adapters)
+        model.choice = self
+        return model
+
+    def _pretrained(
+        self, alphabet: Alphabet, weights: bool, regularisation: Regularisation
+    ) -> PretrainedRecogniser:
+        folder = self.model_folder
+        made: PretrainedRecogniser = _family(folder).load(
+            folder,
+            alphabet,
+            weights=weights,
+            window=self.window,
+            new_head=self.head == "characters",
+            regularisation=regularisation,
+        )
+        return made
+
+
+def _family(folder: ModelFolder) -> Any:
+    """Return the family of a folder's model.
+
+    Raises:
+        ModelError: If no family, or more than one, takes it.
+    """
+    config = library_config(folder, Regularisation())
+    names = [name for name in MODEL_FAMILIES if MODEL_FAMILIES[name].takes(config)]
+    if len(names) != 1:
+        found = f"the families {', '.join(names)} all take it" if names else "no family takes it"
+        raise ModelError(
+            f"{folder.path}: a model of type {config.model_type!r}; {found}. Known are models for CTC, and "
+            "encoder-decoder models of speech."
+        )
+    return MODEL_FAMILIES[names[0]]

@@ -1,0 +1,97 @@
+"""What is trained, evaluated and used, whatever its architecture: a recogniser.
+
+Nothing above `speech` asks which one it is. Our own CTC transformer (`speech.model.ctc_transformer`) is one;
+public pre-trained models (`speech.pretrained`) are others.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from speech.data.batching import Batch
+from speech.features.front_end import FrontEnd
+from speech.features.spec_augment import SpecAugment
+from speech.model.stem import Stem, StemFrontEnd
+from speech.text import Alphabet, Tokeniser
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchEvaluation:
+    """The result of a batch in evaluation.
+
+    `losses` (B,) are nats per utterance, 0 for an utterance that does not count; `counted` is the number of
+    those that do. `texts` are the transcripts.
+    """
+
+    losses: Tensor
+    counted: int
+    texts: Sequence[str]
+
+
+class Recogniser(nn.Module):
+    """A model of speech, with its input, its symbols, its loss and its decoder.
+
+    Its named parameters are what a run can train. A digest of the others (`optim.trainable`) tells whether
+    two of them are the same.
+
+    Attributes:
+        alphabet: The characters in which error rates are counted.
+        front_end: Describes its input.
+        augment: The masks over its input in training; None if there are none for such an input.
+        choice: The `ModelChoice` that made it; None for one that was built without.
+        starts_from_stem: Whether its input are the activations of its frozen stem.
+    """
+
+    alphabet: Alphabet
+    front_end: FrontEnd
+    augment: SpecAugment | None
+    choice: Any = None
+    starts_from_stem: bool = False
+
+    @property
+    @abstractmethod
+    def tokeniser(self) -> Tokeniser:
+        """Maps the transcripts of the corpus to what it is trained on."""
+
+    @abstractmethod
+    def objective(self, batch: Batch) -> Tensor:
+        """Return the loss that training minimises: a scalar."""
+
+    @abstractmethod
+    def evaluate(self, batch: Batch) -> BatchEvaluation:
+        """Return losses and transcripts of a batch."""
+
+    def stem(self) -> Stem | None:
+        """Return the frozen part at the bottom, by what needs a gradient now; None if there is none."""
+        return None
+
+    def start_from_stem(self) -> bool:
+        """Take the activations of the frozen stem as the input from now on, if there is a stem.
+
+        Call it after the parameters are frozen: what is trained must not change any more.
+        """
+        stem = None if self.starts_from_stem else self.stem()
+        if stem is not None:
+            self.front_end = StemFrontEnd(inner=self.front_end, stem=stem)
+            self.augment = None
+            self.starts_from_stem = True
+        return self.starts_from_stem
+
+    def comparable(self, text: str) -> str:
+        """Return a transcript as error rates compare it with a reference."""
+        return text
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Set the model to evaluation mode for the block; then its mode is restored."""
+    training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(training)

@@ -1,0 +1,1 @@
+"""Public pre-trained models in Hugging Face's layout, through `transformers`."""

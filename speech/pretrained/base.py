@@ -1,0 +1,118 @@
+"""What all pre-trained models have in common: loading, modes, buffers and the comparison of transcripts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from speech.errors import ModelError
+from speech.features.front_end import FrontEnd
+from speech.model.recogniser import Recogniser
+from speech.pretrained.folder import ModelFolder
+from speech.pretrained.transformers_library import transformers
+from speech.text import Alphabet
+
+# Drawn from numpy's global generator inside the models, where no seed of a speaker reaches.
+_OFF = ("mask_time_prob", "mask_feature_prob", "apply_spec_augment")
+_LAYER_DROPS = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regularisation:
+    """Dropout of all kinds, and layer drop, instead of the base model's own; None keeps its dropout.
+
+    Layer drop is off unless it is given.
+    """
+
+    dropout: float | None = None
+    layer_drop: float | None = None
+
+    def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What replaces the settings of a model's configuration."""
+        changed: dict[str, Any] = {name: type(config[name])(0) for name in _OFF if name in config}
+        changed |= {name: self.layer_drop or 0.0 for name in _LAYER_DROPS if name in config}
+        if self.dropout is not None:
+            changed |= {
+                name: self.dropout
+                for name, value in config.items()
+                if "dropout" in name and isinstance(value, int | float) and not isinstance(value, bool)
+            }
+        return changed
+
+
+class PretrainedRecogniser(Recogniser):
+    """A recogniser around a model of `transformers`, which is its submodule `base`.
+
+    Buffers never change: batch norms stay in evaluation mode, whatever the mode of the whole.
+
+    Attributes:
+        base: The model of the library.
+        folder: Where it came from.
+        window_seconds: The longest utterance that it takes; 0 for any.
+    """
+
+    base: Any
+    window_seconds = 0.0
+
+    def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, front_end: FrontEnd) -> None:
+        super().__init__()
+        self.base, self.folder, self.alphabet, self.front_end = base, folder, alphabet, front_end
+        self.augment = None
+
+    def train(self, mode: bool = True) -> "PretrainedRecogniser":
+        """Set the mode; batch norms stay in evaluation mode."""
+        super().train(mode)
+        for layer in self.modules():
+            if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+                layer.training = False
+        return self
+
+    def comparable(self, text: str) -> str:
+        """Return a transcript in the characters of the corpus."""
+        return self.alphabet.normalise(text)
+
+
+def library_config(folder: ModelFolder, regularisation: Regularisation) -> Any:
+    """Return the configuration of a folder, with the settings of a training.
+
+    Raises:
+        ModelError: For a configuration that the library does not know.
+    """
+    try:
+        config = transformers().AutoConfig.from_pretrained(folder.path, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise ModelError(f"{folder.path}: transformers cannot use its config.json: {error}") from None
+    for name, value in regularisation.settings(config.to_dict()).items():
+        setattr(config, name, value)
+    return config
+
+
+def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool) -> nn.Module:
+    """Return the model of a folder in float32; without `weights`, with random ones.
+
+    Raises:
+        ModelError: If the weights are missing or are those of another model.
+    """
+    if not weights:
+        model: nn.Module = kind.from_config(config, dtype=torch.float32)
+        return model
+    try:
+        model, report = kind.from_pretrained(
+            folder.path,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{folder.path}: transformers cannot load it: {error}") from None
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"{folder.path}: {len(missing)} tensors are missing, the first {missing[0]!r}; it is no model "
+            "that was trained for speech recognition."
+        )
+    return model

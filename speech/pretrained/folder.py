@@ -1,0 +1,99 @@
+"""A pre-trained model on the disk: a folder in Hugging Face's layout.
+
+Guarantee: nothing of such a folder is executed and nothing is unpickled. Weights are read from safetensors
+files only, and code beside them is never loaded.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from speech.errors import ModelError
+
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_TOKENISERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A folder with a model's configuration, weights, tokeniser and feature settings.
+
+    Raises:
+        ModelError: If the folder, or a file that every model has, is missing.
+    """
+
+    path: Path
+
+    def __post_init__(self) -> None:
+        if not self.path.is_dir():
+            raise ModelError(
+                f"{self.path}: there is no such folder; give one in Hugging Face's layout, with "
+                f"{CONFIG}, {PREPROCESSOR}, a tokeniser and *.safetensors."
+            )
+        for missing in [name for name in (CONFIG, PREPROCESSOR) if not (self.path / name).is_file()]:
+            raise ModelError(f"{self.path}: {missing} is missing; copy the whole folder of the model.")
+        if not any((self.path / name).is_file() for name in _TOKENISERS):
+            raise ModelError(
+                f"{self.path}: there is no tokeniser ({' or '.join(_TOKENISERS)}); copy the whole folder."
+            )
+        if not list(self.path.glob("*.safetensors")):
+            raise ModelError(
+                f"{self.path}: there are no *.safetensors; weights of other kinds are not read, since they "
+                "can hold code. Save the model again with transformers, which writes safetensors."
+            )
+
+    @cached_property
+    def preprocessor(self) -> dict[str, Any]:
+        """The settings of its front end."""
+        return self._json(PREPROCESSOR)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the names and contents of its files: settings, tokeniser and weights."""
+        made = hashlib.sha256()
+        for file in sorted(
+            [*self.path.glob("*.json"), *self.path.glob("*.txt"), *self.path.glob("*.safetensors")]
+        ):
+            made.update(f"{file.name}\0{_digest_of(file)}\n".encode())
+        return made.hexdigest()
+
+    @cached_property
+    def licence(self) -> str:
+        """The licence that its README names; "" if it names none."""
+        return self._readme_field("license")
+
+    @cached_property
+    def revision(self) -> str:
+        """The revision that `murmur model get` noted; "" for a folder from elsewhere."""
+        file = self.path / ".revision"
+        return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+
+    def _readme_field(self, key: str) -> str:
+        readme = self.path / "README.md"
+        if not readme.is_file():
+            return ""
+        lines = readme.read_text(encoding="utf-8", errors="replace").splitlines()
+        if not lines or lines[0] != "---":
+            return ""
+        for line in lines[1 : lines.index("---", 1) if "---" in lines[1:] else 1]:
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+        return ""
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{self.path / name}: not a readable JSON file ({error}).") from None
+        if not isinstance(found, dict):
+            raise ModelError(f"{self.path / name}: no table of settings; copy the file again.")
+        return found
+
+
+def _digest_of(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,0 +1,190 @@
+"""Pre-trained encoder-decoder models: all that `transformers` loads for speech to text, such as Moonshine.
+
+Whisper has a class of its own (`speech.pretrained.whisper`). Others take one utterance after the other, so
+that no utterance depends on its neighbours' padding.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
+
+from speech.data.batching import Batch
+from speech.errors import ModelError
+from speech.model.recogniser import BatchEvaluation
+from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
+from speech.pretrained.folder import ModelFolder
+from speech.pretrained.front_ends import LibraryFrontEnd
+from speech.pretrained.transformers_library import transformers
+from speech.text import Alphabet
+
+IGNORED = -100  # a label that is not predicted, as in transformers
+_TOKENS, _TOKENS_PER_SECOND = 16, 8.0  # no speech has more; without this, a model that loops takes minutes
+
+
+class TargetTokeniser:
+    """The tokeniser of a folder: a text to what the decoder shall write, its end included, and back.
+
+    A text follows a space, as words do in the model's own training.
+    """
+
+    def __init__(self, folder: ModelFolder) -> None:
+        library = transformers()
+        self._tokenizer: Any = library.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the targets of a text: the prompt without its first token, the text, the end."""
+        ids: list[int] = self._tokenizer(f" {text}").input_ids
+        return ids[1:] if len(ids) > 1 and ids[0] == self.first else ids
+
+    @cached_property
+    def first(self) -> int | None:
+        """The token that every sequence of the tokeniser begins with; the decoder gets it for nothing."""
+        one, other = (self._tokenizer(text).input_ids for text in (" a", " the"))
+        return one[0] if one and other and one[0] == other[0] else None
+
+    @cached_property
+    def prompt(self) -> list[int]:
+        """What the targets of every text begin with."""
+        one, other = self.encode("a"), self.encode("zoo")
+        same = [a == b for a, b in zip(one, other, strict=False)]
+        return one[: same.index(False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of targets."""
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return " ".join(text.split())
+
+
+class PretrainedSeq2Seq(PretrainedRecogniser):
+    """An encoder-decoder model of `transformers`."""
+
+    @staticmethod
+    def takes(config: Any) -> bool:
+        """Whether a configuration is that of an encoder-decoder model of speech."""
+        return (
+            config.model_type != "whisper"
+            and type(config) in transformers().AutoModelForSpeechSeq2Seq._model_mapping
+        )
+
+    @classmethod
+    def load(
+        cls,
+        folder: ModelFolder,
+        alphabet: Alphabet,
+        *,
+        weights: bool = True,
+        window: str = "padded",
+        new_head: bool = False,
+        regularisation: Regularisation | None = None,
+    ) -> "PretrainedSeq2Seq":
+        """Load the model of a folder.
+
+        Raises:
+            ModelError: If the folder does not hold such a model, or for a new head: it writes words of a
+                vocabulary, not characters.
+        """
+        if new_head:
+            raise ModelError(
+                f"model.head = 'characters': {folder.path} is an encoder-decoder model, which writes its own "
+                "vocabulary; set model.head to 'base', or take a CTC model."
+            )
+        config = library_config(folder, regularisation or Regularisation())
+        kind = transformers().AutoModelForSpeechSeq2Seq
+        return cls._around(library_model(kind, folder, config, weights=weights), folder, alphabet, window)
+
+    @classmethod
+    def _around(cls, base: Any, folder: ModelFolder, alphabet: Alphabet, window: str) -> "PretrainedSeq2Seq":
+        return cls(base, folder, alphabet, LibraryFrontEnd(folder))
+
+    @cached_property
+    def tokeniser(self) -> TargetTokeniser:
+        """The folder's."""
+        return TargetTokeniser(self.folder)
+
+    def objective(self, batch: Batch) -> Tensor:
+        """Return the mean negative log-likelihood of the batch in nats per target: a scalar."""
+        losses, targets = self._losses(batch, self.encode(batch.features, batch.lengths))
+        return losses.sum() / targets.sum()
+
+    def evaluate(self, batch: Batch) -> BatchEvaluation:
+        """Return losses in nats per utterance, and greedy transcripts."""
+        encoded = self.encode(batch.features, batch.lengths)
+        losses, _ = self._losses(batch, encoded)
+        return BatchEvaluation(
+            losses=losses, counted=len(batch), texts=self.decode(encoded, self._most(batch.lengths))
+        )
+
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Any:
+        """Return the encoder's states (1, T', width) of each utterance."""
+        encoder, device = self.base.get_encoder(), next(self.base.parameters()).device
+        alone = [one[:n].to(device) for one, n in zip(inputs, lengths, strict=True)]
+        if self.front_end.width == 1:
+            alone = [one.squeeze(-1) for one in alone]
+        return [encoder(one[None]).last_hidden_state for one in alone]
+
+    def decode(self, encoded: Any, most: Sequence[int], beams: int = 1) -> list[str]:
+        """Return the transcripts of encoder states, of `most` tokens each at most."""
+        return [self._generate(one, [n], beams)[0] for one, n in zip(encoded, most, strict=True)]
+
+    def _losses(self, batch: Batch, encoded: Any) -> tuple[Tensor, Tensor]:
+        """Return the nats (B,) and the number of targets (B,) of each utterance."""
+        labels = self._labels(batch).to(encoded[0].device)
+        rows = [
+            self._nats(self._logits(one, row[None, row != IGNORED]), row[None, row != IGNORED])
+            for one, row in zip(encoded, labels, strict=True)
+        ]
+        return torch.cat(rows), batch.token_lengths.to(labels.device)
+
+    def _labels(self, batch: Batch) -> Tensor:
+        """Return the targets (B, L), `IGNORED` behind the end of each."""
+        rows = torch.split(batch.tokens, batch.token_lengths.tolist())
+        return pad_sequence(list(rows), batch_first=True, padding_value=IGNORED)
+
+    def _logits(self, encoded: Tensor, labels: Tensor) -> Tensor:
+        """Return the scores (B, L, vocabulary) of each target, given all before it."""
+        config = self.base.config
+        first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
+        given = torch.cat([first, labels[:, :-1]], 1)
+        given = given.masked_fill(given == IGNORED, config.pad_token_id or 0)
+        outputs = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
+        logits: Tensor = self.base(encoder_outputs=outputs, decoder_input_ids=given, use_cache=False).logits
+        return logits.float()
+
+    def _nats(self, logits: Tensor, labels: Tensor) -> Tensor:
+        flat = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
+        )
+        return flat.reshape(labels.shape).sum(1)
+
+    def _generate(self, encoded: Tensor, most: Sequence[int], beams: int) -> list[str]:
+        library, config = transformers(), self.base.config
+        start = [config.decoder_start_token_id, *self.tokeniser.prompt]
+        room = self._positions - len(start)
+        written = library.GenerationMixin.generate(
+            self.base,
+            encoder_outputs=library.modeling_outputs.BaseModelOutput(last_hidden_state=encoded),
+            decoder_input_ids=torch.tensor([start] * len(encoded), device=encoded.device),
+            max_new_tokens=max(1, min(max(most), room)),
+            num_beams=beams,
+            do_sample=False,
+        )
+        rows = written[:, len(start) :].tolist()
+        return [self.tokeniser.decode(row[:n]) for row, n in zip(rows, most, strict=True)]
+
+    @property
+    def _positions(self) -> int:
+        """The longest sequence of the decoder."""
+        config = self.base.config
+        found = getattr(config, "max_target_positions", None) or config.max_position_embeddings
+        return int(found)
+
+    def _most(self, lengths: Tensor) -> list[int]:
+        """The most tokens that utterances of these lengths can have."""
+        seconds = lengths.double() * self.front_end.hop_seconds
+        return [math.ceil(_TOKENS + _TOKENS_PER_SECOND * one) for one in seconds.tolist()]

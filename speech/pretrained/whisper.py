@@ -1,0 +1,162 @@
+"""Whisper (Radford et al. 2022, arXiv 2212.04356), with its window of 30 seconds or with short input.
+
+Whisper was trained on windows of 30 seconds that silence fills. `window` "padded" gives it that: exact, and
+many times the work of a short utterance. "short" gives it the utterance and half a second of silence; padding
+in a batch is masked, so that a batch changes nothing. An untouched model loops on short input (216 % WER
+where the padded window has 42 %); some rounds of training on short input mend that.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech.data.batching import Batch
+from speech.features.spec_augment import SpecAugment
+from speech.model.stem import Stem
+from speech.pretrained.folder import ModelFolder
+from speech.pretrained.front_ends import WhisperFrontEnd
+from speech.pretrained.seq2seq import PretrainedSeq2Seq
+from speech.text import Alphabet
+
+SHORT_TAIL_SECONDS = 0.5
+
+
+class Whisper(PretrainedSeq2Seq):
+    """A Whisper model. `window` is "padded" or "short"."""
+
+    def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, window: str) -> None:
+        self.window = window
+        tail = SHORT_TAIL_SECONDS if window == "short" else 0.0
+        self._whole = WhisperFrontEnd(folder, tail_seconds=tail)
+        super().__init__(base, folder, alphabet, self._whole)
+        self.augment = SpecAugment()
+        self.window_seconds = float(folder.preprocessor["chunk_length"])
+        for layer in self._decoder.layers:
+            layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)
+        self._cross_mask: Tensor | None = None
+
+    @staticmethod
+    def takes(config: Any) -> bool:
+        """Whether a configuration is Whisper's."""
+        return bool(config.model_type == "whisper")
+
+    @classmethod
+    def _around(cls, base: Any, folder: ModelFolder, alphabet: Alphabet, window: str) -> "Whisper":
+        return cls(base, folder, alphabet, window)
+
+    def encode(self, inputs: Tensor, lengths: Tensor) -> Tensor:
+        """Return the encoder's states (B, T', width): of features, or of what the stem made of them."""
+        first = self._first_trained
+        hidden = inputs.to(self._encoder.conv1.weight.device)
+        frames = lengths
+        if not self.starts_from_stem:
+            hidden, frames, first = self._convolved(hidden, lengths), lengths // 2, 0
+        mask = self._mask(frames, hidden.shape[1]).to(hidden.device) if self.window == "short" else None
+        self._cross_mask = mask
+        return self._upper(hidden, first, mask)
+
+    def decode(self, encoded: Tensor, most: Sequence[int], beams: int = 1) -> list[str]:
+        """Return the transcripts of encoder states (B, T', width), of `most` tokens each at most."""
+        return self._generate(encoded, most, beams)
+
+    def stem(self) -> Stem | None:
+        """The convolutions and the encoder's layers below the first that is trained."""
+        encoder, first = self._encoder, self._first_trained
+        if any(
+            value.requires_grad for layer in (encoder.conv1, encoder.conv2) for value in layer.parameters()
+        ):
+            return None
+        modules = [encoder.conv1, encoder.conv2, encoder.embed_positions, *encoder.layers[:first]]
+        if first == len(encoder.layers) and not encoder.layer_norm.weight.requires_grad:
+            modules.append(encoder.layer_norm)
+
+        def compute(features: Tensor) -> Tensor:
+            lengths = torch.tensor([len(features)])
+            hidden = self._convolved(features[None].to(encoder.conv1.weight.device), lengths)
+            for layer in encoder.layers[:first]:
+                hidden = layer(hidden, None)
+            return self._normed_if_frozen(hidden, first)[0].cpu()
+
+        width = int(self.base.config.d_model)
+        return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=self.window)
+
+    def _losses(self, batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        labels = self._labels(batch).to(encoded.device)
+        nats = self._nats(self._logits(encoded, labels), labels)
+        return nats, batch.token_lengths.to(labels.device)
+
+    def _convolved(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return what enters the first layer (B, T', width) for features (B, T, mels)."""
+        if self.window == "padded":
+            features = self._filled(features, lengths)
+        encoder = self._encoder
+        hidden = functional.gelu(encoder.conv1(features.transpose(1, 2)))
+        if self.window == "short":  # else the second convolution would look into the padding
+            inside = torch.arange(hidden.shape[2]) < lengths.unsqueeze(1)
+            hidden = hidden * inside.unsqueeze(1).to(hidden)
+        hidden = functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        return functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
+
+    def _filled(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Fill the windows (B, T, mels) with silence: 8 decades below the loudest, in Whisper's scale."""
+        frames = self._whole.window_frames
+        filled = features.new_empty(len(features), frames, features.shape[2])
+        for row, one, length in zip(filled, features, lengths.tolist(), strict=True):
+            row[:length] = one[:length]
+            row[length:] = one[:length].max() - 8.0 / 4.0
+        return filled
+
+    def _upper(self, hidden: Tensor, first: int, mask: Tensor | None) -> Tensor:
+        """Run the layers from `first` on, and the norm at the end."""
+        encoder = self._encoder
+        for layer in encoder.layers[first:]:
+            if encoder.training and encoder.layerdrop and bool(torch.rand(()) < encoder.layerdrop):
+                continue
+            hidden = layer(hidden, mask)
+        if self.starts_from_stem and self._norm_is_in_the_stem(first):
+            return hidden
+        normed: Tensor = encoder.layer_norm(hidden)
+        return normed
+
+    def _normed_if_frozen(self, hidden: Tensor, first: int) -> Tensor:
+        if self._norm_is_in_the_stem(first):
+            normed: Tensor = self._encoder.layer_norm(hidden)
+            return normed
+        return hidden
+
+    def _norm_is_in_the_stem(self, first: int) -> bool:
+        encoder = self._encoder
+        return first == len(encoder.layers) and not encoder.layer_norm.weight.requires_grad
+
+    @property
+    def _first_trained(self) -> int:
+        """The first layer of the encoder with a trained parameter; their number if there is none."""
+        layers = self._encoder.layers
+        trained = (any(value.requires_grad for value in layer.parameters()) for layer in layers)
+        return next((index for index, one in enumerate(trained) if one), len(layers))
+
+    def _mask(self, frames: Tensor, longest: int) -> Tensor:
+        """Return what is added to attention scores (B, 1, 1, T'): 0, or a huge negative beyond the end."""
+        inside = torch.arange(longest) < frames.unsqueeze(1)
+        smallest = torch.finfo(torch.float32).min
+        return torch.zeros(inside.shape).masked_fill(~inside, smallest)[:, None, None, :]
+
+    def _masked(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Let attention over the encoder see no padding; beams repeat each row."""
+        if self._cross_mask is None:
+            return args, kwargs
+        rows = (args[0] if args else kwargs["hidden_states"]).shape[0]
+        mask = self._cross_mask.repeat_interleave(rows // len(self._cross_mask), 0)
+        return args, {**kwargs, "attention_mask": mask}
+
+    @property
+    def _encoder(self) -> Any:
+        return self.base.get_encoder()
+
+    @property
+    def _decoder(self) -> Any:
+        return self.base.get_decoder()
