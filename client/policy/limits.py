@@ -44,7 +44,8 @@ class NodePolicy:
         most_rounds: Maximum rounds of its plan.
         most_rounds_per_speaker: Maximum rounds in which one speaker is trained, over all runs
             (`client.policy.training_counts`).
-        models: The presets that may be trained, with commas between, or "any".
+        models: The models that may be trained, as runs name them (`model.name`), with commas between, or
+            "any".
         most_clip_bound: Maximum norm C of one speaker's update.
         most_steps: Maximum steps, and maximum epochs, of a speaker's training.
         most_seconds: Maximum seconds of speech that a speaker's training uses.
@@ -93,8 +94,12 @@ class NodePolicy:
             if name in node_config
         }
         policy = replace(cls() if real_speakers and limits == SAFE else NO_LIMITS, **given)
-        if policy.models != ANY and set(_names(policy.models)) - set(MODEL_PRESETS):
-            known_models = f'there are {", ".join(MODEL_PRESETS)}, or models="{ANY}"'
+        unknown = [name for name in _names(policy.models) if name not in MODEL_PRESETS and "/" not in name]
+        if policy.models != ANY and unknown:
+            known_models = (
+                f"there are {', '.join(MODEL_PRESETS)}, pre-trained models as owner/name or by the path that "
+                f'the run gives, and models="{ANY}"'
+            )
             raise OwnSettingError("models", policy.models, f"one of them is no model; {known_models}")
         return policy
 
@@ -109,9 +114,9 @@ class NodePolicy:
 
     def require_recipe(self, config: RunConfig, split: str) -> None:
         """Raise `ConfigError` if the run's settings, or the `split` to train, are beyond a limit."""
-        local, preset = config.local, config.model.name
-        if self.models != ANY and preset not in _names(self.models):
-            raise _beyond("models", self.models, "model.name", preset)
+        local, name = config.local, config.model.name
+        if self.models != ANY and name not in _names(self.models):
+            raise _beyond("models", self.models, "model.name", name)
         if self.splits != ANY and split not in _names(self.splits):
             raise _beyond("splits", self.splits, "corpus.train-split", split)
         _at_most("most-rounds", self.most_rounds, "training.rounds", config.training.rounds)
