@@ -137,8 +137,8 @@ class ModelSection(Section):
     def _a_name_of_ours_or_a_path(self) -> ModelSection:
         if not self.is_preset and "/" not in self.name:
             raise ValueError(
-                f"model.name = {self.name!r}: no preset (known are {', '.join(map(repr, MODEL_PRESETS))}); a "
-                "pre-trained model is owner/name, or the path of its folder"
+                f"model.name = {self.name!r}: unknown model preset {self.name!r}; known are "
+                f"{', '.join(map(repr, MODEL_PRESETS))}; a pre-trained model is owner/name, or a path"
             )
         if not self.is_preset and self.seed in ("embedded", RANDOM):
             raise ValueError(
