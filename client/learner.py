@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from base.clip_groups import ClipGroups
 from client.corpora import example_store
 from client.node_speech import NodeSpeech
 from client.own_settings import OwnSettingError
@@ -39,6 +40,7 @@ class Learner:
     preset: str
     local: LocalSection
     trainable: str
+    clip_groups: ClipGroups
     seed: Path | None  # needed if a part of the model is not trained
 
     @classmethod
@@ -60,6 +62,7 @@ class Learner:
             preset=config.model.preset,
             local=config.local,
             trainable=trainable,
+            clip_groups=config.privacy.groups,
             seed=None if trainable == TRAIN_ALL else _seed_here(own_seed, node_speech, config.model.seed),
         )
 
@@ -68,7 +71,7 @@ class Learner:
         with torch.device("meta"):
             model = build_model(self.preset, alphabet_of(self.corpus.language, self.corpus.characters))
         freeze(model, self.trainable)
-        return layout_of(model)
+        return layout_of(model, self.clip_groups)
 
     def training(self, memory: Tensor) -> SpeakerTraining:
         """What the speaker process runs; updates go to `memory`."""
@@ -80,6 +83,7 @@ class Learner:
             language=alphabet_of(self.corpus.language, self.corpus.characters),
             memory=memory,
             trainable=self.trainable,
+            clip_groups=self.clip_groups,
             seed=self.seed,
         )
         return SpeakerTraining(

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from base.clip_groups import ONE_GROUP, ClipGroups
 from base.registries import MODEL_PRESETS
 from client.training.algorithms import local_algorithm
 from client.training.process_messages import Trained
@@ -45,6 +46,7 @@ class LocalTrainer:
             behind the first d are left alone.
         device: "cpu" or "cuda"; by default a GPU if there is one.
         trainable: Names what is trained. The other parameters come from `seed`; `frozen` is their digest.
+        clip_groups: The run's clip groups, which order the vector.
         seed: The seed model's file.
     """
 
@@ -57,6 +59,7 @@ class LocalTrainer:
         memory: Tensor | None = None,
         device: str | None = None,
         trainable: str = TRAIN_ALL,
+        clip_groups: ClipGroups = ONE_GROUP,
         seed: Path | None = None,
     ) -> None:
         self.settings = settings
@@ -72,7 +75,7 @@ class LocalTrainer:
         self._compute.place(self._model)
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
         self._hop_seconds = MODEL_PRESETS[preset].features.hop_seconds
-        self.layout, self._vector = bind(self._model)
+        self.layout, self._vector = bind(self._model, clip_groups)
         self._update = torch.zeros(self.layout.size) if memory is None else memory
         self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
