@@ -91,6 +91,10 @@ def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
 def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBounds, Quantiser]:
     """Return the clip bounds of the released vector (model and statistics), and its quantiser.
 
+    Args:
+        section: The run's `privacy` section.
+        layout: The trained tensors, in the order that `bind` gives them with the section's clip groups.
+
     Raises:
         ConfigError: If a bound cannot be represented in 32-bit numbers.
     """
@@ -101,6 +105,7 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
             layout,
             action=section.clip_action,
             exponent=section.clip_exponent,
+            clip_groups=section.groups,
             statistics=len(STATISTICS),
             adaptive=section.adaptive_clip,
         )

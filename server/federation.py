@@ -11,6 +11,7 @@ from threading import Thread
 import numpy as np
 from flwr.serverapp import Grid
 
+from optim.flat_model import layout_of
 from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
@@ -70,6 +71,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
     model = interrupted.seed_model() if interrupted else starting_model(config.model, alphabet)
     freeze(model, config.model.trained)
+    layout_of(model, config.privacy.groups)  # refuses groups that do not fit before any node is asked
     frozen = frozen_digest(model)
     if config.model.cache_frozen:
         model.start_from_stem()
@@ -114,7 +116,7 @@ def prepare_run(
     declared: DeclaredPlan | None = None,
 ) -> FederatedRun:
     """Make the run folder, or reopen that of the interrupted run, and everything that a round needs."""
-    layout, vector = bind(model, constant_buffers=True)
+    layout, vector = bind(model, config.privacy.groups, constant_buffers=True)
     bounds, quantiser = make_bounds(config.privacy, layout)
     optimiser, schedule = make_server_step(config.server, layout)
     identity = Identity.of(config, plan, layout.digest, registration.dataset, registration.frozen)

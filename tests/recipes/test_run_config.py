@@ -53,6 +53,14 @@ FAULTS = {
         {"privacy.clip-rule": "median"},
         "unknown clip rule 'median'; known are 'dim', 'global', 'power', 'uniform'",
     ),
+    "no pairs": (
+        {"privacy.clip-groups": "encoder.*"},
+        r"privacy.clip-groups = 'encoder\.\*': 'encoder\.\*' is no pair of pattern and share: write both",
+    ),
+    "shares of C": (
+        {"privacy.clip-groups": "a=0.05,*=0.9"},
+        r"privacy.clip-groups = 'a=0.05,\*=0.9': the shares sum to 0.95: they are shares of C\^2",
+    ),
     "scaffold in private": (
         {"local.algorithm": "scaffold"},
         "local.algorithm = 'scaffold': refused in a private",
