@@ -19,10 +19,10 @@ dropped at the next withdrawal.
 Three kinds of replies stay in the store until the end of the run, because no call names them any more: a
 reply that comes after the last look that the SuperLink answers before the message's time is over; a reply
 whose node counts as offline before the next look; and a reply with an announcement longer than any valid
-reply's, because the SuperLink announces it only once. To keep the first kind rare, a message's time is twice
-the server's wait, looks go on while the server waits for the next replies, and our nodes send nothing after
-the deadline (`wire.deadlines`). A hostile node can still send one that stays: in that moment, or with a time
-of its own that ends before it is fetched.
+reply's, because the SuperLink announces it only once. To keep the first kind rare, a message's time is
+twice the server's wait or more, looks go on while the server waits for the next replies, and our nodes send
+nothing after the deadline (`wire.deadlines`). A hostile node can still send one that stays: in that moment,
+or with a time of its own that ends before it is fetched.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 LONGEST_SLACK_SECONDS = 15.0
 SLACK_SHARE = 0.25  # of a deadline
-KNOWN_WAITS = 2.0  # a node that was away finds as many withdrawn questions, and each costs it some seconds
+LEAST_KNOWN_SECONDS = 60.0  # after the wait: a busy machine takes seconds for a call
 
 
 def slack_seconds(deadline: float) -> float:
@@ -24,11 +24,16 @@ def wait_seconds(deadline: float) -> float:
 
 
 def message_seconds(deadline: float) -> float:
-    """A question's own time (ttl): how long the SuperLink knows it."""
-    return KNOWN_WAITS * wait_seconds(deadline)
+    """A question's own time (ttl): how long the SuperLink knows it.
+
+    Twice the wait, or more. Not much more: a node that was away finds all withdrawn questions that are still
+    known, and each costs it some seconds.
+    """
+    wait = wait_seconds(deadline)
+    return wait + max(wait, LEAST_KNOWN_SECONDS)
 
 
 def deadline_of(message_seconds: float) -> float:
     """The deadline of which `message_seconds` made a message's time: all that a node is told of it."""
-    wait = message_seconds / KNOWN_WAITS
+    wait = min(message_seconds / 2, message_seconds - LEAST_KNOWN_SECONDS)
     return max(wait / (1 + SLACK_SHARE), wait - LONGEST_SLACK_SECONDS)

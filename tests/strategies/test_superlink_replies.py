@@ -124,9 +124,11 @@ def test_without_withdrawal_a_model_is_left_in_every_round(superlink, tmp_path, 
     assert superlink.leftovers()[0] >= 3 * 5  # of message, record dict, records, array and chunk
 
 
-@pytest.mark.parametrize(("later", "taken"), [(1, True), (3, False)])
-def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path, later, taken):
+@pytest.mark.parametrize(("known", "taken"), [(60.0, True), (0.0, False)])
+def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path, monkeypatch, known, taken):
     """A node that minds no deadline sends it rounds later: the SuperLink still takes it, or refuses it."""
+    monkeypatch.setattr("wire.deadlines.LEAST_KNOWN_SECONDS", known)
+    later = 3
     present, late = superlink.node(), superlink.node()
     kept, wanted = [], []
 
@@ -138,11 +140,11 @@ def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path, later, taken):
                 wanted.append(late.answer(old, honest_reply(old, update=1e-3)))
 
     superlink.turns += [answering(present), turn]
-    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=4, deadline=2.0)
-    assert wanted == [taken] * (4 - later)
+    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=5, deadline=1.0)
+    assert wanted == [taken] * (5 - later)
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
-    assert questions <= 2
+    assert questions <= later
 
 
 def asked(superlink, node, ttl=60.0):

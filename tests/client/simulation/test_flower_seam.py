@@ -83,7 +83,7 @@ class Engine:
 
 def messages(nodes):
     content = RecordDict({"c": ConfigRecord({"n": 1})})
-    return [Message(content, node, MessageType.TRAIN, ttl=60.0) for node in nodes]
+    return [Message(content, node, MessageType.TRAIN, ttl=message_seconds(48.0)) for node in nodes]
 
 
 def test_every_message_comes_once_and_in_order_at_three_times_the_window():
