@@ -58,7 +58,7 @@ def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False, la
         quantiser=Quantiser.of(bounds),
         raw_metrics=raw_metrics,
     )
-    return made.to_message(2, pack_vector(vector), 60.0), made
+    return made.to_message(2, pack_vector(vector), 600.0), made
 
 
 def test_partitions_hold_every_speaker_once(manifest):
@@ -127,7 +127,7 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
 
 def test_an_answer_after_the_rounds_deadline_is_a_few_words(manifest):
     message, _ = task((0,))
-    message.metadata.__dict__["_created_at"] -= 60.0
+    message.metadata.__dict__["_created_at"] -= 600.0
     content = app(message, context(manifest)).content
     assert list(content) == ["answer"]
     assert content["answer"]["problem"] == TOO_LATE
@@ -225,13 +225,13 @@ def test_what_is_not_trained_is_the_seed_models_and_stays_out_of_the_sum(manifes
         bounds=bounds,
         quantiser=Quantiser.of(bounds),
     )
-    message = made.to_message(2, pack_vector(vector), 60.0)
+    message = made.to_message(2, pack_vector(vector), 600.0)
     answer = Answer.from_message(app(message, context(manifest, **FROZEN)))
     integers = integers_of(answer, bounds, made.quantiser)
     assert integers.shape == (2 * 96 + 30 * 97 + len(STATISTICS),)
     assert integers[: layout.size].count_nonzero() > 0
 
-    other = replace(made, frozen="x" * 64).to_message(2, pack_vector(vector), 60.0)
+    other = replace(made, frozen="x" * 64).to_message(2, pack_vector(vector), 600.0)
     refused = app(other, context(manifest, **FROZEN)).content["answer"]
     assert "seed-path" in refused["problem"]
 
