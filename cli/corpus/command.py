@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -139,7 +139,11 @@ def _describe_command(
 ) -> None:
     """Hours, speakers and minutes per speaker of each split, what was skipped, and who is in two splits."""
     try:
-        rules = {"max_seconds": max_seconds, "language": named_alphabet(language), "unspelled": unspelled}
+        rules: dict[str, Any] = {
+            "max_seconds": max_seconds,
+            "language": named_alphabet(language),
+            "unspelled": unspelled,
+        }
         if as_json_:
             corpus = load_corpus(kind, path, **rules)
             print(json.dumps(as_json(corpus), ensure_ascii=False, indent=1))
