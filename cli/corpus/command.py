@@ -13,7 +13,7 @@ from rich.table import Table
 from base.printable_text import one_line
 from cli.corpus.download import download_librispeech, download_speechocean762
 from cli.corpus.leave import leave
-from cli.corpus.options import Kind, Language, MaxSeconds, Place, UnspelledChoice, or_exit
+from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, UnspelledChoice, or_exit
 from cli.corpus.prepare import prepare, split
 from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Unspelled
@@ -128,7 +128,7 @@ def _synthesise_command(
 @app.command("describe")
 def _describe_command(
     kind: Kind = "embedded",
-    path: Place = "",
+    path: CorpusPath = "",
     max_seconds: MaxSeconds = MAX_SECONDS,
     language: Language = "en",
     unspelled: UnspelledChoice = "skip",
