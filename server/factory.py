@@ -117,7 +117,8 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
 def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:
     """Return the server optimiser, with the settings of the section that it takes, and its schedule."""
     known = [name for name in settings_of(section.optimiser) if name in type(section).model_fields]
-    wanted = {name: getattr(section, name) for name in known}  # others are of another package's optimiser
+    wanted = {name: getattr(section, name) for name in known}  # the rest is of another package's optimiser
+    wanted |= section.own_settings()
     shape = {field.name: getattr(section, field.name) for field in fields(ScheduleSettings)}
     schedule = make_schedule(section.schedule, ScheduleSettings(**shape))
     return make_optimiser(section.optimiser, layout, **wanted), schedule
