@@ -108,7 +108,7 @@ def test_the_strategy_of_the_page_releases_a_round(tmp_path: Path, monkeypatch: 
 
 def test_the_model_of_the_page_is_a_preset_of_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
     install("A model", MODEL_PRESETS, monkeypatch)
-    assert len(build_model(recipe(model__preset="deeper").model.preset, "en").blocks) == 6
+    assert len(build_model(recipe(model__name="deeper").model.name, "en").blocks) == 6
 
 
 @pytest.mark.parametrize("registry", all_registries(), ids=lambda one: one.kind)

@@ -248,7 +248,7 @@ def test_a_node_keeps_each_clip_group_within_its_bound_and_refuses_another_order
     layout, vector = bind(build_model("tiny"), section.groups)
     bounds, quantiser = make_bounds(section, layout)
     made = replace(task((0,))[1], layout=layout.digest, bounds=bounds, quantiser=quantiser)
-    message = made.to_message(2, pack_vector(vector), 60.0)
+    message = made.to_message(2, pack_vector(vector), 600.0)
     answer = Answer.from_message(app(message, context(manifest, **GROUPS)))
     integers = integers_of(answer, bounds, quantiser).long()
     for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
@@ -256,7 +256,7 @@ def test_a_node_keeps_each_clip_group_within_its_bound_and_refuses_another_order
         assert 0.99 * bound < norm <= bound or end == bounds.size  # a speaker's training goes beyond 0.01
     assert integers.double().norm() <= 2**quantiser.bits
 
-    again = made.to_message(2, pack_vector(vector), 60.0)  # to a node that knows of no groups
+    again = made.to_message(2, pack_vector(vector), 600.0)  # to a node that knows of no groups
     assert "problem" in app(again, context(manifest)).content["answer"]
     assert "privacy.clip-groups" in caplog.text
 
@@ -272,7 +272,7 @@ def test_with_clip_groups_a_node_sends_the_same_update_tensor_by_tensor(manifest
         layout, vector = bind(model, section.groups)
         bounds, quantiser = make_bounds(section, layout)
         made = replace(task((0,))[1], layout=layout.digest, bounds=bounds, quantiser=quantiser)
-        message = made.to_message(2, pack_vector(vector), 60.0)
+        message = made.to_message(2, pack_vector(vector), 600.0)
         answer = Answer.from_message(app(message, context(manifest, **changes)))
         update = integers_of(answer, bounds, quantiser)[: layout.size].double() * quantiser.step
         found.append(layout.views(update))

@@ -11,7 +11,7 @@ from base.registries import (
     SCHEDULES,
     SERVER_OPTIMISERS,
 )
-from cli.composing import default_config, flatten
+from cli.composing import default_config, flatten, with_absolute_paths
 from privacy.clipping import bounds
 from recipes import ConfigError, RunConfig, checkout
 from recipes.privacy_section import CLIP_ACTIONS
@@ -32,7 +32,7 @@ RUN_RECIPES = sorted((checkout() / "recipes" / "run").glob("*.toml"))
 @pytest.mark.parametrize("path", RUN_RECIPES, ids=lambda path: path.stem)
 def test_every_run_recipe_is_valid(path):
     recipe = flatten(tomllib.loads(path.read_text()))
-    RunConfig.from_flat({**DEFAULT, **recipe})
+    RunConfig.from_flat(with_absolute_paths({**DEFAULT, **recipe}))
 
 
 FAULTS = {

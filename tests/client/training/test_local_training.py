@@ -67,7 +67,8 @@ def test_training_on_a_speaker_lowers_its_loss(examples, start):
 
 def test_with_clip_groups_the_update_is_the_same_in_another_order(examples, start):
     groups = ClipGroups.read("*.bias=0.1,output.*=0.2,*=0.7")
-    plain, grouped = LocalTrainer("tiny", settings()), LocalTrainer("tiny", settings(), clip_groups=groups)
+    plain = LocalTrainer(build_model("tiny"), settings())
+    grouped = LocalTrainer(build_model("tiny"), settings(), clip_groups=groups)
     assert plain.layout.names != grouped.layout.names
     expected = plain.layout.views(plain.update(start, examples, TURN)[0])
     views = plain.layout.views(start)
