@@ -4,7 +4,7 @@ MODEL is a folder of Whisper tiny.en in Hugging Face's layout, CORPUS the folder
 speechocean762's. The speakers are divided anew for each seed: a quarter for the test, an eighth for dev, the
 rest is trained. Settings were chosen on dev speakers; the test speakers are looked at here alone.
 
-Each result is written to whisper_adapt.json as soon as it is there; a second call makes those that are missing.
+Each result is written to whisper_adapt.json as soon as it is there; a second call makes what is missing.
 
 Goals: a WER on the test speakers of at most 0.65 of the untouched model's (padded to 30 seconds), the upper
 end of the paired interval below 0.80, at most ten minutes a run on two cores.
