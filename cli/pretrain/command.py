@@ -1,4 +1,4 @@
-"""`murmur pretrain`: make a seed model by central training, from a recipe that anyone can repeat."""
+"""`murmur pretrain`: make or adapt a model by central training, from a recipe that anyone can repeat."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,12 @@ from rich.console import Console
 from cli.corpus.options import place_here
 from cli.pretrain.recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
 from cli.pretrain.screen import TrainingScreen, rates
+from cli.pretrain.start import given_by
 from recipes import ConfigError, corpus_path, feature_cache
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.loading import load_by_rules
 from speech.model.checkpoint import save_model
-from speech.pretraining import Pretrained, Snapshots
+from speech.pretraining import Pretrained, Snapshots, Start
 from speech.pretraining import pretrain as train
 from speech.pretraining.distributed import Processes, joined, launch
 
@@ -26,6 +27,7 @@ class _Job:
     """What to train on what, and where to write it."""
 
     recipe: PretrainRecipe
+    start: Start | None
     corpus: Corpus
     out: Path
     snapshots: Snapshots
@@ -34,6 +36,12 @@ class _Job:
 def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
     recipe: Annotated[Path, typer.Option("--recipe", help="How to train.")] = SEED_RECIPE,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="A pre-trained model (a folder, or owner/name), or a model file, to train further."
+        ),
+    ] = None,
     corpus_kind: Annotated[str | None, typer.Option("--corpus-kind", help="Instead of the recipe's.")] = None,
     corpus: Annotated[Path | None, typer.Option("--corpus-path", help="Instead of the recipe's.")] = None,
     resume: Annotated[
@@ -49,14 +57,15 @@ def pretrain(
     """Train a model centrally, to start a federation from.
 
     While it trains, OUT.snapshot holds what --resume needs. To train on several machines, start this
-    command by torchrun on each.
+    command by torchrun on each. A pre-trained model is trained by one process.
     """
     try:
-        chosen = read_recipe(recipe)
+        chosen = read_recipe(recipe, given_by(model) if model else None)
         _check_out(out)
         snapshots = Snapshots(path=out.with_name(f"{out.name}.snapshot"), every=snapshot_every, resume=resume)
+        start = chosen.start
         speech = _load(chosen.corpus, corpus_kind, corpus)
-        job = _Job(recipe=chosen, corpus=speech, out=out, snapshots=snapshots)
+        job = _Job(recipe=chosen, start=start, corpus=speech, out=out, snapshots=snapshots)
         if processes > 1:
             launch(processes, _train, job)
         else:
@@ -74,6 +83,7 @@ def _train(processes: Processes, job: _Job) -> None:
         trained = train(
             job.corpus,
             config,
+            start=job.start,
             processes=processes,
             snapshots=job.snapshots,
             feature_folder=feature_cache() if job.recipe.corpus.feature_cache else None,
@@ -83,7 +93,7 @@ def _train(processes: Processes, job: _Job) -> None:
         )
     if processes.first:
         extra = {"corpus": job.corpus.digest, "recipe": config.model_dump_json(by_alias=True)}
-        save_model(job.out, trained.model, config.preset, extra)
+        save_model(job.out, trained.model, job.recipe.model.name, extra)
         job.snapshots.discard()
         _summarise(console, trained, job)
 

@@ -6,6 +6,7 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
+from base.learning_settings import LearningSettings
 from optim.trainable import freeze
 from recipes.sections import TRAIN_ALL, LocalSection, ModelSection
 from speech.model.checkpoint import load_weights
@@ -44,18 +45,35 @@ def model_to_train(
     model = choice.make(alphabet, weights=weights, dropout=local.dropout, layer_drop=local.layer_drop).train()
     if seed is not None and section.trainable != TRAIN_ALL:
         load_weights(model, seed, choice)
-    freeze(model, section.trained)
-    if section.cache_frozen:
-        _start_from_stem(model, local)
+    freeze_untrained(model, section, local)
     return model
 
 
-def _start_from_stem(model: Recogniser, local: LocalSection) -> None:
+def freeze_untrained(
+    model: Recogniser, section: ModelSection, settings: LearningSettings, table: str = "local"
+) -> None:
+    """Freeze what `section` does not train; with `cache-frozen`, let the model start from its stem.
+
+    Args:
+        model: The model, with its adapters.
+        section: A section `model`.
+        settings: Of the training: whether it masks the input.
+        table: Where a recipe has them, for warnings.
+
+    Raises:
+        ConfigError: If a pattern of `trainable` names no parameter.
+    """
+    freeze(model, section.trained)
+    if section.cache_frozen:
+        _start_from_stem(model, settings, table)
+
+
+def _start_from_stem(model: Recogniser, settings: LearningSettings, table: str) -> None:
     """Let the frozen layers be computed once, unless masks give them another input in every round."""
-    if local.spec_augment and model.augment is not None:
+    if settings.spec_augment and model.augment is not None:
         return log.warning(
-            "model.cache-frozen = true and local.spec-augment = true: masks change the input at every step, "
-            "so nothing is kept; set local.spec-augment to false"
+            f"model.cache-frozen = true and {table}.spec-augment = true: masks change the input at every "
+            f"step, so nothing is kept; set {table}.spec-augment to false"
         )
     if not model.start_from_stem():
         log.warning("model.cache-frozen = true: nothing below what is trained is frozen, so nothing is kept")

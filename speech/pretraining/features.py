@@ -3,23 +3,21 @@
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from base.registries import MODEL_PRESETS
 from speech.corpora.corpus import Corpus
 from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.errors import CorpusError
-from speech.pretraining.config import PretrainConfig
+from speech.model.recogniser import Recogniser
 from speech.pretraining.distributed import Processes
 
 OnFeatures = Callable[[str, int, int], None]
 """Called with a split, its speakers with features so far, and all of its speakers."""
 
 
-def open_store(corpus: Corpus, config: PretrainConfig, folder: Path | None) -> ExampleStore:
-    """Return the examples of a corpus for the preset; their features are kept in `folder` if possible."""
-    of_preset = MODEL_PRESETS[config.preset].features
-    disk = None if folder is None else FeatureCache.if_possible(folder, corpus, of_preset)
-    return ExampleStore(corpus, of_preset, disk=disk)
+def open_store(corpus: Corpus, model: Recogniser, folder: Path | None) -> ExampleStore:
+    """Return the examples of a corpus for a model; its input is kept in `folder` if possible."""
+    disk = None if folder is None else FeatureCache.if_possible(folder, corpus, model.front_end)
+    return ExampleStore(corpus, model.front_end, tokeniser=model.tokeniser, disk=disk)
 
 
 def compute_together(

@@ -13,13 +13,14 @@ from base.registries import LANGUAGES
 from speech.corpora.corpus import Corpus, Skipped
 from speech.data.examples import Example
 from speech.evaluation.evaluation import Evaluation, evaluate
-from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.model.recogniser import Recogniser
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
 from speech.pretraining.features import OnFeatures, compute_together, open_store, usable
 from speech.pretraining.progress import Epoch, Pass, Step
 from speech.pretraining.snapshot import Snapshot, Snapshots, load_snapshot, save_snapshot
-from speech.pretraining.trainer import Trainer
+from speech.pretraining.start import Start, load_trained_state_, trained_state
+from speech.pretraining.trainer import Trainer, require_possible
 from speech.text import Alphabet, alphabet_of
 
 # An early evaluation must be cheap: it takes this many utterances, spread over the dev set.
@@ -31,15 +32,17 @@ class Pretrained:
     """The trained model, in evaluation mode, with its passes and the audio that could not be used.
 
     `epochs` are the passes that ended in this process; after a resumption, without the earlier ones. `kept`
-    is the number of the pass that gave the model; `evaluations` are of this model.
+    is the number of the pass that gave the model; `evaluations` are of this model. Its input are activations
+    if it was started from its stem.
 
     Example:
+        >>> from speech.model.ctc_transformer import build_model
         >>> model = build_model("tiny", seed=0)
         >>> Pretrained(model=model, epochs=(), kept=1, evaluations={}, skipped=()).kept
         1
     """
 
-    model: CTCTransformer
+    model: Recogniser
     epochs: tuple[Epoch, ...]
     kept: int
     evaluations: Mapping[str, Evaluation]
@@ -50,6 +53,7 @@ def pretrain(
     corpus: Corpus,
     config: PretrainConfig,
     *,
+    start: Start | None = None,
     processes: Processes | None = None,
     snapshots: Snapshots | None = None,
     feature_folder: Path | None = None,
@@ -65,6 +69,7 @@ def pretrain(
     Args:
         corpus: The speech.
         config: The settings.
+        start: What to start from; by default the preset with new parameters.
         processes: The processes that train together; by default this one alone.
         snapshots: Where to write the snapshot, and whether to resume from it.
         feature_folder: Features are kept there and mapped into memory, and each process computes a part of
@@ -77,25 +82,21 @@ def pretrain(
     Raises:
         CorpusError: For a split that the corpus lacks, or without usable audio.
         CheckpointMismatch: For a snapshot of another training.
-        SpeechError: If the training diverges.
+        SpeechError: If the training diverges, and for a pre-trained model in several processes.
+        ModelError: What making the model raises.
     """
-    processes = processes or Processes()
-    identity = _identity(corpus, config, processes)
+    processes, start = processes or Processes(), start or Start.of_preset(config)
+    identity = _identity(corpus, config, processes) | dict(start.identity)
     # Read before the features of the whole corpus are computed.
     snapshot = load_snapshot(snapshots.path, identity) if snapshots and snapshots.resume else None
-    store = open_store(corpus, config, feature_folder)
+    model = start.make(corpus.alphabet)
+    require_possible(model, processes)
+    store = open_store(corpus, model, feature_folder)
     report: OnFeatures = on_features if processes.first else lambda split, done, of: None
     compute_together(store, dict.fromkeys((config.split, *config.held_out)), processes, report)
     held_out = {split: usable(store, split, report) for split in config.held_out}
     devices = [processes.device] if processes.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        model = build_model(
-            config.preset,
-            corpus.alphabet,
-            seed=config.random_seed,
-            dropout=config.dropout,
-            layer_drop=config.layer_drop,
-        )
         torch.manual_seed(config.random_seed + processes.rank)
         trainer = Trainer(model, usable(store, config.split, report), config, processes)
         session = _Session(trainer, held_out)
@@ -168,11 +169,11 @@ class _Session:
         self.trainer.resume(snapshot)
         self.best = _Best(**snapshot.facts["best"], tensors=snapshot.part("best") or None)
 
-    def kept(self) -> tuple[CTCTransformer, Mapping[str, Evaluation]]:
+    def kept(self) -> tuple[Recogniser, Mapping[str, Evaluation]]:
         """Return the kept model, in evaluation mode and on the CPU, and its evaluations."""
         model, evaluations = self.trainer.model, self._last
         if self.best.tensors is not None:
-            model.load_state_dict(self.best.tensors)
+            load_trained_state_(model, self.best.tensors)
             evaluations = self._evaluated()
         return model.eval().cpu(), evaluations
 
@@ -195,8 +196,8 @@ class _Session:
 
     def _keep_if_better(self, epoch: int, wer: float) -> None:
         if self.best.wer is None or wer < self.best.wer:
-            state = self.trainer.model.state_dict()
-            copies = {name: value.detach().to("cpu", copy=True) for name, value in state.items()}
+            state = trained_state(self.trainer.model)
+            copies = {name: value.to("cpu", copy=True) for name, value in state.items()}
             self.best = _Best(epoch=epoch, wer=wer, tensors=copies)
 
     def _evaluated(self) -> dict[str, Evaluation]:

@@ -3,6 +3,8 @@
 The first process draws a batch, all processes share it, and its gradient is the mean over all of its
 utterances. So several processes make the steps of one, up to rounding and to the draws of dropout and
 SpecAugment.
+
+Our own architecture trains in any number of processes, a pre-trained model in one.
 """
 
 import hashlib
@@ -14,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from base.registries import MODEL_PRESETS
 from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.errors import CheckpointMismatch, SpeechError
@@ -24,12 +25,14 @@ from speech.features.spec_augment import make_augment
 from speech.model.compute import Compute
 from speech.model.ctc_transformer import CTCTransformer
 from speech.model.loss import alignable, ctc_losses
+from speech.model.recogniser import Recogniser
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
 from speech.pretraining.optimisers import load_state_tensors, make_optimiser, state_tensors
 from speech.pretraining.progress import Pass, Step
 from speech.pretraining.schedules import learning_rate_scale
 from speech.pretraining.snapshot import Snapshot
+from speech.pretraining.start import load_trained_state_, trained_state
 
 
 class Trainer:
@@ -46,7 +49,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: CTCTransformer,
+        model: Recogniser,
         examples: Sequence[Example],
         config: PretrainConfig,
         processes: Processes,
@@ -57,15 +60,16 @@ class Trainer:
         )
         self._compute.place(model)
         self.processes = processes
-        self.optimiser = make_optimiser(model.parameters(), config)
+        trained = (value for value in model.parameters() if value.requires_grad)
+        self.optimiser = make_optimiser(trained, config)
         # The first process draws the order; each process draws its own masks.
         self.generator = torch.Generator().manual_seed(config.random_seed + processes.rank)
-        self.spec_augment = make_augment(MODEL_PRESETS[config.preset].augment, config)
+        self.spec_augment = make_augment(model.augment, config)
         self.step = 0
         self.cpu_seconds = self.seconds = 0.0  # of all steps
         self.current: Pass | None = None
         self._lengths = [len(example.features) for example in examples]
-        self._network = processes.wrapped(model, may_skip_layers=model.config.layer_drop > 0)
+        self._network = _wrapped(model, processes)
 
     def passes(self) -> Iterator[Pass]:
         """Yield every remaining pass, an interrupted one first; the caller runs its `steps`."""
@@ -96,7 +100,7 @@ class Trainer:
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return counters and tensors for a snapshot; every process must call it."""
         generators = self.processes.gathered(self._generators())
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
         tensors |= {f"optimiser.{name}": value for name, value in state_tensors(self.optimiser).items()}
         for rank, states in enumerate(generators):
             tensors |= {f"generators.{rank}.{name}": value for name, value in states.items()}
@@ -120,7 +124,7 @@ class Trainer:
         self.step = snapshot.facts["step"]
         self.cpu_seconds, self.seconds = snapshot.facts["cpu_seconds"], snapshot.facts["seconds"]
         self.current = Pass(**snapshot.facts["pass"])
-        self.model.load_state_dict(snapshot.part("model"))
+        load_trained_state_(self.model, snapshot.part("model"))
         load_state_tensors(self.optimiser, snapshot.part("optimiser"))
         states = snapshot.part(f"generators.{self.processes.rank}")
         self.generator.set_state(states["own"])
@@ -140,7 +144,7 @@ class Trainer:
 
     def _drawn(self, number: int) -> Pass:
         """Draw a new pass, the same in all processes; with a number of steps, the last pass is cut."""
-        hop_seconds = MODEL_PRESETS[self.config.preset].features.hop_seconds
+        hop_seconds = self.model.front_end.hop_seconds
         batches = self.config.batch_limit.batches(self._lengths, hop_seconds, self.generator)
         if self.config.steps:
             batches = batches[: self.config.steps - self.step]
@@ -172,17 +176,28 @@ class Trainer:
         return Step(number=self.step, of=steps, epoch=current.number, loss=mean, learning_rate=rate)
 
     def _forward(self, batch: Batch, *, counts: bool) -> tuple[Tensor, Tensor]:
-        """Return losses (B,), and [their sum, utterances with an alignment, frames, frames with padding]."""
+        """Return losses, and [their sum, utterances that count, frames, frames with padding]."""
         batch = self._augmented(batch)
-        inputs = batch.features.to(self.processes.device)
-        with self._compute.autocast():
-            log_probs, frames = self._network(inputs, batch.lengths)
-        losses = ctc_losses(log_probs, frames, batch) * (1.0 if counts else 0.0)
-        sums = [alignable(frames, batch), int(batch.lengths.sum()), inputs.shape[0] * inputs.shape[1]]
+        losses, counted = self._losses(batch)
+        losses = losses * (1.0 if counts else 0.0)
+        sums = [counted, int(batch.lengths.sum()), batch.features.shape[0] * batch.features.shape[1]]
         numbers = torch.tensor([0.0, *sums], dtype=torch.float64)
         numbers = numbers.to(self.processes.device) * float(counts)
         numbers[0] = losses.detach().sum()
         return losses, numbers
+
+    def _losses(self, batch: Batch) -> tuple[Tensor, int]:
+        """Return losses whose sum over the returned number of utterances is the model's objective.
+
+        Those of our own architecture are (B,), so that processes can add them up.
+        """
+        if not isinstance(self.model, CTCTransformer):
+            with self._compute.autocast():
+                objective = self.model.objective(batch)
+            return (objective * len(batch)).unsqueeze(0), len(batch)
+        with self._compute.autocast():
+            log_probs, frames = self._network(batch.features.to(self.processes.device), batch.lengths)
+        return ctc_losses(log_probs, frames, batch), alignable(frames, batch)
 
     def _augmented(self, batch: Batch) -> Batch:
         if self.spec_augment is None or self.step < self.config.spec_augment_after:
@@ -205,3 +220,22 @@ class Trainer:
                 f"training diverged: the loss is {loss} at step {self.step + 1} of {steps}; "
                 f"lower learning-rate ({self.config.learning_rate:g})."
             )
+
+
+def require_possible(model: Recogniser, processes: Processes) -> None:
+    """Refuse several processes for another architecture than ours.
+
+    Raises:
+        SpeechError: With the remedy.
+    """
+    if processes.count > 1 and not isinstance(model, CTCTransformer):
+        raise SpeechError(
+            f"{processes.count} processes: a pre-trained model is trained by one; use --processes 1, or "
+            "`murmur run`, which has nodes."
+        )
+
+
+def _wrapped(model: Recogniser, processes: Processes) -> nn.Module:
+    if isinstance(model, CTCTransformer):
+        return processes.wrapped(model, may_skip_layers=model.config.layer_drop > 0)
+    return model

@@ -82,7 +82,8 @@ def test_a_process_computes_its_share_of_the_features_for_all(
     tmp_path: Path, folder: str | None, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     corpus = toy.corpus(tmp_path, speakers=4)
-    store = features.open_store(corpus, SHORT, tmp_path / folder if folder else None)
+    model = build_model("tiny", seed=0)
+    store = features.open_store(corpus, model, tmp_path / folder if folder else None)
     asked: list[str] = []
     monkeypatch.setattr(store, "examples", lambda split, speaker: asked.append(speaker))
     reported: list[tuple[str, int, int]] = []
