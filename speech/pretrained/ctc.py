@@ -153,9 +153,15 @@ class PretrainedCTC(PretrainedRecogniser):
         convolutions = getattr(self._inner, "feature_extractor", None)
         if convolutions is None or any(value.requires_grad for value in convolutions.parameters()):
             return None
+
+        def compute(inputs: Tensor) -> Tensor:
+            device = next(convolutions.parameters()).device  # of now: it may have been moved
+            found: Tensor = convolutions(inputs.squeeze(-1)[None].to(device))[0].T
+            return found.contiguous().cpu()
+
         return Stem(
             modules=(convolutions,),
-            compute=lambda inputs: convolutions(inputs.squeeze(-1)[None])[0].T.contiguous(),
+            compute=compute,
             width=int(self._config.conv_dim[-1]),
             stride=math.prod(self._config.conv_stride),
         )
