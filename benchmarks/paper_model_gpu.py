@@ -73,26 +73,26 @@ def measure(preset: str, compute: Compute, speech: Batch, *, fused: bool, steps:
     with nullcontext() if fused else sdpa_kernel(SDPBackend.MATH):
         for _ in range(3):
             step()
-        synchronise = _synchroniser(compute.device)
+        synchronise = synchroniser(compute.device)
         synchronise()
         if compute.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         times = [_timed(step, synchronise) for _ in range(steps)]
     held = torch.cuda.max_memory_allocated() if compute.device.type == "cuda" else 0
-    return Measured(step_seconds=statistics.median(times), peak_bytes=held, flops=_flops(preset, speech))
+    return Measured(step_seconds=statistics.median(times), peak_bytes=held, flops=flops_of(preset, speech))
 
 
 def matmul_rate(device: torch.device, size: int = 8192) -> float:
     """Floating point operations a second of a large bfloat16 product."""
     left = torch.randn(size, size, device=device, dtype=torch.bfloat16)
     right = torch.randn_like(left)
-    synchronise = _synchroniser(device)
+    synchronise = synchroniser(device)
     times = [_timed(lambda: left @ right, synchronise) for _ in range(10)]
     return 2 * size**3 / min(times)
 
 
-def _flops(preset: str, speech: Batch) -> int:
-    """Of forward and backward, counted operation by operation on tensors without memory."""
+def flops_of(preset: str, speech: Batch) -> int:
+    """Operations of forward and backward, counted one by one on tensors without memory."""
     with torch.device("meta"):
         model: CTCTransformer = build_model(preset, dropout=0.0, layer_drop=0.0)
     with FlopCounterMode(display=False) as counter:
@@ -108,7 +108,8 @@ def _timed(work: Callable[[], object], synchronise: Callable[[], None]) -> float
     return time.perf_counter() - began
 
 
-def _synchroniser(device: torch.device) -> Callable[[], None]:
+def synchroniser(device: torch.device) -> Callable[[], None]:
+    """What waits for the device."""
     return torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
 
