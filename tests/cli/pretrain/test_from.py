@@ -1,5 +1,6 @@
 """`murmur pretrain` from pre-trained models and from model files."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from cli.pretrain.start import given_by
 from recipes import ConfigError
 from server.factory import starting_model
 from speech.model.checkpoint import load_model
+from speech.pretrained.folder import ModelFolder
 from speech.pretraining.start import trained_state
+from speech.text import ENGLISH
 from tests.pretrained_models import tiny_model
 from tests.speech import toy
 
@@ -98,7 +101,10 @@ def test_a_preset_goes_on_from_its_model_file(folder: Path, tmp_path: Path) -> N
 def test_the_command_line_names_the_model_instead_of_the_recipe(folder: Path) -> None:
     recipe = read_recipe(SEED_RECIPE, given_by(str(folder / "whisper")))
     assert (recipe.model.name, recipe.model.seed) == (str(folder / "whisper"), "base")
-    assert recipe.start is not None and "base model" in recipe.start.identity
+    start = recipe.start
+    assert start is not None and start.identity["base model"] == ModelFolder(folder / "whisper").digest
+    sent = pickle.loads(pickle.dumps(start))  # to the processes that train together
+    assert sent.identity == start.identity and sent.make(ENGLISH).choice.name == recipe.model.name
     assert read_recipe(SEED_RECIPE).start is None
 
 
