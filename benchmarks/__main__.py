@@ -82,9 +82,14 @@ def readme(failures: dict[str, str]) -> str:
     for name in SCRIPTS:
         rows += rows_of(name, failures.get(name, ""))
     pictures = [f"![{name}]({name}.png)" for name in SCRIPTS if (HERE / f"{name}.png").exists()]
-    others = [f"- [{name}]({name}.md): {what}" for name, what in BY_HAND.items()]
+    others = [f"- [{name}]({_page(name)}): {what}" for name, what in BY_HAND.items()]
     parts = ["# Measured side by side", INTRODUCTION, conditions(), table(rows), *pictures]
     return "\n\n".join([*parts, "## By hand", "\n".join(others)]) + "\n"
+
+
+def _page(name: str) -> str:
+    """The page of a script; the script itself where it has none yet."""
+    return f"{name}.md" if (HERE / f"{name}.md").exists() else f"{name}.py"
 
 
 INTRODUCTION = """`make bench` measures all of this anew and rewrites the page. A ratio is that of two things

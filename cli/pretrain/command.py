@@ -11,7 +11,10 @@ from cli.corpus.options import place_here
 from cli.pretrain.recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
 from cli.pretrain.screen import TrainingScreen, rates
 from cli.pretrain.start import given_by
+from privacy import Lineage, PrivacyError
+from privacy.ledger.lineage import lineage_to_json
 from recipes import ConfigError, corpus_path, feature_cache
+from server.storage.ancestry import LINEAGE, lineage_of_seed
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.loading import load_by_rules
 from speech.model.checkpoint import save_model
@@ -28,6 +31,7 @@ class _Job:
 
     recipe: PretrainRecipe
     start: Start | None
+    lineage: Lineage
     corpus: Corpus
     out: Path
     snapshots: Snapshots
@@ -63,15 +67,15 @@ def pretrain(
         chosen = read_recipe(recipe, given_by(model) if model else None)
         _check_out(out)
         snapshots = Snapshots(path=out.with_name(f"{out.name}.snapshot"), every=snapshot_every, resume=resume)
-        start = chosen.start
+        start, lineage = chosen.start, lineage_of_seed(chosen.model.seed)
         speech = _load(chosen.corpus, corpus_kind, corpus)
-        job = _Job(recipe=chosen, start=start, corpus=speech, out=out, snapshots=snapshots)
+        job = _Job(recipe=chosen, start=start, lineage=lineage, corpus=speech, out=out, snapshots=snapshots)
         if processes > 1:
             launch(processes, _train, job)
         else:
             with joined() as members:
                 _train(members, job)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, PrivacyError) as error:
         _fail(error)
 
 
@@ -92,10 +96,17 @@ def _train(processes: Processes, job: _Job) -> None:
             on_epoch=screen.epoch,
         )
     if processes.first:
-        extra = {"corpus": job.corpus.digest, "recipe": config.model_dump_json(by_alias=True)}
-        save_model(job.out, trained.model, job.recipe.model.name, extra)
+        save_model(job.out, trained.model, job.recipe.model.name, _written(job))
         job.snapshots.discard()
         _summarise(console, trained, job)
+
+
+def _written(job: _Job) -> dict[str, str]:
+    """What the model file says of its making; of a private run's model, what that run has spent."""
+    unused = None if job.recipe.model.is_preset else {"preset"}
+    recipe = job.recipe.pretrain.model_dump_json(by_alias=True, exclude=unused)
+    lineage = {LINEAGE: lineage_to_json(job.lineage)} if job.lineage else {}
+    return {"corpus": job.corpus.digest, "recipe": recipe, **lineage}
 
 
 def _load(choice: CorpusChoice, kind: str | None, path: Path | None) -> Corpus:

@@ -12,9 +12,12 @@ import murmuration_data
 from cli.pretrain import command
 from cli.pretrain.recipe import SEED_RECIPE, read_recipe
 from cli.pretrain.start import given_by
+from privacy import Ancestor
+from privacy.ledger.lineage import lineage_to_json
 from recipes import ConfigError
 from server.factory import starting_model
-from speech.model.checkpoint import load_model
+from server.storage.ancestry import LINEAGE, lineage_of_model
+from speech.model.checkpoint import load_model, save_model
 from speech.pretrained.folder import ModelFolder
 from speech.pretraining.start import trained_state
 from speech.text import ENGLISH
@@ -87,6 +90,19 @@ def test_a_model_file_is_trained_further_with_its_own_settings(folder: Path, tmp
         not torch.equal(a, b)
         for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True)
     )
+
+
+def test_what_a_private_run_has_spent_stays_in_the_file(folder: Path, tmp_path: Path) -> None:
+    lineage = (Ancestor(run="a-run", people="us", private=False),)
+    made = load_model(murmuration_data.path("seed/model.safetensors")).model
+    save_model(tmp_path / "seed", made, "tiny", {LINEAGE: lineage_to_json(lineage)})
+    short = written(tmp_path, "[pretrain]\nepochs = 0\nsteps = 1\nheld-out = []\n")
+    trained(folder, short, tmp_path / "model", "--from", tmp_path / "seed")
+    assert lineage_of_model(tmp_path / "model") == lineage
+    save_model(tmp_path / "seed", made, "tiny", {"privacy": "epsilon 3"})  # as of earlier releases
+    words = ["--recipe", str(short), "--out", str(tmp_path / "other"), "--from", str(tmp_path / "seed")]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 1 and "do not contain what was spent" in result.output
 
 
 def test_a_preset_goes_on_from_its_model_file(folder: Path, tmp_path: Path) -> None:
