@@ -84,9 +84,15 @@ def library_config(folder: ModelFolder, regularisation: Regularisation) -> Any:
         config = transformers().AutoConfig.from_pretrained(folder.path, local_files_only=True)
     except (ValueError, OSError, KeyError) as error:
         raise ModelError(f"{folder.path}: transformers cannot use its config.json: {error}") from None
-    for name, value in regularisation.settings(config.to_dict()).items():
-        setattr(config, name, value)
+    for part in (config, *_parts(config)):
+        for name, value in regularisation.settings(part.to_dict()).items():
+            setattr(part, name, value)
     return config
+
+
+def _parts(config: Any) -> list[Any]:
+    """The configurations of parts, such as an encoder's, where these have one of their own."""
+    return [value for value in vars(config).values() if isinstance(value, transformers().PreTrainedConfig)]
 
 
 def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool) -> nn.Module:
