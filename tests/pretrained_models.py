@@ -163,10 +163,12 @@ def _parakeet(folder: Path, changes: dict) -> nn.Module:
 
 
 def _whisper(folder: Path, changes: dict) -> nn.Module:
-    start = ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>")
+    special = ("<|endoftext|>", "<|startoftranscript|>", "<|notimestamps|>")
+    end, start, plain = special
     size = _pieces(
-        folder, kind="WhisperTokenizer", special=start, around=f"{start[1]} {start[2]} $A {start[0]}"
+        folder, kind="WhisperTokenizer", special=special, around=f"{start} {plain} $A {end}", last=True
     )
+    ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), size - 3)
     _write(
         folder,
         "preprocessor_config.json",
@@ -191,15 +193,20 @@ def _whisper(folder: Path, changes: dict) -> nn.Module:
         "max_target_positions": 64,
         "init_std": SPREAD,
         "vocab_size": size,
-        "decoder_start_token_id": 1,
-        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0),
+        "decoder_start_token_id": size - 2,
+        **ids,
         "suppress_tokens": None,
         "begin_suppress_tokens": None,
         **changes,
     }
     model = transformers().WhisperForConditionalGeneration(transformers().WhisperConfig(**settings))
-    model.generation_config.no_timestamps_token_id = 2
-    model.generation_config.is_multilingual = False
+    model.generation_config = transformers().GenerationConfig(
+        **ids,
+        decoder_start_token_id=size - 2,
+        no_timestamps_token_id=size - 1,
+        is_multilingual=False,
+        return_timestamps=False,
+    )
     return model
 
 
@@ -247,8 +254,10 @@ def _letters(folder: Path) -> None:
     )
 
 
-def _pieces(folder: Path, *, kind: str, special: tuple[str, ...], around: str, pad: str = "") -> int:
-    """Write a tokeniser of byte pairs; `special` have the first indices. Return its size."""
+def _pieces(
+    folder: Path, *, kind: str, special: tuple[str, ...], around: str, pad: str = "", last: bool = False
+) -> int:
+    """Write a tokeniser of byte pairs; `special` have its first indices, or its last. Return its size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
     made = Tokenizer(models.BPE())
@@ -256,13 +265,14 @@ def _pieces(folder: Path, *, kind: str, special: tuple[str, ...], around: str, p
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=120,
-        special_tokens=list(special),
+        special_tokens=[] if last else list(special),
         initial_alphabet=[*"abcdefghijklmnopqrstuvwxyz'-", "Ġ"],
         show_progress=False,
     )
     made.train_from_iterator([f" {one}" for one in SENTENCES], trainer)
+    made.add_special_tokens(list(special))
     made.post_processor = processors.TemplateProcessing(
-        single=around, special_tokens=[(one, index) for index, one in enumerate(special)]
+        single=around, special_tokens=[(one, made.token_to_id(one)) for one in special]
     )
     made.save(str(folder / "tokenizer.json"))
     _write(
@@ -297,7 +307,7 @@ ADAPTED = {
     "wav2vec2": "*.v_proj,*.intermediate_dense",
     "wav2vec2-group-norm": "*.v_proj",
     "hubert": "*.v_proj",
-    "wavlm": "*.out_proj,*.intermediate_dense",
+    "wavlm": "*.intermediate_dense,*.output_dense",
     "wav2vec2-bert": "*.linear_v,*.pointwise_conv1",
     "parakeet": "*.v_proj,*.pointwise_conv1",
     "whisper": "*.q_proj,*.v_proj,*.fc1",

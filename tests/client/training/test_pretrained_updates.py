@@ -11,8 +11,8 @@ from cli.composing import default_config
 from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
 from client.training.speaker_round import SpeakerRound
-from optim.flat_model import bind
 from recipes import RunConfig
+from speech.data.batching import collate
 from speech.text import ENGLISH
 from tests.pretrained_models import ADAPTED, ARCHITECTURES, TEXTS, examples_of, tiny_model, waveforms
 
@@ -140,3 +140,114 @@ def test_a_clients_update_is_that_of_a_plain_loop_with_transformers(folders, nam
     assert float(scale) > 0.01
     for key, value in theirs.items():
         assert float((ours[key] - value).norm()) < 1e-5 * float(scale), key
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_training_the_second_factor_moves_nothing_else(folders, name):
+    changes = {"model_adapters": ADAPTED[name], "model_trainable": "adapters", "model_adapter_rank": 4}
+    config = config_of(folders[name], **changes)
+    model = model_to_train(config.model, config.local, ENGLISH)
+    before = {key: value.detach().clone() for key, value in model.named_parameters()}
+    trainer = LocalTrainer(model, config.local)
+    update, _ = trainer.update(trainer._vector.clone(), examples_of(model), TURN)
+    assert all(key.endswith(".lora_B") for key in trainer.layout.names)
+    moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
+    assert moved == set(trainer.layout.names)
+    assert torch.isfinite(update).all()
+
+
+STEMS = {
+    "whisper, frozen encoder": (  # in one batch: windows are equally long, which mixes others together
+        "whisper",
+        {"model_trainable": "base.model.decoder.layers.*", "local_batch_size": 4},
+    ),
+    "whisper, short": (
+        "whisper",
+        {"model_trainable": "base.model.decoder.layers.*", "model_window": "short"},
+    ),
+    "whisper, adapters from layer 1 on": (
+        "whisper",
+        {
+            "model_adapters": "*.encoder.layers.1.*,*.decoder.*.fc1",
+            "model_trainable": "adapters",
+            "model_window": "short",
+        },
+    ),
+    "wav2vec2, frozen convolutions": (
+        "wav2vec2",
+        {"model_trainable": "base.wav2vec2.encoder.layers.*,base.lm_head.*"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STEMS)
+def test_a_cached_stem_changes_no_update(folders, case):
+    name, changes = STEMS[case]
+    updates = []
+    for cached in (True, False):
+        trainer, start, examples = trainer_of(folders[name], **changes, model_cache_frozen=cached)
+        assert trainer._model.starts_from_stem == cached
+        updates.append(trainer.update(start, examples, TURN))
+    (ours, report), (theirs, without) = updates
+    assert report.loss == pytest.approx(without.loss, rel=1e-5)
+    assert float((ours - theirs).norm()) < 1e-5 * float(theirs.norm())
+
+
+def test_a_stem_that_is_trained_is_not_cached(folders):
+    trainer, _, _ = trainer_of(
+        folders["whisper"], model_trainable="base.model.encoder.conv2.*", model_cache_frozen=True
+    )
+    assert not trainer._model.starts_from_stem
+
+
+def objective(folder, seed, **changes):
+    """The loss of a batch in training mode, with torch's generator at `seed`."""
+    config = config_of(folder, **changes)
+    model = model_to_train(config.model, config.local, ENGLISH)
+    batch = collate(examples_of(model))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        return float(model.objective(batch)), float(model.eval().objective(batch))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_without_dropout_and_layer_drop_training_has_no_randomness_left(folders, name):
+    training, evaluation = objective(folders[name], seed=0)
+    assert training == pytest.approx(evaluation, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_dropout_reaches_the_model(folders, name):
+    first, plain = objective(folders[name], seed=0, local_dropout=0.5)
+    other, _ = objective(folders[name], seed=1, local_dropout=0.5)
+    assert plain != pytest.approx(first, rel=1e-4) != pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - {"moonshine"}))
+def test_layer_drop_reaches_the_model(folders, name):
+    found = {round(objective(folders[name], seed, local_layer_drop=0.5)[0], 3) for seed in range(8)}
+    assert len(found) > 1
+
+
+@pytest.mark.parametrize("name", ["wav2vec2", "hubert", "wav2vec2-bert", "whisper"])
+def test_training_draws_nothing_from_numpys_generator(folders, name):
+    trainer, start, examples = trainer_of(folders[name], model_trainable=TRAINED[name], local_dropout=0.1)
+    before = np.random.get_state()  # noqa: NPY002
+    trainer.update(start, examples, TURN)
+    after = np.random.get_state()  # noqa: NPY002
+    assert before[0] == after[0] and np.array_equal(before[1], after[1]) and before[2:] == after[2:]
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_update_follows_from_its_speaker_and_round_and_not_from_who_came_before(folders, name):
+    changes = {"model_trainable": TRAINED[name], "local_dropout": 0.2, "local_layer_drop": 0.2}
+    trainer, start, examples = trainer_of(folders[name], **changes)
+    first = trainer.update(start, examples, TURN)[0].clone()
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
+    trainer.update(start, examples[:3], OTHER)
+    assert torch.equal(trainer.update(start, examples, TURN)[0], first)
+    fresh, _, _ = trainer_of(folders[name], **changes)
+    assert torch.equal(fresh.update(start, examples, TURN)[0], first)
+    later = fresh.update(start, examples, replace(TURN, round_number=2))[0]
+    assert not torch.equal(later, first)
