@@ -45,15 +45,18 @@ class Regularisation:
 class PretrainedRecogniser(Recogniser):
     """A recogniser around a model of `transformers`, which is its submodule `base`.
 
-    Buffers never change: batch norms stay in evaluation mode, whatever the mode of the whole.
+    Buffers never change: batch norms stay in evaluation mode, whatever the mode of the whole. What the
+    library itself never trains, such as the sinusoids of Whisper's encoder, is a buffer here.
 
     Attributes:
         base: The model of the library.
         folder: Where it came from.
+        window: "padded" if every input is filled to the same length, else "short".
         window_seconds: The longest utterance that it takes; 0 for any.
     """
 
     base: Any
+    window = "short"
     window_seconds = 0.0
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, front_end: FrontEnd) -> None:
@@ -98,12 +101,23 @@ def _parts(config: Any) -> list[Any]:
 def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool) -> nn.Module:
     """Return the model of a folder in float32; without `weights`, with random ones.
 
+    What the library itself never trains becomes a buffer: no pattern can train it then.
+
     Raises:
         ModelError: If the weights are missing or are those of another model.
     """
-    if not weights:
-        model: nn.Module = kind.from_config(config, dtype=torch.float32)
-        return model
+    model: nn.Module = (
+        _loaded(kind, folder, config) if weights else kind.from_config(config, dtype=torch.float32)
+    )
+    with torch.device("meta"):  # a loaded model says of no parameter that it is not trained
+        fresh = kind.from_config(config)
+    for name, value in fresh.named_parameters():
+        if not value.requires_grad:
+            _make_buffer(model, name)
+    return model
+
+
+def _loaded(kind: Any, folder: ModelFolder, config: Any) -> nn.Module:
     try:
         model, report = kind.from_pretrained(
             folder.path,
@@ -121,4 +135,13 @@ def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool)
             f"{folder.path}: {len(missing)} tensors are missing, the first {missing[0]!r}; it is no model "
             "that was trained for speech recognition."
         )
-    return model
+    loaded: nn.Module = model
+    return loaded
+
+
+def _make_buffer(model: nn.Module, name: str) -> None:
+    path, _, own = name.rpartition(".")
+    layer = model.get_submodule(path)
+    value = getattr(layer, own).detach()
+    delattr(layer, own)
+    layer.register_buffer(own, value)
