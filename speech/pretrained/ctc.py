@@ -92,8 +92,20 @@ class PretrainedCTC(PretrainedRecogniser):
 
     @cached_property
     def blank(self) -> int:
-        """The index of the CTC blank."""
-        return self.alphabet.blank if self._new_head else int(self._config.pad_token_id)
+        """The index of the CTC blank.
+
+        Raises:
+            ModelError: If the configuration names none that the head has.
+        """
+        if self._new_head:
+            return self.alphabet.blank
+        index = self._config.pad_token_id
+        if index is None or not 0 <= index < self._config.vocab_size:
+            raise ModelError(
+                f"{self.folder.path}: pad_token_id = {index} in config.json is the index of the CTC blank, "
+                f"and the head has {self._config.vocab_size} outputs; copy the model's own config.json"
+            )
+        return int(index)
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
