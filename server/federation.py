@@ -35,6 +35,7 @@ from server.storage.checkpoints import Identity
 from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
 from server.storage.run_files import RunFiles
+from speech.model.checks import require_sound
 from speech.model.recogniser import Recogniser
 from speech.text import alphabet_of
 from strategies import (
@@ -73,6 +74,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     frozen = frozen_digest(model)
     if config.model.cache_frozen:
         model.start_from_stem()
+    require_sound(model, trainable=config.model.trainable, longest_seconds=config.corpus.max_seconds)
     held_out = HeldOut.of(config.corpus, model)
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)

@@ -11,6 +11,7 @@ from cli.composing import default_config
 from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
 from client.training.speaker_round import SpeakerRound
+from optim.flat_model import layout_of
 from recipes import RunConfig
 from speech.data.batching import collate
 from speech.text import ENGLISH
@@ -154,6 +155,20 @@ def test_training_the_second_factor_moves_nothing_else(folders, name):
     moved = {key for key, value in model.named_parameters() if not torch.equal(value, before[key])}
     assert moved == set(trainer.layout.names)
     assert torch.isfinite(update).all()
+
+
+@pytest.mark.parametrize("adapters", [False, True])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_layout_is_known_without_weights(folders, name, adapters):
+    """A node compares the layout of a task before its speaker process has read any weights."""
+    trained = "*.lora_B" if adapters else "all"
+    config = config_of(
+        folders[name], model_adapters=ADAPTED[name] if adapters else "", model_trainable=trained
+    )
+    whole = layout_of(model_to_train(config.model, config.local, ENGLISH))
+    with torch.device("meta"):
+        names_only = layout_of(model_to_train(config.model, config.local, ENGLISH, weights=False))
+    assert names_only == whole
 
 
 STEMS = {

@@ -6,6 +6,7 @@ from safetensors import safe_open
 
 from optim.flat_model import bind
 from optim.trainable import freeze
+from recipes import ConfigError
 from speech.data.batching import collate
 from speech.errors import CheckpointMismatch
 from speech.model.checkpoint import load_model, save_model
@@ -77,8 +78,6 @@ def test_a_file_does_not_load_with_other_weights_below_it(folder_of, tmp_path):
 def test_tied_weights_are_in_the_vector_once_and_move_together(folder_of):
     model = load(folder_of("whisper"))
     freeze(model, "all")
-    for value in model.buffers():
-        assert not value.requires_grad
     tied = model.base.proj_out.weight
     assert tied is model.base.model.decoder.embed_tokens.weight
     layout, vector = bind(model, constant_buffers=True)
@@ -87,3 +86,13 @@ def test_tied_weights_are_in_the_vector_once_and_move_together(folder_of):
     assert vector.numel() == sum(value.numel() for value in {id(v): v for v in model.parameters()}.values())
     vector.zero_()
     assert not model.base.proj_out.weight.any() and not model.base.model.decoder.embed_tokens.weight.any()
+
+
+def test_what_the_library_never_trains_cannot_be_trained(folder_of):
+    model = load(folder_of("whisper"))
+    freeze(model, "all")
+    sinusoids = "base.model.encoder.embed_positions.weight"
+    assert sinusoids not in dict(model.named_parameters()) and sinusoids in dict(model.named_buffers())
+    assert sinusoids in model.state_dict()
+    with pytest.raises(ConfigError, match="no parameter of the model matches"):
+        freeze(model, "*.encoder.embed_positions.*")

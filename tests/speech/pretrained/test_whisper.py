@@ -10,7 +10,7 @@ from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import Example
 from speech.pretrained.whisper import SHORT_TAIL_SECONDS
-from tests.pretrained_models import RATE_HZ, TEXTS, examples_of, load, waveforms
+from tests.pretrained_models import RATE_HZ, examples_of, load, waveforms
 
 WINDOW_SECONDS = 4
 CASES = {
