@@ -8,12 +8,15 @@ import torch
 from torch.nn import functional
 
 from cli.composing import default_config
+from client.learner import Learner
 from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
+from client.training.process_messages import Failed, decode, encode
 from client.training.speaker_round import SpeakerRound
 from optim.flat_model import layout_of
 from recipes import RunConfig
 from speech.data.batching import collate
+from speech.errors import ModelError
 from speech.text import ENGLISH
 from tests.pretrained_models import ADAPTED, ARCHITECTURES, TEXTS, examples_of, tiny_model, waveforms
 
@@ -169,6 +172,15 @@ def test_the_layout_is_known_without_weights(folders, name, adapters):
     with torch.device("meta"):
         names_only = layout_of(model_to_train(config.model, config.local, ENGLISH, weights=False))
     assert names_only == whole
+
+
+def test_a_node_with_longer_utterances_than_the_models_window_trains_nobody(folders):
+    config = config_of(folders["whisper"], corpus_max_seconds=30.0)
+    learner = Learner(corpus=config.corpus, feature_cache="", model=config.model, local=config.local)
+    with pytest.raises(ModelError, match="the model takes 4 seconds") as refused:
+        learner.training(torch.zeros(1))
+    report = decode(encode(Failed(error=refused.value)))
+    assert type(report.error) is ModelError and str(report.error) == str(refused.value)
 
 
 STEMS = {
