@@ -135,7 +135,9 @@ def _require_whole_weights(model: nn.Module, trainable: str) -> None:
 def _require_gradients(model: Recogniser, batch: Batch) -> None:
     """Refuse trained tensors that have no part in the loss: noise would be added to them and nothing else."""
     with evaluating(model):  # layer drop would take gradients away
-        model.objective(batch).backward()  # type: ignore[no-untyped-call]
+        loss = model.objective(batch)
+        if loss.requires_grad:
+            loss.backward()  # type: ignore[no-untyped-call]
     without = [
         name for name, value in model.named_parameters() if value.requires_grad and _unused(name, value)
     ]
