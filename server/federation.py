@@ -37,6 +37,7 @@ from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
 from server.storage.run_files import RunFiles
 from server.storage.run_ids import fresh_run_id
+from speech.model.checks import require_sound
 from speech.model.recogniser import Recogniser
 from speech.text import alphabet_of
 from strategies import (
@@ -77,6 +78,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     frozen = frozen_digest(model)
     if config.model.cache_frozen:
         model.start_from_stem()
+    require_sound(model, trainable=config.model.trainable, longest_seconds=config.corpus.max_seconds)
     held_out = HeldOut.of(config.corpus, model)
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)

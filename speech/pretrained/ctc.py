@@ -106,8 +106,20 @@ class PretrainedCTC(PretrainedRecogniser):
 
     @cached_property
     def blank(self) -> int:
-        """The index of the CTC blank."""
-        return self.alphabet.blank if self._new_head else int(self._config.pad_token_id)
+        """The index of the CTC blank.
+
+        Raises:
+            ModelError: If the configuration names none that the head has.
+        """
+        if self._new_head:
+            return self.alphabet.blank
+        index = self._config.pad_token_id
+        if index is None or not 0 <= index < self._config.vocab_size:
+            raise ModelError(
+                f"{self.folder.path}: pad_token_id = {index} in config.json is the index of the CTC blank, "
+                f"and the head has {self._config.vocab_size} outputs; copy the model's own config.json"
+            )
+        return int(index)
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
@@ -217,24 +229,29 @@ def _replace_head(base: Any, outputs: int) -> None:
         ModelError: If it has no such layer.
     """
     size = base.config.vocab_size
-    for name, layer in reversed(list(_heads(base))):
+    for layer in reversed(list(_heads(base))):
         if layer.weight.shape[0] == size:
-            parent, _, own = name.rpartition(".")
-            setattr(base.get_submodule(parent), own, _like(layer, outputs))
+            _resize(layer, outputs)
             base.config.vocab_size = outputs
             return
     raise ModelError(f"model.head = 'characters': {type(base).__name__} has no layer of {size} outputs.")
 
 
-def _heads(base: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
-    for name, layer in base.named_modules():
+def _heads(base: nn.Module) -> Iterator[nn.Linear | nn.Conv1d]:
+    for layer in base.modules():
         if isinstance(layer, nn.Linear | nn.Conv1d):
-            yield name, layer
+            yield layer
 
 
-def _like(layer: nn.Linear | nn.Conv1d, outputs: int) -> nn.Module:
+def _resize(layer: nn.Linear | nn.Conv1d, outputs: int) -> None:
+    """Give a head that many outputs, with new parameters. It keeps its forward pass: Parakeet has its own."""
+    bias = layer.bias is not None
     with torch.random.fork_rng(devices=[]), torch.device(layer.weight.device):
         torch.manual_seed(0)
         if isinstance(layer, nn.Linear):
-            return nn.Linear(layer.in_features, outputs, bias=layer.bias is not None)
-        return nn.Conv1d(layer.in_channels, outputs, kernel_size=1, bias=layer.bias is not None)
+            made: nn.Linear | nn.Conv1d = nn.Linear(layer.in_features, outputs, bias=bias)
+            layer.out_features = outputs
+        else:
+            made = nn.Conv1d(layer.in_channels, outputs, kernel_size=1, bias=bias)
+            layer.out_channels = outputs
+    layer.weight, layer.bias = made.weight, made.bias

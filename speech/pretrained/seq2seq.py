@@ -165,8 +165,9 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
         given = torch.cat([first, labels[:, :-1]], 1)
         given = given.masked_fill(given == IGNORED, config.pad_token_id or 0)
-        outputs = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
-        logits: Tensor = self.base(encoder_outputs=outputs, decoder_input_ids=given, use_cache=False).logits
+        logits: Tensor = self.base(
+            encoder_outputs=_as_outputs(encoded), decoder_input_ids=given, use_cache=False
+        ).logits
         return logits.float()
 
     def _nats(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -176,12 +177,12 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         return flat.reshape(labels.shape).sum(1)
 
     def _generate(self, encoded: Tensor, most: Sequence[int], beams: int) -> list[str]:
-        library, config = transformers(), self.base.config
+        config = self.base.config
         start = [config.decoder_start_token_id, *self.tokeniser.prompt]
         room = self._positions - len(start)
-        written = library.GenerationMixin.generate(
+        written = transformers().GenerationMixin.generate(
             self.base,
-            encoder_outputs=library.modeling_outputs.BaseModelOutput(last_hidden_state=encoded),
+            encoder_outputs=_as_outputs(encoded),
             decoder_input_ids=torch.tensor([start] * len(encoded), device=encoded.device),
             max_new_tokens=max(1, min(max(most), room)),
             num_beams=beams,
@@ -201,3 +202,10 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         """The most tokens that utterances of these lengths can have."""
         seconds = lengths.double() * self.front_end.hop_seconds
         return [math.ceil(_TOKENS + _TOKENS_PER_SECOND * one) for one in seconds.tolist()]
+
+
+def _as_outputs(encoded: Tensor) -> Any:
+    """Wrap states as an encoder returns them."""
+    outputs: Any = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
+    outputs.attention_mask = None  # Moonshine's decoder reads it
+    return outputs

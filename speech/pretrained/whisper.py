@@ -6,6 +6,7 @@ in a batch is masked, so that a batch changes nothing. An untouched model loops 
 where the padded window has 42 %); some rounds of training on short input mend that.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn import functional
 
 from speech.data.batching import Batch
 from speech.features.spec_augment import SpecAugment
+from speech.model.recogniser import evaluating
 from speech.model.stem import Stem
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
@@ -22,6 +24,7 @@ from speech.pretrained.seq2seq import PretrainedSeq2Seq
 from speech.text import Alphabet
 
 SHORT_TAIL_SECONDS = 0.5
+DIGITAL_SILENCE = (math.log10(1e-10) + 4.0) / 4.0  # its feature
 
 
 class Whisper(PretrainedSeq2Seq):
@@ -83,10 +86,11 @@ class Whisper(PretrainedSeq2Seq):
 
         def compute(features: Tensor) -> Tensor:
             lengths = torch.tensor([len(features)])
-            hidden = self._convolved(features[None].to(encoder.conv1.weight.device), lengths)
-            for layer in encoder.layers[:first]:
-                hidden = layer(hidden, None)
-            return self._normed_if_frozen(hidden, first)[0].cpu()
+            with evaluating(encoder):  # its own mode decides on dropout over its input
+                hidden = self._convolved(features[None].to(encoder.conv1.weight.device), lengths)
+                for layer in encoder.layers[:first]:
+                    hidden = layer(hidden, None)
+                return self._normed_if_frozen(hidden, first)[0].cpu()
 
         width = int(self.base.config.d_model)
         return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=self.window)
@@ -110,12 +114,15 @@ class Whisper(PretrainedSeq2Seq):
         return functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
 
     def _filled(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Fill the windows (B, T, mels) with silence: 8 decades below the loudest, in Whisper's scale."""
+        """Fill the windows (B, T, mels) with silence: 8 decades below the loudest, in Whisper's scale.
+
+        No value is below that of digital silence, which is higher for a quiet utterance.
+        """
         frames = self._whole.window_frames
         filled = features.new_empty(len(features), frames, features.shape[2])
         for row, one, length in zip(filled, features, lengths.tolist(), strict=True):
             row[:length] = one[:length]
-            row[length:] = one[:length].max() - 8.0 / 4.0
+            row[length:] = torch.clamp(one[:length].max() - 8.0 / 4.0, min=DIGITAL_SILENCE)
         return filled
 
     def _upper(self, hidden: Tensor, first: int, mask: Tensor | None) -> Tensor:
