@@ -1,10 +1,11 @@
 """Kind "manifest": any corpus with a NeMo-style `manifest.jsonl`, one JSON object per line.
 
 Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally `duration`
-and `offset` in seconds, `split` ("train" by default), `id`, `written` (the transcript as it was written, where
+and `offset` in seconds, `split` ("train" by default), `id`, `written` (the transcript as it was written, if
 `text` is normalised), and `lang`, which must be the language of the corpus. Other keys are fields of the
-utterance, which are kept where somebody asks for them (`Rules.keep_fields`). A broken line refuses the whole manifest, naming file and line: a program
-writes manifests, and half of one is no corpus. An utterance that cannot be used is skipped.
+utterance, kept where somebody asks for them (`Rules.keep_fields`). A broken line refuses the whole manifest,
+naming file and line: a program writes manifests, and half of one is no corpus. An utterance that cannot be
+used is skipped.
 """
 
 import json
