@@ -246,7 +246,7 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
         given = torch.cat([first, labels[:, :-1]], 1)
         given = given.masked_fill(given == IGNORED, config.pad_token_id or 0)
-        outputs = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
+        outputs = _encoder_outputs(encoded)
         logits: Tensor = self.base(encoder_outputs=outputs, decoder_input_ids=given, use_cache=False).logits
         return logits.float()
 
@@ -262,7 +262,7 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         room = self._positions - len(start)
         written = library.GenerationMixin.generate(
             self.base,
-            encoder_outputs=library.modeling_outputs.BaseModelOutput(last_hidden_state=encoded),
+            encoder_outputs=_encoder_outputs(encoded),
             decoder_input_ids=torch.tensor([start] * len(encoded), device=encoded.device),
             max_new_tokens=max(1, min(max(most), room)),
             num_beams=self.beams,
@@ -282,3 +282,10 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         """The most tokens that utterances of these lengths can have."""
         seconds = lengths.double() * self.front_end.hop_seconds
         return [math.ceil(_TOKENS + _TOKENS_PER_SECOND * one) for one in seconds.tolist()]
+
+
+def _encoder_outputs(encoded: Tensor) -> Any:
+    """Return the states of an encoder as the library hands them to a decoder."""
+    found = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
+    found.attention_mask = None  # Moonshine's decoder reads it; an utterance alone has no padding
+    return found
