@@ -55,6 +55,7 @@ class Seq2SeqPhrases:
             words = self._words(piece)
             if piece.joined and found:
                 found[-1], words = joined(found[-1], words, (piece.start_seconds, end))
+                words = _after(found[-1], words)
             found += _by_phrase(words, piece.phrases)
             end = piece.start_seconds + len(piece.wave) / self._rate_hz
         return [words for words in found if words]
@@ -175,6 +176,15 @@ def _together(one: Piece, other: Piece, rate_hz: int) -> Piece:
     )
 
 
+def _after(before: list[Word], words: list[Word]) -> list[Word]:
+    """Return words whose times begin after those before them: two windows place a word a little apart."""
+    end = before[-1].end_seconds if before else 0.0
+    return [
+        replace(word, start_seconds=max(word.start_seconds, end), end_seconds=max(word.end_seconds, end))
+        for word in words
+    ]
+
+
 def _by_phrase(words: list[Word], starts: tuple[float, ...]) -> list[list[Word]]:
     """Return the words of each phrase; a word belongs to the last phrase that begins before its middle."""
     found: list[list[Word]] = [[] for _ in starts]
@@ -188,4 +198,4 @@ def _middle(word: Word) -> float:
 
 
 def _plain(text: str) -> str:
-    return "".join(character for character in text.lower() if character.isalnum())
+    return "".join(character for character in text.lower() if character.isalnum()) or text
