@@ -19,6 +19,7 @@ from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section
 
 CorpusKind = Annotated[str, name_of(CORPUS_KINDS)]
 UNSPELLED = Literal["skip", "map"]
+NORMALISERS = Literal["characters", "none", "whisper-english"]
 OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
@@ -47,6 +48,10 @@ class CorpusSection(Section):
     )
     unspelled: UNSPELLED = Field(
         description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
+    )
+    normaliser: NORMALISERS = Field(
+        description="what error rates compare: words in these 'characters', as they are written ('none'), or "
+        "as 'whisper-english' writes them"
     )
     feature_cache: bool = Field(
         description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"

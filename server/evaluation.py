@@ -12,17 +12,19 @@ from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint, shared_speakers
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
-from speech.evaluation.evaluation import Evaluation, assess, evaluate
+from speech.evaluation.evaluation import Evaluation, assess, evaluate, written_of
+from speech.evaluation.normalisers import CHARACTERS, needs_written
 from speech.model.recogniser import Recogniser
 from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out speech: one split of a corpus, as the input of a model."""
+    """The held-out speech: one split of a corpus, as the input of a model; and what error rates compare."""
 
     store: ExampleStore
     split: str
+    normaliser: str = CHARACTERS
 
     @classmethod
     def of(cls, section: CorpusSection, model: Recogniser) -> HeldOut:
@@ -32,7 +34,8 @@ class HeldOut:
             CorpusError: If the corpus cannot be loaded, has no such split, or has speakers in two splits
                 without `corpus.shared-speakers`.
         """
-        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
+        place, written = corpus_path(section.kind, section.path), needs_written(section.normaliser)
+        corpus = load_corpus(section.kind, place, **section.rules, keep_written=written)
         corpus.speakers(section.test_split)  # raises if there is no such split
         if not section.shared_speakers:
             require_disjoint(corpus)
@@ -40,7 +43,7 @@ class HeldOut:
         if section.feature_cache:
             disk = FeatureCache.if_possible(feature_cache(), corpus, front_end)
         store = ExampleStore(corpus, front_end, tokeniser=model.tokeniser, disk=disk)
-        return cls(store=store, split=section.test_split)
+        return cls(store=store, split=section.test_split, normaliser=section.normaliser)
 
     def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
         """Return these speakers for comparison with the nodes' speakers.
@@ -65,7 +68,12 @@ class HeldOut:
 
     def evaluate(self, model: Recogniser) -> Evaluation:
         """Return loss, WER, CER and transcripts of the held-out speech."""
-        return evaluate(model, self.store.split_examples(self.split))
+        return evaluate(
+            model,
+            self.store.split_examples(self.split),
+            normaliser=self.normaliser,
+            written=written_of(self.store.corpus, self.split),
+        )
 
     def summary(self, evaluation: Evaluation) -> dict[str, Any]:
         """Return errors by kind, with intervals and quantiles over speakers, as values for JSON."""

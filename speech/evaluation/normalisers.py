@@ -5,6 +5,7 @@ them are not comparable.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import Literal, get_args
 
 from speech.errors import SpeechError
@@ -53,9 +54,9 @@ def _with_single_spaces(text: str) -> str:
 
 
 def _whisper_english() -> Normaliser:
-    library = transformers()
+    place = f"{transformers().__name__}.models.whisper.english_normalizer"
     # Without a table of British and American spellings, which only folders of models have.
-    found = library.models.whisper.english_normalizer.EnglishTextNormalizer({})
+    found = import_module(place).EnglishTextNormalizer({})
 
     def normalise(text: str) -> str:
         return _with_single_spaces(found(text))

@@ -21,6 +21,19 @@ def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
     assert held_out.speakers_in_training == frozenset()
 
 
+def test_error_rates_compare_what_the_recipe_says_and_the_summary_names_it(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 2}, utterances=1)
+    manifest.write_text(manifest.read_text().replace('"text": "o', '"text": "O'))
+    model = build_model("tiny")
+    plain = HeldOut.of(section(manifest), model)
+    as_written = HeldOut.of(section(manifest, **{"corpus.normaliser": "none"}), model)
+    found = as_written.evaluate(model)
+    assert "One two" in found.references and "one two" in plain.evaluate(model).references
+    assert as_written.summary(found)["normaliser"] == "none"
+    assert plain.summary(plain.evaluate(model))["normaliser"] == "characters"
+    assert all(one.written == "" for one in plain.store.corpus.all_utterances())
+
+
 def test_speakers_who_are_in_training_are_named(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
