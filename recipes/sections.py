@@ -336,6 +336,10 @@ class RunSection(Section):
     sentences_shown: Annotated[int, Field(ge=0)] = Field(
         description="held-out sentences read side by side at the end"
     )
+    evaluation_device: str = Field(
+        min_length=1, description="device of the server's evaluation: 'cpu', or 'cuda' for a copy on its GPU"
+    )
+    evaluation_threads: Count = Field(description="threads of the server's evaluation on the CPU")
     raw_metrics: bool = Field(
         description="simulations only: un-noised metrics of the nodes, in a file that is not private"
     )

@@ -15,7 +15,7 @@ from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
 from recipes import RunConfig
-from server.evaluation import HeldOut
+from server.evaluation import EvaluationPlace, HeldOut
 from server.factory import (
     make_adaptive,
     make_bounds,
@@ -73,7 +73,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     frozen = frozen_digest(model)
     if config.model.cache_frozen:
         model.start_from_stem()
-    held_out = HeldOut.of(config.corpus, model)
+    held_out = HeldOut.of(config.corpus, model, EvaluationPlace.of(config.run))
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
