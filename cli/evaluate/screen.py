@@ -57,12 +57,9 @@ def _heading(speech: Speech, mine: Result, choice: Choice) -> Text:
 
 def _rates(found: Assessment) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for title in (
-        *("rate", f"{LEVEL:.0%} interval", "errors", "substituted"),
-        *("inserted", "deleted", "of"),
-    ):
-        table.add_column(title, justify="right")
+    table.add_column("", no_wrap=True)
+    for title in ("rate", f"{LEVEL:.0%} interval", "errors", "subst.", "ins.", "del.", "of"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, counts, interval in (
         (f"WER ({found.normaliser})", found.words, found.word_interval),
         (f"CER ({found.normaliser})", found.characters, found.character_interval),

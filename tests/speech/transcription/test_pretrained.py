@@ -211,6 +211,8 @@ def test_whisper_says_what_was_read_and_when(whisper_and_speech: tuple[Path, Pat
     words = [w for phrase in both(tmp_path / "both.wav") for w in phrase]
     require_times(words, len(waves[0]) / RATE_HZ + 1 + len(waves[1]) / RATE_HZ)
     later = len(waves[0]) / RATE_HZ + 1
+    in_the_pause = [min(w.end_seconds, later) - max(w.start_seconds, later - 1) for w in words]
+    assert max(in_the_pause) < 0.3
     second = {one.text.lower(): one for one in words if one.start_seconds > later - 0.5}
     shared = [one for one in said[1] if one.text.lower() in second and texts(said[1]).count(one.text) == 1]
     assert len(shared) >= len(said[1]) / 2
