@@ -26,7 +26,12 @@ from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlace:
-    """Where the server evaluates: a device of torch, and the threads of a CPU."""
+    """Where the server evaluates: a device of torch, and the threads of a CPU.
+
+    Example:
+        >>> EvaluationPlace(threads=4).device
+        'cpu'
+    """
 
     device: str = "cpu"
     threads: int = 1

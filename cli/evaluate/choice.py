@@ -13,7 +13,12 @@ from speech.model.recogniser import Recogniser
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Decoding, device and batches; and the field whose values are reported on."""
+    """Decoding, device and batches; and the field whose values are reported on.
+
+    Example:
+        >>> Choice(beam=8).decoding, Choice().decoding
+        ('beam search of width 8', 'greedy decoding')
+    """
 
     beam: int | None = None
     lm: Path | None = None

@@ -127,8 +127,8 @@ def _require_seed(config: RunConfig) -> None:
     seed = config.model.seed
     if seed not in SEEDS_WITHOUT_FILE and not (file := seed_model(seed)).is_file():
         raise ConfigError(
-            f"model.seed = {seed!r}: there is no file {file}; give the path of a model, 'embedded', 'base' "
-            "or 'random'"
+            f"model.seed = {seed!r}: there is no file {file}; give the path of a model, 'embedded', "
+            "'base' or 'random'"
         )
 
 

@@ -21,6 +21,7 @@ from base.registries import MODEL_PRESETS
 from client.node_speech import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, NodeSpeech
 from client.own_settings import OwnSettingError
 from recipes import ConfigError, RunConfig
+from speech.pretrained.store import is_stored_name
 from wire.declared_plan import DeclaredPlan
 from wire.messages import Task
 
@@ -44,7 +45,8 @@ class NodePolicy:
         most_rounds: Maximum rounds of its plan.
         most_rounds_per_speaker: Maximum rounds in which one speaker is trained, over all runs
             (`client.policy.training_counts`).
-        models: The presets that may be trained, with commas between, or "any".
+        models: The models that may be trained, presets or owner/name, with commas between, or "any", which
+            is also one that a run names by a path.
         most_clip_bound: Maximum norm C of one speaker's update.
         most_steps: Maximum steps, and maximum epochs, of a speaker's training.
         most_seconds: Maximum seconds of speech that a speaker's training uses.
@@ -93,8 +95,9 @@ class NodePolicy:
             if name in node_config
         }
         policy = replace(cls() if real_speakers and limits == SAFE else NO_LIMITS, **given)
-        if policy.models != ANY and set(_names(policy.models)) - set(MODEL_PRESETS):
-            known_models = f'there are {", ".join(MODEL_PRESETS)}, or models="{ANY}"'
+        unknown = [one for one in _names(policy.models) if not (one in MODEL_PRESETS or is_stored_name(one))]
+        if policy.models != ANY and unknown:
+            known_models = f'there are {", ".join(MODEL_PRESETS)}, owner/name, or models="{ANY}"'
             raise OwnSettingError("models", policy.models, f"one of them is no model; {known_models}")
         return policy
 
@@ -109,9 +112,9 @@ class NodePolicy:
 
     def require_recipe(self, config: RunConfig, split: str) -> None:
         """Raise `ConfigError` if the run's settings, or the `split` to train, are beyond a limit."""
-        local, preset = config.local, config.model.name
-        if self.models != ANY and preset not in _names(self.models):
-            raise _beyond("models", self.models, "model.name", preset)
+        local, name = config.local, config.model.name
+        if self.models != ANY and name not in _names(self.models):
+            raise _beyond("models", self.models, "model.name", name)
         if self.splits != ANY and split not in _names(self.splits):
             raise _beyond("splits", self.splits, "corpus.train-split", split)
         _at_most("most-rounds", self.most_rounds, "training.rounds", config.training.rounds)

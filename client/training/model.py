@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from speech.model.checkpoint import load_weights
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
 from speech.text import Alphabet
+
+log = logging.getLogger("murmuration.client")
 
 
 def model_to_train(
@@ -42,6 +45,17 @@ def model_to_train(
     if seed is not None and section.trainable != TRAIN_ALL:
         load_weights(model, seed, choice)
     freeze(model, section.trained)
-    if section.cache_frozen and not local.spec_augment:
-        model.start_from_stem()
+    if section.cache_frozen:
+        _start_from_stem(model, local)
     return model
+
+
+def _start_from_stem(model: Recogniser, local: LocalSection) -> None:
+    """Let the frozen layers be computed once, unless masks give them another input in every round."""
+    if local.spec_augment and model.augment is not None:
+        return log.warning(
+            "model.cache-frozen = true and local.spec-augment = true: masks change the input at every step, "
+            "so nothing is kept; set local.spec-augment to false"
+        )
+    if not model.start_from_stem():
+        log.warning("model.cache-frozen = true: nothing below what is trained is frozen, so nothing is kept")

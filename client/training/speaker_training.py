@@ -39,18 +39,20 @@ class SpeakerTraining:
         """Train on noise, so that no speaker pays for what torch does only once.
 
         Returns:
-            The processor seconds that training takes here for a speaker with the maximum of speech: the time
-            for a second of audio, times that maximum.
+            The processor seconds that a speaker with the maximum of speech takes here: the time for the input
+            and the training of a second of audio, times that maximum.
         """
         noise = torch.randn(NOISE_SECONDS * SAMPLE_RATE_HZ, generator=torch.Generator().manual_seed(0))
-        features = self.store.features(noise)
         text = self.store.corpus.alphabet.characters[0]
-        example = Example.of("noise", text, features, self.store.tokeniser)
+        example = Example.of("noise", text, self.store.features(noise), self.store.tokeniser)
         self.trainer.warm_up(example)
         began = time.process_time()
+        self.store.features(noise)
+        once = time.process_time() - began
         self.trainer.warm_up(example)
-        per_second = (time.process_time() - began) / NOISE_SECONDS
-        return per_second * self.limit.seconds * max(1, self.trainer.settings.epochs)
+        step = time.process_time() - began - once
+        per_second = (once + step * max(1, self.trainer.settings.epochs)) / NOISE_SECONDS
+        return per_second * self.limit.seconds
 
     def train(
         self, speaker_round: SpeakerRound, split: str, vector: Tensor, correction: Tensor | None

@@ -104,7 +104,7 @@ class Rules:
         CorpusError: For a value outside its range.
 
     Example:
-        >>> rules = Rules(max_seconds=20.0)
+        >>> rules = Rules(max_seconds=20.0, keep_fields=("accent",))
         >>> rules.language, rules.unspelled
         ('en', 'skip')
     """

@@ -19,7 +19,14 @@ Span = tuple[int, int]
 
 
 class RecordedAttention:
-    """What cross-attention layers computed in a forward pass, for one utterance."""
+    """What cross-attention layers computed in a forward pass, for one utterance.
+
+    Example:
+        >>> recorded = RecordedAttention()
+        >>> recorded.queries[0], recorded.keys[0] = torch.zeros(1, 3, 8), torch.zeros(1, 50, 8)
+        >>> recorded.weights([(0, 0), (0, 1)], size=4).shape
+        torch.Size([2, 3, 50])
+    """
 
     def __init__(self) -> None:
         self.queries: dict[int, Tensor] = {}

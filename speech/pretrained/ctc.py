@@ -33,7 +33,14 @@ _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length"
 
 
 class LibraryTokeniser:
-    """The tokeniser of a CTC model's folder: a text to the indices of its head, and back."""
+    """The tokeniser of a CTC model's folder: a text to the indices of its head, and back.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tokeniser = LibraryTokeniser(ModelFolder(Path("wav2vec2-base")), blank=0)  # doctest: +SKIP
+        >>> tokeniser.decode([0, 8, 8, 0, 10])  # doctest: +SKIP
+        'hi'
+    """
 
     def __init__(self, folder: ModelFolder, blank: int) -> None:
         self._tokenizer: Any = transformers().AutoTokenizer.from_pretrained(
@@ -94,6 +101,13 @@ class PretrainedCTC(PretrainedRecogniser):
 
     Models whose output for an utterance depends on its neighbours' padding (a group norm over time in the
     front end, or no mask) take one utterance after the other.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.text import ENGLISH
+        >>> folder = ModelFolder(Path("wav2vec2-base"))  # doctest: +SKIP
+        >>> PretrainedCTC.load(folder, ENGLISH, new_head=True).blank  # doctest: +SKIP
+        29
     """
 
     decoder: BeamSearch | None = None

@@ -34,7 +34,12 @@ _TOKENS, _TOKENS_PER_SECOND = 16, 8.0  # no speech has more; without this, a mod
 
 @dataclass(frozen=True, kw_only=True)
 class WrittenWord:
-    """A word that a decoder wrote: its probability, the mean of its tokens'; and its frames, where known."""
+    """A word that a decoder wrote: its probability, the mean of its tokens'; and its frames, where known.
+
+    Example:
+        >>> WrittenWord(text="left", probability=0.9, frames=(20, 35)).frames
+        (20, 35)
+    """
 
     text: str
     probability: float
@@ -45,6 +50,11 @@ class TargetTokeniser:
     """The tokeniser of a folder: a text to what the decoder shall write, its end included, and back.
 
     A text follows a space, as words do in the model's own training.
+
+    Example:
+        >>> from pathlib import Path
+        >>> TargetTokeniser(ModelFolder(Path("whisper-tiny.en"))).encode("hello there")  # doctest: +SKIP
+        [50362, 23748, 612, 50256]
     """
 
     def __init__(self, folder: ModelFolder) -> None:
@@ -94,6 +104,13 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
     Attributes:
         beams: The beams of its search; 1 is greedy.
         fills_window: Whether each input is filled up to the window, so that it costs as much as a full one.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.text import ENGLISH
+        >>> folder = ModelFolder(Path("moonshine-tiny"))  # doctest: +SKIP
+        >>> PretrainedSeq2Seq.load(folder, ENGLISH).tokeniser.decode([1, 22172, 2])  # doctest: +SKIP
+        'hello'
     """
 
     beams = 1

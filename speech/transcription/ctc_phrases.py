@@ -30,7 +30,18 @@ class LibrarySymbols(Protocol):
 
 
 class CTCPhrases:
-    """Transcribes files with a CTC model of ours, or with a pre-trained one."""
+    """Transcribes files with a CTC model of ours, or with a pre-trained one; see `Transcriber`.
+
+    Example:
+        >>> import murmuration_data
+        >>> from speech.model.checkpoint import load_model
+        >>> model = load_model(murmuration_data.path("seed/model.safetensors")).model
+        >>> read = CTCPhrases(model, model.front_end.extractor(), None, None)
+        >>> with torch.inference_mode():
+        ...     phrases = read(murmuration_data.path("corpus/audio/seed-test-000.ogg"))
+        >>> phrases[0][0].start_seconds < phrases[-1][-1].end_seconds
+        True
+    """
 
     def __init__(
         self,

@@ -26,6 +26,13 @@ class Piece:
     """What is given to the model at once: `wave` (samples,), from `start_seconds` of the recording on.
 
     `phrases` are the times at which its phrases begin. A `joined` piece begins inside the piece before it.
+
+    Example:
+        >>> one, other = (
+        ...     Piece(start_seconds=start, wave=torch.ones(16_000), phrases=(start,)) for start in (0.0, 2.0)
+        ... )
+        >>> [(piece.phrases, len(piece.wave)) for piece in packed([one, other], 30.0, 16_000)]
+        [((0.0, 2.0), 48000)]
     """
 
     start_seconds: float
@@ -35,7 +42,16 @@ class Piece:
 
 
 class Seq2SeqPhrases:
-    """Transcribes files with an encoder-decoder model."""
+    """Transcribes files with an encoder-decoder model; `speech.transcription.transcriber` makes it.
+
+    Example:
+        >>> from speech.text import ENGLISH
+        >>> from speech.model.choice import ModelChoice
+        >>> model = ModelChoice(name="openai/whisper-tiny.en").make(ENGLISH)  # doctest: +SKIP
+        >>> read = Seq2SeqPhrases(model, model.front_end.extractor(), None)  # doctest: +SKIP
+        >>> read("call.wav")[0][0].text  # doctest: +SKIP
+        'Hello,'
+    """
 
     def __init__(
         self,

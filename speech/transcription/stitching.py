@@ -15,7 +15,13 @@ from speech.transcription.segmentation import runs
 
 
 class Symbols(Protocol):
-    """The outputs of a CTC model; an `Alphabet` is one."""
+    """The outputs of a CTC model; an `Alphabet` is one.
+
+    Example:
+        >>> from speech.text import ENGLISH
+        >>> ENGLISH.blank, ENGLISH.space
+        (29, 26)
+    """
 
     @property
     def blank(self) -> int:
