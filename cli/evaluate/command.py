@@ -213,9 +213,14 @@ def _speech(
         kind = kind or ("manifest" if path else "embedded")  # a path alone is a manifest's
         place = place_here(kind, path)
     normaliser = normaliser or (section.normaliser if section else CHARACTERS)
-    kept = {"keep_fields": (by,) if by else (), "keep_written": needs_written(normaliser)}
     speech = Speech(
-        corpus=load_corpus(kind, place, **rules, **kept),
+        corpus=load_corpus(
+            kind,
+            place,
+            **rules,
+            keep_fields=(by,) if by else (),
+            keep_written=needs_written(normaliser),
+        ),
         split=split or "test",
         place=place,
         normaliser=normaliser,
