@@ -16,7 +16,7 @@ from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
 from recipes import RunConfig
-from server.evaluation import HeldOut
+from server.evaluation import EvaluationPlace, HeldOut
 from server.factory import (
     make_adaptive,
     make_bounds,
@@ -72,7 +72,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     interrupted = Interrupted.find(config)
     own_id = interrupted.run if interrupted else fresh_run_id()
     model, frozen = _checked_model(config, interrupted)
-    held_out = HeldOut.of(config.corpus, model)
+    held_out = HeldOut.of(config.corpus, model, EvaluationPlace.of(config.run))
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()

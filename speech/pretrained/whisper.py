@@ -18,6 +18,7 @@ from speech.data.batching import Batch
 from speech.features.spec_augment import SpecAugment
 from speech.model.recogniser import evaluating
 from speech.model.stem import Stem
+from speech.pretrained.attention_times import Span, recorded_attention, token_spans
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
 from speech.pretrained.seq2seq import PretrainedSeq2Seq
@@ -44,6 +45,7 @@ class Whisper(PretrainedSeq2Seq):
         self._whole = WhisperFrontEnd(folder, tail_seconds=tail)
         super().__init__(base, folder, alphabet, self._whole)
         self.augment = SpecAugment()
+        self.fills_window = window == "padded"
         self.window_seconds = float(folder.preprocessor["chunk_length"])
         for layer in self._decoder.layers:
             layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)
@@ -69,9 +71,10 @@ class Whisper(PretrainedSeq2Seq):
         self._cross_mask = mask
         return self._upper(hidden, first, mask)
 
-    def decode(self, encoded: Tensor, most: Sequence[int], beams: int = 1) -> list[str]:
-        """Return the transcripts of encoder states (B, T', width), of `most` tokens each at most."""
-        return self._generate(encoded, most, beams)
+    @property
+    def frame_seconds(self) -> float:
+        """The time from one of the encoder's states to the next."""
+        return 2 * self._whole.hop_seconds
 
     def stem(self) -> Stem | None:
         """The convolutions and the encoder's layers below the first that is trained."""
@@ -94,6 +97,27 @@ class Whisper(PretrainedSeq2Seq):
 
         width = int(self.base.config.d_model)
         return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=self.window)
+
+    def _written(self, encoded: Tensor, most: Sequence[int]) -> list[list[int]]:
+        return self._generate(encoded, most)
+
+    def _read_again(
+        self, encoded: Tensor, ids: Sequence[int], frames: int
+    ) -> tuple[list[float], list[Span] | None]:
+        """Return log-probabilities and frames; the end of the text takes the frames after the last word."""
+        with recorded_attention(self._decoder.layers) as recorded:
+            nats, _ = super()._read_again(encoded, ids, frames)
+        heads = getattr(self.base.generation_config, "alignment_heads", None) or self._upper_heads
+        config = self.base.config
+        weights = recorded.weights(heads, config.d_model // config.decoder_attention_heads)
+        own = weights[:, len(self.tokeniser.prompt) :, : math.ceil(frames / 2)]
+        return nats, token_spans(own, config.median_filter_width)
+
+    @property
+    def _upper_heads(self) -> list[tuple[int, int]]:
+        """The heads of the upper half of the decoder, where a folder does not say which heads are aligned."""
+        layers, heads = len(self._decoder.layers), self.base.config.decoder_attention_heads
+        return [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
 
     def _losses(self, batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor]:
         labels = self._labels(batch).to(encoded.device)
