@@ -55,6 +55,8 @@ class LibraryFrontEnd:
                     f"{self.folder.path}: its front end gives {', '.join(made)}, no speech input."
                 )
             one: Tensor = found[0].float()
+            if "attention_mask" in made:  # some fill up their last frames, also for one utterance
+                one = one[: int(made["attention_mask"][0].sum())]
             return one.unsqueeze(1) if one.ndim == 1 else one
 
         return extract
