@@ -49,6 +49,7 @@ COMMANDS = {
     "corpus": Place(
         "cli.corpus.command:app", "Get, prepare, split and describe corpora; take a speaker out of a node."
     ),
+    "model": Place("cli.model.command:app", "Get, add and describe the pre-trained models of this machine."),
     "ledger": Place("cli.ledger.copies:app", "Show, verify, back up or restore a privacy ledger."),
     "deploy": Place(
         "cli.deploy.command:app", "Make the certificates and keys of a deployment; admit and revoke nodes."

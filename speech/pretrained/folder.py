@@ -6,14 +6,18 @@ files only, and code beside them is never loaded.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from speech.errors import ModelError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+REVISION = ".revision"
 _TOKENISERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 
 
@@ -61,6 +65,36 @@ class ModelFolder:
         return made.hexdigest()
 
     @cached_property
+    def kind(self) -> str:
+        """The type of its architecture, as `transformers` calls it."""
+        return str(self._json(CONFIG).get("model_type", ""))
+
+    @cached_property
+    def parameters(self) -> int:
+        """The number of values in its weights."""
+        count = 0
+        for file in self.path.glob("*.safetensors"):
+            with safe_open(file, framework="numpy") as weights:
+                shapes = (weights.get_slice(name).get_shape() for name in weights.keys())  # noqa: SIM118
+                count += sum(math.prod(shape) for shape in shapes)
+        return count
+
+    @cached_property
+    def bytes(self) -> int:
+        """The size of all its files."""
+        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of the waveforms that it takes; 0 if it does not say."""
+        return int(self.preprocessor.get("sampling_rate", 0))
+
+    @property
+    def window_seconds(self) -> float:
+        """The length of its window; 0 for none."""
+        return float(self.preprocessor.get("chunk_length") or 0)
+
+    @cached_property
     def licence(self) -> str:
         """The licence that its README names; "" if it names none."""
         return self._readme_field("license")
@@ -68,7 +102,7 @@ class ModelFolder:
     @cached_property
     def revision(self) -> str:
         """The revision that `murmur model get` noted; "" for a folder from elsewhere."""
-        file = self.path / ".revision"
+        file = self.path / REVISION
         return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
     def _readme_field(self, key: str) -> str:
