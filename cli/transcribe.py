@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import soundfile
 import typer
 
+from cli.models import BASE_HELP, MODEL_HELP, open_model
 from cli.outputs import is_among, require_folder
 from recipes import existing_run
 from speech.decoding import BeamConfig, BeamSearch
 from speech.errors import AudioError, CheckpointMismatch
-from speech.model.checkpoint import load_model
 from speech.transcription.output_formats import FORMATS, SUFFIXES, Transcript, ctm_name
 from speech.transcription.transcriber import Transcriber
 
@@ -27,7 +27,8 @@ def transcribe(
     run: Annotated[
         Path | None, typer.Option("--run", "-r", help="A run folder; its final model is used.")
     ] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help=MODEL_HELP)] = None,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = "text",
     out: Annotated[
         str | None,
@@ -61,7 +62,7 @@ def transcribe(
     place = _place(out)
     _check_names(files, format, place)
     try:
-        loaded = load_model(model_path(run, model))
+        loaded = open_model(model_path(run, model), base_model=base_model)
         config = BeamConfig(
             beam=BeamConfig.beam if beam is None else beam,
             lm_weight=BeamConfig.lm_weight if lm_weight is None else lm_weight,

@@ -16,6 +16,7 @@ from cli.composing import config_of_run
 from cli.corpus.options import place_here
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
+from cli.models import BASE_HELP, MODEL_HELP, is_untouched, open_model
 from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, existing_run
@@ -23,7 +24,7 @@ from server.errors import ResumeRefused
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
 from speech.errors import SpeechError
-from speech.model.checkpoint import LoadedModel, load_model
+from speech.model.checkpoint import LoadedModel
 
 if TYPE_CHECKING:
     from speech.evaluation.assessment import Comparison
@@ -32,12 +33,17 @@ BATCH_SIZE = 32
 
 
 def evaluate(
+    of: Annotated[Path | None, typer.Argument(metavar="MODEL", help="The same as --model.")] = None,
     run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder: its final model.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help=MODEL_HELP)] = None,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Code of the corpus' language, for an untouched pre-trained model.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
     path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
     split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model or run folder.")] = None,
     worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
     on_training_speech: Annotated[
         bool, typer.Option("--on-training-speech", help="Evaluate on speakers that a private run trained on.")
@@ -49,8 +55,8 @@ def evaluate(
     from speech.evaluation.assessment import Comparison
 
     try:
-        files = [model_path(run, model), *([_other(against)] if against else [])]
-        models = _loaded(files)
+        files = [model_path(run, _one(of, model)), *([_other(against)] if against else [])]
+        models = _loaded(files, base_model, language)
         speech = _speech(files[0] if run else None, models[0], kind, path, split)
         warnings = _cautions(files, models, speech, on_training_speech)
         mine, *others = [measure(*pair, speech) for pair in zip(files, models, strict=True)]
@@ -142,10 +148,17 @@ def _plain(result: Result) -> dict[str, Any]:
     }
 
 
-def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
+def _one(argument: Path | None, option: Path | None) -> Path | None:
+    if argument and option:
+        raise typer.BadParameter("the model is given twice: as MODEL and as --model")
+    return argument or option
+
+
+def _loaded(files: Sequence[Path], base_model: Path | None, language: str | None) -> list[LoadedModel]:
     """The models, of one language."""
-    first = load_model(files[0])
-    return [first, *(load_model(file, language=first.alphabet) for file in files[1:])]
+    first = open_model(files[0], base_model=base_model, language=language)
+    others = [open_model(file, base_model=base_model, language=first.alphabet) for file in files[1:]]
+    return [first, *others]
 
 
 def _speech(
@@ -169,7 +182,9 @@ def _speech(
 
 
 def _other(path: Path) -> Path:
-    """A model file, or that of a run folder; relative ones count as those of `model_path` do."""
+    """A model, or that of a run folder; relative ones count as those of `model_path` do."""
+    if is_untouched(path):
+        return path
     found = existing_run(path)
     return found if found.is_file() else model_path(path, None)
 

@@ -8,13 +8,14 @@ from speech.features.log_mel import FeatureConfig
 from speech.model.adapted_file import DIGEST
 from speech.model.checkpoint import LoadedModel
 from speech.pretrained.base import PretrainedRecogniser
+from speech.pretrained.folder import EXPORTED
 
 FORMAT = "murmuration-export-1"
-METADATA_FILE = "murmuration.json"
+METADATA_FILE = EXPORTED
 MINIMUM_SECONDS = 0.1
 LICENCE_MISSING = "not stated: the publisher of this model must choose one"
-# What a federation writes into its model files beside the tensors.
-_ORIGIN = ("run", "lineage")
+ORIGIN = ("run", "lineage")
+"""What a federation writes into its model files, beside the tensors, of the runs that made a model."""
 
 
 def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
@@ -53,7 +54,7 @@ def _of_preset(loaded: LoadedModel) -> dict[str, str]:
 
 def _of_pretrained(loaded: LoadedModel) -> dict[str, str]:
     choice: Any = loaded.model.choice
-    origin = {name: loaded.metadata[name] for name in _ORIGIN if name in loaded.metadata}
+    origin = {name: loaded.metadata[name] for name in ORIGIN if name in loaded.metadata}
     return {
         "base_model": loaded.preset,
         "base_revision": loaded.metadata.get("revision", ""),

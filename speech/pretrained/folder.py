@@ -18,6 +18,8 @@ from speech.errors import ModelError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 REVISION = ".revision"
+EXPORTED = "murmuration.json"
+"""What `murmur export` says of a model, in the folder that it writes."""
 _TOKENISERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 
 
@@ -53,6 +55,11 @@ class ModelFolder:
     def preprocessor(self) -> dict[str, Any]:
         """The settings of its front end."""
         return self._json(PREPROCESSOR)
+
+    @cached_property
+    def exported(self) -> dict[str, str]:
+        """What `murmur export` wrote about the model; empty for a model from elsewhere."""
+        return self._json(EXPORTED) if (self.path / EXPORTED).is_file() else {}
 
     @cached_property
     def digest(self) -> str:
