@@ -12,7 +12,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-compose bench lint clean
+.PHONY: run test test-compose test-newest-flower bench lint clean
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
@@ -23,6 +23,10 @@ test: $(VENV)/.installed
 # The compose file in a real Docker engine, which is installed where there is none and it may be.
 test-compose: $(VENV)/.installed
 	PYTHON=$(BIN)/python docker/test-compose.sh
+
+# The simulation and two SuperNodes with a later Flower than the pinned one, in an environment of its own.
+test-newest-flower: $(VENV)/.installed
+	.ci/newest-flower $(VENV)
 
 # What is measured without a GPU, a corpus or much time; rewrites benchmarks/README.md.
 bench: $(VENV)/.installed
@@ -40,4 +44,4 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .murmur
+	rm -rf $(VENV) .venv-newest-flower .murmur

@@ -35,6 +35,12 @@ def append_durably(descriptor: int, data: bytes) -> None:
     os.fsync(descriptor)
 
 
+def truncate_durably(descriptor: int, length: int) -> None:
+    """Cut the file to ``length`` bytes; it is so on the disk when this returns."""
+    os.ftruncate(descriptor, length)
+    os.fsync(descriptor)
+
+
 def replace_durably(path: Path, content: bytes) -> None:
     """Replace the whole file by ``content`` in one step; it is on the disk when this returns."""
     with replacing(path) as fresh:

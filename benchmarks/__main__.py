@@ -28,6 +28,7 @@ BY_HAND = {
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
     "first_run": "what `murmur run` does, three times: a quarter of an hour",
+    "whisper_adapt": "Whisper tiny.en adapted to an accent, 3 seeds; needs the model, a corpus and 1.5 hours",
     "smallest_epsilon": "the smallest such run found that gains 3 points of WER: two minutes",
     "real_digits": "a federation on real voices; needs a corpus",
     "central_training": "central training on real voices; needs corpora",

@@ -77,6 +77,12 @@ class Run:
         return [f"![curve]({name}.png)", f"```\n{words.strip()}\n```", table([titles, *rows])]
 
 
+def run_in(arguments: Sequence[str], place: Path) -> Path:
+    """`murmur run` with `arguments`, in a fresh runs folder `place`; return the run folder."""
+    _timed([*arguments, "--set", f'run.folder="{place}"'])
+    return (place / "latest").resolve()
+
+
 def _timed(arguments: Sequence[str]) -> tuple[float, float]:
     """Wall-clock seconds of `murmur run`, and the processor's, as they were when it was last looked at."""
     command, began, used = (

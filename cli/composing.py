@@ -98,7 +98,8 @@ def read_settings(settings: Sequence[str]) -> Flat:
 
 
 def _read_setting(setting: str) -> Flat:
-    flat, rest = {}, setting.strip()
+    flat: Flat = {}
+    rest = setting.strip()
     while not flat or rest:
         if (found := SETTING.match(rest)) is None:
             raise ConfigError(

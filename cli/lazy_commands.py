@@ -13,7 +13,7 @@ from typer.core import TyperGroup
 
 
 @dataclass(frozen=True)
-class Place:
+class LazyCommand:
     """Where a command is, "module:name" of a function or a `typer.Typer`, and what it does, in a sentence."""
 
     target: str
@@ -33,23 +33,23 @@ class Place:
 class _Announced(click.Command):
     """A command that is known by name and help until somebody calls it."""
 
-    def __init__(self, name: str, place: Place) -> None:
-        super().__init__(name, help=place.help)
-        self._place = place
+    def __init__(self, name: str, lazy: LazyCommand) -> None:
+        super().__init__(name, help=lazy.help)
+        self._lazy = lazy
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        command = self._place.command(self.name or "")
+        command = self._lazy.command(self.name or "")
         return command.make_context(info_name, args, parent, **extra)
 
 
-def lazy_group(places: Mapping[str, Place]) -> type[TyperGroup]:
+def lazy_group(commands: Mapping[str, LazyCommand]) -> type[TyperGroup]:
     """A group of these commands, in this order; the class for `typer.Typer(cls=...)`."""
 
     class LazyGroup(TyperGroup):
         def __init__(self, **settings: Any) -> None:
             super().__init__(**settings)
-            self.commands = {name: _Announced(name, place) for name, place in places.items()}
+            self.commands = {name: _Announced(name, lazy) for name, lazy in commands.items()}
 
     return LazyGroup

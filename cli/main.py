@@ -12,46 +12,48 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
-from cli.lazy_commands import Place, lazy_group
+from cli.lazy_commands import LazyCommand, lazy_group
 
 COMMANDS = {
-    "run": Place(
+    "run": LazyCommand(
         "cli.run.command:run", "Run a federation on this machine or a Ray cluster (Flower's simulation)."
     ),
-    "plan": Place("cli.plan.command:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
-    "transcribe": Place(
+    "plan": LazyCommand("cli.plan.command:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
+    "transcribe": LazyCommand(
         "cli.transcribe:transcribe",
         "Write what was said in each file, and when; a file that cannot be read costs no other.",
     ),
-    "evaluate": Place(
+    "evaluate": LazyCommand(
         "cli.evaluate.command:evaluate",
         "Error rates with their intervals, by speaker, and the worst utterances word by word.",
     ),
-    "export": Place(
+    "export": LazyCommand(
         "cli.export:export",
         "Write a model with its features inside: 16 kHz sound in, log-probabilities out.",
     ),
-    "card": Place("cli.card:card", "Print the model card (Markdown with a Hugging Face header)."),
-    "lm": Place(
+    "card": LazyCommand("cli.card:card", "Print the model card (Markdown with a Hugging Face header)."),
+    "lm": LazyCommand(
         "cli.language_model:language_model",
         "Make a language model (ARPA) from text. Transcripts in it are covered by no epsilon.",
     ),
-    "pretrain": Place(
+    "pretrain": LazyCommand(
         "cli.pretrain.command:pretrain", "Train a model centrally, to start a federation from."
     ),
-    "recipe": Place(
+    "recipe": LazyCommand(
         "cli.recipe:recipe", "List every key of the run configuration with its default and meaning."
     ),
-    "app": Place("cli.app:app", "Write the Flower app that `flwr run FOLDER` takes."),
-    "doctor": Place(
+    "app": LazyCommand("cli.app:app", "Write the Flower app that `flwr run FOLDER` takes."),
+    "doctor": LazyCommand(
         "cli.deploy.doctor:doctor", "Say which part of a deployment is at fault, and what to do about it."
     ),
-    "corpus": Place(
+    "corpus": LazyCommand(
         "cli.corpus.command:app", "Get, prepare, split and describe corpora; take a speaker out of a node."
     ),
-    "model": Place("cli.model.command:app", "Get, add and describe the pre-trained models of this machine."),
-    "ledger": Place("cli.ledger.copies:app", "Show, verify, back up or restore a privacy ledger."),
-    "deploy": Place(
+    "model": LazyCommand(
+        "cli.model.command:app", "Get, add and describe the pre-trained models of this machine."
+    ),
+    "ledger": LazyCommand("cli.ledger.copies:app", "Show, verify, back up or restore a privacy ledger."),
+    "deploy": LazyCommand(
         "cli.deploy.command:app", "Make the certificates and keys of a deployment; admit and revoke nodes."
     ),
 }

@@ -77,16 +77,29 @@ def query(message: Message, context: Context) -> RecordDict:
 
     It raises if the node has another frozen model than the server.
     """
-    node = node_of(context)
-    node.rules.require_frozen(str(read_record(message.content, "query", ConfigRecord).get("frozen", "")))
+    node, asked = node_of(context), read_record(message.content, "query", ConfigRecord)
+    node.rules.require_frozen(str(asked.get("frozen", "")))
     node.require_time()
-    node_info = node.node_info
+    run = str(asked.get("run", ""))
+    left = _left_at_start(context, node, run) if asked.get("resumed") else node.held.left
+    counted = node.held.without_first(left)
+    node_info = node.held.info(counted)
     if node.simulated:
         _make_ready()
     if node.held.anybody_left or not node.simulated:
-        registered_speakers.keep(context.state, node.dataset, node.speakers)
-        departure_counts.note(context.node_config, context.run_id, context.node_id, node.held.left)
+        registered_speakers.keep(context.state, node.dataset, counted)
+        departure_counts.note(context.node_config, context.run_id, context.node_id, left)
+        if run:
+            departure_counts.note(context.node_config, run, node.held.part, left)
     return node_info.to_record()
+
+
+def _left_at_start(context: Context, node: Node, run: str) -> int:
+    """How many speakers had left when the resumed run began; if that is not known, all who have left now."""
+    noted = departure_counts.noted(context.node_config, run, node.held.part)
+    if noted is None:  # a simulation notes only that somebody had left
+        return 0 if node.simulated else node.held.left
+    return min(noted, node.held.left)
 
 
 def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:

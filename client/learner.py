@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from base.clip_groups import ONE_GROUP, ClipGroups
 from client.corpora import example_store
 from client.node_speech import NodeSpeech
 from client.own_settings import OwnSettingError
@@ -38,6 +39,7 @@ class Learner:
     feature_cache: str
     model: ModelSection
     local: LocalSection
+    clip_groups: ClipGroups = ONE_GROUP
     folder: Path | None = None  # the node's own copy of the pre-trained model
     seed: Path | None = None  # needed if a part of the model stays as there
 
@@ -63,6 +65,7 @@ class Learner:
             feature_cache=node_speech.feature_cache,
             model=section,
             local=config.local,
+            clip_groups=config.privacy.groups,
             folder=None if section.is_preset else _folder_here(own_model, node_speech, section.name),
             seed=None if whole else _seed_here(own_seed, node_speech, section.seed),
         )
@@ -70,7 +73,7 @@ class Learner:
     def layout(self) -> LayerLayout:
         """Names and shapes of what is trained; takes no memory."""
         with torch.device("meta"):
-            return layout_of(self._model(weights=False))
+            return layout_of(self._model(weights=False), self.clip_groups)
 
     def _model(self, *, weights: bool = True) -> Recogniser:
         folder, seed = self.folder, self.seed if weights else None
@@ -88,7 +91,7 @@ class Learner:
         kept = KEPT_EXAMPLES * local.memory_megabytes
         return SpeakerTraining(
             store=example_store(self.corpus, model, self.feature_cache, kept),
-            trainer=LocalTrainer(model, local, memory=memory),
+            trainer=LocalTrainer(model, local, memory=memory, clip_groups=self.clip_groups),
             limit=SpeechLimit(**local.most_of_a_speaker),
             longest_seconds=self.corpus.max_seconds,
         )

@@ -34,7 +34,6 @@ from client.training.speaker_round import SpeakerRound
 from recipes import ConfigError, RunConfig
 from wire.messages import Task
 from wire.node_answers import NodeSum
-from wire.node_info import NodeInfo
 from wire.raw_metrics import RawMetrics
 
 # A process trains one speaker at a time; two OpenMP threads on a busy machine are many times slower.
@@ -91,11 +90,6 @@ class Node:
     def simulated(self) -> bool:
         """Whether the node is a part of a simulation."""
         return self.rules.simulated
-
-    @property
-    def node_info(self) -> NodeInfo:
-        """What the node reports at registration. Raises `ConfigError` if all its speakers have left."""
-        return self.held.info()
 
     def require_time(self) -> None:
         """Raise `ConfigError` if the budget is too small here for a speaker with the maximum of speech.

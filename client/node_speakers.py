@@ -3,7 +3,8 @@
 `speaker-namespace="..."` in the node's configuration means: an id stands for the same speaker on all nodes
 that name this namespace (`wire.pseudonyms`).
 
-Guarantee: speakers who have left (`client.state.departures`) are not counted and have no pseudonym.
+Guarantee: speakers who have left (`client.state.departures`) are not counted in new runs, and have no
+pseudonym.
 """
 
 from __future__ import annotations
@@ -34,28 +35,42 @@ class NodeSpeakers:
         self.speech, self.corpus, self.departures = node_speech, corpus, departures
         self.everybody = corpus.speakers(node_speech.split)[node_speech.index :: node_speech.parts]
         self.left = len(departures.entries)  # read once: the record can grow at any moment
-        self.present = departures.without(self.everybody, first=self.left)
+        self.present = self.without_first(self.left)
 
     @property
     def anybody_left(self) -> bool:
         """Whether a speaker of this part of the corpus has left."""
         return len(self.present) < len(self.everybody)
 
+    @property
+    def part(self) -> str:
+        """A lasting name of this part of the corpus."""
+        return f"{self.corpus.digest} {self.speech.split} {self.speech.index} {self.speech.parts}"
+
+    def without_first(self, left: int) -> Sequence[str]:
+        """`everybody` without the first `left` speakers who left."""
+        return self.departures.without(self.everybody, first=left)
+
     def departed(self, speakers: Sequence[str]) -> list[int]:
         """The numbers of those of `speakers` who have left."""
         gone = len(speakers) - len(self.departures.without(speakers))
         return [number for number, one in enumerate(speakers) if self.departures.of(one)] if gone else []
 
-    def info(self) -> NodeInfo:
+    def info(self, counted: Sequence[str]) -> NodeInfo:
         """What the node reports at registration.
 
+        Args:
+            counted: The speakers of the run: those who are present, and in a resumed run those who have left
+                since it began.
+
         Raises:
-            ConfigError: If all its speakers have left.
+            ConfigError: If there are none.
         """
-        if not self.present:
+        if not counted:
             raise ConfigError("all speakers of this node have left: stop its SuperNode")
         return NodeInfo(
-            speakers=len(self.present),
+            speakers=len(counted),
+            left=len(counted) - len(self.present),
             dataset=self.corpus.digest,
             split=self.speech.split,
             part=self.speech.index,

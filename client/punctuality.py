@@ -34,9 +34,15 @@ def punctual(handler: Handler) -> Handler:
     @wraps(handler)
     def answer(message: Message, context: Context) -> RecordDict:
         begun, asked = time.monotonic(), message.metadata
+
+        def late() -> bool:
+            worked, since_asked = time.monotonic() - begun, time.time() - asked.created_at
+            return is_late(worked, since_asked, deadline_of(asked.ttl))
+
+        if late():  # it waited here: the server would use nothing of it
+            return problem(TOO_LATE)
         content = handler(message, context)
-        worked, since_asked = time.monotonic() - begun, time.time() - asked.created_at
-        return problem(TOO_LATE) if is_late(worked, since_asked, deadline_of(asked.ttl)) else content
+        return problem(TOO_LATE) if late() else content
 
     return answer
 

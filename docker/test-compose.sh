@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The compose file in a real Docker engine: a private run of 3 nodes that outlives the loss of one of them, of the
-# SuperLink and of the ServerApp, with every door tried, gets a new certificate and authority, and then grows to 4.
-# `make test-compose`; .ci/run runs it too.
+# SuperLink and of the ServerApp, with every door tried, gets a new certificate and authority, and then grows by an
+# honest node, which is lost for a round, and by one that sends a bomb and then nothing. `make test-compose`; .ci/run
+# runs it too.
 #
 # 0: it passed, or (said in a frame) there is no engine and none may be installed. Otherwise the federation failed.
 #
@@ -81,8 +82,27 @@ submit() {
     --set local.processor-seconds=3.0 --set local.most-seconds=100.0 "${@:2}" > "$log" 2>&1 < /dev/null &
   run=$!
 }
+# most_memory: once there is a ServerApp and it has ended, the most that it took, in bytes.
+most_memory() {
+  inside serverapp python -c "
+import time
+from pathlib import Path
+most, seen = 0, 0
+while not most or seen > time.monotonic() - 3:
+    for process in Path('/proc').glob('[0-9]*'):
+        try:
+            if b'flwr-server' b'app' in (process / 'cmdline').read_bytes():
+                lines = (process / 'status').read_text().splitlines()
+                most = max([most, *(1024 * int(line.split()[1]) for line in lines if line.startswith('VmHWM:'))])
+                seen = time.monotonic()
+        except OSError:
+            pass
+    time.sleep(0.2)
+print(most)"
+}
 shown() { grep -Eq "^ +$1 +[0-9]+ " "$log"; }
 run_ended() { ! kill -0 "$run" 2> /dev/null; }
+came_to() { shown "$1" || run_ended; }
 table() { grep -E "^round|^ +[0-9]+ +[0-9-]|^held-out WER" "$log" || true; }
 
 # --- Build, start -------------------------------------------------------------------------------------
@@ -163,21 +183,45 @@ say "a new authority, certificate and key, by one command"
 inside doctor cat /credentials/ca.crt > "$work/old-ca.crt"
 { compose run --rm -T -e RENEW=1 setup && compose restart; } > "$work/renew.log" 2>&1 || { tail -n 20 "$work/renew.log"; fail "RENEW=1 setup"; }
 
-say "one node more, by one command"
+say "two nodes more, by one command; the fifth is no SuperNode, sends a bomb and then nothing"
 file=$work/docker-compose.yml
-{ python3 docker/compose.py 4 > "$file" && compose up --detach; } > "$work/up.log" 2>&1 || { tail -n 20 "$work/up.log"; fail "compose up for 4 nodes"; }
+{ python3 docker/compose.py 5 > "$file" && compose up --detach --scale supernode-5=0 --scale clientapp-5=0; } > "$work/up.log" 2>&1 \
+  || { tail -n 20 "$work/up.log"; fail "compose up for 5 nodes"; }
 for part in superlink proxy serverapp {supernode,clientapp}-{1,2,3,4}; do within "$part healthy" healthy "$part"; done
 doctor_by() { inside doctor sh -c 'cat > /tmp/ca.crt && murmur doctor --superlink superlink:9092 --authority /tmp/ca.crt' < "$1"; }
 inside supernode-1 cat /credentials/ca.crt > "$work/ca.crt"
 doctor_by "$work/ca.crt" > "$work/doctor" || { cat "$work/doctor"; fail "the new certificate does not hold"; }
 ! doctor_by "$work/old-ca.crt" > "$work/doctor" || { cat "$work/doctor"; fail "the old authority still holds"; }
-submit grown --set training.rounds=1
+tar -c tests/{__init__,bomb_node,fleet,forged}.py tests/strategies/{__init__,flower}.py \
+  | compose run --rm -T --no-deps --entrypoint sh supernode-5 -c 'mkdir /tmp/app && tar -x -C /tmp/app && cd /tmp/app &&
+    PYTHONPATH=/tmp/app exec python -m tests.bomb_node superlink:9092 /credentials/ca.crt /credentials/node-5.key 127.0.0.1:8099' \
+  > "$work/run-bomb.log" 2>&1 &
+connected() { grep -q "is connected" "$work/run-bomb.log"; }
+within "the fifth node connected" connected
+most_memory > "$work/memory" 2>&1 < /dev/null &
+watching=$!
+ledger=$(inside serverapp ls /state/runs/ledgers | sed -n 's/\.jsonl$//p')
+submit grown --set "privacy.population-name=\"$ledger\"" --set training.rounds=2 --set training.round-deadline-seconds=60.0 \
+  --set local.processor-seconds=1.5 --set local.most-seconds=50.0
+within "round 1" came_to 1
+say "the fifth node's bomb is sent; in round 2 it is silent, and the fourth's SuperNode stands still"
+docker pause "$(container supernode-4)" > /dev/null
 within "the end of the run" run_ended
-wait "$run" || fail "the run of 4 nodes did not complete"
+docker unpause "$(container supernode-4)" > /dev/null
+wait "$run" || fail "the run beside the bomb did not complete"
 table
-grep -q "Murmuration: 4 nodes hold" "$log" || fail "the new node was not asked"
+grep -q "Murmuration: 5 nodes hold" "$log" || fail "the new nodes were not asked"
+bomber=$(sed -n 's/^\(node [0-9]*\) is connected.*/\1/p' "$work/run-bomb.log")
+still="node $(compose logs --no-color supernode-4 2>&1 | sed -n 's/.*SuperNode ID: \([0-9]*\).*/\1/p' | tail -n 1)"
+said() { grep -qF "$1 left out: $2" "$log" || fail "the log does not say: $1 left out: $2"; }
+said "$bomber" "the reply is refused: its arrays would take 6,000,000,000 bytes"
+said "$bomber" "no reply before the deadline"
+said "$still" ""
+wait "$watching" || { cat "$work/memory"; fail "nobody looked at the ServerApp's memory"; }
+echo "   the ServerApp took at most $(cat "$work/memory") bytes"
+[ "$(cat "$work/memory")" -lt 1500000000 ] || fail "the bomb took memory"
 
 say "down"
 tear_down > "$work/down.log" 2>&1 || { cat "$work/down.log"; exit 1; }
 [ -z "$(left_behind)" ] || { say "FAILED: left behind: $(left_behind)"; exit 1; }
-say "PASSED: compose, doors, the loss of a node, of the SuperLink and of the ServerApp, a new authority, a node more"
+say "PASSED: compose, doors, the loss of a node, of the SuperLink and of the ServerApp, a new authority, a node more, a bomb, absent nodes"

@@ -9,10 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from base.clip_groups import ONE_GROUP, ClipGroups
 from privacy import LayerLayout
+from recipes import ConfigError
 
 
-def bind(module: nn.Module, *, constant_buffers: bool = False) -> tuple[LayerLayout, Tensor]:
+def bind(
+    module: nn.Module, clip_groups: ClipGroups = ONE_GROUP, *, constant_buffers: bool = False
+) -> tuple[LayerLayout, Tensor]:
     """Move the trained parameters of `module` into one float32 vector (layout.size,), on their device.
 
     Parameters that need no gradient (`optim.trainable.freeze`) are not in the vector. A parameter that
@@ -20,6 +24,7 @@ def bind(module: nn.Module, *, constant_buffers: bool = False) -> tuple[LayerLay
 
     Args:
         module: the model.
+        clip_groups: as for `layout_of`.
         constant_buffers: whether the caller makes sure that training changes no buffer. Frozen batch norms in
             evaluation mode are then allowed too.
 
@@ -29,11 +34,12 @@ def bind(module: nn.Module, *, constant_buffers: bool = False) -> tuple[LayerLay
     Raises:
         ValueError: if the module has buffers (they would leave a client without noise) or a BatchNorm, or if
             parameters are not float32, are on several devices, or share storage as different parameters.
+        ConfigError: as for `layout_of`.
     """
     _refuse_batch_norm(module, constant_buffers)
     _refuse_buffers(module, constant_buffers)
     _refuse_parameters(module)
-    layout = layout_of(module)
+    layout = layout_of(module, clip_groups)
     parameters = dict(module.named_parameters())
     vector = torch.empty(layout.size, dtype=torch.float32, device=_device(module))
     for name, view in layout.views(vector).items():
@@ -42,10 +48,23 @@ def bind(module: nn.Module, *, constant_buffers: bool = False) -> tuple[LayerLay
     return layout, vector
 
 
-def layout_of(module: nn.Module) -> LayerLayout:
-    """Names and shapes of the trained parameters of `module`: the layout of its vector."""
-    trained = ((name, value) for name, value in module.named_parameters() if value.requires_grad)
-    return LayerLayout.of((name, tuple(value.shape)) for name, value in trained)
+def layout_of(module: nn.Module, clip_groups: ClipGroups = ONE_GROUP) -> LayerLayout:
+    """Names and shapes of the trained parameters of `module`: the layout of its vector.
+
+    Args:
+        module: the model.
+        clip_groups: the run's clip groups. Each is one part of the vector, in the order of the groups; within
+            a group, and without groups, the parameters have the order of the module.
+
+    Raises:
+        ConfigError: naming a trained parameter that is in no group, or a group without any.
+    """
+    shapes = {name: tuple(value.shape) for name, value in module.named_parameters() if value.requires_grad}
+    try:
+        names = clip_groups.ordered(list(shapes))
+    except ValueError as error:
+        raise ConfigError(f"privacy.clip-groups = {str(clip_groups)!r}: {error}") from error
+    return LayerLayout.of((name, shapes[name]) for name in names)
 
 
 def bind_gradients(module: nn.Module, layout: LayerLayout, memory: Tensor | None = None) -> Tensor:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from base.clip_groups import ClipGroups
 from base.registries import CLIP_RULES, NOISE_SHAPES
 from base.settings import Count, Fraction, NotNegative, Positive, Section, WholeNumber, name_of
 
@@ -13,6 +14,14 @@ ClipRuleName = Annotated[str, name_of(CLIP_RULES)]
 CLIP_ACTIONS = Literal["clip", "normalise"]
 NOISE_SOURCES = Literal["secure", "seeded-not-private"]
 NoiseShapeName = Annotated[str, name_of(NOISE_SHAPES)]
+
+
+def _readable_groups(text: str) -> str:
+    ClipGroups.read(text)
+    return text
+
+
+ClipGroupsText = Annotated[str, AfterValidator(_readable_groups)]
 
 
 class PrivacySection(Section):
@@ -29,6 +38,9 @@ class PrivacySection(Section):
     epsilon_budget: NotNegative = Field(description="stop before passing it; 0: no budget")
     clip_rule: ClipRuleName = Field(description="how the clip bound is split over the layers")
     clip_exponent: Fraction = Field(description="p of the rule 'power', C_h ~ d_h^p; others ignore it")
+    clip_groups: ClipGroupsText = Field(
+        description="parts of the model with shares of C^2, 'pattern=share,...', that the rule splits apart"
+    )
     clip_action: CLIP_ACTIONS = Field(description="'clip' (Definition 3) or 'normalise'")
     clip_bound: Positive = Field(description="C, the bound on one speaker's whole update")
     noise_shape: NoiseShapeName = Field(
@@ -61,6 +73,11 @@ class PrivacySection(Section):
     )
     extrapolate_population: Count = Field(description="N of the extrapolated epsilon")
     extrapolate_cohort: Positive = Field(description="S of the extrapolated epsilon")
+
+    @property
+    def groups(self) -> ClipGroups:
+        """The clip groups; one of all tensors if the recipe names none."""
+        return ClipGroups.read(self.clip_groups)
 
     @property
     def adds_noise(self) -> bool:

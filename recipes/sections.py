@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -137,8 +138,8 @@ class ModelSection(Section):
     def _a_name_of_ours_or_a_path(self) -> ModelSection:
         if not self.is_preset and "/" not in self.name:
             raise ValueError(
-                f"model.name = {self.name!r}: no preset (known are {', '.join(map(repr, MODEL_PRESETS))}); a "
-                "pre-trained model is owner/name, or the path of its folder"
+                f"model.name = {self.name!r}: unknown model preset {self.name!r}; known are "
+                f"{', '.join(map(repr, MODEL_PRESETS))}; a pre-trained model is owner/name, or a path"
             )
         if not self.is_preset and self.seed in ("embedded", RANDOM):
             raise ValueError(
@@ -292,6 +293,9 @@ class ServerSection(Section):
     """How the noisy mean becomes a model."""
 
     optimiser: OptimiserName = Field(description="server optimiser")
+    optimiser_settings: str = Field(
+        description="another package's optimiser: what this section has no key for, as 'rho=0.5, floor=1e-3'"
+    )
     learning_rate: Positive = Field(description="server learning rate")
     schedule: ScheduleName = Field(description="how the server learning rate moves over the rounds")
     warm_up_rounds: WholeNumber = Field(description="rounds of a linear ramp before any schedule")
@@ -316,6 +320,27 @@ class ServerSection(Section):
                 "set a factor below 1, or the schedule 'constant'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _settings_that_can_be_read(self) -> ServerSection:
+        self.own_settings()
+        return self
+
+    def own_settings(self) -> dict[str, float]:
+        """`optimiser_settings` by name: Flower's run configuration takes no table, so they are one string.
+
+        Raises:
+            ValueError: For a string that is no list of numbers by name, or a name that this section has.
+        """
+        place = f"server.optimiser-settings = {self.optimiser_settings!r}"
+        try:
+            own = tomllib.loads(f"own = {{{self.optimiser_settings}}}")["own"]
+            numbers = {name: float(value) for name, value in own.items()}
+        except (TypeError, ValueError):
+            raise ValueError(f"{place}: write numbers by name, as 'rho=0.5, floor=1e-3'") from None
+        if taken := sorted(set(numbers) & set(type(self).model_fields)):
+            raise ValueError(f"{place}: {', '.join(taken)} has a key of its own in the section server")
+        return numbers
 
 
 class RunSection(Section):

@@ -91,6 +91,10 @@ def make_extrapolated(config: RunConfig, plan: PrivacyPlan) -> PrivacyPlan:
 def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBounds, Quantiser]:
     """Return the clip bounds of the released vector (model and statistics), and its quantiser.
 
+    Args:
+        section: The run's `privacy` section.
+        layout: The trained tensors, in the order that `bind` gives them with the section's clip groups.
+
     Raises:
         ConfigError: If a bound cannot be represented in 32-bit numbers.
     """
@@ -101,6 +105,7 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
             layout,
             action=section.clip_action,
             exponent=section.clip_exponent,
+            clip_groups=section.groups,
             statistics=len(STATISTICS),
             adaptive=section.adaptive_clip,
         )
@@ -112,7 +117,8 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
 def make_server_step(section: ServerSection, layout: LayerLayout) -> tuple[ServerOptimiser, Schedule]:
     """Return the server optimiser, with the settings of the section that it takes, and its schedule."""
     known = [name for name in settings_of(section.optimiser) if name in type(section).model_fields]
-    wanted = {name: getattr(section, name) for name in known}  # others are of another package's optimiser
+    wanted = {name: getattr(section, name) for name in known}  # the rest is of another package's optimiser
+    wanted |= section.own_settings()
     shape = {field.name: getattr(section, field.name) for field in fields(ScheduleSettings)}
     schedule = make_schedule(section.schedule, ScheduleSettings(**shape))
     return make_optimiser(section.optimiser, layout, **wanted), schedule

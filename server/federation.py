@@ -11,6 +11,7 @@ from threading import Thread
 import numpy as np
 from flwr.serverapp import Grid
 
+from optim.flat_model import layout_of
 from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
@@ -35,6 +36,7 @@ from server.storage.checkpoints import Identity
 from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
 from server.storage.run_files import RunFiles
+from server.storage.run_ids import fresh_run_id
 from speech.model.recogniser import Recogniser
 from speech.text import alphabet_of
 from strategies import (
@@ -67,9 +69,11 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
         TooFewAnswers, RepliesRefused: As `FederatedRun.run`.
     """
     interrupted = Interrupted.find(config)
+    own_id = interrupted.run if interrupted else fresh_run_id()
     alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
     model = interrupted.seed_model() if interrupted else starting_model(config.model, alphabet)
     freeze(model, config.model.trained)
+    layout_of(model, config.privacy.groups)  # refuses groups that do not fit before any node is asked
     frozen = frozen_digest(model)
     if config.model.cache_frozen:
         model.start_from_stem()
@@ -83,6 +87,8 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
         frozen,
         held_out.held_out_speakers(config.corpus),
         planned=config.privacy.population,
+        run=own_id,
+        resumed=interrupted is not None,
     )
     index = registration.population_index
     plan = make_plan(config, index.population)
@@ -91,7 +97,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     if not simulated:
         declared = DeclaredPlan.of(plan)
         declare(streaming, declared, index.nodes, config.training.wait_seconds)
-    run = prepare_run(config, model, held_out, registration, plan, run_id, interrupted, declared)
+    run = prepare_run(config, model, held_out, registration, plan, run_id, own_id, interrupted, declared)
     with run.strategy.ledger:
         return run.run(streaming)
 
@@ -110,11 +116,12 @@ def prepare_run(
     registration: Registration,
     plan: PrivacyPlan,
     run_id: str,
+    own_id: str,
     interrupted: Interrupted | None = None,
     declared: DeclaredPlan | None = None,
 ) -> FederatedRun:
     """Make the run folder, or reopen that of the interrupted run, and everything that a round needs."""
-    layout, vector = bind(model, constant_buffers=True)
+    layout, vector = bind(model, config.privacy.groups, constant_buffers=True)
     bounds, quantiser = make_bounds(config.privacy, layout)
     optimiser, schedule = make_server_step(config.server, layout)
     identity = Identity.of(config, plan, layout.digest, registration.dataset, registration.frozen)
@@ -124,7 +131,7 @@ def prepare_run(
         tokens=registration.tokens,
         synthetic=registration.synthetic,
     )
-    opened = open_run(config, identity, population, interrupted, run_id)
+    opened = open_run(config, identity, population, interrupted, run_id, own_id)
     scaffold = config.local.algorithm == "scaffold"
     strategy = (Scaffold if scaffold else strategy_class(config.server.optimiser))(
         model=GlobalModel(vector=vector, layout=layout, frozen=registration.frozen),

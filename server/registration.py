@@ -52,6 +52,8 @@ def register_nodes(
     frozen: str = "",
     held_out_speakers: HeldOutSpeakers | None = None,
     planned: int = 0,
+    run: str = "",
+    resumed: bool = False,
 ) -> Registration:
     """Wait for `min_nodes` nodes and ask each connected one for the number of its speakers.
 
@@ -61,6 +63,9 @@ def register_nodes(
         frozen: Digest of the parameters that are not trained; a node with other values cannot take part.
         held_out_speakers: The server's held-out speakers; no node may train on them.
         planned: The recipe's `privacy.population`; 0 if it gives none.
+        run: The id of the run.
+        resumed: Whether the run goes on: a node then counts the speakers that it counted as the run began
+            (`client.state.departure_counts`).
 
     Raises:
         RegistrationError: If too few nodes connect in time, or if any node cannot take part: the population
@@ -69,7 +74,8 @@ def register_nodes(
             nodes report more speakers than the plan allows (`require_planned`).
     """
     nodes = _wait_for_nodes(grid, settings)
-    query = RecordDict({"query": ConfigRecord({"version": VERSION, "frozen": frozen})})
+    asked = ConfigRecord({"version": VERSION, "frozen": frozen, "run": run, "resumed": resumed})
+    query = RecordDict({"query": asked})
     answers, problems = ask_nodes(grid, nodes, query, MessageType.QUERY, settings.wait_seconds)
     infos = node_infos(answers, problems)
     _require_all(nodes, infos, problems, settings.wait_seconds)

@@ -47,7 +47,13 @@ _GERMAN_INNER_QUOTE = re.compile(r"\u2018(?!\w)|(?<!\w)\u2018")
 
 
 class Tokeniser(Protocol):
-    """Maps a normalised text to the indices that a model is trained on; an `Alphabet` is one."""
+    """Maps a normalised text to the indices that a model is trained on; an `Alphabet` is one.
+
+    Example:
+        >>> tokeniser: Tokeniser = ENGLISH
+        >>> tokeniser.encode("ab a")
+        [0, 1, 26, 0]
+    """
 
     def encode(self, text: str) -> list[int]:
         """Return the indices of a text."""

@@ -12,7 +12,7 @@ from flwr.app import ConfigRecord
 from flwr.serverapp import Grid
 
 from strategies.dp_fed_opt import DPFedOpt
-from wire.deadlines import message_seconds
+from wire.deadlines import wait_seconds
 
 
 def run_rounds(
@@ -34,7 +34,7 @@ def run_rounds(
         # The messages get no name, so the model in them is released when the last one has been sent.
         replies = grid.send_and_receive(
             strategy.configure_train(number, strategy.arrays(), config, grid),
-            timeout=message_seconds(deadline_seconds),
+            timeout=wait_seconds(deadline_seconds),
         )
         strategy.finish_round(number, replies)
         after_round(number)

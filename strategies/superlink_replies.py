@@ -16,12 +16,13 @@ refused or withdrawn leaves no object in the SuperLink's store. The SuperLink re
 its message was withdrawn and after the message's time (ttl) is over. A reply that comes between the two is
 dropped at the next withdrawal.
 
-Two kinds of replies stay in the store until the end of the run, because no call names them any more: a reply
-that comes after the last look that the SuperLink answers before the message's time is over; and a reply with
-an announcement longer than any valid reply's, because the SuperLink announces it only once. To keep the first
-kind rare, our nodes send none then, unless their clock is behind or the reply is long under way
-(`wire.deadlines`), and looks go on as long as the server waits for the next replies. A hostile node can
-still send one that stays: in that moment, or with a time of its own that ends before it is fetched.
+Three kinds of replies stay in the store until the end of the run, because no call names them any more: a
+reply that comes after the last look that the SuperLink answers before the message's time is over; a reply
+whose node counts as offline before the next look; and a reply with an announcement longer than any valid
+reply's, because the SuperLink announces it only once. To keep the first kind rare, a message's time is
+twice the server's wait or more, looks go on while the server waits for the next replies, and our nodes send
+nothing after the deadline (`wire.deadlines`). A hostile node can still send one that stays: in that moment,
+or with a time of its own that ends before it is fetched.
 """
 
 from __future__ import annotations

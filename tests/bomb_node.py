@@ -1,8 +1,8 @@
 """A registered node that sends a bomb: a reply of some kilobytes that asks for gigabytes.
 
-As a program (`python -m tests.bomb_node SUPERLINK:PORT CA.CRT NODE.KEY HEALTH:PORT`) it sends one in its
-first round, says which node it is, and ends. Until then a health check finds it well, as a
-SuperNode's would.
+As a program (`python -m tests.bomb_node SUPERLINK:PORT CA.CRT NODE.KEY HEALTH:PORT`) it says which node it
+is, sends a bomb in its first round, and is silent from then on: connected, and asked in vain. A health check
+finds it well, as a SuperNode's would.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def main() -> None:
         while not hostile.sent:
             hostile.turn()
             time.sleep(PAUSE_SECONDS)
-        print(f"node {end.node_id} sent its bomb", flush=True)
-    served.stop(0)
+        print(f"node {end.node_id} sent its bomb, and is silent now", flush=True)
+        served.wait_for_termination()
 
 
 if __name__ == "__main__":

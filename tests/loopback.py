@@ -1,19 +1,26 @@
-"""A federation of real processes on loopback, without TLS: a SuperLink and SuperNodes that talk gRPC."""
+"""A federation of real processes on loopback, without TLS: a SuperLink and SuperNodes.
+
+They talk gRPC, or HTTP with a later Flower than the pinned one (`.ci/newest-flower`).
+"""
 
 import json
+import socket
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
 
 import grpc
+from packaging.version import Version
 
 from cli.composing import staged_app
 from cli.processes import free_port
 from tests.corpora import make_corpus
 from tests.processes import run_command, server, wait_until
 
+SPEAKS_GRPC = Version(version("flwr")) < Version("1.40")
 SERVER_PROCESS = "flwr-serverapp"
 
 
@@ -26,6 +33,11 @@ class Loopback:
     fleet: int
 
     @property
+    def one_port(self) -> bool:
+        """Whether the SuperLink has one port, HTTP, for nodes and commands (Flower 1.40 and later)."""
+        return self.fleet == self.runtime
+
+    @property
     def home(self) -> Path:
         return self.folder / "home"
 
@@ -35,14 +47,15 @@ class Loopback:
 
     @contextmanager
     def superlink(self, name: str, *options: str | Path) -> Iterator[Popen[bytes]]:
-        """A SuperLink that already answers on its gRPC port; its log is `name`.log."""
+        """A SuperLink that already answers its nodes; its log is `name`.log."""
+        fleet = () if self.one_port else ("--fleet-api-address", f"127.0.0.1:{self.fleet}")
         started = server(
-            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", self.runtime,
-            "--fleet-api-address", f"127.0.0.1:{self.fleet}", *options,
+            "flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", self.runtime, *fleet, *options,
             home=self.home, log=self.folder / f"{name}.log",
         )  # fmt: skip
+        answers = accepts if self.one_port else speaks_grpc
         with started as process:
-            wait_until(lambda: speaks_grpc(self.fleet), seconds=60, what="the SuperLink's gRPC port")
+            wait_until(lambda: answers(self.fleet), seconds=60, what="the SuperLink's port for nodes")
             yield process
 
     def supernode(self, name: str, corpus: Path, **variables: str) -> AbstractContextManager[Popen[bytes]]:
@@ -103,7 +116,8 @@ def rounds_answered(run_folder: Path) -> list[tuple[int, int]]:
 
 def loopback(folder: Path) -> Loopback:
     """Ports and folders for a federation of which nothing runs yet."""
-    made = Loopback(folder, free_port(), free_port())
+    port = free_port()
+    made = Loopback(folder, port, free_port() if SPEAKS_GRPC else port)
     (made.home / "flwr").mkdir(parents=True)
     (made.home / "flwr" / "config.toml").write_text(
         f'[superlink]\ndefault = "here"\n\n[superlink.here]\naddress = "127.0.0.1:{made.runtime}"\n'
@@ -120,6 +134,12 @@ def nodes(made: Loopback, *speakers: int) -> Iterator[None]:
             corpus = make_corpus(made.folder / f"node{index}", {"train": count})
             stack.enter_context(made.supernode(f"supernode{index}", corpus))
         yield
+
+
+def accepts(port: int) -> bool:
+    with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def speaks_grpc(port: int) -> bool:

@@ -15,6 +15,7 @@ PACKAGE = checkout() / "examples" / "extension_package"
 NAMES = {
     "privacy.clip-rule": "by-depth",
     "server.optimiser": "sign-momentum",
+    "server.optimiser-settings": "dead_zone=1e-6",
     "server.schedule": "inverse-root",
 }
 # A recipe with the three names, then a round in this process with what the recipe makes.
@@ -54,6 +55,7 @@ print(json.dumps({
     "bounds": bounds.bounds[: bounds.model_slices],
     "sizes": LAYOUT.sizes,
     "exponent": config.privacy.clip_exponent,
+    "dead zone": optimiser.dead_zone,
     "rates": [schedule(number, 4) for number in (1, 4)],
     "model": sorted(set(strategy.vector.tolist())),
     "answered": strategy.last_report.nodes_answered,
@@ -92,6 +94,7 @@ def test_a_recipe_names_its_extensions_and_a_round_uses_them(installed, tmp_path
     relative = [size**0.5 / depth ** found["exponent"] for depth, size in enumerate(found["sizes"], start=1)]
     ratios = [bound / weight for bound, weight in zip(found["bounds"], relative, strict=True)]
     assert ratios == pytest.approx([ratios[0]] * len(ratios))
+    assert found["dead zone"] == 1e-6
     assert found["rates"] == pytest.approx([1.0, 0.5])
     assert found["model"] == [-0.5]  # a step against every coordinate's sign
 

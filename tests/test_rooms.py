@@ -69,6 +69,13 @@ def modules(folder: Path) -> list[str]:
     return [file.name for file in folder.glob("*.py") if file.name != "__init__.py"]
 
 
+def test_only_one_module_says_what_is_on_the_disk():
+    files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
+    assert {str(one.relative_to(ROOT)) for one in files if "fsync(" in one.read_text()} == {
+        "base/durable_file.py"
+    }
+
+
 def test_every_public_module_class_and_function_has_a_docstring():
     files = [file for room in ROOMS for file in (ROOT / room).rglob("*.py")]
     assert not [f"{file.relative_to(ROOT)}: {name}" for file in files for name in undocumented(file)]

@@ -128,6 +128,24 @@ def test_a_killed_run_is_resumed_and_what_it_released_stays_spent(corpus, tmp_pa
     assert len(list((tmp_path / "runs").glob("2*"))) == 1 and "resumed after round" in done.stdout
 
 
+def test_a_killed_run_is_resumed_with_its_population_after_a_speaker_left(corpus, tmp_path):
+    rounds = 6
+    chosen = settings(corpus, **{"training.rounds": rounds})
+    ledger = tmp_path / "runs" / "latest" / "ledger.jsonl"
+    with server("murmur", "run", "--nodes", "2", *chosen, home=tmp_path, log=tmp_path / "first.log"):
+        wait_until(
+            lambda: ledger.exists() and len(read_ledger(ledger)) >= 2, seconds=120, what="the second release"
+        )
+        kill_all_of(tmp_path)
+    leave = ("murmur", "corpus", "leave", "train-02", "--corpus-path", corpus)
+    left = run_command(*leave, home=tmp_path, cwd=tmp_path)
+    assert left.returncode == 0, left.stdout
+    done = run_command("murmur", "run", "--nodes", 2, "--resume", "runs/latest", home=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "2 nodes hold 6 speakers" in done.stdout
+    assert read_ledger(ledger)[-1].round == rounds
+
+
 def test_a_run_that_cannot_start_ends_with_one_clear_message_and_no_success(corpus, tmp_path):
     chosen = settings(corpus, **{"model.seed": "embedded", "model.trainable": "nosuch.*"})
     done = run_command("murmur", "run", "--nodes", 2, *chosen, home=tmp_path, cwd=tmp_path)

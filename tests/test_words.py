@@ -74,18 +74,37 @@ def test_a_word_is_found_where_it_is():
 
 
 def test_no_public_name_has_one():
-    names = [
-        f"{file.relative_to(ROOT)}: {node.name}"
-        for room in ROOMS
-        for file in (ROOT / room).rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
-        if re.search(
-            r"(^|_)(heard?|listen\w*|people|roll|roster|attendance|readings?|visits?|mail)(_|$)",
-            node.name.lower(),
-        )
-    ]
-    assert not names
+    given_up = r"(^|_)(heard?|listen\w*|people|roll|roster|attendance|readings?|visits?|mail)(_|$)"
+    assert not [f"{file}: {name}" for file, name in public_names() if re.search(given_up, name.lower())]
+
+
+@pytest.mark.parametrize("name", ["Share", "Place", "Federation", "Heard"])
+def test_a_name_that_had_several_meanings_has_one(name):
+    defined = {file for file, found in public_names() if found == name and not file.startswith("benchmarks/")}
+    assert len(defined) <= 1
+
+
+def test_a_grid_is_flowers():
+    """Ours is quantisation."""
+    ours = [(place, text) for place, text in texts() if place.startswith(("privacy/", "speech/", "optim/"))]
+    assert not [f"{place}: {line}" for place, text in ours for line in found("grids?", text)]
+
+
+def public_names() -> Iterator[tuple[str, str]]:
+    """Classes, functions and constants, each with its file."""
+    for room in ROOMS:
+        for file in (ROOT / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+                yield from ((str(file.relative_to(ROOT)), name) for name in names_of(node) if name[0] != "_")
+
+
+def names_of(node: ast.AST) -> list[str]:
+    """What a statement defines; of variables, those that are constants or types by their first letter."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    names = [one.id for one in targets if isinstance(one, ast.Name)]
+    return [name for name in names if name[0].isupper()]
 
 
 def test_every_exception_is_needed():

@@ -27,9 +27,10 @@ class NodeInfo:
         parts: The number of parts of the split.
         skipped: Utterances of the corpus that cannot be used.
         synthetic: Whether the speakers are not real persons.
+        left: How many of the speakers have left since the resumed run began: they count as zero.
         namespace: Fingerprint of the key of the tokens (`wire.pseudonyms`).
-        tokens: Pseudonyms of the speakers, one after the other; none for synthetic speakers, or for more than
-            `MOST_TOKENS` speakers.
+        tokens: Pseudonyms of the speakers, one after the other; none for synthetic speakers, for those who
+            have left, or for more than `MOST_TOKENS` speakers.
 
     Raises:
         ValueError: For a value out of range, or two speakers with the same token.
@@ -46,11 +47,12 @@ class NodeInfo:
     parts: int = 1
     skipped: int = 0
     synthetic: bool = False
+    left: int = 0
     namespace: str = ""
     tokens: bytes = b""
 
     def __post_init__(self) -> None:
-        for what in ("speakers", "part", "parts", "skipped"):
+        for what in ("speakers", "part", "parts", "skipped", "left"):
             _require_short(what, getattr(self, what))
         if type(self.speakers) is not int or not 1 <= self.speakers <= MOST_SPEAKERS:
             raise ValueError(
@@ -66,6 +68,8 @@ class NodeInfo:
                 )
         if type(self.skipped) is not int or self.skipped < 0:
             raise ValueError(f"it states that it skipped {self.skipped!r} utterances")
+        if type(self.left) is not int or not 0 <= self.left <= self.speakers:
+            raise ValueError(f"it states that {self.left!r} of its {self.speakers} speakers have left")
         if not (type(self.part) is type(self.parts) is int and 0 <= self.part < self.parts):
             raise ValueError(f"it states that it holds part {self.part!r} of {self.parts!r} (counted from 0)")
         if not isinstance(self.synthetic, bool):
@@ -77,12 +81,13 @@ class NodeInfo:
             raise ValueError(f"its speakers' tokens are {type(self.tokens).__name__}, expected are bytes")
         if not self.tokens:
             return
-        if len(self.tokens) != TOKEN_BYTES * min(self.speakers, MOST_TOKENS):
+        present = self.speakers - self.left
+        if len(self.tokens) != TOKEN_BYTES * min(present, MOST_TOKENS):
             raise ValueError(
-                f"its tokens of {self.speakers} speakers have {len(self.tokens)} bytes, expected are "
+                f"its tokens of {present} speakers have {len(self.tokens)} bytes, expected are "
                 f"{TOKEN_BYTES} for each, and none of more than {MOST_TOKENS:,}"
             )
-        if len(set(split_tokens(self.tokens))) != self.speakers:
+        if len(set(split_tokens(self.tokens))) != present:
             raise ValueError("it counts one speaker twice: two of its speakers have the same token")
 
     @classmethod

@@ -15,7 +15,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from benchmarks.soak.events import Events
-from cli.ledger.command import Place, verified
+from cli.ledger.command import NamedLedger, verified
 from privacy import LedgerEntry, epsilon, ledger_releases, read_ledger
 from server.errors import ResumeRefused
 from server.storage.checkpoints import load_checkpoint
@@ -80,11 +80,11 @@ class Watch:
         """What `murmur ledger verify` says of each ledger."""
         for ledger in sorted((self.runs / "ledgers").glob("*.jsonl")):
             try:
-                verified(Place(ledger, None))
+                verified(NamedLedger(ledger, None))
             except Exception as error:  # looked at once more, since a line may have been half written
                 self.events.add("verify again", said=str(error))
                 try:
-                    verified(Place(ledger, None))
+                    verified(NamedLedger(ledger, None))
                 except Exception as again:
                     self._violation("verify", str(again))
 

@@ -38,22 +38,22 @@ def inflation() -> ModuleType:
     return sys.modules[name]
 
 
-def bound_messages(allowance: Any, flower: ModuleType | None = None) -> None:
+def bound_messages(allowance: Any, flower: Any = None) -> None:
     """Let the ClientApp of this process take messages within `allowance` only.
 
-    Args
-    ----
-    allowance : Allowance
-        Of `inflation()`; `inflation().Allowance.of_model(parameters)` has room for a model of that size.
-    flower : module, optional
-        In place of Flower's `flwr.supernode.runtime.run_clientapp`.
+    Args:
+        allowance: An `Allowance` of `inflation()`; its `of_model(parameters)` has room for a model of that
+            size.
+        flower: A module in place of Flower's `flwr.supernode.runtime.run_clientapp`.
 
     Raises:
         AttributeError: If this Flower has not the three names: then nothing is bounded, and no ClientApp
             should run.
     """
     if flower is None:
-        from flwr.supernode.runtime import run_clientapp as flower
+        from flwr.supernode.runtime import run_clientapp
+
+        flower = run_clientapp
     bounds = inflation()
     limits = bounds.ResponseLimits()
     limits.announcement = allowance.announcement_bytes

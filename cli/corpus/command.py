@@ -3,7 +3,7 @@
 import json
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -13,7 +13,7 @@ from rich.table import Table
 from base.printable_text import one_line
 from cli.corpus.download import download_librispeech, download_speechocean762
 from cli.corpus.leave import leave
-from cli.corpus.options import Kind, Language, MaxSeconds, Place, UnspelledChoice, or_exit
+from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, UnspelledChoice, or_exit
 from cli.corpus.prepare import prepare, split
 from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Unspelled
@@ -128,7 +128,7 @@ def _synthesise_command(
 @app.command("describe")
 def _describe_command(
     kind: Kind = "embedded",
-    path: Place = "",
+    path: CorpusPath = "",
     max_seconds: MaxSeconds = MAX_SECONDS,
     language: Language = "en",
     unspelled: UnspelledChoice = "skip",
@@ -139,7 +139,11 @@ def _describe_command(
 ) -> None:
     """Hours, speakers and minutes per speaker of each split, what was skipped, and who is in two splits."""
     try:
-        rules = {"max_seconds": max_seconds, "language": named_alphabet(language), "unspelled": unspelled}
+        rules: dict[str, Any] = {
+            "max_seconds": max_seconds,
+            "language": named_alphabet(language),
+            "unspelled": unspelled,
+        }
         if as_json_:
             corpus = load_corpus(kind, path, **rules)
             print(json.dumps(as_json(corpus), ensure_ascii=False, indent=1))

@@ -14,7 +14,7 @@ Kind = Annotated[
         help="embedded, manifest, librispeech, commonvoice, speechocean762, huggingface or synthetic."
     ),
 ]
-Place = Annotated[str, typer.Argument(help="Where it lies (synthetic: how many); nothing for embedded.")]
+CorpusPath = Annotated[str, typer.Argument(help="Where it lies (synthetic: how many); nothing for embedded.")]
 MaxSeconds = Annotated[float, typer.Option(help="Leave out longer utterances.")]
 Language = Annotated[str, typer.Option(help="What is spoken: en, fr, de, or a file with the characters.")]
 UnspelledChoice = Annotated[

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from cli.corpus.options import Kind, Language, MaxSeconds, Out, Place, UnspelledChoice, or_exit
+from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, Out, UnspelledChoice, or_exit
 from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Rules
 from speech.corpora.kinds import huggingface, librispeech
@@ -23,7 +23,7 @@ from speech.errors import CorpusError, SpeechError
 def prepare(
     kind: Kind,
     out: Out,
-    path: Place = "",
+    path: CorpusPath = "",
     part: Annotated[
         list[str] | None,
         typer.Option(
@@ -52,7 +52,7 @@ def prepare(
 def split(
     kind: Kind,
     out: Out,
-    path: Place = "",
+    path: CorpusPath = "",
     of: Annotated[str, typer.Option("--split", help="The split whose speakers are drawn from.")] = "train",
     share: Annotated[
         float, typer.Option(min=0, max=1, help="Share of its speakers to move: 0.05 and 0.1 in the paper.")

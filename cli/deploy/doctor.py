@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 FLOWER = SpecifierSet(">=1.39,<1.40")
 TIMEOUT_SECONDS = 8.0
-MOST_HEARD = 20  # speakers of whom a recording is read
-HEARD_HZ = 16_000
+MOST_SPEAKERS_READ = 20  # speakers of whom a recording is read
+PROBE_HZ = 16_000
 FREE_GIB = 2.0
 LONGEST_LINE = 2000
 HEALTH_MEANINGS = {
@@ -244,7 +244,7 @@ def check_speech(
     if not speakers:
         return Finding("speech", False, f"{path}: no usable speaker in split {split!r}{skipped}")
     words = f"{len(speakers)} speakers in split {split!r}{skipped}"
-    tried = speakers[:: -(-len(speakers) // MOST_HEARD)]
+    tried = speakers[:: -(-len(speakers) // MOST_SPEAKERS_READ)]
     if faults := [fault for speaker in tried if (fault := _unheard(corpus, split, speaker))]:
         words += f"; {len(faults)} of {len(tried)} recordings tried cannot be read: {faults[0]}"
         return Finding("speech", False, words)
@@ -258,7 +258,7 @@ def _unheard(corpus: Corpus, split: str, speaker: str) -> str:
     first = corpus.utterances(split, speaker)[0]
     try:
         recording = corpus.recording(first.audio)
-        recording.segment(first.offset_seconds, first.duration_seconds, sample_rate_hz=HEARD_HZ)
+        recording.segment(first.offset_seconds, first.duration_seconds, sample_rate_hz=PROBE_HZ)
     except AudioError as error:
         return str(error)
     return ""

@@ -33,14 +33,14 @@ PLACE = "A ledger, or a run folder; by default that of the newest run."
 
 
 @dataclass(frozen=True)
-class Place:
+class NamedLedger:
     """A ledger file, and the run folder through which it was named, if any."""
 
     ledger: Path
     folder: RunFolder | None
 
     @classmethod
-    def of(cls, path: Path | None) -> Place:
+    def of(cls, path: Path | None) -> NamedLedger:
         """From a ledger file or a run folder (`recipes.places.existing_run`); by default the newest run.
 
         Raises `ConfigError` if there is neither.
@@ -52,7 +52,7 @@ class Place:
         return cls._existing(found, None)
 
     @classmethod
-    def _existing(cls, ledger: Path, folder: RunFolder | None) -> Place:
+    def _existing(cls, ledger: Path, folder: RunFolder | None) -> NamedLedger:
         if not ledger.is_file():
             raise ConfigError(f"there is no ledger {ledger}: give a ledger file or a run folder")
         return cls(ledger.resolve(), folder)
@@ -80,7 +80,7 @@ def show(
     try:
         if path and run:
             raise ConfigError("give a path or --run, not both")
-        place = Place.of(run or path)
+        place = NamedLedger.of(run or path)
         chosen = place.delta() if delta is None else delta
         entries = read_ledger(place.ledger)
         answer = {**answer_of(entries, chosen, profile), **_beside(place.ledger, entries)}
@@ -97,13 +97,13 @@ def verify(path: Annotated[Path | None, typer.Argument(help=PLACE)] = None) -> N
     from privacy import LedgerCorrupt
 
     try:
-        typer.echo(one_line(verified(Place.of(path)), most=LONGEST_LINE))
+        typer.echo(one_line(verified(NamedLedger.of(path)), most=LONGEST_LINE))
     except (ConfigError, LedgerCorrupt, ResumeRefused) as error:
         typer.echo(one_line(f"murmur ledger verify: {error}", most=LONGEST_LINE), err=True)
         raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
 
 
-def verified(place: Place) -> str:
+def verified(place: NamedLedger) -> str:
     """What could be verified, in a sentence.
 
     What a run that goes on adds to the ledger between two looks is no fault: then all is looked at again.
@@ -120,7 +120,7 @@ def verified(place: Place) -> str:
                 raise
 
 
-def _verified(place: Place, content: bytes) -> str:
+def _verified(place: NamedLedger, content: bytes) -> str:
     from privacy import LedgerCorrupt, read_ledger
     from privacy.ledger.ledger import contains_head
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from base.printable_text import one_line
-from cli.ledger.command import LONGEST_LINE, Place, app
+from cli.ledger.command import LONGEST_LINE, NamedLedger, app
 from recipes import ConfigError, runs_folder
 
 RUNS = "The runs folder; by default that of the default recipe."
@@ -33,7 +33,7 @@ def backup(
 
     try:
         named = _ledger(name, runs)
-        ledger = named if named.is_file() else Place.of(Path(name)).ledger
+        ledger = named if named.is_file() else NamedLedger.of(Path(name)).ledger
         typer.echo(one_line(f"{file}: {back_up(ledger, file)} entries of {ledger}"))
     except (ConfigError, PrivacyError, OSError) as error:
         typer.echo(one_line(f"murmur ledger backup: {error}", most=LONGEST_LINE), err=True)

@@ -186,7 +186,8 @@ def _plan_of(question: Question) -> PrivacyPlan:
     }
     if question.epsilon is not None:
         return PrivacyPlan.calibrate(target_epsilon=question.epsilon, **scale)
-    return PrivacyPlan(noise_multiplier=question.noise_multiplier, **scale)
+    scale["noise_multiplier"] = question.noise_multiplier
+    return PrivacyPlan(**scale)
 
 
 def _of_rate(question: Question, rate: float) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What `murmur pretrain` shows while it trains: a bar on a terminal, and a line for each pass."""
 
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -42,7 +43,7 @@ class TrainingScreen:
 
     def step(self, step: Step, look: Evaluation | None) -> None:
         """Move the bar; an early look stays on it until the next, and gets a line of its own."""
-        shown = {"said": f"loss {step.loss:.3f}  rate {step.learning_rate:.2g}"}
+        shown: dict[str, Any] = {"said": f"loss {step.loss:.3f}  rate {step.learning_rate:.2g}"}
         if look is not None:
             shown["look"] = f"  WER {100 * look.wer:.1f} %"
             self._line(f"step {step.number:>6}  loss {step.loss:8.3f}  early look: {rates(look)}")

@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import IO, Any, cast
 
 from cli.processes import QUIET
 
@@ -47,7 +47,7 @@ class Simulation:
     def run(self, federation: Federation) -> bool:
         """Simulate it; returns whether it was completed. What it prints goes where ours goes."""
         with suppress(BrokenPipeError):  # it has ended already, and said why
-            self._process.stdin.write(json.dumps(asdict(federation)).encode() + b"\n")
+            cast(IO[bytes], self._process.stdin).write(json.dumps(asdict(federation)).encode() + b"\n")
         return self._process.wait() == COMPLETED
 
 

@@ -21,6 +21,7 @@ from base.registries import MODEL_PRESETS
 from client.node_speech import OWN_RULES, OWN_SPEECH, PART_OF_THE_RUNS, NodeSpeech
 from client.own_settings import OwnSettingError
 from recipes import ConfigError, RunConfig
+from speech.pretrained.store import is_stored_name
 from wire.declared_plan import DeclaredPlan
 from wire.messages import Task
 
@@ -44,8 +45,8 @@ class NodePolicy:
         most_rounds: Maximum rounds of its plan.
         most_rounds_per_speaker: Maximum rounds in which one speaker is trained, over all runs
             (`client.policy.training_counts`).
-        models: The models that may be trained, as runs name them (`model.name`), with commas between, or
-            "any".
+        models: The models that may be trained, presets or owner/name, with commas between, or "any": then also
+            one that a run names by a path.
         most_clip_bound: Maximum norm C of one speaker's update.
         most_steps: Maximum steps, and maximum epochs, of a speaker's training.
         most_seconds: Maximum seconds of speech that a speaker's training uses.
@@ -94,12 +95,9 @@ class NodePolicy:
             if name in node_config
         }
         policy = replace(cls() if real_speakers and limits == SAFE else NO_LIMITS, **given)
-        unknown = [name for name in _names(policy.models) if name not in MODEL_PRESETS and "/" not in name]
+        unknown = [one for one in _names(policy.models) if not (one in MODEL_PRESETS or is_stored_name(one))]
         if policy.models != ANY and unknown:
-            known_models = (
-                f"there are {', '.join(MODEL_PRESETS)}, pre-trained models as owner/name or by the path that "
-                f'the run gives, and models="{ANY}"'
-            )
+            known_models = f'there are {", ".join(MODEL_PRESETS)}, owner/name, or models="{ANY}"'
             raise OwnSettingError("models", policy.models, f"one of them is no model; {known_models}")
         return policy
 

@@ -58,7 +58,10 @@ class TaskRules:
                 "its own; set run.raw-metrics to false"
             )
         if task.layout != self.layout.digest:
-            raise ValueError("the server trains another model: use the same model.name and release")
+            raise ValueError(
+                "the server trains another model, or orders its tensors in another way: use the same "
+                "model.name, privacy.clip-groups and release"
+            )
         self.require_frozen(task.frozen)
         self.policy.require_task(task, self.config)
         if (task.bounds.model_size, task.bounds.statistics) != (self.layout.size, len(STATISTICS)):

@@ -23,4 +23,4 @@ class WorkerActor:
 
     def terminate(self) -> None:
         """End this worker's process."""
-        ray.actor.exit_actor()  # type: ignore[no-untyped-call]
+        ray.actor.exit_actor()

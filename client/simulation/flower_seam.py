@@ -20,7 +20,7 @@ from collections.abc import Callable, Container
 from queue import Queue
 from typing import Any
 
-from flwr.app import Context, Error, Message
+from flwr.app import Context, Error, Message, MessageType
 from flwr.clientapp.client_app import ClientAppException
 from flwr.server.superlink.fleet.vce import vce_api
 from flwr.server.superlink.fleet.vce.backend import raybackend
@@ -30,6 +30,7 @@ from ray.exceptions import RayTaskError
 
 from client.simulation.actor import WorkerActor
 from client.simulation.workers import WorkerLost, Workers
+from wire.deadlines import deadline_of, wait_seconds
 
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; deployments use the same
 PAUSE_SECONDS = 0.1  # between two looks for messages, as in Flower
@@ -71,7 +72,7 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
             _, reply, context = self.workers.do(
                 lambda worker: actor_fn(worker, app, message, cid, context),
                 speakers=Task.speakers_in(message),
-                due=message.metadata.created_at + message.metadata.ttl,
+                due=_due(message),
             )
         except WorkerLost as lost:
             return Message(Error(code=CLIENT_APP_CRASHED, reason=str(lost)), reply_to=message), context
@@ -86,6 +87,13 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
         """End the free workers, and let none join from now on."""
         self.workers.stop()
         super().terminate_all_actors()
+
+
+def _due(message: Message) -> float:
+    """The time (Unix) until which the server waits for the reply to `message`."""
+    asked = message.metadata
+    trains = asked.message_type == MessageType.TRAIN
+    return float(asked.created_at + (wait_seconds(deadline_of(asked.ttl)) if trains else asked.ttl))
 
 
 def hand_over(

@@ -4,10 +4,14 @@ Speakers' numbers are those of registration. Flower keeps the list (`client.stat
 SuperNode's memory. If that is lost, the same corpus and this count give the same list, because the record of
 departures only grows. (A part of a simulation, whose state lives as long as the run, writes the count only if
 a speaker has left.)
+
+The same count is kept under the run's own id: a run that is resumed is another run of Flower's. The node then
+reports as many speakers as when the run began, and those who have left since count as zero.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,14 +23,17 @@ from client.state.node_state import node_state, node_state_path
 from recipes import ConfigError
 
 FOLDER = "registrations"
-KEPT = 100  # runs; a node takes part in few at a time
+KEPT = 200  # two for each run; a node takes part in few at a time
 log = logging.getLogger("murmuration.client")
 
 
-def note(node_config: Mapping[str, Any], run: int, node: int, left: int) -> None:
-    """Write that `left` speakers had left when `node` registered for Flower's run `run`.
+def note(node_config: Mapping[str, Any], run: int | str, node: int | str, left: int) -> None:
+    """Write that `left` speakers had left when `node` registered for `run`.
 
-    If that fails, the log has a warning: after a restart during the run the node then trains no speaker.
+    They are Flower's numbers, or the run's own id and the part of the corpus that the node holds.
+
+    If it cannot be written, the log has a warning: after a restart during the run the node then trains no
+    speaker.
     """
     try:
         folder = node_state(node_config) / FOLDER
@@ -38,12 +45,14 @@ def note(node_config: Mapping[str, Any], run: int, node: int, left: int) -> None
         log.warning("after a restart during the run this node will not know its speakers: %s", error)
 
 
-def noted(node_config: Mapping[str, Any], run: int, node: int) -> int | None:
+def noted(node_config: Mapping[str, Any], run: int | str, node: int | str) -> int | None:
     """The count that `note` wrote; None if there is none."""
     with suppress(OSError, ValueError):
         return int(_path(node_state_path(node_config) / FOLDER, run, node).read_text(encoding="utf-8"))
     return None
 
 
-def _path(folder: Path, run: int, node: int) -> Path:
+def _path(folder: Path, run: int | str, node: int | str) -> Path:
+    if isinstance(run, str):  # what a server names becomes no path
+        return folder / f"run-{hashlib.sha256(f'{run} {node}'.encode()).hexdigest()}.txt"
     return folder / f"{run}-{node}.txt"

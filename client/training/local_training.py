@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from base.clip_groups import ONE_GROUP, ClipGroups
 from client.training.algorithms import local_algorithm
 from client.training.process_messages import Trained
 from client.training.speaker_round import SpeakerRound
@@ -38,6 +39,7 @@ class LocalTrainer:
         memory: Where updates go (d or longer,), by default memory of the trainer's own (d,). The entries
             behind the first d are left alone.
         device: "cpu" or "cuda"; by default a GPU if there is one.
+        clip_groups: The run's clip groups, which order the vector.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class LocalTrainer:
         *,
         memory: Tensor | None = None,
         device: str | None = None,
+        clip_groups: ClipGroups = ONE_GROUP,
     ) -> None:
         self.settings, self._model = settings, model.train()
         self._augment = make_augment(model.augment, settings)
@@ -55,7 +58,7 @@ class LocalTrainer:
         self._compute.place(self._model)
         self._batch_limit = BatchLimit(utterances=settings.batch_size, seconds=settings.batch_seconds)
         self._hop_seconds = model.front_end.hop_seconds
-        self.layout, self._vector = bind(self._model, constant_buffers=True)
+        self.layout, self._vector = bind(self._model, clip_groups, constant_buffers=True)
         self._buffers = {name: value.clone() for name, value in model.named_buffers()}
         self._update = torch.zeros(self.layout.size) if memory is None else memory
         self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())

@@ -14,6 +14,10 @@ There are two actions. ``clip`` scales a slice down when its norm exceeds its ow
 ``normalise`` is the action of the paper's authors: nothing happens until the *whole* model update exceeds C;
 then every slice is scaled to exactly its bound, small slices upwards. Both are one rule on different groups
 of slices: *if a group's norm exceeds the group's bound, each of its slices is scaled to its own bound*.
+
+*Clip groups* (`base.clip_groups`) divide C over parts of the model before a rule divides each part over its
+layers. The layers lie group by group in the vector, so what a rule makes of a group is slices as ever: under
+'global' a group is one slice. Nothing after the bounds knows of clip groups.
 """
 
 import math
@@ -22,8 +26,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 
-from base.registries import CLIP_RULES
-from privacy.clipping.rules import Weights
+from base.clip_groups import ONE_GROUP, ClipGroups
+from privacy.clipping.relative_bounds import relative_bounds
 from privacy.layout import LayerLayout
 from privacy.validate import finite, open_probability, positive, whole
 
@@ -110,6 +114,7 @@ class ClipBounds:
         *,
         action: str = "clip",
         exponent: float = 0.25,
+        clip_groups: ClipGroups = ONE_GROUP,
         statistics: int = 0,
         statistics_share: float = 0.1,
         adaptive: bool = False,
@@ -118,27 +123,29 @@ class ClipBounds:
         """The bounds that a clip rule gives to the layers of a model.
 
         Guarantee:
-            The rule is asked once. For every accepted answer, `total` is the given one to 1e-9, and the
-            slices cover the model exactly, or the answer is refused.
+            The rule is asked once per clip group. For every accepted answer, `total` is the given one to
+            1e-9, and the slices cover the model exactly, or the answer is refused. The slices of a clip group
+            have together the bound sqrt(share) times that of the model.
 
         Args:
             rule: a name in `base.registries.CLIP_RULES`: 'global', 'uniform', 'dim' or 'power' (paper,
                 Definition 3, and C_h ~ d_h^exponent), or a name of another package.
             total: the clip bound C of one whole update.
-            layout: the model's layers.
+            layout: the model's layers, group by group if there are clip groups.
             action: 'clip' or 'normalise'.
             exponent: p of the rule 'power'; no other rule of ours reads it.
+            clip_groups: parts of the model with their shares of C^2; by default one part.
             statistics: k, the number of statistics after the model in the released vector.
             statistics_share: the statistics' bound as a share of C, in (0, 1); unused when k is 0.
             adaptive: whether one indicator per slice of the model follows, for bounds that adapt.
             indicators_share: the indicators' bound as a share of C; unused without indicators.
 
         Raises:
-            ValueError: for a value out of range, an unknown rule, or an answer of the rule that is not a
-                partition of the model with positive, finite bounds.
+            ValueError: for a value out of range, an unknown rule, clip groups that do not fit the layout, or
+                an answer of the rule that is not a partition of the model with positive, finite bounds.
         """
         positive(total=total)
-        weights = _weights(rule, layout, finite(exponent=exponent))
+        weights = relative_bounds(rule, layout, finite(exponent=exponent), clip_groups)
         extras = [(whole(statistics=statistics), open_probability(statistics_share=statistics_share))]
         extras += [(len(weights) * adaptive, open_probability(indicators_share=indicators_share))]
         extras = [(size, share) for size, share in extras if size]
@@ -220,24 +227,3 @@ class ClipBounds:
     def group_size(self, group: range) -> int:
         """The number of coordinates in a group."""
         return self.offsets[group.stop] - self.offsets[group.start]
-
-
-def _weights(rule: str, layout: LayerLayout, exponent: float) -> Weights:
-    """A clip rule's answer as numbers of our own: a partition of the model with positive relative bounds."""
-    answer = CLIP_RULES[rule](layout.sizes, exponent)
-    try:
-        weights = [(int(size), float(weight)) for size, weight in answer]
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"The clip rule {rule!r} returned no pairs of size and bound: {error}.") from error
-    for index, (size, weight) in enumerate(weights):
-        whole(**{f"size of slice {index} by the clip rule {rule!r}": size})
-        positive(**{f"relative bound of slice {index} by the clip rule {rule!r}": weight})
-    if (covered := sum(size for size, _ in weights)) != layout.size:
-        raise ValueError(
-            f"The clip rule {rule!r} returned slices of {covered} coordinates in all, but the model has "
-            f"{layout.size}: let the slices cover the model, or a coordinate has no bound."
-        )
-    positive(
-        **{f"norm of the relative bounds by the clip rule {rule!r}": math.hypot(*(w for _, w in weights))}
-    )
-    return weights

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from base.durable_file import append_durably, open_durably, read_all
+from base.durable_file import append_durably, open_durably, read_all, truncate_durably
 from privacy.accounting.epsilon import Epsilon, Release, epsilon
 from privacy.errors import UnaccountedMechanism
 from privacy.ledger.entries import (
@@ -184,7 +184,6 @@ def _repair(descriptor: int, path: Path, content: bytes, intact: int) -> None:
     """Remove a fragment after the last entry, or add the newline that the last entry lacks."""
     if fragment := content[intact:]:
         _log.warning("Removed an unacknowledged write from the end of the ledger %s: %r", path, fragment)
-        os.ftruncate(descriptor, intact)
-        os.fsync(descriptor)
+        truncate_durably(descriptor, intact)
     elif content and not content.endswith(b"\n"):
         append_durably(descriptor, b"\n")

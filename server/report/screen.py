@@ -55,11 +55,12 @@ class RunScreen:
     def print_heading(self, remarks: Iterable[str]) -> None:
         """Print the warnings and what is above the rows of the table."""
         strategy, held_out = self.strategy, self.held_out
-        rule = self.config.privacy.clip_rule
+        rule, groups = self.config.privacy.clip_rule, len(self.config.privacy.groups)
+        parts = f" in {groups} clip groups" if groups > 1 else ""
         opening = live_table.opening(
             nodes=len(strategy.population_index.nodes),
             speakers=strategy.plan.population,
-            model=f"{self.model_in_words} in {len(strategy.layout)} tensors, {rule!r} clip bounds",
+            model=f"{self.model_in_words} in {len(strategy.layout)} tensors, {rule!r} clip bounds{parts}",
             folder=self.folder.path,
             resumed_after=self.resumed_after,
         )

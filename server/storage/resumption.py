@@ -33,7 +33,7 @@ from server.storage.populations import (
     uncounted_remarks,
 )
 from server.storage.run_folder import RunFolder, unwritable
-from server.storage.run_ids import fresh_run_id, run_of
+from server.storage.run_ids import run_of
 from speech.model.checkpoint import load_model
 from speech.model.recogniser import Recogniser
 
@@ -156,6 +156,7 @@ def open_run(
     population: PopulationIdentity,
     interrupted: Interrupted | None,
     run_id: str,
+    run: str,
 ) -> OpenRun:
     """Open the run's folder, new or of the interrupted run, and lock the ledger of its population.
 
@@ -165,6 +166,7 @@ def open_run(
         population: Its population.
         interrupted: The run to resume, if any.
         run_id: Flower's number of the run.
+        run: The run's own id.
 
     Raises:
         ResumeRefused: If the interrupted run was another one, or its ledger has lost entries.
@@ -198,7 +200,6 @@ def open_run(
             *first_run_remarks(config, path, population),
         )
         note_population(path, population)
-        run = interrupted.run if interrupted else fresh_run_id()
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)
         link_ledger(folder.ledger, ledger.path)
     except BaseException:

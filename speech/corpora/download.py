@@ -9,7 +9,6 @@ import errno
 import hashlib
 import http.client
 import lzma
-import os
 import shutil
 import tarfile
 import time
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from base.durable_file import sync
 from speech.errors import SpeechError
 
 CHUNK_BYTES = 1 << 20
@@ -153,8 +153,7 @@ def _attempt(url: str, part: Path, progress: Progress) -> bool:
                 file.write(chunk)
                 have += len(chunk)
                 progress(have, total)
-            file.flush()
-            os.fsync(file.fileno())
+        sync(part)
     return total is None or have == total
 
 

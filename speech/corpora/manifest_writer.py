@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from base.durable_file import replacing
 from speech.audio import SAMPLE_RATE_HZ, Recording
 from speech.corpora.corpus import Corpus, Skipped, Utterance
 from speech.corpora.kinds.manifest import MANIFEST_NAME
@@ -41,13 +42,9 @@ def write_manifest(corpus: Corpus, out: Path) -> Path:
                 "manifest names files; write files with `murmur corpus prepare --flac`, and use those."
             )
     out.mkdir(parents=True, exist_ok=True)
-    unfinished = out / f".{MANIFEST_NAME}.part"
-    with unfinished.open("w", encoding="utf-8") as file:
+    with replacing(manifest) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         for utterance in corpus.all_utterances():
             file.write(json.dumps(_line(utterance, corpus.language, out), ensure_ascii=False) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(manifest)
     return manifest
 
 

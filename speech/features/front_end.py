@@ -13,6 +13,13 @@ class FrontEnd(Protocol):
     """Describes the input of a model; log-mel features (`FeatureConfig`) are one.
 
     Guarantee: `written` determines the input of every waveform, so it can name a cache of inputs.
+
+    Example:
+        >>> import torch
+        >>> from speech.features.log_mel import FeatureConfig
+        >>> front_end: FrontEnd = FeatureConfig(num_mels=40)
+        >>> front_end.extractor()(torch.zeros(16_000)).shape
+        torch.Size([101, 40])
     """
 
     @property

@@ -61,7 +61,13 @@ class _Adapted(nn.Module):
 
 
 class AdaptedLinear(_Adapted, nn.Linear):
-    """A linear layer with an adapter; `attach` makes it of a linear layer."""
+    """A linear layer with an adapter; `attach` makes it of a linear layer.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(3, 2))
+        >>> attach(model, Adapters(layers="0", rank=1)), type(model[0]).__name__
+        (['0.lora_A', '0.lora_B'], 'AdaptedLinear')
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer to (..., in)."""
@@ -69,7 +75,13 @@ class AdaptedLinear(_Adapted, nn.Linear):
 
 
 class AdaptedPointwise(_Adapted, nn.Conv1d):
-    """A convolution of kernel 1 with an adapter; `attach` makes it of such a convolution."""
+    """A convolution of kernel 1 with an adapter; `attach` makes it of such a convolution.
+
+    Example:
+        >>> model = nn.Sequential(nn.Conv1d(3, 2, 1))
+        >>> attach(model, Adapters(layers="0", rank=1)), type(model[0]).__name__
+        (['0.lora_A', '0.lora_B'], 'AdaptedPointwise')
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Apply the layer to (B, in, T)."""

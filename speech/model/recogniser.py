@@ -25,6 +25,11 @@ class BatchEvaluation:
 
     `losses` (B,) are nats per utterance, 0 for an utterance that does not count; `counted` is the number of
     those that do. `texts` are the transcripts.
+
+    Example:
+        >>> import torch
+        >>> BatchEvaluation(losses=torch.tensor([1.5, 0.0]), counted=1, texts=["turn", ""]).counted
+        1
     """
 
     losses: Tensor
@@ -44,6 +49,13 @@ class Recogniser(nn.Module):
         augment: The masks over its input in training; None if there are none for such an input.
         choice: The `ModelChoice` that made it; None for one that was built without.
         starts_from_stem: Whether its input are the activations of its frozen stem.
+
+    Example:
+        >>> from speech.model.choice import ModelChoice
+        >>> from speech.text import ENGLISH
+        >>> recogniser = ModelChoice(name="tiny").make(ENGLISH)
+        >>> recogniser.front_end.width, recogniser.tokeniser.encode("ab"), recogniser.stem()
+        (40, [0, 1], None)
     """
 
     alphabet: Alphabet

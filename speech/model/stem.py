@@ -28,6 +28,12 @@ class Stem:
         width: The values of a frame of activations.
         stride: The frames of the input for one of activations.
         name: What else determines the activations, such as the window.
+
+    Example:
+        >>> layer = nn.Linear(2, 3)
+        >>> stem = Stem(modules=(layer,), compute=layer, width=3, stride=1)
+        >>> stem.compute(torch.zeros(5, 2)).shape, len(stem.digest())
+        (torch.Size([5, 3]), 64)
     """
 
     modules: tuple[nn.Module, ...]
@@ -48,7 +54,15 @@ class Stem:
 
 @dataclass(frozen=True, kw_only=True)
 class StemFrontEnd:
-    """A front end and the frozen stem behind it, as one front end."""
+    """A front end and the frozen stem behind it, as one front end.
+
+    Example:
+        >>> from speech.features.log_mel import FeatureConfig
+        >>> layer = nn.Linear(40, 3)
+        >>> stem = Stem(modules=(layer,), compute=layer, width=3, stride=1)
+        >>> StemFrontEnd(inner=FeatureConfig(num_mels=40), stem=stem).extractor()(torch.zeros(16_000)).shape
+        torch.Size([101, 3])
+    """
 
     inner: FrontEnd
     stem: Stem

@@ -24,6 +24,10 @@ class Regularisation:
     """Dropout of all kinds, and layer drop, instead of the base model's own; None keeps its dropout.
 
     Layer drop is off unless it is given.
+
+    Example:
+        >>> Regularisation(dropout=0.1).settings({"attention_dropout": 0.0, "layerdrop": 0.05, "d_model": 8})
+        {'layerdrop': 0.0, 'attention_dropout': 0.1}
     """
 
     dropout: float | None = None
@@ -51,6 +55,14 @@ class PretrainedRecogniser(Recogniser):
         base: The model of the library.
         folder: Where it came from.
         window_seconds: The longest utterance that it takes; 0 for any.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.model.choice import ModelChoice
+        >>> from speech.text import ENGLISH
+        >>> choice = ModelChoice(name="openai/whisper-tiny.en", folder=Path("whisper-tiny.en"))
+        >>> choice.make(ENGLISH).window_seconds  # doctest: +SKIP
+        30.0
     """
 
     base: Any

@@ -30,7 +30,14 @@ _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length"
 
 
 class LibraryTokeniser:
-    """The tokeniser of a CTC model's folder: a text to the indices of its head, and back."""
+    """The tokeniser of a CTC model's folder: a text to the indices of its head, and back.
+
+    Example:
+        >>> from pathlib import Path
+        >>> tokeniser = LibraryTokeniser(ModelFolder(Path("wav2vec2-base")), blank=0)  # doctest: +SKIP
+        >>> tokeniser.decode([0, 8, 8, 0, 10])  # doctest: +SKIP
+        'hi'
+    """
 
     def __init__(self, folder: ModelFolder, blank: int) -> None:
         self._tokenizer: Any = transformers().AutoTokenizer.from_pretrained(
@@ -66,6 +73,13 @@ class PretrainedCTC(PretrainedRecogniser):
 
     Attributes:
         has_new_head: Whether its outputs are the characters of the corpus.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.text import ENGLISH
+        >>> folder = ModelFolder(Path("wav2vec2-base"))  # doctest: +SKIP
+        >>> PretrainedCTC.load(folder, ENGLISH, new_head=True).blank  # doctest: +SKIP
+        29
     """
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, new_head: bool) -> None:

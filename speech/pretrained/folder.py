@@ -29,6 +29,13 @@ class ModelFolder:
 
     Raises:
         ModelError: If the folder, or a file that every model has, is missing.
+
+    Example:
+        >>> try:
+        ...     ModelFolder(Path("/nowhere"))
+        ... except ModelError as error:
+        ...     print(str(error).partition(";")[0])
+        /nowhere: there is no such folder
     """
 
     path: Path

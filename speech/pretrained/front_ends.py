@@ -16,7 +16,13 @@ INPUTS = ("input_features", "input_values")
 
 @dataclass(frozen=True)
 class LibraryFrontEnd:
-    """The feature extractor of a folder: log-mel features, or the waveform itself (T, 1)."""
+    """The feature extractor of a folder: log-mel features, or the waveform itself (T, 1).
+
+    Example:
+        >>> from pathlib import Path
+        >>> LibraryFrontEnd(ModelFolder(Path("wav2vec2-base"))).width  # doctest: +SKIP
+        1
+    """
 
     folder: ModelFolder
 
@@ -68,6 +74,12 @@ class WhisperFrontEnd(LibraryFrontEnd):
 
     The features are those of the utterance in a window that silence fills, up to `tail_seconds` after its
     end. All later frames have one value, which follows from the features (`Whisper`).
+
+    Example:
+        >>> from pathlib import Path
+        >>> folder = ModelFolder(Path("whisper-tiny.en"))  # doctest: +SKIP
+        >>> WhisperFrontEnd(folder).extractor()(torch.zeros(16_000)).shape  # doctest: +SKIP
+        torch.Size([104, 80])
     """
 
     tail_seconds: float = 0.0

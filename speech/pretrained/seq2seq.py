@@ -31,6 +31,11 @@ class TargetTokeniser:
     """The tokeniser of a folder: a text to what the decoder shall write, its end included, and back.
 
     A text follows a space, as words do in the model's own training.
+
+    Example:
+        >>> from pathlib import Path
+        >>> TargetTokeniser(ModelFolder(Path("whisper-tiny.en"))).encode("hello there")  # doctest: +SKIP
+        [50362, 23748, 612, 50256]
     """
 
     def __init__(self, folder: ModelFolder) -> None:
@@ -62,7 +67,15 @@ class TargetTokeniser:
 
 
 class PretrainedSeq2Seq(PretrainedRecogniser):
-    """An encoder-decoder model of `transformers`."""
+    """An encoder-decoder model of `transformers`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.text import ENGLISH
+        >>> folder = ModelFolder(Path("moonshine-tiny"))  # doctest: +SKIP
+        >>> PretrainedSeq2Seq.load(folder, ENGLISH).tokeniser.decode([1, 22172, 2])  # doctest: +SKIP
+        'hello'
+    """
 
     @staticmethod
     def takes(config: Any) -> bool:

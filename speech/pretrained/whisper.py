@@ -25,7 +25,15 @@ SHORT_TAIL_SECONDS = 0.5
 
 
 class Whisper(PretrainedSeq2Seq):
-    """A Whisper model. `window` is "padded" or "short"."""
+    """A Whisper model. `window` is "padded" or "short".
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.text import ENGLISH
+        >>> folder = ModelFolder(Path("whisper-tiny.en"))  # doctest: +SKIP
+        >>> Whisper.load(folder, ENGLISH, window="short").front_end.hop_seconds  # doctest: +SKIP
+        0.01
+    """
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, window: str) -> None:
         self.window = window

@@ -16,7 +16,8 @@ from client.punctuality import TOO_LATE
 from optim.trainable import freeze, frozen_digest
 from privacy import ClipBounds, Quantiser
 from privacy.released_metrics import STATISTICS
-from recipes import seed_model
+from recipes import RunConfig, seed_model
+from server.factory import make_bounds
 from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import build_model
 from speech.text import ENGLISH
@@ -57,7 +58,7 @@ def task(speakers, layout=None, bound=0.5, raw_metrics=False, adaptive=False, la
         quantiser=Quantiser.of(bounds),
         raw_metrics=raw_metrics,
     )
-    return made.to_message(2, pack_vector(vector), 60.0), made
+    return made.to_message(2, pack_vector(vector), 600.0), made
 
 
 def test_partitions_hold_every_speaker_once(manifest):
@@ -126,7 +127,7 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
 
 def test_an_answer_after_the_rounds_deadline_is_a_few_words(manifest):
     message, _ = task((0,))
-    message.metadata.__dict__["_created_at"] -= 60.0
+    message.metadata.__dict__["_created_at"] -= 600.0
     content = app(message, context(manifest)).content
     assert list(content) == ["answer"]
     assert content["answer"]["problem"] == TOO_LATE
@@ -224,15 +225,62 @@ def test_what_is_not_trained_is_the_seed_models_and_stays_out_of_the_sum(manifes
         bounds=bounds,
         quantiser=Quantiser.of(bounds),
     )
-    message = made.to_message(2, pack_vector(vector), 60.0)
+    message = made.to_message(2, pack_vector(vector), 600.0)
     answer = Answer.from_message(app(message, context(manifest, **FROZEN)))
     integers = integers_of(answer, bounds, made.quantiser)
     assert integers.shape == (2 * 96 + 30 * 97 + len(STATISTICS),)
     assert integers[: layout.size].count_nonzero() > 0
 
-    other = replace(made, frozen="x" * 64).to_message(2, pack_vector(vector), 60.0)
+    other = replace(made, frozen="x" * 64).to_message(2, pack_vector(vector), 600.0)
     refused = app(other, context(manifest, **FROZEN)).content["answer"]
     assert "seed-path" in refused["problem"]
+
+
+GROUPS = {
+    "privacy.clip-rule": "global",
+    "privacy.clip-bound": 0.01,
+    "privacy.clip-groups": "*norm*=0.2,output.*=0.05,*=0.75",
+}
+
+
+def test_a_node_keeps_each_clip_group_within_its_bound_and_refuses_another_order(manifest, caplog):
+    section = RunConfig.from_flat({**default_config(), **GROUPS}).privacy
+    layout, vector = bind(build_model("tiny"), section.groups)
+    bounds, quantiser = make_bounds(section, layout)
+    made = replace(task((0,))[1], layout=layout.digest, bounds=bounds, quantiser=quantiser)
+    message = made.to_message(2, pack_vector(vector), 600.0)
+    answer = Answer.from_message(app(message, context(manifest, **GROUPS)))
+    integers = integers_of(answer, bounds, quantiser).long()
+    for begin, end, bound in zip(bounds.offsets, bounds.offsets[1:], bounds.bounds, strict=False):
+        norm = float(integers[begin:end].double().norm()) * quantiser.step
+        assert 0.99 * bound < norm <= bound or end == bounds.size  # a speaker's training goes beyond 0.01
+    assert integers.double().norm() <= 2**quantiser.bits
+
+    again = made.to_message(2, pack_vector(vector), 600.0)  # to a node that knows of no groups
+    assert "problem" in app(again, context(manifest)).content["answer"]
+    assert "privacy.clip-groups" in caplog.text
+
+
+def test_with_clip_groups_a_node_sends_the_same_update_tensor_by_tensor(manifest):
+    """Far below the bounds; the speaker process has the order of the server and the node."""
+    start = load_model(seed_model("embedded")).model.state_dict()
+    found = []
+    for changes in ({}, GROUPS):
+        section = RunConfig.from_flat({**default_config(), **changes, "privacy.clip-bound": 50.0}).privacy
+        model = build_model("tiny")
+        model.load_state_dict(start)
+        layout, vector = bind(model, section.groups)
+        bounds, quantiser = make_bounds(section, layout)
+        made = replace(task((0,))[1], layout=layout.digest, bounds=bounds, quantiser=quantiser)
+        message = made.to_message(2, pack_vector(vector), 600.0)
+        answer = Answer.from_message(app(message, context(manifest, **changes)))
+        update = integers_of(answer, bounds, quantiser)[: layout.size].double() * quantiser.step
+        found.append(layout.views(update))
+    plain, grouped = found
+    assert list(plain) != list(grouped)
+    for name, value in plain.items():
+        torch.testing.assert_close(grouped[name], value, rtol=1e-2, atol=3 * 50 / 2**20)
+    assert max(float(value.abs().max()) for value in plain.values()) > 100 * 50 / 2**20
 
 
 def test_a_node_with_another_frozen_model_is_refused_at_registration(manifest, tmp_path):

@@ -120,6 +120,43 @@ def refuse(*arguments):
     raise PermissionError(13, "Permission denied")
 
 
+def begin(context, run, resumed=False):
+    """The registration for a run, as another run of Flower's than any before."""
+    context.run_id += 1
+    context.state = RecordDict()
+    forget()
+    return NodeInfo.of(ask(context, run=run, resumed=resumed))
+
+
+def test_a_resumed_run_counts_as_many_as_it_did_and_who_left_since_counts_as_zero(hospital):
+    """One had left before it began, one left since. Another run counts those who are there."""
+    here, _ = hospital
+    dataset = register_nodes(here)
+    whole = [sum_of(here, dataset, number)[0] for number in range(3)]
+    leave("train-00")
+    assert begin(here, "a" * 32).speakers == 2
+    leave("train-02")
+    resumed = begin(here, "a" * 32, resumed=True)
+    assert (resumed.speakers, resumed.left, resumed.dataset) == (2, 1, dataset)
+    assert len(split_tokens(resumed.tokens)) == 1
+    for _ in range(2):
+        assert torch.equal(sum_of(here, dataset, 0)[0], whole[1])
+        assert not sum_of(here, dataset, 1)[0].any()
+        here.state = RecordDict()  # the SuperNode starts again during the run
+        forget()
+    for run, goes_on in (("b" * 32, False), ("c" * 32, True), ("../left", True), ("a" * 32, False)):
+        now = begin(here, run, goes_on)
+        assert (now.speakers, now.left) == (1, 0)
+
+
+def test_a_run_is_resumed_where_all_of_a_nodes_speakers_have_left(hospital):
+    here, _ = hospital
+    assert begin(here, "a" * 32).speakers == 3
+    leave("train-00", "train-01", "train-02")
+    resumed = begin(here, "a" * 32, resumed=True)
+    assert (resumed.speakers, resumed.left, resumed.tokens) == (3, 3, b"")
+
+
 def test_speech_that_changes_as_well_leaves_them_out(hospital):
     here, manifest = hospital
     dataset = register_nodes(here)

@@ -25,12 +25,23 @@ def test_an_answer_before_the_deadline_goes_out_even_where_the_clock_is_behind(a
 
 
 def test_an_answer_after_the_deadline_stays_here_and_the_log_says_why(caplog):
+    def slow(message, context):
+        message.metadata.__dict__["_created_at"] -= 61.0
+        return UPDATE
+
     with caplog.at_level(logging.WARNING):
-        content = punctual(lambda message, context: UPDATE)(asked(60.0, ago=61.0), None)
+        content = punctual(slow)(asked(60.0), None)
     assert content == problem(TOO_LATE)
     assert "by the clocks of server and node" in caplog.text
     assert "answers are sent within 60 s" in caplog.text
     assert "set it (NTP)" in caplog.text
+
+
+def test_a_question_that_waited_beyond_its_deadline_is_no_work():
+    worked = []
+    content = punctual(lambda message, context: worked.append(message))(asked(60.0, ago=61.0), None)
+    assert content == problem(TOO_LATE)
+    assert not worked
 
 
 def test_the_nodes_own_stopwatch_counts_where_its_clock_is_behind(caplog):

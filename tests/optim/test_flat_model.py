@@ -1,8 +1,12 @@
+import re
+
 import pytest
 import torch
 from torch import nn
 
-from optim.flat_model import bind, bind_gradients
+from base.clip_groups import ClipGroups
+from optim.flat_model import bind, bind_gradients, layout_of
+from recipes import ConfigError
 from speech.features.torchaudio_loader import torchaudio
 from speech.model.ctc_transformer import build_model
 
@@ -98,3 +102,35 @@ def test_frozen_batch_norms_are_taken_where_buffers_stay_constant():
         bind(model.eval())
     layout, _ = bind(model.eval(), constant_buffers=True)
     assert layout.names == ("0.weight", "0.bias")
+
+
+def test_with_clip_groups_the_parameters_of_a_group_lie_side_by_side():
+    model, groups = small_model(), ClipGroups.read("*.bias=0.2,2.*=0.3,*=0.5")
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    layout, vector = bind(model, groups)
+    assert layout.names == ("0.bias", "1.bias", "2.bias", "2.weight", "0.weight", "1.weight")
+    assert layout == layout_of(model, groups) != layout_of(model)
+    assert layout.digest != layout_of(model).digest  # so who has other groups trains nobody
+    assert all(torch.equal(view, before[name]) for name, view in layout.views(vector).items())
+    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
+
+
+def test_without_clip_groups_the_order_is_that_of_the_model():
+    model = small_model()
+    names = [name for name, _ in model.named_parameters()]
+    assert list(layout_of(model, ClipGroups.read("")).names) == list(layout_of(model).names) == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0.*=0.5,1.*=0.5", "no pattern matches the trained tensor '2.weight': add one that does, or a last"),
+        (
+            "0.*=0.5,encoder.*=0.1,*=0.4",
+            "'encoder.*' matches no trained tensor: correct it or leave it out; ",
+        ),
+    ],
+)
+def test_clip_groups_that_do_not_fit_the_model_are_refused_by_key_value_and_name(text, said):
+    with pytest.raises(ConfigError, match=re.escape(f"privacy.clip-groups = {text!r}: ") + ".*" + said):
+        layout_of(small_model(), ClipGroups.read(text))

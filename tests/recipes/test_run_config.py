@@ -11,7 +11,7 @@ from base.registries import (
     SCHEDULES,
     SERVER_OPTIMISERS,
 )
-from cli.composing import default_config, flatten
+from cli.composing import default_config, flatten, with_absolute_paths
 from privacy.clipping import bounds
 from recipes import ConfigError, RunConfig, checkout
 from recipes.privacy_section import CLIP_ACTIONS
@@ -32,7 +32,7 @@ RUN_RECIPES = sorted((checkout() / "recipes" / "run").glob("*.toml"))
 @pytest.mark.parametrize("path", RUN_RECIPES, ids=lambda path: path.stem)
 def test_every_run_recipe_is_valid(path):
     recipe = flatten(tomllib.loads(path.read_text()))
-    RunConfig.from_flat({**DEFAULT, **recipe})
+    RunConfig.from_flat(with_absolute_paths({**DEFAULT, **recipe}))
 
 
 FAULTS = {
@@ -53,6 +53,14 @@ FAULTS = {
         {"privacy.clip-rule": "median"},
         "unknown clip rule 'median'; known are 'dim', 'global', 'power', 'uniform'",
     ),
+    "no pairs": (
+        {"privacy.clip-groups": "encoder.*"},
+        r"privacy.clip-groups = 'encoder\.\*': 'encoder\.\*' is no pair of pattern and share: write both",
+    ),
+    "shares of C": (
+        {"privacy.clip-groups": "a=0.05,*=0.9"},
+        r"privacy.clip-groups = 'a=0.05,\*=0.9': the shares sum to 0.95: they are shares of C\^2",
+    ),
     "scaffold in private": (
         {"local.algorithm": "scaffold"},
         "local.algorithm = 'scaffold': refused in a private",
@@ -68,6 +76,9 @@ FAULTS = {
         {"server.optimiser": "adamw"},
         "unknown server optimiser 'adamw'; known are 'adagrad', 'adam'",
     ),
+    "settings that cannot be read": ({"server.optimiser-settings": "rho"}, "write numbers by name"),
+    "settings that are no numbers": ({"server.optimiser-settings": "rho=[1]"}, "write numbers by name"),
+    "settings with a key": ({"server.optimiser-settings": "beta1=0.5"}, "beta1 has a key of its own"),
     "manifest without path": ({"corpus.kind": "manifest"}, "needs the path of a corpus"),
     "unknown language": ({"corpus.language": "tlh"}, "corpus.language = 'tlh'"),
     "shipped seed in German": ({"corpus.language": "de"}, "the shipped seed model writes English"),

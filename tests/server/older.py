@@ -1,6 +1,7 @@
 """Turns a run folder into one that an earlier release would have left."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,8 +61,9 @@ def as_before_renames(folder: Path) -> None:
         if (path := folder / file).exists():
             text = path.read_text()
             for new, old in names.items():
-                assert new in text
-                text = text.replace(new, old)
+                key = re.compile(rf'^(\s*"?){new}("?(?: =|:))', re.MULTILINE)  # of TOML or JSON
+                assert key.search(text)
+                text = key.sub(rf"\1{old}\2", text)
             path.write_text(text)
 
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -131,6 +133,15 @@ def test_the_exponent_of_the_power_rule_is_the_recipes():
         config(**{"privacy.clip-rule": "power", "privacy.clip-exponent": 0.5}).privacy, layout
     )
     assert bounds.bounds[1] / bounds.bounds[0] == pytest.approx(4.0)
+
+
+def test_the_clip_groups_of_the_recipe_split_the_bound_that_statistics_leave():
+    privacy = config(**{"privacy.clip-rule": "global", "privacy.clip-groups": "front*=0.05,*=0.95"}).privacy
+    layout, _ = bind(starting_model(config(**{"model.seed": "random"}).model, "en"), privacy.groups)
+    bounds, _ = make_bounds(privacy, layout)
+    of_model = [share**0.5 * math.sqrt(1 - 0.1**2) * privacy.clip_bound for share in (0.05, 0.95)]
+    assert bounds.bounds[:2] == pytest.approx(of_model)
+    assert bounds.total == pytest.approx(privacy.clip_bound, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", sorted(SERVER_OPTIMISERS))

@@ -22,10 +22,10 @@ def settings(**changes):
     return RunConfig.from_flat(flat).training
 
 
-def holds(speakers, dataset="d", version=VERSION, skipped=0, split="train", part=None, parts=100):
+def holds(speakers, dataset="d", version=VERSION, skipped=0, split="train", part=None, parts=100, left=0):
     def answer(message):
         own = message.metadata.dst_node_id if part is None else part
-        said = {"speakers": speakers, "dataset": dataset, "skipped": skipped, "split": split}
+        said = {"speakers": speakers, "dataset": dataset, "skipped": skipped, "split": split, "left": left}
         return RecordDict({"answer": ConfigRecord({"version": version, **said, "part": own, "parts": parts})})
 
     return answer
@@ -88,6 +88,7 @@ def test_too_few_nodes_is_an_error_with_both_numbers():
         (holds(3, dataset="x" * 1000), "names its data set 'xxx"),
         (holds(3, skipped=b"?"), "skipped b'.' utterances"),
         (holds(3, split=1), "names its split 1"),
+        (holds(3, left=4), "4 of its 3 speakers have left"),
         (holds(3, part=7, parts=7), "holds part 7 of 7"),
         (lambda message: problem("x\n\x1b[2Jnode 1: fine"), r"x  \[2Jnode 1: fine$"),
     ],

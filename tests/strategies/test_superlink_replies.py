@@ -18,7 +18,7 @@ from tests.forged import Forged, array, bomb, chunk, config, honest, reply, with
 from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, answer_to, make_strategy
 from tests.strategies.superlink import SuperLink
 from wire.allowances import REGISTRATION, reply_allowance
-from wire.deadlines import message_seconds
+from wire.deadlines import wait_seconds
 from wire.inflation import InflationRefused
 from wire.messages import Task, pack_vector
 from wire.node_info import MOST_TOKENS, NodeInfo
@@ -76,7 +76,7 @@ def federate(superlink, folder, counts, rounds=1, deadline=60.0):
     """Rounds of a strategy over the SuperLink's grid; returns the strategy."""
     strategy = make_strategy(folder, counts, z=TINY_NOISE, rounds=rounds)
     strategy.round_deadline_seconds = deadline
-    grid, timeout = StreamingGrid(superlink.grid), message_seconds(deadline)
+    grid, timeout = StreamingGrid(superlink.grid), wait_seconds(deadline)
     strategy.start(grid, strategy.arrays(), num_rounds=rounds, timeout=timeout)
     return strategy
 
@@ -111,7 +111,7 @@ def test_a_node_that_never_fetches_its_message_leaves_nothing_behind(superlink, 
     assert (drop.node, drop.reason) == (absent.node_id, "no reply before the deadline")
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
-    assert questions <= 1  # the last round's: it is asked about once more at the end of the next
+    assert questions <= 2  # the last rounds': they are asked about in later ones until their time is over
     assert absent.fetch() is None  # and nothing is left to be trained in vain
 
 
@@ -124,23 +124,27 @@ def test_without_withdrawal_a_model_is_left_in_every_round(superlink, tmp_path, 
     assert superlink.leftovers()[0] >= 3 * 5  # of message, record dict, records, array and chunk
 
 
-def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path):
-    """It is sent two rounds later, by a node that minds no deadline: the SuperLink refuses it."""
+@pytest.mark.parametrize(("known", "taken"), [(60.0, True), (0.0, False)])
+def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path, monkeypatch, known, taken):
+    """A node that minds no deadline sends it rounds later: the SuperLink still takes it, or refuses it."""
+    monkeypatch.setattr("wire.deadlines.LEAST_KNOWN_SECONDS", known)
+    later = 3
     present, late = superlink.node(), superlink.node()
     kept, wanted = [], []
 
     def turn():
         if (question := late.fetch()) is not None:
             kept.append(question)
-            if len(kept) > 2:
-                wanted.append(late.answer(kept[-3], honest_reply(kept[-3])))
+            if len(kept) > later:
+                old = kept[-1 - later]
+                wanted.append(late.answer(old, honest_reply(old, update=1e-3)))
 
     superlink.turns += [answering(present), turn]
-    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=4, deadline=2.0)
-    assert wanted == [False] * 2
+    federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=5, deadline=1.0)
+    assert wanted == [taken] * (5 - later)
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
-    assert questions <= 1
+    assert questions <= later
 
 
 def asked(superlink, node, ttl=60.0):
@@ -245,7 +249,7 @@ def test_a_reply_that_is_never_completed_holds_nobody_up(superlink, tmp_path):
     superlink.turns += [answering(slow, unlike, without=chunks_of), answering(present)]
     began = time.monotonic()
     strategy = federate(superlink, tmp_path, {slow.node_id: 1, present.node_id: 1}, deadline=2.0)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # and not an hour, however busy the machine
     (drop,) = strategy.last_report.dropped
     assert (drop.node, drop.reason) == (slow.node_id, "no reply before the deadline")
     assert strategy.last_report.nodes_answered == 1

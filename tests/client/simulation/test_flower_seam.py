@@ -33,6 +33,7 @@ from client.simulation import flower_seam
 from client.simulation.flower_seam import WorkerPool, hand_over
 from client.simulation.workers import WorkerLost
 from strategies import StreamingGrid
+from wire.deadlines import message_seconds
 
 NODES, WINDOW = 200, 64
 
@@ -82,7 +83,7 @@ class Engine:
 
 def messages(nodes):
     content = RecordDict({"c": ConfigRecord({"n": 1})})
-    return [Message(content, node, MessageType.TRAIN, ttl=60.0) for node in nodes]
+    return [Message(content, node, MessageType.TRAIN, ttl=message_seconds(48.0)) for node in nodes]
 
 
 def test_every_message_comes_once_and_in_order_at_three_times_the_window():
@@ -120,7 +121,8 @@ def pool(monkeypatch):
 
 def ask(pool, answer, speakers=None):
     """What Flower's thread does with a message; `answer` is called in the place of the worker's app."""
-    metadata = Metadata(1, "asked", 1, 2, "", "", 100.0, 60.0, "train")
+    kind = "query" if speakers is None else "train"
+    metadata = Metadata(1, "asked", 1, 2, "", "", 100.0, message_seconds(48.0), kind)
     task = {} if speakers is None else {"task": ConfigRecord({"speakers": [*range(speakers)]})}
     message = make_message(metadata=metadata, content=RecordDict(task))
     job = (lambda: "the app", message, "0", "old context")
@@ -139,7 +141,7 @@ def test_a_job_is_the_app_itself_and_its_reply_comes_back_with_the_new_context(p
     reply, context = ask(pool, answer, speakers=3)
     assert not reply.has_error() and context == "new context"
     ask(pool, answer)
-    assert pool.asked == [{"speakers": 3, "due": 160.0}, {"speakers": 0, "due": 160.0}]
+    assert pool.asked == [{"speakers": 3, "due": 160.0}, {"speakers": 0, "due": 220.0}]
 
 
 def test_a_lost_worker_is_an_error_reply_and_the_old_context(pool):

@@ -64,7 +64,7 @@ def train(context, dataset, *speakers):
         bounds=BOUNDS,
         quantiser=QUANTISER,
     )
-    return app(task.to_message(2, pack_vector(VECTOR), 60.0), context)
+    return app(task.to_message(2, pack_vector(VECTOR), 600.0), context)
 
 
 def sum_of(context, dataset, speaker):

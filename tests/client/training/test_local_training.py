@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from base.clip_groups import ClipGroups
 from base.registries import MODEL_PRESETS
 from cli.composing import default_config
 from client.training.local_training import LocalTrainer
@@ -62,6 +63,19 @@ def test_training_on_a_speaker_lowers_its_loss(examples, start):
         vector -= update
         losses.append(report.loss)
     assert losses[-1] < 0.7 * losses[0]
+
+
+def test_with_clip_groups_the_update_is_the_same_in_another_order(examples, start):
+    groups = ClipGroups.read("*.bias=0.1,output.*=0.2,*=0.7")
+    plain = LocalTrainer(build_model("tiny"), settings())
+    grouped = LocalTrainer(build_model("tiny"), settings(), clip_groups=groups)
+    assert plain.layout.names != grouped.layout.names
+    expected = plain.layout.views(plain.update(start, examples, TURN)[0])
+    views = plain.layout.views(start)
+    ordered = torch.cat([views[name].flatten() for name in grouped.layout.names])
+    found = grouped.layout.views(grouped.update(ordered, examples, TURN)[0])
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-3, atol=1e-6)
 
 
 def test_nothing_of_a_speaker_is_left_for_the_next(examples, start):

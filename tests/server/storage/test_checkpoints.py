@@ -100,7 +100,7 @@ DIFFERENCES = {
     "data": (Identity.of(config(), PLAN, "layout-digest", "others"),
              "data set was 'data-digest' and is now 'others'"),
     "preset": (Identity.of(config(**{"model.name": "small"}), PLAN, "layout-digest", "data-digest"),
-               "model preset was 'tiny' and is now 'small'"),
+               "model was 'tiny' and is now 'small'"),
     "clip bound": (Identity.of(config(**{"privacy.clip-bound": 0.25}), PLAN, "layout-digest", "data-digest"),
                    "privacy.clip-bound was 0.5 and is now 0.25"),
     "optimiser": (Identity.of(config(**{"server.beta1": 0.5}), PLAN, "layout-digest", "data-digest"),

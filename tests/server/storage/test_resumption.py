@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from base.clip_groups import ClipGroups
+from optim.flat_model import bind
 from privacy import (
     LedgerCorrupt,
     LedgerInUse,
@@ -17,7 +19,7 @@ from privacy import (
     read_ledger,
 )
 from privacy.accounting.filters import least_budget
-from recipes import seed_model
+from recipes import ConfigError, seed_model
 from server.errors import ResumeRefused
 from server.federated_run import FederatedRun
 from server.storage.checkpoints import load_checkpoint
@@ -190,6 +192,28 @@ def test_a_run_that_trains_a_part_goes_on_with_that_part_and_saves_the_whole_mod
     assert changed == ["output.weight", "output.bias"]
     for told in ("summary.txt", "card.md"):
         assert "2,910 trained of 372,222 parameters" in (folder / told).read_text()
+
+
+def test_a_run_with_clip_groups_goes_on_in_their_order_and_only_with_them(corpus, home, capsys):
+    text = "*norm*=0.2,*=0.8"
+    groups = {"privacy.clip-groups": text, "model.seed": "embedded"}
+    folder = crash_in_round(corpus, 3, home, **groups)
+    assert "'dim' clip bounds in 2 clip groups" in capsys.readouterr().out
+    with pytest.raises(ResumeRefused, match=re.escape(f"privacy.clip-groups was {text!r} and is now ''")):
+        resume(corpus, **{**groups, "privacy.clip-groups": ""})
+    resume(corpus, **groups)
+    layout, vector = bind(load_model(folder / "model.safetensors").model, ClipGroups.read(text))
+    assert "norm" in layout.names[0] and "norm" not in layout.names[-1]
+    kept = load_checkpoint(folder / "checkpoints" / "round-000004.safetensors").tensors["vector"]
+    assert torch.equal(kept, vector)
+
+
+def test_clip_groups_that_do_not_fit_end_a_run_before_it_begins(corpus, home):
+    asked = []
+    config = recipe(corpus, **{"privacy.clip-groups": "encoder.*=0.05,*=0.95"})
+    with pytest.raises(ConfigError, match=r"the pattern 'encoder\.\*' matches no trained tensor"):
+        federate(config, saw=lambda number, vector: asked.append(number))
+    assert not asked and not list(home.glob("**/ledger.jsonl"))
 
 
 def test_a_seed_that_was_exchanged_under_a_run_is_named(corpus, home):

@@ -77,8 +77,8 @@ def test_the_layers_of_the_paper_are_exported_too(suffix: str, tmp_path: Path) -
     """Input norm, GLU and CAPE, in the paper's features and a fraction of its size."""
     shape = replace(MODEL_PRESETS["paper"].shape, width=32, feed_forward=64, layers=1)
     torch.manual_seed(0)
-    model = CTCTransformer(shape).eval()
-    loaded = LoadedModel(model=model, preset="paper", features=MODEL_PRESETS["paper"].features, metadata={})
+    model = CTCTransformer(shape, MODEL_PRESETS["paper"].features).eval()
+    loaded = LoadedModel(model=model, preset="paper", metadata={})
     done = export_model(loaded, tmp_path / f"model{suffix}", {})
     assert done.path.is_file() and done.difference < 1e-4
 
