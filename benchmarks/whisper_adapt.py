@@ -4,6 +4,8 @@ MODEL is a folder of Whisper tiny.en in Hugging Face's layout, CORPUS the folder
 speechocean762's. The speakers are divided anew for each seed: a quarter for the test, an eighth for dev, the
 rest is trained. Settings were chosen on dev speakers; the test speakers are looked at here alone.
 
+Each result is written to whisper_adapt.json as soon as it is there; a second call makes what is missing.
+
 Goals: a WER on the test speakers of at most 0.65 of the untouched model's (padded to 30 seconds), the upper
 end of the paired interval below 0.80, at most ten minutes a run on two cores.
 """
@@ -14,8 +16,9 @@ import argparse
 import json
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ from speech.model.recogniser import Recogniser
 from speech.text import ENGLISH
 
 HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "whisper_adapt.json"
 RECIPE = HERE.parent / "recipes" / "run" / "whisper-adapt.toml"
 NODES, SEEDS, DRAWS, LEVEL = 4, 3, 2000, 0.95
 MOST_RATIO, MOST_UPPER, MOST_SECONDS = 0.65, 0.80, 600.0
@@ -51,10 +55,23 @@ UNTOUCHED, CENTRAL, PLAIN = "untouched, padded", "central, Adam", "federated, no
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The errors of one model on the test speakers, and what its training took."""
+    """Word errors and words of each test speaker, and the seconds that the run took."""
 
-    errors: Assessment
+    errors: tuple[int, ...]
+    words: tuple[int, ...]
     seconds: float = 0.0
+
+    @classmethod
+    def of(cls, found: Assessment, seconds: float = 0.0) -> Outcome:
+        """The outcome of an assessment; speakers are sorted by name."""
+        counts = [speaker.words for speaker in found.speakers]
+        errors = tuple(one.errors for one in counts)
+        return cls(errors=errors, words=tuple(one.reference_length for one in counts), seconds=seconds)
+
+    @property
+    def wer(self) -> float:
+        """The word error rate in percent."""
+        return 100 * sum(self.errors) / sum(self.words)
 
 
 def divided(corpus: Path, seed: int, folder: Path) -> Path:
@@ -99,7 +116,7 @@ def federated(model: Path, manifest: Path, seed: int, settings: Mapping[str, Any
         folder = run_in(words, Path(place))
         seconds = time.monotonic() - began
         loaded = load_model(folder / "model.safetensors")
-    return Outcome(errors=tested(loaded.model, load_corpus("manifest", str(manifest))), seconds=seconds)
+    return Outcome.of(tested(loaded.model, load_corpus("manifest", str(manifest))), seconds)
 
 
 def central(model: Path, manifest: Path, seed: int, config: RunConfig) -> Outcome:
@@ -120,13 +137,14 @@ def central(model: Path, manifest: Path, seed: int, config: RunConfig) -> Outcom
             made.objective(collate([examples[i] for i in order[start : start + 16]])).backward()
             torch.nn.utils.clip_grad_norm_(trained, config.local.gradient_clip)
             optimiser.step()
-    return Outcome(errors=tested(made.eval(), corpus), seconds=time.monotonic() - began)
+    seconds = time.monotonic() - began
+    return Outcome.of(tested(made.eval(), corpus), seconds)
 
 
 def untouched(model: Path, manifest: Path) -> Outcome:
     """Test the model as it was published, in its window of 30 seconds."""
     made = ModelChoice(name=str(model)).make(ENGLISH).eval()
-    return Outcome(errors=tested(made, load_corpus("manifest", str(manifest))))
+    return Outcome.of(tested(made, load_corpus("manifest", str(manifest))))
 
 
 def ways(config: RunConfig) -> dict[str, dict[str, Any]]:
@@ -154,11 +172,11 @@ def ratio(outcomes: Sequence[Outcome], bases: Sequence[Outcome]) -> tuple[float,
     The bootstrap draws test speakers, each with all their words for both models (Bisani and Ney 2004).
     """
     pairs = [
-        (mine.words, base.words)
-        for outcome, start in zip(outcomes, bases, strict=True)
-        for mine, base in zip(outcome.errors.speakers, start.errors.speakers, strict=True)
+        pair
+        for mine, base in zip(outcomes, bases, strict=True)
+        for pair in zip(mine.errors, base.errors, strict=True)
     ]
-    errors = np.array([(mine.errors, base.errors) for mine, base in pairs])
+    errors = np.array(pairs)
     draws = np.random.default_rng(0).integers(0, len(errors), (DRAWS, len(errors)))
     sums = errors[draws].sum(1)
     low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -167,7 +185,7 @@ def ratio(outcomes: Sequence[Outcome], bases: Sequence[Outcome]) -> tuple[float,
 
 def row(name: str, outcomes: Sequence[Outcome], bases: Sequence[Outcome]) -> tuple[str, ...]:
     """One line of the table."""
-    wers = [100 * outcome.errors.words.rate for outcome in outcomes]
+    wers = [outcome.wer for outcome in outcomes]
     middle, low, high = ratio(outcomes, bases)
     longest = max(outcome.seconds for outcome in outcomes)
     return (
@@ -188,17 +206,45 @@ def main() -> None:
     given = parser.parse_args()
     one_thread()
     config = RunConfig.from_flat({**default_config(), **read_recipe(RECIPE), "corpus.path": "/"})
-    found: dict[str, list[Outcome]] = {}
+    found = _known()
     with tempfile.TemporaryDirectory() as place:
         for seed in range(given.seeds):
             manifest = divided(given.corpus.resolve(), seed, Path(place))
-            model = given.model.resolve()
-            found.setdefault(UNTOUCHED, []).append(untouched(model, manifest))
-            found.setdefault(CENTRAL, []).append(central(model, manifest, seed, config))
-            for name, settings in ways(config).items():
-                found.setdefault(name, []).append(federated(model, manifest, seed, settings))
-                print(f"seed {seed}, {name}: {100 * found[name][-1].errors.words.rate:.1f} %", flush=True)
-    _write(found, config)
+            for name, make in _all_ways(given.model.resolve(), manifest, seed, config).items():
+                if len(found.setdefault(name, [])) == seed:
+                    found[name].append(make())
+                    print(f"seed {seed}, {name}: {found[name][seed].wer:.1f} %", flush=True)
+                    _keep(found)
+    _write({name: outcomes[: given.seeds] for name, outcomes in found.items()}, config)
+
+
+def _all_ways(model: Path, manifest: Path, seed: int, config: RunConfig) -> dict[str, Callable[[], Outcome]]:
+    """What makes the outcome of each row."""
+    runs = {
+        name: partial(federated, model, manifest, seed, settings) for name, settings in ways(config).items()
+    }
+    return {
+        UNTOUCHED: partial(untouched, model, manifest),
+        CENTRAL: partial(central, model, manifest, seed, config),
+        **runs,
+    }
+
+
+def _known() -> dict[str, list[Outcome]]:
+    if not RESULTS.exists():
+        return {}
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return {
+        name: [
+            Outcome(**{key: tuple(v) if isinstance(v, list) else v for key, v in one.items()}) for one in ones
+        ]
+        for name, ones in kept.items()
+    }
+
+
+def _keep(found: Mapping[str, Sequence[Outcome]]) -> None:
+    kept = {name: [asdict(one) for one in ones] for name, ones in found.items()}
+    RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
 
 
 def _write(found: Mapping[str, Sequence[Outcome]], config: RunConfig) -> None:

@@ -45,8 +45,8 @@ class NodePolicy:
         most_rounds: Maximum rounds of its plan.
         most_rounds_per_speaker: Maximum rounds in which one speaker is trained, over all runs
             (`client.policy.training_counts`).
-        models: The models that may be trained, presets or owner/name, with commas between, or "any": then also
-            one that a run names by a path.
+        models: The models that may be trained, presets or owner/name, with commas between, or "any", which
+            is also one that a run names by a path.
         most_clip_bound: Maximum norm C of one speaker's update.
         most_steps: Maximum steps, and maximum epochs, of a speaker's training.
         most_seconds: Maximum seconds of speech that a speaker's training uses.
