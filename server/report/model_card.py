@@ -101,7 +101,7 @@ def card_of_file(loaded: LoadedModel, licence: str | None, privacy: str, *, form
     parts = [
         _front_matter(_base_header(loaded, licence, form)),
         f"# {in_markdown(loaded.preset)}, exported by Murmuration",
-        f"{_kind(loaded)}.{_adapters(loaded, form)}",
+        f"{_kind(loaded)}.{_adapters(loaded, form)}{_window(loaded, form)}",
         f"## Privacy\n\n{in_markdown(privacy)}.",
         f"## Licence\n\n{in_markdown(licence or LICENCE_MISSING)}.",
         f"*Written by Murmuration {release()} from a model file.*",
@@ -177,6 +177,7 @@ def _model(facts: ModelFacts, form: Form) -> str:
         f"{len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
         f"planned rounds.{_trained(facts.config.model)}{_adapters(facts.loaded, form)}"
+        f"{_window(facts.loaded, form)}"
     )
 
 
@@ -194,6 +195,15 @@ def _adapters(loaded: LoadedModel, form: Form) -> str:
         f" Adapters of rank {adapters.rank} (alpha {adapters.alpha:g}, {_FACTORS[adapters.train]}) on "
         f"`{in_code(adapters.layers)}`, {_FORMS[form]}."
     )
+
+
+def _window(loaded: LoadedModel, form: Form) -> str:
+    """The window of a model that has one, where the library of the card has no other."""
+    short = loaded.model.choice is not None and loaded.model.choice.window == "short"
+    if not short:
+        return ""
+    elsewhere = " Other libraries fill its window: evaluate it so before you use it there."
+    return f" Made for short input, the utterance and half a second.{elsewhere if form != 'run' else ''}"
 
 
 def _ctc(loaded: LoadedModel) -> list[str]:

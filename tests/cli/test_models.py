@@ -1,6 +1,7 @@
 """Pre-trained models by their folder or their name, and model files whose base model lies elsewhere."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,11 @@ from cli.models import open_model
 from privacy import SpendingUnknown
 from privacy.ledger.lineage import lineage_from_json
 from recipes.sections import ModelSection
+from server.report.model_card import card_of_file
 from server.storage.ancestry import lineage_of_start
 from speech.errors import SpeechError
-from speech.model.checkpoint import load_model, save_model
+from speech.model import adapted_file
+from speech.model.checkpoint import LoadedModel, load_model, save_model
 from speech.model.ctc_transformer import build_model
 from speech.pretrained.store import add_model
 from tests.corpora import make_corpus
@@ -165,3 +168,13 @@ def test_a_run_that_starts_from_an_exported_folder_inherits_what_was_spent(
     (tmp_path / "out" / "murmuration.json").write_text(json.dumps(told))
     with pytest.raises(SpendingUnknown, match="exported from a private run"):
         lineage_of_start(section)
+
+
+def test_the_card_of_a_model_for_short_input_warns_who_uses_it_elsewhere(tmp_path: Path) -> None:
+    model = load(tiny_model("whisper", tmp_path / "w"), ADAPTED["whisper"], window="short")
+    loaded = LoadedModel(model=model, preset="owner/tiny", metadata=adapted_file.metadata(model))
+    assert "Made for short input" in card_of_file(loaded, None, "none", form="run")
+    warning = "Other libraries fill its window"
+    assert warning in card_of_file(loaded, None, "none", form="merged")
+    model.choice = replace(model.choice, window="padded")
+    assert "short input" not in card_of_file(loaded, None, "none", form="merged")

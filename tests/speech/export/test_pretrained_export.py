@@ -1,6 +1,7 @@
 """What `transformers`, `peft` and ONNX Runtime make of exported pre-trained models, without our code."""
 
 import json
+import os
 from pathlib import Path
 
 import onnxruntime
@@ -8,6 +9,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from speech.audio import read_audio
 from speech.errors import ExportError
 from speech.export import describe, export_model, write_huggingface, write_peft
 from speech.model.adapters import Adapters
@@ -248,3 +250,27 @@ def test_an_adapter_of_a_shared_weight_is_not_merged(folders: Path, tmp_path: Pa
 def load_names(file: Path) -> list[str]:
     with safe_open(file, "pt") as opened:
         return list(opened.keys())
+
+
+def test_the_real_whisper_transcribes_the_same_after_its_export(tmp_path: Path) -> None:
+    speech = Path(os.environ.get("MURMUR_SPEECH") or "/absent")
+    base = speech.parent / "models" / "whisper-tiny.en"
+    if not base.is_dir():
+        pytest.skip("there is no models/whisper-tiny.en beside the folder that MURMUR_SPEECH names")
+    model = load(base, "*decoder*.fc1,*encoder*.v_proj").requires_grad_(False)
+    random_adapters_(model, spread=0.02)
+    save_model(tmp_path / "m.safetensors", model, str(base))
+    loaded = load_model(tmp_path / "m.safetensors")
+    folder = write_huggingface(loaded, tmp_path / "out", told(loaded), README).path
+    waveform = read_audio(min((speech / "LibriSpeech").rglob("*.flac")))
+    features = loaded.model.front_end.extractor()(waveform)
+    lengths = torch.tensor([len(features)])
+    with torch.inference_mode():
+        (ours,) = loaded.model.decode(loaded.model.encode(features[None], lengths), [40])
+    library = transformers()
+    given = library.AutoFeatureExtractor.from_pretrained(folder)(
+        waveform.numpy(), sampling_rate=16_000, return_tensors="pt"
+    )
+    ids = library_model(folder).generate(given["input_features"], max_new_tokens=40)
+    theirs = library.AutoTokenizer.from_pretrained(folder).decode(ids[0], skip_special_tokens=True)
+    assert theirs.split() == ours.split() and ours
