@@ -24,7 +24,7 @@ from speech.pretrained.ctc import PretrainedCTC
 SMALLEST_VARIANCE = 1e-7  # as in transformers' Wav2Vec2FeatureExtractor
 
 
-class CTCFromInput(nn.Module):
+class _CTCFromInput(nn.Module):
     """The input of one utterance to log-probabilities; `base` is a CTC model of `transformers`.
 
     Attributes:
@@ -93,16 +93,16 @@ def write_pretrained(
     return described, difference
 
 
-def _graph(model: PretrainedCTC) -> CTCFromInput:
+def _graph(model: PretrainedCTC) -> _CTCFromInput:
     """Return the graph of the library's model with the adapters merged."""
-    return CTCFromInput(
+    return _CTCFromInput(
         whole_model(model, attention="eager"),  # other kinds do not reach ONNX
         takes_waveform=model.front_end.width == 1,
         normalises=bool(model.folder.preprocessor.get("do_normalize", True)),
     )
 
 
-def _program(model: PretrainedCTC, graph: CTCFromInput) -> ExportedProgram:
+def _program(model: PretrainedCTC, graph: _CTCFromInput) -> ExportedProgram:
     """Return the graph for any length."""
     given = _input(model, graph, torch.randn(2 * model.front_end.sample_rate_hz))
     with torch.no_grad():
@@ -115,7 +115,7 @@ def _program(model: PretrainedCTC, graph: CTCFromInput) -> ExportedProgram:
         )
 
 
-def _described(model: PretrainedCTC, graph: CTCFromInput) -> dict[str, str]:
+def _described(model: PretrainedCTC, graph: _CTCFromInput) -> dict[str, str]:
     """What a program needs to use the graph without our code."""
     inputs = (
         "waveform (1, S) float32 in [-1, 1], not normalised"
@@ -133,7 +133,7 @@ def _described(model: PretrainedCTC, graph: CTCFromInput) -> dict[str, str]:
 
 
 @torch.inference_mode()
-def _largest_difference(session: Any, model: PretrainedCTC, graph: CTCFromInput) -> float:
+def _largest_difference(session: Any, model: PretrainedCTC, graph: _CTCFromInput) -> float:
     """Return the largest difference of a log-probability between an ONNX session and the model.
 
     Raises:
@@ -150,7 +150,7 @@ def _largest_difference(session: Any, model: PretrainedCTC, graph: CTCFromInput)
     return require_close(worst)
 
 
-def _input(model: PretrainedCTC, graph: CTCFromInput, waveform: Tensor) -> Tensor:
+def _input(model: PretrainedCTC, graph: _CTCFromInput, waveform: Tensor) -> Tensor:
     given = waveform if graph.takes_waveform else model.front_end.extractor()(waveform)
     return given[None].contiguous()
 
