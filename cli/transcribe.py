@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import soundfile
 import typer
 
-from cli.opening import decode_by, open_model
+from cli.models import BASE_HELP, MODEL_HELP, decode_by, open_model
 from cli.outputs import is_among, require_folder
 from recipes import existing_run
 from speech.decoding import BeamConfig
@@ -27,10 +27,8 @@ def transcribe(
     run: Annotated[
         Path | None, typer.Option("--run", "-r", help="A run folder; its final model is used.")
     ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", help="Or a model file, or a pre-trained model: owner/name, folder."),
-    ] = None,
+    model: Annotated[Path | None, typer.Option("--model", help=MODEL_HELP)] = None,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = "text",
     out: Annotated[
         str | None,
@@ -64,7 +62,7 @@ def transcribe(
     place = _place(out)
     _check_names(files, format, place)
     try:
-        loaded = open_model(model_path(run, model))
+        loaded = open_model(model_path(run, model), base_model=base_model)
         decode_by(loaded.model, beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus)
         transcriber = Transcriber(loaded)
     except ValueError as error:

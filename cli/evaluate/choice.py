@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli.opening import decode_by
+from cli.models import decode_by
 from speech.errors import SpeechError
 from speech.model.compute import Compute
 from speech.model.recogniser import Recogniser

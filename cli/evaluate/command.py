@@ -17,7 +17,7 @@ from cli.corpus.options import place_here
 from cli.evaluate.choice import Choice
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
-from cli.opening import open_model, pretrained_name
+from cli.models import BASE_HELP, MODEL_HELP, is_untouched, open_model
 from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, existing_run
@@ -36,15 +36,17 @@ BATCH_SIZE = 32
 
 
 def evaluate(
+    of: Annotated[Path | None, typer.Argument(metavar="MODEL", help="The same as --model.")] = None,
     run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder: its final model.")] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", help="Or a model file, or a pre-trained model: owner/name, folder."),
+    model: Annotated[Path | None, typer.Option("--model", help=MODEL_HELP)] = None,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Code of the corpus' language, for an untouched pre-trained model.")
     ] = None,
     kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
     path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
     split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model or run folder.")] = None,
     by: Annotated[str | None, typer.Option(help="Also by the values of this field of the corpus.")] = None,
     normaliser: Annotated[
         NormaliserName | None, typer.Option(help="What is compared; by default the run's, or characters.")
@@ -71,8 +73,8 @@ def evaluate(
     from speech.evaluation.assessment import Comparison
 
     try:
-        files = [model_path(run, model), *([_other(against)] if against else [])]
-        models = _loaded(files)
+        files = [model_path(run, _one(of, model)), *([_other(against)] if against else [])]
+        models = _loaded(files, base_model, language)
         choice = Choice(beam=beam, lm=lm, device=device, batch_seconds=batch_seconds, by=by)
         speech = _speech(files[0] if run else None, models[0], kind, path, split, by, normaliser)
         warnings = _cautions(files, models, speech, on_training_speech)
@@ -185,10 +187,17 @@ def _plain(result: Result) -> dict[str, Any]:
     }
 
 
-def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
+def _one(argument: Path | None, option: Path | None) -> Path | None:
+    if argument and option:
+        raise typer.BadParameter("the model is given twice: as MODEL and as --model")
+    return argument or option
+
+
+def _loaded(files: Sequence[Path], base_model: Path | None, language: str | None) -> list[LoadedModel]:
     """The models, of one language."""
-    first = open_model(files[0])
-    return [first, *(open_model(file, first.alphabet) for file in files[1:])]
+    first = open_model(files[0], base_model=base_model, language=language)
+    others = [open_model(file, base_model=base_model, language=first.alphabet) for file in files[1:]]
+    return [first, *others]
 
 
 def _speech(
@@ -230,11 +239,8 @@ def _speech(
 
 
 def _other(path: Path) -> Path:
-    """A model file, or that of a run folder; relative ones count as those of `model_path` do.
-
-    Or a pre-trained model.
-    """
-    if pretrained_name(path) is not None:
+    """A model, or that of a run folder; relative ones count as those of `model_path` do."""
+    if is_untouched(path):
         return path
     found = existing_run(path)
     return found if found.is_file() else model_path(path, None)

@@ -95,12 +95,21 @@ class LibraryTokeniser:
         text: str = self._tokenizer.decode(symbols, skip_special_tokens=True, group_tokens=False)
         return " ".join((text.lower() if self._upper else text).split())
 
+    @property
+    def symbols(self) -> list[str]:
+        """The symbol of each index."""
+        known = {index: symbol for symbol, index in self._tokenizer.get_vocab().items()}
+        return [known.get(index, "") for index in range(max(known) + 1)]
+
 
 class PretrainedCTC(PretrainedRecogniser):
     """A CTC model of `transformers`, with its own head or a new one for the characters of the corpus.
 
     Models whose output for an utterance depends on its neighbours' padding (a group norm over time in the
     front end, or no mask) take one utterance after the other.
+
+    Attributes:
+        has_new_head: Whether its outputs are the characters of the corpus.
 
     Example:
         >>> from pathlib import Path
@@ -114,7 +123,7 @@ class PretrainedCTC(PretrainedRecogniser):
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, new_head: bool) -> None:
         super().__init__(base, folder, alphabet, LibraryFrontEnd(folder))
-        self._new_head = new_head
+        self.has_new_head = new_head
         if new_head:
             _replace_head(base, alphabet.num_outputs)
 
@@ -150,7 +159,7 @@ class PretrainedCTC(PretrainedRecogniser):
         Raises:
             ModelError: If the configuration names none that the head has.
         """
-        if self._new_head:
+        if self.has_new_head:
             return self.alphabet.blank
         index = self._config.pad_token_id
         if index is None or not 0 <= index < self._config.vocab_size:
@@ -163,7 +172,7 @@ class PretrainedCTC(PretrainedRecogniser):
     @cached_property
     def tokeniser(self) -> Tokeniser:
         """The folder's, or the characters of the corpus for a new head."""
-        return self.alphabet if self._new_head else LibraryTokeniser(self.folder, self.blank)
+        return self.alphabet if self.has_new_head else LibraryTokeniser(self.folder, self.blank)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities (B, T', outputs) of (B, T, width), and their lengths (B,)."""
@@ -196,7 +205,7 @@ class PretrainedCTC(PretrainedRecogniser):
         """Return the transcripts of log-probabilities (B, T', outputs)."""
         if self.decoder is not None:
             return self.decoder(self.in_characters(log_probs), frames)
-        if self._new_head:
+        if self.has_new_head:
             return greedy(log_probs, frames, self.alphabet)
         rows = log_probs.argmax(-1).tolist()
         return [self.tokeniser.decode(row[:n]) for row, n in zip(rows, frames.tolist(), strict=True)]  # type: ignore[attr-defined]
