@@ -21,8 +21,8 @@ from speech.model.checkpoint import LoadedModel, load_model, save_model
 from speech.model.ctc_transformer import build_model
 from speech.pretrained.store import add_model
 from tests.corpora import make_corpus
+from tests.pretrained_models import ADAPTED, load, random_adapters_, tiny_model
 from tests.server.in_process import federate, recipe, run_of_folder
-from tests.tiny_models import ADAPTED, load, random_adapters_, tiny_model
 
 NAME = "owner/tiny"
 TABLE = {"model.adapters": ADAPTED["wav2vec2"], "model.trainable": "adapters", "model.adapter-rank": 4}

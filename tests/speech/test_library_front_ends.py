@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speech.pretrained.transformers_library import transformers
-from tests.tiny_models import load, tiny_model
+from tests.pretrained_models import load, tiny_model
 
 
 @pytest.mark.parametrize("name", ["wav2vec2-bert", "parakeet"])

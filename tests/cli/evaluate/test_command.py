@@ -10,8 +10,8 @@ from speech.evaluation.error_rates import word_error_rate
 from speech.model.checkpoint import save_model
 from speech.model.ctc_transformer import build_model
 from speech.text import ENGLISH
-from tests import small_models
 from tests.corpora import make_corpus
+from tests.pretrained_models import tiny_model
 from tests.server.in_process import federate, recipe
 from tests.speech import toy
 
@@ -112,7 +112,7 @@ def test_decoding_device_and_batches_are_options(model: Path, tmp_path: Path) ->
 
 def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
-    folder = small_models.whisper(tmp_path / "home" / "models" / "small" / "whisper")
+    folder = tiny_model("whisper", tmp_path / "home" / "models" / "small" / "whisper")
     manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
     chosen = ("--path", manifest, "--split", "seed-test", "--json")
     by_name = json.loads(murmur("--model", "small/whisper", *chosen).stdout)
@@ -126,7 +126,7 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     done = CliRunner().invoke(app, ["transcribe", "--model", str(folder), "--format", "json", str(sound)])
     (said,) = json.loads(done.stdout)
     assert said["words"] and "times" not in said and done.stderr == ""
-    moonshine = small_models.moonshine(tmp_path / "moonshine")
+    moonshine = tiny_model("moonshine", tmp_path / "moonshine")
     done = CliRunner().invoke(app, ["transcribe", "--model", str(moonshine), "--format", "json", str(sound)])
     (said,) = json.loads(done.stdout)
     assert said["times"] == "spread over each phrase"

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from speech.pretrained.folder import ModelFolder
-from tests.tiny_models import tiny_model
+from tests.pretrained_models import tiny_model
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 NAME = "owner/tiny-whisper"

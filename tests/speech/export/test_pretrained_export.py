@@ -17,7 +17,7 @@ from speech.model.checkpoint import LoadedModel, load_model, save_model
 from speech.model.choice import ModelChoice
 from speech.pretrained.transformers_library import transformers
 from speech.text import ENGLISH
-from tests.tiny_models import ADAPTED, CTC, load, random_adapters_, tiny_model, waveforms
+from tests.pretrained_models import ADAPTED, CTC, load, random_adapters_, tiny_model, waveforms
 
 README = "---\nlicense: other\n---\n\n# A card\n"
 

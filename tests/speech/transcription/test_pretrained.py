@@ -21,7 +21,7 @@ from speech.text import ENGLISH
 from speech.transcription.segmentation import PhraseConfig
 from speech.transcription.seq2seq_phrases import Piece, joined, packed, spread
 from speech.transcription.transcriber import Transcriber
-from tests import small_models
+from tests.pretrained_models import tiny_model
 
 RATE_HZ = 16_000
 
@@ -34,7 +34,7 @@ def loaded(folder: Path, **choice: str) -> LoadedModel:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     place = tmp_path_factory.mktemp("models")
-    return {name: getattr(small_models, name)(place / name) for name in ("wav2vec2", "whisper", "moonshine")}
+    return {name: tiny_model(name, place / name) for name in ("wav2vec2", "whisper", "moonshine")}
 
 
 def noise(file: Path, *seconds: float, pause: float = 0.8) -> Path:
@@ -62,8 +62,8 @@ def texts(words: list[Word]) -> list[str]:
 
 def test_frames_of_a_ctc_model_are_where_its_convolutions_say(folders: dict[str, Path]) -> None:
     model = loaded(folders["wav2vec2"]).model
-    assert (model.frame_samples, model.first_samples) == (320, 345)
-    lengths = torch.tensor([345, 344 + 320, 345 + 320])
+    assert (model.frame_samples, model.first_samples) == (320, 258)
+    lengths = torch.tensor([258, 257 + 320, 258 + 320])
     assert model._frames(lengths).tolist() == [1, 1, 2]
 
 
@@ -81,7 +81,7 @@ def test_words_of_a_ctc_model_with_symbols_of_its_own_have_their_times(
     frame, _ = found.model.frame_samples, monkeypatch.setattr(found.model, "forward", forward)
     sound = noise(tmp_path / "a.wav", 0.28, pause=0.0)
     ((hi, yo),) = Transcriber(found)(sound)
-    first = 345 / 2 / frame
+    first = 258 / 2 / frame
     for one, text, start, stop in ((hi, "hi", 5, 8), (yo, "yo", 11, 13)):
         assert one.text == text and one.confidence == pytest.approx(1, abs=1e-3)
         assert one.start_seconds == pytest.approx((first + start - 0.5) * 0.02)
