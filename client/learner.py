@@ -88,9 +88,8 @@ class Learner:
 
     def _model(self, *, weights: bool = True) -> Recogniser:
         folder, seed = self.folder, self.seed if weights else None
-        return model_to_train(
-            self.model, self.local, self._alphabet, folder=folder, seed=seed, weights=weights
-        )
+        section = self.model.model_copy(update={"digest": ""})  # `layout` has compared it: it reads gigabytes
+        return model_to_train(section, self.local, self._alphabet, folder=folder, seed=seed, weights=weights)
 
     @property
     def _alphabet(self) -> Alphabet:

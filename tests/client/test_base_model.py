@@ -9,6 +9,7 @@ from speech.pretrained.folder import ModelFolder
 from speech.text import ENGLISH
 from tests.client.test_app import ask, context
 from tests.corpora import make_corpus
+from tests.model_copies import other_copy
 from tests.pretrained_models import tiny_model
 
 NAME, LAYERS = "maker/whisper", "*.q_proj"
@@ -31,17 +32,8 @@ def manifest(tmp_path_factory):
 def copies(tmp_path_factory):
     """The server's model, and another one of the same shape."""
     own = tmp_path_factory.mktemp("models")
-    server, other = (tiny_model("whisper", own / name) for name in ("server", "other"))
-    _change_weights(other)
-    return server, other
-
-
-def _change_weights(folder):
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(folder / "model.safetensors")
-    weights["model.encoder.layers.0.fc1.weight"][0, 0] += 1.0
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    server = tiny_model("whisper", own / "server")
+    return server, other_copy(server, own / "other")
 
 
 @pytest.fixture(autouse=True)
