@@ -26,6 +26,7 @@ from optim.flat_model import layout_of
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig, resolve, seed_model
 from recipes.sections import BASE, TRAIN_ALL, CorpusSection, LocalSection, ModelSection
+from speech.model.checks import require_window
 from speech.model.recogniser import Recogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.store import find_folder, is_stored_name, stored_path
@@ -96,8 +97,12 @@ class Learner:
         return alphabet_of(self.corpus.language, self.corpus.characters)
 
     def training(self, memory: Tensor) -> SpeakerTraining:
-        """What the speaker process runs; updates go to `memory`."""
+        """What the speaker process runs; updates go to `memory`.
+
+        The server has checked the model (`speech.model.checks`). Its longest utterance is a rule of the node.
+        """
         local, model = self.local, self._model()
+        require_window(model, self.corpus.max_seconds)
         kept = KEPT_EXAMPLES * local.memory_megabytes
         return SpeakerTraining(
             store=example_store(self.corpus, model, self.feature_cache, kept),

@@ -53,7 +53,7 @@ def tiny_model(name: str, folder: Path, **changes: Any) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = ARCHITECTURES[name](folder, changes)
-        _spread_buffers(model)
+        _spread(model)
     model.save_pretrained(folder)
     return folder
 
@@ -76,8 +76,12 @@ def load(folder: Path, adapters: str = "", **changes: Any) -> Recogniser:
     return ModelChoice(name=str(folder), adapters=chosen, **changes).make(ENGLISH, dropout=0.0).eval()
 
 
-def _spread_buffers(model: nn.Module) -> None:
-    """Give batch norms statistics other than 0 and 1, which would hide whether they are used."""
+@torch.no_grad()
+def _spread(model: nn.Module) -> None:
+    """Move biases, norms and their statistics away from 0 and 1, which would hide whether they are used."""
+    for value in model.parameters():
+        if value.ndim == 1:
+            value.add_(0.1 * torch.randn_like(value))
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm1d):
             layer.running_mean.normal_(0, 0.3)
@@ -155,7 +159,7 @@ def _parakeet(folder: Path, changes: dict) -> nn.Module:
         "subsampling_conv_channels": 8,
         "num_mel_bins": 16,
         "conv_kernel_size": 5,
-        "initializer_range": SPREAD,
+        "initializer_range": 2 * SPREAD,  # else all utterances have one text
         **changes,
     }
     config = transformers().ParakeetCTCConfig(vocab_size=size, pad_token_id=1, encoder_config=encoder)
