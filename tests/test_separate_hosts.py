@@ -371,12 +371,3 @@ def test_another_copy_of_a_pre_trained_model_is_refused_at_registration(run_of):
     for log in run_of(RETRAINED):
         assert "the parameters that are not trained are not those of the server: copy the folder" in log
         assert f"({RETRAINED}) to this node and name it, {BASE_MODEL}" in log
-
-
-def test_a_node_takes_no_path_of_the_servers_for_its_model(run_of, copies):
-    server_log, north_log, south_log = run_of(copies)
-    assert f"model.name = {copies}: beyond this node's limit, models" in north_log
-    refused = "a node opens no path that a server names; copy the folder of the server's model to the node"
-    assert refused in south_log and BASE_MODEL in south_log
-    assert "the run cannot start" in server_log
-    assert refused in server_log or "beyond this node's limit, models" in server_log
