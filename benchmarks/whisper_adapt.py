@@ -104,6 +104,7 @@ def federated(model: Path, manifest: Path, seed: int, settings: Mapping[str, Any
     """Run the recipe with `settings`, and test what it made."""
     chosen = {
         "corpus.path": str(manifest),
+        "corpus.test-split": "dev",
         "model.name": str(model),
         "model.adapter-seed": seed,
         "privacy.population-name": "benchmark",

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.composing import config_of_run
+from cli.models import BASE_HELP
 from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError
@@ -23,13 +24,14 @@ def card(
     run: Annotated[
         Path, typer.Option("--run", "-r", help="A run folder, or a name in the runs folder.")
     ] = LATEST,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
     licence: Annotated[str | None, typer.Option(help="The model's licence, e.g. cc-by-4.0.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write it here, e.g. README.md.")] = None,
 ) -> None:
     """Print the model card (Markdown with a Hugging Face header)."""
     try:
         folder = model_path(run, None).parent
-        text = model_card(RunFolder(folder), config_of_run(folder), licence)
+        text = model_card(RunFolder(folder), config_of_run(folder), licence, base_model=base_model)
         if out is None:
             typer.echo(text, nl=False)
         else:

@@ -49,6 +49,9 @@ COMMANDS = {
     "corpus": LazyCommand(
         "cli.corpus.command:app", "Get, prepare, split and describe corpora; take a speaker out of a node."
     ),
+    "model": LazyCommand(
+        "cli.model.command:app", "Get, add and describe the pre-trained models of this machine."
+    ),
     "ledger": LazyCommand("cli.ledger.copies:app", "Show, verify, back up or restore a privacy ledger."),
     "deploy": LazyCommand(
         "cli.deploy.command:app", "Make the certificates and keys of a deployment; admit and revoke nodes."

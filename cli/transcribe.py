@@ -7,11 +7,11 @@ from typing import Annotated, Literal
 import soundfile
 import typer
 
+from cli.models import BASE_HELP, MODEL_HELP, decode_by, open_model
 from cli.outputs import is_among, require_folder
 from recipes import existing_run
-from speech.decoding import BeamConfig, BeamSearch
+from speech.decoding import BeamConfig
 from speech.errors import AudioError, CheckpointMismatch
-from speech.model.checkpoint import load_model
 from speech.transcription.output_formats import FORMATS, SUFFIXES, Transcript, ctm_name
 from speech.transcription.transcriber import Transcriber
 
@@ -27,7 +27,8 @@ def transcribe(
     run: Annotated[
         Path | None, typer.Option("--run", "-r", help="A run folder; its final model is used.")
     ] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help=MODEL_HELP)] = None,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
     format: Annotated[Format, typer.Option("--format", "-f", help="What to write.")] = "text",
     out: Annotated[
         str | None,
@@ -61,18 +62,16 @@ def transcribe(
     place = _place(out)
     _check_names(files, format, place)
     try:
-        loaded = load_model(model_path(run, model))
-        config = BeamConfig(
-            beam=BeamConfig.beam if beam is None else beam,
-            lm_weight=BeamConfig.lm_weight if lm_weight is None else lm_weight,
-            word_bonus=BeamConfig.word_bonus if word_bonus is None else word_bonus,
-        )
-        alphabet = loaded.alphabet
-        greedily = beam is None and lm is None
-        transcriber = Transcriber(loaded, None if greedily else BeamSearch(alphabet, config, lm))
+        loaded = open_model(model_path(run, model), base_model=base_model)
+        decode_by(loaded.model, beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus)
+        transcriber = Transcriber(loaded)
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
+    if not transcriber.word_times and format != "text":
+        typer.echo(
+            "note: this model has no word times; each phrase's time is spread over its words", err=True
+        )
     if not _write_all(files, transcriber, format, place):
         raise typer.Exit(code=1)
 
@@ -119,7 +118,7 @@ def _write_all(files: list[Path], transcriber: Transcriber, format: Format, out:
     render, transcripts, all_read = FORMATS[format], [], True
     for file in files:
         try:
-            transcript = Transcript(path=file, phrases=transcriber(file))
+            transcript = Transcript(path=file, phrases=transcriber(file), word_times=transcriber.word_times)
         except AudioError as error:
             all_read = False
             typer.echo(f"error: {error}", err=True)

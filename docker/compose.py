@@ -50,6 +50,7 @@ services:
         PIP_EXTRA_INDEX_URL: ${{PIP_EXTRA_INDEX_URL:-}}
         PIP_TRUSTED_HOST: ${{PIP_TRUSTED_HOST:-}}
         PIP_NO_INDEX: ${{PIP_NO_INDEX:-}}
+        EXTRAS: ${{EXTRAS:-}}
     user: "0:0"
     restart: "no"
     cap_add: [CHOWN, DAC_OVERRIDE, FOWNER]
@@ -108,7 +109,10 @@ services:
       flower-superexec --runtime-api-address ${{BACKEND:-172.30.91}}.10:8000
       --root-certificates /credentials/ca.crt
       --superexec-auth-secret-file /credentials/superexec.secret --health-server-address 127.0.0.1:8099
-    volumes: ["serverapp-credentials:/credentials:ro", "runs:/state"]
+    volumes:
+      - serverapp-credentials:/credentials:ro
+      - runs:/state
+      - ${{MODELS:-models}}:/state/models:ro
     depends_on: {{superlink: {{condition: service_healthy}}}}
     networks: [backend]
 
@@ -167,6 +171,7 @@ NODE = """\
       - node-{i}-clientapp-credentials:/credentials:ro
       - node-{i}-apps:/state
       - ${{NODE_{i}_DATA:-node-{i}-data}}:/data:ro
+      - ${{MODELS:-models}}:/state/models:ro
     # Not "healthy": a SuperNode made anew is refused for up to a minute, and tries again until it is let in
     depends_on: [supernode-{i}]
     networks: [node-{i}]
@@ -200,7 +205,7 @@ def compose(nodes: int, gpu: str = "") -> str:
     text += "  # A node's SuperNode and its ClientApp, which has no way out\n"
     text += "".join(f"  node-{i}: {{internal: true}}\n" for i in numbers)
     parts = ("superlink", "proxy", "serverapp", "operator")
-    shared = (*(f"{part}-credentials" for part in parts), "superlink-state", "runs", "operator")
+    shared = (*(f"{part}-credentials" for part in parts), "superlink-state", "runs", "operator", "models")
     kinds = ("credentials", "clientapp-credentials", "state", "apps", "data")
     own = tuple(f"node-{i}-{kind}" for i in numbers for kind in kinds)
     return text + "\nvolumes:\n" + "".join(f"  {name}: {{}}\n" for name in shared + own)

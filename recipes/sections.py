@@ -20,6 +20,7 @@ from base.settings import Count, Decay, Fraction, NotNegative, Positive, Section
 
 CorpusKind = Annotated[str, name_of(CORPUS_KINDS)]
 UNSPELLED = Literal["skip", "map"]
+NORMALISERS = Literal["characters", "none", "whisper-english"]
 OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
@@ -48,6 +49,10 @@ class CorpusSection(Section):
     )
     unspelled: UNSPELLED = Field(
         description="transcripts with digits or foreign letters: 'skip' them, or 'map' to what can be spelled"
+    )
+    normaliser: NORMALISERS = Field(
+        description="what error rates compare: words in these 'characters', as they are written ('none'), or "
+        "as 'whisper-english' writes them"
     )
     feature_cache: bool = Field(
         description="keep features in the user's cache folder, in a simulation; other nodes say so themselves"
@@ -356,6 +361,10 @@ class RunSection(Section):
     sentences_shown: Annotated[int, Field(ge=0)] = Field(
         description="held-out sentences read side by side at the end"
     )
+    evaluation_device: str = Field(
+        min_length=1, description="device of the server's evaluation: 'cpu', or 'cuda' for a copy on its GPU"
+    )
+    evaluation_threads: Count = Field(description="threads of the server's evaluation on the CPU")
     raw_metrics: bool = Field(
         description="simulations only: un-noised metrics of the nodes, in a file that is not private"
     )

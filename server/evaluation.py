@@ -2,37 +2,83 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-from recipes import corpus_path, feature_cache
-from recipes.sections import CorpusSection
+import torch
+
+from recipes import ConfigError, corpus_path, feature_cache
+from recipes.sections import CorpusSection, RunSection
 from server.overlaps import HeldOutSpeakers
 from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint, shared_speakers
 from speech.data.examples import ExampleStore
 from speech.data.feature_cache import FeatureCache
-from speech.evaluation.evaluation import Evaluation, assess, evaluate
+from speech.evaluation.evaluation import Evaluation, assess, evaluate, written_of
+from speech.evaluation.normalisers import CHARACTERS, needs_written
+from speech.model.compute import Compute
 from speech.model.recogniser import Recogniser
 from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvaluationPlace:
+    """Where the server evaluates: a device of torch, and the threads of a CPU.
+
+    Example:
+        >>> EvaluationPlace(threads=4).device
+        'cpu'
+    """
+
+    device: str = "cpu"
+    threads: int = 1
+
+    @classmethod
+    def of(cls, section: RunSection) -> EvaluationPlace:
+        """Return the place that a recipe names.
+
+        Raises:
+            ConfigError: If there is no such device.
+        """
+        try:
+            Compute.choose(device=section.evaluation_device)
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"run.evaluation-device: {error}") from None
+        return cls(device=section.evaluation_device, threads=section.evaluation_threads)
+
+    @contextmanager
+    def model(self, model: Recogniser) -> Iterator[Recogniser]:
+        """Give the model for the block, or a copy on the device; the threads are restored after it."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield model if self.device == "cpu" else deepcopy(model).to(self.device)
+        finally:
+            torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out speech: one split of a corpus, as the input of a model."""
+    """The held-out speech: one split of a corpus, as the input of a model; and what error rates compare."""
 
     store: ExampleStore
     split: str
+    normaliser: str = CHARACTERS
+    place: EvaluationPlace = EvaluationPlace()
 
     @classmethod
-    def of(cls, section: CorpusSection, model: Recogniser) -> HeldOut:
+    def of(cls, section: CorpusSection, model: Recogniser, place: EvaluationPlace | None = None) -> HeldOut:
         """Load the test split, for this model.
 
         Raises:
             CorpusError: If the corpus cannot be loaded, has no such split, or has speakers in two splits
                 without `corpus.shared-speakers`.
         """
-        corpus = load_corpus(section.kind, corpus_path(section.kind, section.path), **section.rules)
+        path, written = corpus_path(section.kind, section.path), needs_written(section.normaliser)
+        corpus = load_corpus(section.kind, path, **section.rules, keep_written=written)
         corpus.speakers(section.test_split)  # raises if there is no such split
         if not section.shared_speakers:
             require_disjoint(corpus)
@@ -40,7 +86,12 @@ class HeldOut:
         if section.feature_cache:
             disk = FeatureCache.if_possible(feature_cache(), corpus, front_end)
         store = ExampleStore(corpus, front_end, tokeniser=model.tokeniser, disk=disk)
-        return cls(store=store, split=section.test_split)
+        return cls(
+            store=store,
+            split=section.test_split,
+            normaliser=section.normaliser,
+            place=place or EvaluationPlace(),
+        )
 
     def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
         """Return these speakers for comparison with the nodes' speakers.
@@ -65,7 +116,14 @@ class HeldOut:
 
     def evaluate(self, model: Recogniser) -> Evaluation:
         """Return loss, WER, CER and transcripts of the held-out speech."""
-        return evaluate(model, self.store.split_examples(self.split))
+        examples = self.store.split_examples(self.split)
+        with self.place.model(model) as placed:
+            return evaluate(
+                placed,
+                examples,
+                normaliser=self.normaliser,
+                written=written_of(self.store.corpus, self.split),
+            )
 
     def summary(self, evaluation: Evaluation) -> dict[str, Any]:
         """Return errors by kind, with intervals and quantiles over speakers, as values for JSON."""

@@ -32,10 +32,10 @@ def starting_model(section: ModelSection, language: str | Alphabet) -> Recognise
     choice.require_digest(section.digest)
     if section.is_preset and not section.adapters and section.seed not in SEEDS_WITHOUT_WEIGHTS:
         return load_model(seed_model(section.seed), preset=section.name, language=alphabet).model
-    model = choice.make(alphabet, seed=None if section.seed == RANDOM else BASE_SEED).eval()
+    model = choice.make(alphabet, seed=None if section.seed == RANDOM else BASE_SEED)
     if section.seed not in SEEDS_WITHOUT_WEIGHTS:
         load_weights(model, seed_model(section.seed), choice)
-    return model
+    return model.eval()
 
 
 def make_plan(config: RunConfig, population: int) -> PrivacyPlan:

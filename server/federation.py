@@ -16,7 +16,7 @@ from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
 from recipes import RunConfig
-from server.evaluation import HeldOut
+from server.evaluation import EvaluationPlace, HeldOut
 from server.factory import (
     make_adaptive,
     make_bounds,
@@ -37,6 +37,7 @@ from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
 from server.storage.run_files import RunFiles
 from server.storage.run_ids import fresh_run_id
+from speech.model.checks import require_sound
 from speech.model.recogniser import Recogniser
 from speech.text import alphabet_of
 from strategies import (
@@ -70,14 +71,8 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     """
     interrupted = Interrupted.find(config)
     own_id = interrupted.run if interrupted else fresh_run_id()
-    alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
-    model = interrupted.seed_model() if interrupted else starting_model(config.model, alphabet)
-    freeze(model, config.model.trained)
-    layout_of(model, config.privacy.groups)  # refuses groups that do not fit before any node is asked
-    frozen = frozen_digest(model)
-    if config.model.cache_frozen:
-        model.start_from_stem()
-    held_out = HeldOut.of(config.corpus, model)
+    model, frozen = _checked_model(config, interrupted)
+    held_out = HeldOut.of(config.corpus, model, EvaluationPlace.of(config.run))
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
@@ -100,6 +95,20 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     run = prepare_run(config, model, held_out, registration, plan, run_id, own_id, interrupted, declared)
     with run.strategy.ledger:
         return run.run(streaming)
+
+
+def _checked_model(config: RunConfig, interrupted: Interrupted | None) -> tuple[Recogniser, str]:
+    """Return the model that the run starts from, checked and frozen, and the digest of what is frozen."""
+    section = config.model
+    alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
+    model = interrupted.seed_model() if interrupted else starting_model(section, alphabet)
+    freeze(model, section.trained)
+    layout_of(model, config.privacy.groups)  # refuses groups that do not fit before any node is asked
+    frozen = frozen_digest(model)
+    if section.cache_frozen:
+        model.start_from_stem()
+    require_sound(model, trainable=section.trainable, longest_seconds=config.corpus.max_seconds)
+    return model, frozen
 
 
 def _prepare_first_round() -> None:

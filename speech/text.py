@@ -96,6 +96,11 @@ class Alphabet:
         return len(self.characters)
 
     @property
+    def space(self) -> int:
+        """The index of the space."""
+        return self.characters.index(" ")
+
+    @property
     def num_outputs(self) -> int:
         """The outputs of a model: the characters and the blank."""
         return len(self.characters) + 1

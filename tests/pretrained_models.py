@@ -318,3 +318,11 @@ ADAPTED = {
     "moonshine": "*.q_proj,*.v_proj",
 }
 """Layers of each that adapters suit."""
+
+
+def random_adapters_(model: Recogniser, spread: float = SPREAD) -> None:
+    """Give the adapters values, as training does: at the start they change nothing."""
+    generator = torch.Generator().manual_seed(1)
+    for name, value in model.named_parameters():
+        if name.endswith(".lora_B"):
+            value.data.normal_(0, spread, generator=generator)

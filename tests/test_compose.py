@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+MODELS = "${MODELS:-models}:/state/models:ro"
 
 
 def written(nodes, *options):
@@ -35,9 +36,40 @@ def test_a_node_shares_nothing_with_another(nodes):
         node, client = services[f"supernode-{number}"], services[f"clientapp-{number}"]
         assert node["networks"] == ["fleet", f"node-{number}"] and client["networks"] == [f"node-{number}"]
         assert file["networks"][f"node-{number}"] == {"internal": True}
-        for volume in [*node["volumes"], *client["volumes"]]:
+        for volume in {*node["volumes"], *client["volumes"]} - {MODELS}:
             assert f"node-{number}" in volume or f"NODE_{number}_DATA" in volume
         assert f"partition-id={number - 1} num-partitions={nodes}" in node["command"]
+
+
+def test_who_trains_and_who_scores_reads_the_models_and_nobody_writes_them():
+    file = yaml.safe_load(written(2))
+    readers = {name for name, one in file["services"].items() if "/models" in str(one.get("volumes"))}
+    assert readers == {"serverapp", "clientapp-1", "clientapp-2"}
+    assert all(MODELS in file["services"][name]["volumes"] for name in readers)
+    assert "models" in file["volumes"]  # an empty one, where MODELS names no folder
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+    assert "MURMUR_HOME=/state\n" in dockerfile  # whose store is models in it
+
+
+@pytest.mark.parametrize(
+    ("extras", "more"), [((), set()), (("pretrained", "plots"), {"transformers", "matplotlib"})]
+)
+def test_an_image_has_the_extras_that_are_asked_for(extras, more):
+    asked = requirements(*extras)
+    assert asked.returncode == 0
+    names = {re.split(r"[^\w-]", line)[0] for line in asked.stdout.splitlines()}
+    assert {"torch", "flwr"} <= names
+    assert names & {"transformers", "matplotlib", "onnx"} == more
+
+
+def test_an_extra_that_there_is_not_ends_the_build():
+    asked = requirements("pretraned")
+    assert asked.returncode == 1 and "no extra 'pretraned'; there are" in asked.stderr
+
+
+def requirements(*extras):
+    command = [sys.executable, ROOT / "docker" / "requirements.py", ROOT / "pyproject.toml", *extras]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_nodes_reach_the_proxy_and_only_the_proxy_the_superlink():

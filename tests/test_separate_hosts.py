@@ -7,6 +7,7 @@ business here.
 
 import json
 import os
+import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -14,18 +15,25 @@ from pathlib import Path
 
 import pytest
 
-from cli.composing import staged_app
+from cli.composing import config_of_run, staged_app
 from cli.deploy import credentials
 from cli.processes import tool
-from privacy import read_ledger
+from optim.flat_model import layout_of
+from optim.trainable import freeze
+from privacy import packed_bytes, read_ledger
+from server.factory import make_bounds, starting_model
 from tests.corpora import make_corpus
 from tests.hosts import Host, hosts, slow_uplink, why_no_hosts
 from tests.loopback import rounds_answered
+from tests.model_copies import other_copy
+from tests.pretrained_models import tiny_model
 from tests.processes import run_command, server, wait_until
 from tests.proxy import find_nginx, proxy
 
 pytestmark = pytest.mark.federation
 
+WHISPER, RETRAINED = "maker/whisper", "maker/retrained"
+BASE_MODEL = "--node-config 'base-model=\"...\"'"
 FLEET, BEHIND = 9092, 9093  # the proxy, and the SuperLink behind it on its loopback
 SCAN = """
 import socket, sys
@@ -169,6 +177,8 @@ def federation(sites):
             keys = ("--root-certificates", site.folder / "ca.crt",
                     "--auth-supernode-private-key", site.folder / "node.key")  # fmt: skip
             config = f'corpus-kind="manifest" corpus-path="{corpus}" limits="none"'
+            if site is north:  # the other has its copy in its store, and allows every model
+                config += f' base-model="{site.folder / "whisper"}" models="tiny,{WHISPER},{RETRAINED}"'
             stack.enter_context(node(site, superlink, name="node", keys=keys, config=config))
             murmur(site, "approve", "--list", site.folder / "approved")
             stack.enter_context(
@@ -298,3 +308,66 @@ def test_a_private_run_that_no_impostor_can_take(federation, sites):
     for file in told:
         assert not any(secret in file.read_text(errors="replace") for secret in secrets), file
     assert os.stat(own / "server.key").st_mode & 0o077 == 0
+
+
+@pytest.fixture(scope="module")
+def copies(sites):
+    """A tiny Whisper on all hosts, and at the server another one of the same shape."""
+    superlink, north, south, _ = sites
+    folder = tiny_model("whisper", superlink.folder / "models" / WHISPER)
+    store = south.folder / "models"
+    for copy in (north.folder / "whisper", store / WHISPER, store / RETRAINED):
+        shutil.copytree(folder, copy)
+    other_copy(folder, superlink.folder / "models" / RETRAINED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run_of(federation, sites, copies):
+    """Runs a round of a model to its end; returns what the server and the two nodes said meanwhile."""
+    superlink, north, south, _ = sites
+    own = superlink.folder
+    held_out = make_corpus(own / "held-out-for-whisper", {"test": 1}, utterances=1)
+
+    def run(model):
+        before = [len(site.log("clientapp")) for site in (north, south)]
+        config = (
+            f'corpus.kind="manifest" corpus.path="{held_out}" corpus.max-seconds=4.0 model.name="{model}" '
+            'model.seed="base" model.adapters="*.q_proj,*.v_proj,*.fc1" model.adapter-rank=4 '
+            'model.trainable="adapters" training.min-nodes=2 training.rounds=1 '
+            "training.cohort=5.0 local.processor-seconds=60.0 training.round-deadline-seconds=600.0 "
+            'privacy.population-name="ward"'
+        )
+        app = staged_app(own / "pretrained-app")
+        command = (tool("flwr"), "run", str(app), "--run-config", config, "--stream")
+        said = superlink.run(*command, seconds=240).stdout
+        return [said, *(one.log("clientapp")[n:] for one, n in zip((north, south), before, strict=True))]
+
+    secret = ("--superexec-auth-secret-file", own / "superexec.secret")
+    with executor(superlink, "pretrained", 8000, "--root-certificates", own / "ca.crt", *secret):
+        yield run
+
+
+def test_only_adapters_of_a_pre_trained_model_travel(run_of, sites, copies):
+    server_log, *_ = run_of(WHISPER)
+    run_folder = sites[0].folder / "runs" / "latest"
+    assert rounds_answered(run_folder) == [(2, 2)], server_log
+    config = config_of_run(run_folder)
+    model = starting_model(config.model.model_copy(update={"name": str(copies)}), "en")
+    freeze(model, config.model.trained)
+    layout = layout_of(model)
+    lines = [json.loads(line) for line in (run_folder / "traffic.jsonl").read_text().splitlines()]
+    nodes = sorted((line for line in lines if "node" in line), key=lambda line: line["bytes_up"])
+    for line, speakers in zip(nodes, (2, 3), strict=True):
+        packed = packed_bytes(speakers, *make_bounds(config.privacy, layout))
+        assert packed < line["bytes_up"] < 1.2 * packed
+        assert 4 * layout.size < line["bytes_down"] < 1.2 * 4 * layout.size
+        weights = (copies / "model.safetensors").stat().st_size
+        assert line["bytes_down"] + line["bytes_up"] < weights / 5
+
+
+def test_another_copy_of_a_pre_trained_model_is_refused_at_registration(run_of):
+    """Both nodes have another copy than the server, in the store and by `base-model`."""
+    for log in run_of(RETRAINED):
+        assert "the parameters that are not trained are not those of the server: copy the folder" in log
+        assert f"({RETRAINED}) to this node and name it, {BASE_MODEL}" in log

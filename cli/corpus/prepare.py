@@ -11,11 +11,11 @@ from rich.progress import Progress
 
 from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, Out, UnspelledChoice, or_exit
 from speech.alphabet_file import named_alphabet
-from speech.corpora.corpus import MAX_SECONDS, Corpus, Rules
+from speech.corpora.corpus import EVERY_FIELD, MAX_SECONDS, Corpus, Rules, Unspelled
 from speech.corpora.kinds import huggingface, librispeech
 from speech.corpora.loading import load_by_rules
 from speech.corpora.manifest_writer import convert, write_manifest
-from speech.corpora.speakers import draw_split, shared_speakers, shuffle_speakers
+from speech.corpora.speakers import draw_split, pool_splits, shared_speakers, shuffle_speakers
 from speech.corpora.statistics import split_statistics
 from speech.errors import CorpusError, SpeechError
 
@@ -38,7 +38,7 @@ def prepare(
 ) -> None:
     """Write a corpus down as a manifest; its audio stays where it lies, or is converted."""
     try:
-        rules = Rules(max_seconds=max_seconds, alphabet=named_alphabet(language), unspelled=unspelled)
+        rules = _rules(max_seconds, language, unspelled)
         corpus = _load(kind, path, out, part or [], rules)
         if flac:
             with Progress(console=Console(stderr=True)) as bar:
@@ -58,6 +58,12 @@ def split(
         float, typer.Option(min=0, max=1, help="Share of its speakers to move: 0.05 and 0.1 in the paper.")
     ] = 0.0,
     into: Annotated[str, typer.Option(help="The new split that they move to.")] = "seed",
+    pool: Annotated[
+        bool,
+        typer.Option(
+            "--pool", help="First make all splits one, --split: where speakers are in more than one of them."
+        ),
+    ] = False,
     iid: Annotated[
         bool, typer.Option("--iid", help="Then give each utterance of --split a speaker drawn at random.")
     ] = False,
@@ -72,8 +78,9 @@ def split(
             raise CorpusError("--share nan: give a number from 0 to 1.")
         if not share and not iid:
             raise CorpusError("nothing to do: give --share, or --iid, or both.")
-        rules = Rules(max_seconds=max_seconds, alphabet=named_alphabet(language), unspelled=unspelled)
-        corpus = load_by_rules(kind, path, rules)
+        corpus = load_by_rules(kind, path, _rules(max_seconds, language, unspelled))
+        if pool:
+            corpus = pool_splits(corpus, of)
         if share:
             corpus = draw_split(corpus, split=of, share=share, into=into, seed=seed)
         if iid:
@@ -85,6 +92,17 @@ def split(
             )
     except (SpeechError, OSError) as error:
         raise or_exit(error) from None
+
+
+def _rules(max_seconds: float, language: str, unspelled: Unspelled) -> Rules:
+    """What is taken; a manifest keeps all that its source says."""
+    return Rules(
+        max_seconds=max_seconds,
+        alphabet=named_alphabet(language),
+        unspelled=unspelled,
+        keep_written=True,
+        keep_fields=(EVERY_FIELD,),
+    )
 
 
 def _load(kind: str, path: str, out: Path, parts: list[str], rules: Rules) -> Corpus:

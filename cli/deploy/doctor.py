@@ -1,8 +1,8 @@
 """`murmur doctor`: what is wrong with a deployment, part by part, and what would mend it.
 
 It asks what a person on the host can ask: grpcio's health protocol, a TLS handshake, the SuperLink's own
-answer to a node's key, the disk, the installed releases, the speech. It changes nothing, and shows no
-secret. Each check stands alone; the exit status is 1 if any of them found a fault. A certificate
+answer to a node's key, the disk, the installed releases, the speech, a pre-trained model. It changes nothing,
+and shows no secret. Each check stands alone; the exit status is 1 if any of them found a fault. A certificate
 is a warning from 30 days before its end, and a fault from 7.
 """
 
@@ -13,7 +13,6 @@ import socket
 import ssl
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,8 +24,10 @@ from packaging.specifiers import SpecifierSet
 from base.printable_text import one_line
 from cli.approval.approvals import Approvals, NotApproved, digest_of
 from cli.deploy import probes
+from cli.deploy.base_model import BaseModelCheck
 from cli.deploy.credentials import CredentialError, is_address
 from cli.deploy.expiry import Term, left, term
+from cli.deploy.finding import Finding
 
 if TYPE_CHECKING:
     from speech.corpora.corpus import Corpus
@@ -43,16 +44,6 @@ HEALTH_MEANINGS = {
     "NOT_SERVING": "it says itself that it does not serve: see its log",
     "UNIMPLEMENTED": "that port is no health port: give the address of its --health-server-address",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One part, whether it is in order (a warning: still), and in words what is wrong and what to do."""
-
-    part: str
-    good: bool
-    words: str
-    warning: bool = False
 
 
 def doctor(
@@ -81,6 +72,21 @@ def doctor(
     node_state: Annotated[
         str | None, typer.Option(help="As in --node-config: the folder of the node's own records.")
     ] = None,
+    base_model: Annotated[
+        str,
+        typer.Option(
+            help="As in --node-config: the folder of a pre-trained model; or its name in the store."
+        ),
+    ] = "",
+    recipe: Annotated[
+        Path | None, typer.Option(help="A run's recipe: is this node's copy of its pre-trained model right?")
+    ] = None,
+    model_digest: Annotated[
+        str | None, typer.Option(help="The digest that it must have (`murmur model show` at the server).")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="As in --node-config: the models that may be trained.")
+    ] = None,
     disk: Annotated[list[Path] | None, typer.Option(help="A folder that needs room; repeatable.")] = None,
     free_gib: Annotated[
         float | None, typer.Option(min=0, help=f"How much room it needs ({FREE_GIB:g}).")
@@ -90,6 +96,9 @@ def doctor(
     speech = corpus_kind or corpus_path
     _require_partner(superlink, "--superlink", {"--authority": authority, "--key": key})
     _require_partner(disk, "--disk", {"--free-gib": free_gib})
+    _require_partner(
+        base_model or recipe, "--base-model", {"--model-digest": model_digest, "--models": models}
+    )
     _require_partner(
         speech,
         "--corpus-path",
@@ -116,10 +125,11 @@ def doctor(
                 corpus_kind or "manifest", corpus_path, corpus_split or "train", rules, node_state or ""
             )
         )
+    if base_model or recipe:
+        check = BaseModelCheck(own=base_model, recipe=recipe, digest=model_digest or "", models=models)
+        findings += check.findings()
     for finding in findings:
-        verdict = "FAULT" if not finding.good else "WARN " if finding.warning else "ok   "
-        line = f"{verdict}  {finding.part}: {finding.words}"
-        typer.echo(one_line(line, most=LONGEST_LINE))  # some words are a server's, or a certificate's
+        typer.echo(one_line(finding.line, most=LONGEST_LINE))  # some words are a server's, or a certificate's
     raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
 
 

@@ -14,16 +14,20 @@ from rich.console import Console
 
 from cli.composing import config_of_run
 from cli.corpus.options import place_here
+from cli.evaluate.choice import Choice
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
+from cli.models import BASE_HELP, MODEL_HELP, is_untouched, open_model
 from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, existing_run
 from server.errors import ResumeRefused
 from speech.corpora.loading import load_corpus
 from speech.data.examples import ExampleStore
+from speech.decoding import BeamConfig
 from speech.errors import SpeechError
-from speech.model.checkpoint import LoadedModel, load_model
+from speech.evaluation.normalisers import CHARACTERS, NormaliserName, needs_written
+from speech.model.checkpoint import LoadedModel
 
 if TYPE_CHECKING:
     from speech.evaluation.assessment import Comparison
@@ -32,12 +36,32 @@ BATCH_SIZE = 32
 
 
 def evaluate(
+    of: Annotated[Path | None, typer.Argument(metavar="MODEL", help="The same as --model.")] = None,
     run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder: its final model.")] = None,
-    model: Annotated[Path | None, typer.Option("--model", help="Or a model file.")] = None,
+    model: Annotated[Path | None, typer.Option("--model", help=MODEL_HELP)] = None,
+    base_model: Annotated[Path | None, typer.Option(help=BASE_HELP)] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Code of the corpus' language, for an untouched pre-trained model.")
+    ] = None,
     kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
     path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
     split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another model file or run folder.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Another model or run folder.")] = None,
+    by: Annotated[str | None, typer.Option(help="Also by the values of this field of the corpus.")] = None,
+    normaliser: Annotated[
+        NormaliserName | None, typer.Option(help="What is compared; by default the run's, or characters.")
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(min=1, help=f"Beam search of this width ({BeamConfig.beam} with --lm); else greedy."),
+    ] = None,
+    lm: Annotated[Path | None, typer.Option(help="A language model (ARPA), for CTC models.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda ...; by default a GPU if there is one.")
+    ] = None,
+    batch_seconds: Annotated[
+        float, typer.Option(min=0.0, help=f"Seconds of audio in a batch; 0: {BATCH_SIZE} utterances.")
+    ] = 0.0,
     worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
     on_training_speech: Annotated[
         bool, typer.Option("--on-training-speech", help="Evaluate on speakers that a private run trained on.")
@@ -49,29 +73,34 @@ def evaluate(
     from speech.evaluation.assessment import Comparison
 
     try:
-        files = [model_path(run, model), *([_other(against)] if against else [])]
-        models = _loaded(files)
-        speech = _speech(files[0] if run else None, models[0], kind, path, split)
+        files = [model_path(run, _one(of, model)), *([_other(against)] if against else [])]
+        models = _loaded(files, base_model, language)
+        choice = Choice(beam=beam, lm=lm, device=device, batch_seconds=batch_seconds, by=by)
+        speech = _speech(files[0] if run else None, models[0], kind, path, split, by, normaliser)
         warnings = _cautions(files, models, speech, on_training_speech)
-        mine, *others = [measure(*pair, speech) for pair in zip(files, models, strict=True)]
+        mine, *others = [measure(*pair, speech, choice) for pair in zip(files, models, strict=True)]
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
     comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
     if as_json:
-        typer.echo(json.dumps(answer(speech, mine, others, comparison, worst, warnings), allow_nan=False))
+        typer.echo(
+            json.dumps(answer(speech, mine, others, comparison, worst, warnings, choice), allow_nan=False)
+        )
         return
     for warning in warnings:
         Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-    evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst)
+    evaluation_screen.show(Console(highlight=False), speech, mine, others, comparison, worst, choice)
 
 
-def measure(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
+def measure(file: Path, loaded: LoadedModel, speech: Speech, choice: Choice) -> Result:
     """Evaluate the model of a file. Raises `SpeechError` for a split without usable audio."""
-    from speech.evaluation.evaluation import assess
+    from speech.evaluation.evaluation import assess, values_of, written_of
     from speech.evaluation.evaluation import evaluate as evaluate_model
 
-    store = ExampleStore(speech.corpus, loaded.features)
+    values = values_of(choice.by, speech.corpus, speech.split) if choice.by else None
+    choice.prepare(loaded.model)
+    store = ExampleStore(speech.corpus, loaded.features, tokeniser=loaded.model.tokeniser)
     started = time.perf_counter()
     examples = store.split_examples(speech.split)
     featured = time.perf_counter()
@@ -80,16 +109,25 @@ def measure(file: Path, loaded: LoadedModel, speech: Speech) -> Result:
             f"{speech.corpus.name}: no utterance of split {speech.split!r} has usable audio; "
             f"the first: {store.skipped[0].reason}"
         )
-    evaluation = evaluate_model(loaded.model, examples, BATCH_SIZE)
+    evaluation = evaluate_model(
+        loaded.model,
+        examples,
+        BATCH_SIZE,
+        batch_seconds=choice.batch_seconds,
+        normaliser=speech.normaliser,
+        written=written_of(speech.corpus, speech.split),
+    )
     done = time.perf_counter()
+    assessment = assess(evaluation, speech.corpus, speech.split)
     return Result(
         path=file,
         loaded=loaded,
-        assessment=assess(evaluation, speech.corpus, speech.split),
+        assessment=assessment,
         audio_seconds=sum(len(example.features) for example in examples) * store.hop_seconds,
         feature_seconds=featured - started,
         model_seconds=done - featured,
         skipped=len(store.skipped),
+        groups={} if values is None else assessment.by(values),
     )
 
 
@@ -100,12 +138,14 @@ def answer(
     comparison: Comparison | None,
     worst: int,
     warnings: Sequence[str],
+    choice: Choice,
 ) -> dict[str, Any]:
     """Everything in plain values, fit for JSON."""
     found: dict[str, Any] = {
         "corpus": speech.corpus.name,
         "split": speech.split,
         "hours": mine.audio_seconds / 3600,
+        "decoding": choice.decoding,
         **_plain(mine),
         "by_speaker": {
             one.speaker: {
@@ -126,6 +166,11 @@ def answer(
         ],
         "warnings": list(warnings),
     }
+    if choice.by:
+        found["by"] = {
+            "field": choice.by,
+            "values": {value: one.summary() for value, one in mine.groups.items()},
+        }
     if comparison is not None:
         found["against"] = {**_plain(others[0]), **comparison.summary()}
     return found
@@ -142,14 +187,27 @@ def _plain(result: Result) -> dict[str, Any]:
     }
 
 
-def _loaded(files: Sequence[Path]) -> list[LoadedModel]:
+def _one(argument: Path | None, option: Path | None) -> Path | None:
+    if argument and option:
+        raise typer.BadParameter("the model is given twice: as MODEL and as --model")
+    return argument or option
+
+
+def _loaded(files: Sequence[Path], base_model: Path | None, language: str | None) -> list[LoadedModel]:
     """The models, of one language."""
-    first = load_model(files[0])
-    return [first, *(load_model(file, language=first.alphabet) for file in files[1:])]
+    first = open_model(files[0], base_model=base_model, language=language)
+    others = [open_model(file, base_model=base_model, language=first.alphabet) for file in files[1:]]
+    return [first, *others]
 
 
 def _speech(
-    of_run: Path | None, loaded: LoadedModel, kind: str | None, path: Path | None, split: str | None
+    of_run: Path | None,
+    loaded: LoadedModel,
+    kind: str | None,
+    path: Path | None,
+    split: str | None,
+    by: str | None,
+    normaliser: str | None,
 ) -> Speech:
     """The corpus that was asked for; what was not said is that of the run, or the shipped one."""
     section = config_of_run(of_run.parent).corpus if of_run else None
@@ -163,13 +221,27 @@ def _speech(
     else:
         kind = kind or ("manifest" if path else "embedded")  # a path alone is a manifest's
         place = place_here(kind, path)
-    speech = Speech(corpus=load_corpus(kind, place, **rules), split=split or "test", place=place)
+    normaliser = normaliser or (section.normaliser if section else CHARACTERS)
+    speech = Speech(
+        corpus=load_corpus(
+            kind,
+            place,
+            **rules,
+            keep_fields=(by,) if by else (),
+            keep_written=needs_written(normaliser),
+        ),
+        split=split or "test",
+        place=place,
+        normaliser=normaliser,
+    )
     speech.corpus.speakers(speech.split)  # raises if there is no such split
     return speech
 
 
 def _other(path: Path) -> Path:
-    """A model file, or that of a run folder; relative ones count as those of `model_path` do."""
+    """A model, or that of a run folder; relative ones count as those of `model_path` do."""
+    if is_untouched(path):
+        return path
     found = existing_run(path)
     return found if found.is_file() else model_path(path, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +16,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Speech:
-    """A split to evaluate on, and the place of its corpus."""
+    """A split to evaluate on, the place of its corpus, and what is compared."""
 
     corpus: Corpus
     split: str
     place: str
+    normaliser: str = "characters"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """The evaluation of one model on a split, with the seconds that features and model took."""
+    """The evaluation of one model on a split, with the seconds that features and model took.
+
+    `groups` are parts of it by the values of a field.
+    """
 
     path: Path
     loaded: LoadedModel
@@ -33,6 +38,7 @@ class Result:
     feature_seconds: float
     model_seconds: float
     skipped: int
+    groups: Mapping[str, Assessment]
 
     @property
     def real_time_factor(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from speech.evaluation.edit_table import Kind, columns, rows
 from speech.evaluation.error_rates import EditCounts
 
 if TYPE_CHECKING:
+    from cli.evaluate.choice import Choice
     from cli.evaluate.result import Result, Speech
 
 STYLES: dict[Kind, str] = {"equal": "", "substitute": "yellow", "insert": "cyan", "delete": "red"}
@@ -30,22 +31,25 @@ def show(
     others: Sequence[Result],
     comparison: Comparison | None,
     worst: int,
+    choice: Choice,
 ) -> None:
     """Print it all; coloured on a terminal, plain elsewhere."""
-    console.print(_heading(speech, mine), soft_wrap=True)
+    console.print(_heading(speech, mine, choice), soft_wrap=True)
     console.print(_rates(mine.assessment))
     _show_speakers(console, mine.assessment)
+    if choice.by:
+        console.print(_by(choice.by, mine.groups))
     if comparison is not None:
         console.print(_compared(others[0], comparison), soft_wrap=True)
     _show_worst(console, mine.assessment.worst_utterances(worst))
     console.print(_speed(mine), soft_wrap=True)
 
 
-def _heading(speech: Speech, mine: Result) -> Text:
+def _heading(speech: Speech, mine: Result, choice: Choice) -> Text:
     parameters = sum(parameter.numel() for parameter in mine.loaded.model.parameters())
     skipped = f", {mine.skipped} more skipped for their audio" if mine.skipped else ""
     return Text(
-        f"model   {mine.path} ({mine.loaded.preset}, {parameters:,} parameters, greedy decoding)\n"
+        f"model   {mine.path} ({mine.loaded.preset}, {parameters:,} parameters, {choice.decoding})\n"
         f"speech  {speech.corpus.name}, split {speech.split!r}: {len(mine.assessment.speakers)} speakers, "
         f"{len(mine.assessment.utterances)} utterances, {_duration(mine.audio_seconds)}{skipped}\n"
     )
@@ -53,15 +57,12 @@ def _heading(speech: Speech, mine: Result) -> Text:
 
 def _rates(found: Assessment) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for title in (
-        *("rate", f"{LEVEL:.0%} interval", "errors", "substituted"),
-        *("inserted", "deleted", "of"),
-    ):
-        table.add_column(title, justify="right")
+    table.add_column("", no_wrap=True)
+    for title in ("rate", f"{LEVEL:.0%} interval", "errors", "subst.", "ins.", "del.", "of"):
+        table.add_column(title, justify="right", no_wrap=True)
     for name, counts, interval in (
-        ("WER", found.words, found.word_interval),
-        ("CER", found.characters, found.character_interval),
+        (f"WER ({found.normaliser})", found.words, found.word_interval),
+        (f"CER ({found.normaliser})", found.characters, found.character_interval),
     ):
         table.add_row(
             name,
@@ -69,6 +70,23 @@ def _rates(found: Assessment) -> Table:
             _range(interval),
             *(f"{n:,}" for n in (counts.errors, counts.substitutions, counts.insertions, counts.deletions)),
             f"{counts.reference_length:,}",
+        )
+    return table
+
+
+def _by(field: str, groups: Mapping[str, Assessment]) -> Table:
+    """The WER of each value of a field."""
+    table = Table(title=f"WER by {field}", title_justify="left", title_style="", box=None, pad_edge=False)
+    table.add_column("")
+    for title in ("rate", f"{LEVEL:.0%} interval", "errors", "words", "utterances", "speakers"):
+        table.add_column(title, justify="right")
+    for value, found in groups.items():
+        table.add_row(
+            Text(value or "(none)"),
+            _percent(found.words.rate) if found.words.reference_length else "-",
+            _range(found.word_interval),
+            *(f"{n:,}" for n in (found.words.errors, found.words.reference_length)),
+            *(f"{n:,}" for n in (len(found.utterances), len(found.speakers))),
         )
     return table
 

@@ -113,7 +113,7 @@ class NodePolicy:
     def require_recipe(self, config: RunConfig, split: str) -> None:
         """Raise `ConfigError` if the run's settings, or the `split` to train, are beyond a limit."""
         local, name = config.local, config.model.name
-        if self.models != ANY and name not in _names(self.models):
+        if not self.allows_model(name):
             raise _beyond("models", self.models, "model.name", name)
         if self.splits != ANY and split not in _names(self.splits):
             raise _beyond("splits", self.splits, "corpus.train-split", split)
@@ -127,6 +127,15 @@ class NodePolicy:
         _at_most("most-processor-seconds", most_seconds, "local.processor-seconds", seconds)
         megabytes, most_megabytes = local.memory_megabytes, self.most_memory_megabytes
         _at_most("most-memory-megabytes", most_megabytes, "local.memory-megabytes", megabytes)
+
+    def allows_model(self, name: str) -> bool:
+        """Whether a run of the model of this name is within the limit `models`."""
+        return self.models == ANY or name in _names(self.models)
+
+    @property
+    def allows_pretrained(self) -> bool:
+        """Whether any pre-trained model is within the limit `models`."""
+        return self.models == ANY or any(map(is_stored_name, _names(self.models)))
 
     def require_plan(self, declared: DeclaredPlan | None, config: RunConfig) -> None:
         """Raise `ConfigError` if the declared plan is beyond a limit, or differs from the run's settings.

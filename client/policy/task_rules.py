@@ -11,6 +11,7 @@ from client.policy.training_counts import TrainingCounts
 from privacy import LayerLayout
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
+from recipes.sections import BASE, ModelSection
 from wire.messages import Task
 
 log = logging.getLogger("murmuration.client")
@@ -40,8 +41,8 @@ class TaskRules:
         """Raise `ConfigError` unless the server has the frozen parameters of this node, by their `digest`."""
         if digest != self.frozen:
             raise ConfigError(
-                "model.trainable: the parameters that are not trained are not those of the server: copy the "
-                "seed model of the server's run to this node and name it, --node-config 'seed-path=\"...\"'"
+                "model.trainable: the parameters that are not trained are not those of the server: "
+                + _remedy(self.config.model)
             )
 
     def require(self, task: Task) -> None:
@@ -83,6 +84,20 @@ class TaskRules:
                 "%d drawn speakers were trained in %d rounds before: they count as zero", len(over), most
             )
         return over
+
+
+def _remedy(model: ModelSection) -> str:
+    """What makes a node's frozen parameters those of the server."""
+    own_seed = (
+        "copy the seed model of the server's run to this node and name it, --node-config 'seed-path=\"...\"'"
+    )
+    if model.is_preset:
+        return own_seed
+    own_folder = (
+        f"copy the folder of the server's model ({model.name}) to this node and name it, --node-config "
+        "'base-model=\"...\"'"
+    )
+    return own_folder if model.seed == BASE else f"{own_folder}, and {own_seed}"
 
 
 def require_known(task: Task, speakers: Sequence[str]) -> None:

@@ -26,7 +26,7 @@ ERRORS: dict[str, type[Exception]] = {
     for kind in (
         *(ValueError, RuntimeError, MemoryError, OSError, FileNotFoundError, PermissionError),
         *(speech_errors.SpeechError, speech_errors.CorpusError, speech_errors.CheckpointMismatch),
-        *(speech_errors.AudioError, speech_errors.AudioUnavailable),
+        *(speech_errors.AudioError, speech_errors.AudioUnavailable, speech_errors.ModelError),
     )
 }
 """The errors that keep their type on the way; of any other the parent gets a `RuntimeError` with its name.

@@ -15,7 +15,7 @@ def evaluation_section(facts: ModelFacts) -> str:
 
 
 def _measured(facts: ModelFacts, found: dict[str, Any]) -> str:
-    rows = "\n".join(_row(name, found[name], _before(facts, name)) for name in ("wer", "cer"))
+    rows = "\n".join(_row(name, found, _before(facts, name)) for name in ("wer", "cer"))
     quantiles, tenth = found["speaker_wer_quantiles"], found["worst_tenth"]
     return (
         "Greedy decoding of the held-out speakers; the intervals are bootstrap intervals over speakers.\n\n"
@@ -28,11 +28,11 @@ def _measured(facts: ModelFacts, found: dict[str, Any]) -> str:
     )
 
 
-def _row(name: str, found: dict[str, Any], before: str) -> str:
+def _row(name: str, evaluation: dict[str, Any], before: str) -> str:
+    found = evaluation[name]
+    title = f"{name.upper()} ({evaluation.get('normaliser', 'characters')})"
     kinds = " | ".join(f"{found[kind]:,}" for kind in ("substitutions", "insertions", "deletions", "of"))
-    return (
-        f"| {name.upper()} | {before} | {_percent(found['rate'])} | {_range(found['interval'])} | {kinds} |"
-    )
+    return f"| {title} | {before} | {_percent(found['rate'])} | {_range(found['interval'])} | {kinds} |"
 
 
 def _range(interval: dict[str, float] | None) -> str:

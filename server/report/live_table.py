@@ -81,6 +81,26 @@ def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_afte
     )
 
 
+def noise_in_words(plan: PrivacyPlan, clip_bound: float, trained: int) -> str:
+    """Return the line that compares the noise of a round with one speaker's bound; "" without privacy.
+
+    Args:
+        plan: The privacy plan.
+        clip_bound: The bound C of one speaker's update, at the start.
+        trained: The number d of trained parameters.
+
+    The norm is z C sqrt(d) / (q N), to some percent for d above 1,000. With bands the noise of one round says
+    little, since later rounds take a part of it back; then there is no such line.
+    """
+    if not plan.is_private or plan.bands > 1:
+        return ""
+    norm = plan.sigma_dp * clip_bound * math.sqrt(trained)
+    return (
+        f"noise on the mean update of a round: norm {norm:.3g}, for {trained:,} trained parameters; one "
+        f"speaker's update has at most {clip_bound:.3g}\n"
+    )
+
+
 def heading(spending: Spending, held_out_speakers: int) -> str:
     """Return the explanation of the columns, then the column titles.
 

@@ -7,7 +7,8 @@ publishes, and nothing else.
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import yaml
 
@@ -15,6 +16,7 @@ from base.printable_text import in_code, in_markdown, one_line
 from base.release import release
 from optim.trainable import trained_names
 from recipes import RunConfig
+from recipes.sections import TRAIN_ALL, ModelSection
 from server.report.card_evaluation import evaluation_section
 from server.report.card_privacy import WEAK, privacy_section
 from server.report.live_table import share_trained
@@ -25,41 +27,84 @@ from server.storage.run_ids import short
 from speech.model.adapted_file import DIGEST
 from speech.model.checkpoint import LoadedModel
 from speech.model.ctc_transformer import CTCTransformer
+from speech.pretrained.base import PretrainedRecogniser
+from speech.pretrained.ctc import PretrainedCTC
+from speech.pretrained.store import is_stored_name
 
 LICENCE_MISSING = "not chosen yet: whoever publishes this model must choose one"
+
+Form = Literal["run", "merged", "adapters"]
+"""What a card is of: the model in a run folder, the same with adapters merged, or its adapters alone."""
+
+_LIBRARY: dict[Form, str] = {"run": "murmuration", "merged": "transformers", "adapters": "peft"}
+_FORMS: dict[Form, str] = {
+    "run": "kept beside the base model's weights",
+    "merged": "merged into the base model's weights",
+    "adapters": "here alone, without the base model's weights",
+}
+_FACTORS = {"B": "B trained, A fixed at random", "AB": "both factors trained"}
 
 _USE = """\
 ## Intended use and limits
 
 For research on private federated speech recognition, and for transcribing speech like that of the held-out
-speakers above. Greedy decoding gives lower-case words without punctuation. Error rates differ between
+speakers above. {spelling} Error rates differ between
 speakers: look at the worst tenth of the speakers, and evaluate the model on your own speech before you rely
 on it (`murmur evaluate`). Do not use it where a wrong word can harm someone, to identify or profile speakers,
 or on speech that was recorded without consent."""
 
 
-def model_card(folder: RunFolder, config: RunConfig, licence: str | None = None) -> str:
+def model_card(
+    folder: RunFolder,
+    config: RunConfig,
+    licence: str | None = None,
+    *,
+    base_model: Path | None = None,
+    form: Form = "run",
+) -> str:
     """Return the card of the model in a run folder.
 
     Args:
         folder: The run folder.
         config: The configuration of its run.
         licence: The licence of the model; None if it is not chosen yet.
+        base_model: Where the pre-trained model is that it started from, instead of where its name says.
+        form: What the card is of.
 
     Raises:
         ConfigError, CheckpointMismatch, LedgerCorrupt, ResumeRefused: As `ModelFacts.of`.
     """
-    facts = ModelFacts.of(folder, config)
+    facts = ModelFacts.of(folder, config, base_model)
     parts = [
-        _header(facts, licence),
+        _header(facts, licence, form),
         f"# {in_markdown(_title(facts))}",
-        _model(facts),
+        _model(facts, form),
         _data(facts),
         privacy_section(facts),
         evaluation_section(facts),
-        _USE,
+        _USE.format(spelling=_spelling(facts.loaded)),
         f"## Licence\n\n{in_markdown(licence or LICENCE_MISSING)}.",
         f"*Computed by Murmuration {release()} from the run folder and its ledger.*",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def card_of_file(loaded: LoadedModel, licence: str | None, privacy: str, *, form: Form) -> str:
+    """Return a short card of a model file that no run folder explains.
+
+    Args:
+        loaded: A pre-trained model, adapted or not.
+        licence: Its licence; None if it is not chosen yet.
+        privacy: Its guarantee in one sentence.
+        form: What the card is of.
+    """
+    parts = [
+        _front_matter(_base_header(loaded, licence, form)),
+        f"# {in_markdown(loaded.preset)}, exported by Murmuration",
+        f"{_kind(loaded)}.{_adapters(loaded, form)}{_window(loaded, form)}",
+        f"## Privacy\n\n{in_markdown(privacy)}.",
+        f"## Licence\n\n{in_markdown(licence or LICENCE_MISSING)}.",
+        f"*Written by Murmuration {release()} from a model file.*",
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -68,18 +113,33 @@ def _title(facts: ModelFacts) -> str:
     return one_line(f"Murmuration {facts.loaded.preset}, run {short(facts.run)}")
 
 
-def _header(facts: ModelFacts, licence: str | None) -> str:
+def _header(facts: ModelFacts, licence: str | None, form: Form) -> str:
+    header = _base_header(facts.loaded, licence, form)
+    header["tags"] += ["federated-learning", *_privacy_tags(facts)]
+    if facts.evaluation is not None:
+        header["model-index"] = [{"name": _title(facts), "results": [_result(facts, facts.evaluation)]}]
+    return _front_matter(header)
+
+
+def _base_header(loaded: LoadedModel, licence: str | None, form: Form) -> dict[str, Any]:
+    pretrained = isinstance(loaded.model, PretrainedRecogniser)
     header: dict[str, Any] = {
-        "language": [facts.loaded.alphabet.language],
+        "language": [loaded.alphabet.language],
         "license": licence or "other",
-        "library_name": "murmuration",
+        "library_name": _LIBRARY[form] if pretrained else "murmuration",
         "pipeline_tag": "automatic-speech-recognition",
-        "tags": ["speech", *_ctc(facts), "federated-learning", *_privacy_tags(facts)],
+        "tags": ["speech", *_ctc(loaded)],
     }
     if licence is None:
         header["license_name"] = "not-chosen"
-    if facts.evaluation is not None:
-        header["model-index"] = [{"name": _title(facts), "results": [_result(facts, facts.evaluation)]}]
+    if pretrained and is_stored_name(loaded.preset):
+        alone = loaded.model.choice.adapters is not None and form != "merged"
+        header["base_model"] = loaded.preset
+        header["base_model_relation"] = "adapter" if alone else "finetune"
+    return header
+
+
+def _front_matter(header: dict[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(header, sort_keys=False, allow_unicode=True)}---"
 
 
@@ -101,7 +161,7 @@ def _result(facts: ModelFacts, evaluation: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _model(facts: ModelFacts) -> str:
+def _model(facts: ModelFacts, form: Form) -> str:
     model = facts.loaded.model
     sizes = {name: value.numel() for name, value in model.named_parameters()}
     trained = sum(sizes[name] for name in trained_names(model, facts.config.model.trained))
@@ -116,12 +176,44 @@ def _model(facts: ModelFacts) -> str:
         f"{_kind(facts.loaded)}, {share}, for language `{alphabet.language}` in "
         f"{len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
-        "planned rounds."
+        f"planned rounds.{_trained(facts.config.model)}{_adapters(facts.loaded, form)}"
+        f"{_window(facts.loaded, form)}"
     )
 
 
-def _ctc(facts: ModelFacts) -> list[str]:
-    return ["ctc"] if isinstance(facts.loaded.model, CTCTransformer) else []
+def _trained(section: ModelSection) -> str:
+    """Which parameters were trained, where not all were."""
+    whole = section.trainable == TRAIN_ALL
+    return "" if whole else f" Trained parameters: `{in_code(section.trained)}`; all others are unchanged."
+
+
+def _adapters(loaded: LoadedModel, form: Form) -> str:
+    adapters = loaded.model.choice.adapters if loaded.model.choice else None
+    if adapters is None:
+        return ""
+    return (
+        f" Adapters of rank {adapters.rank} (alpha {adapters.alpha:g}, {_FACTORS[adapters.train]}) on "
+        f"`{in_code(adapters.layers)}`, {_FORMS[form]}."
+    )
+
+
+def _window(loaded: LoadedModel, form: Form) -> str:
+    """The window of a model that has one, where the library of the card has no other."""
+    short = loaded.model.choice is not None and loaded.model.choice.window == "short"
+    if not short:
+        return ""
+    elsewhere = " Other libraries fill its window: evaluate it so before you use it there."
+    return f" Made for short input, the utterance and half a second.{elsewhere if form != 'run' else ''}"
+
+
+def _ctc(loaded: LoadedModel) -> list[str]:
+    return ["ctc"] if isinstance(loaded.model, CTCTransformer | PretrainedCTC) else []
+
+
+def _spelling(loaded: LoadedModel) -> str:
+    if isinstance(loaded.model, PretrainedRecogniser):
+        return "Error rates are counted without case and punctuation."
+    return "Greedy decoding gives lower-case words without punctuation."
 
 
 def _kind(loaded: LoadedModel) -> str:

@@ -68,8 +68,13 @@ class ModelFacts:
     evaluation: dict[str, Any] | None
 
     @classmethod
-    def of(cls, folder: RunFolder, config: RunConfig) -> ModelFacts:
+    def of(cls, folder: RunFolder, config: RunConfig, base_model: Path | None = None) -> ModelFacts:
         """Read the folder of a run of `config`.
+
+        Args:
+            folder: The run folder.
+            config: The configuration of its run.
+            base_model: Where the pre-trained model is that it started from, instead of where its name says.
 
         Raises:
             ConfigError: If it contains no released model.
@@ -87,7 +92,7 @@ class ModelFacts:
         checkpoint = load_checkpoint(newest)
         rounds_done, name = checkpoint.round_number, checkpoint.population_name
         entries = read_ledger(folder.ledger)
-        run, loaded = run_of(checkpoint, folder.path), load_model(folder.model)
+        run, loaded = run_of(checkpoint, folder.path), load_model(folder.model, folder=base_model)
         if loaded.metadata.get("run", run) != run:
             raise SpendingUnknown(
                 f"{folder.model} is a model of run {loaded.metadata['run']}, and the checkpoint beside it is "

@@ -68,7 +68,8 @@ class RunScreen:
             print(f"WARNING: {one_line(remark, most=LONGEST_REMARK)}", flush=True)
         if held_out.speakers_in_training:
             print(f"WARNING: {speakers_in_training(held_out.speakers_in_training)}", flush=True)
-        print(opening + live_table.heading(self.spending, len(held_out.speakers)), flush=True)
+        noise = live_table.noise_in_words(strategy.plan, self.config.privacy.clip_bound, strategy.layout.size)
+        print(opening + noise + live_table.heading(self.spending, len(held_out.speakers)), flush=True)
 
     def print_row(self, round_number: int, evaluation: Evaluation | None, seconds: float) -> None:
         """Print the row of a round that took `seconds`, and add it to metrics.jsonl."""

@@ -90,7 +90,7 @@ def _sentences(sentences: Sequence[TranscribedSentence]) -> str:
 def _learnt(course: Course, evaluations: ModelEvaluations) -> str:
     seed, final = evaluations.seed, evaluations.newest
     return (
-        f"held-out WER {100 * seed.wer:.1f} % -> {100 * final.wer:.1f} %, "
+        f"held-out WER ({final.normaliser}) {100 * seed.wer:.1f} % -> {100 * final.wer:.1f} %, "
         f"CER {100 * seed.cer:.1f} % -> {100 * final.cer:.1f} %, "
         f"loss {seed.loss:.3f} -> {final.loss:.3f}, "
         f"in {course.rounds} rounds and {course.seconds:.0f} seconds"

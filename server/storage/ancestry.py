@@ -24,15 +24,48 @@ from privacy import (
 )
 from privacy.ledger.lineage import UNKNOWN_RUN, inherited_releases, lineage_from_json
 from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, seed_model
+from recipes.sections import ModelSection
 from server.storage.checkpoints import Checkpoint, load_checkpoint
 from server.storage.ledgers import require_spent
 from server.storage.run_folder import RunFolder
 from server.storage.run_ids import run_of, short
 from speech.errors import CheckpointMismatch
 from speech.model.checkpoint import load_model, read_metadata
+from speech.pretrained.folder import ModelFolder
+from speech.pretrained.store import find_folder
 
 LINEAGE = "lineage"
 _UNKNOWN = Ancestor(run=UNKNOWN_RUN, people=UNKNOWN_RUN, private=False)
+
+
+def lineage_of_start(model: ModelSection) -> Lineage:
+    """Return the runs that made what a recipe starts from: its seed model, and its base model.
+
+    A folder that `murmur export` wrote holds the lineage of the model in it.
+
+    Raises:
+        SpendingUnknown: If one of them is of a private run whose releases cannot be found.
+        CheckpointMismatch, ModelError: If there is no such model.
+    """
+    seed = lineage_of_seed(model.seed)
+    base = () if model.is_preset else _lineage_of_folder(find_folder(model.name))
+    known = {one.run for one in seed}
+    return (*(one for one in base if one.run not in known), *seed)
+
+
+def _lineage_of_folder(folder: ModelFolder) -> Lineage:
+    told, place = folder.exported, folder.path
+    if LINEAGE in told:
+        try:
+            return lineage_from_json(told[LINEAGE])
+        except ValueError as error:
+            raise SpendingUnknown(f"{place}: {error}; use the folder as it was exported") from error
+    if not told.get("privacy", "none").startswith("none"):
+        raise SpendingUnknown(
+            f"{place} was exported from a private run, and does not contain what was spent: export it again "
+            "from its run folder"
+        )
+    return ()
 
 
 def lineage_of_seed(seed: str) -> Lineage:

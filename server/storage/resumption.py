@@ -13,7 +13,7 @@ from pathlib import Path
 from privacy import Ledger, Lineage
 from recipes import RunConfig, resolve, runs_folder
 from server.errors import ResumeRefused
-from server.storage.ancestry import lineage_before, lineage_of_seed
+from server.storage.ancestry import lineage_before, lineage_of_start
 from server.storage.checkpoints import (
     Checkpoint,
     Identity,
@@ -181,7 +181,7 @@ def open_run(
     runs = interrupted.folder.path.parent if interrupted else runs_folder(config.run.folder)
     name = config.privacy.population_name or identity.dataset
     path = ledger_path(runs, name)
-    lineage = interrupted.lineage() if interrupted else lineage_of_seed(config.model.seed)
+    lineage = interrupted.lineage() if interrupted else lineage_of_start(config.model)
     if interrupted is None:
         require_name(config, path, population)
     try:

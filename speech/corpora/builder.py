@@ -4,10 +4,13 @@ A bad utterance is skipped, with its place and its reason; so is a speaker witho
 audio is decoded: a file must exist, and its header gives its length.
 """
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from speech.corpora.corpus import Corpus, Rules, Skipped, Utterance
+from speech.corpora.corpus import EVERY_FIELD, Corpus, FieldValue, Rules, Skipped, Utterance
 from speech.errors import AudioError
 from speech.sound_files import audio_duration_seconds
 from speech.text import Alphabet
@@ -50,6 +53,8 @@ class CorpusBuilder:
         source: str,
         offset_seconds: float = 0.0,
         duration_seconds: float | None = None,
+        written: str = "",
+        fields: Mapping[str, Any] | None = None,
     ) -> None:
         """Take an utterance, or skip it with a reason.
 
@@ -62,6 +67,8 @@ class CorpusBuilder:
             source: Where it is listed ("file:line"), for messages.
             offset_seconds: Where it begins in the file.
             duration_seconds: Its length; None: to the end of the file.
+            written: The transcript before another program normalised it; by default `text`.
+            fields: What else the source says of it; what the rules ask for is kept.
         """
         self._speakers.setdefault((_written(split), _written(speaker)), source)
         reason = (
@@ -89,6 +96,8 @@ class CorpusBuilder:
                 source=source,
                 offset_seconds=offset_seconds,
                 duration_seconds=duration_seconds,
+                written=(written or text) if self.rules.keep_written else "",
+                fields=self._kept(fields or {}),
             )
         )
 
@@ -138,6 +147,17 @@ class CorpusBuilder:
     @property
     def _alphabet(self) -> Alphabet:
         return self.rules.alphabet
+
+    def _kept(self, fields: Mapping[str, Any]) -> tuple[tuple[str, FieldValue], ...]:
+        """Return the fields that the rules ask for; equal names and values are in memory once."""
+        wanted = self.rules.keep_fields
+        if not wanted:
+            return ()
+        return tuple(
+            (sys.intern(name), sys.intern(value) if isinstance(value, str) else value)
+            for name, value in fields.items()
+            if (EVERY_FIELD in wanted or name in wanted) and isinstance(value, str | int | float)
+        )
 
     def _repeated(self, speaker: str, id: str, source: str) -> str | None:
         if (speaker, id) in self._seen:

@@ -19,7 +19,9 @@ from speech.errors import CorpusError
 from speech.text import ENGLISH, Alphabet
 
 MAX_SECONDS = 30.0
+EVERY_FIELD = "*"
 Unspelled = Literal["skip", "map"]
+FieldValue = str | int | float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,8 @@ class Utterance:
     """An utterance: a segment of a sound file, and its transcript.
 
     `duration_seconds` None means to the end of the file. `source` is the place that lists the utterance
-    ("file:line"), for error messages.
+    ("file:line"), for error messages. `written` is the transcript as it was written, and `fields` are names
+    and values of other fields of the source; a loader keeps both only if its rules ask for them.
 
     Raises:
         CorpusError: For an empty name or text, or an impossible segment.
@@ -47,6 +50,8 @@ class Utterance:
     source: str
     offset_seconds: float = 0.0
     duration_seconds: float | None = None
+    written: str = ""
+    fields: tuple[tuple[str, FieldValue], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("id", "speaker", "split", "text"):
@@ -57,6 +62,10 @@ class Utterance:
         length = self.duration_seconds
         if length is not None and not (math.isfinite(length) and length > 0):
             raise CorpusError(f"{self.source}: duration {length} must be > 0 seconds.")
+
+    def field(self, name: str) -> str:
+        """Return the value of a field that was kept; "" if it has none."""
+        return next((str(value) for own, value in self.fields if own == name), "")
 
     def identity(self) -> list[object]:
         """Return what identifies its sound: id, audio file (path, size, time of change) and segment."""
@@ -88,13 +97,14 @@ class Rules:
     """Which utterances a loader takes; it skips any other, with the reason.
 
     With `unspelled` "skip", an utterance is left out if its transcript has digits or letters outside the
-    `alphabet`. With "map", the normalised transcript is kept, and the utterance counted.
+    `alphabet`. With "map", the normalised transcript is kept, and the utterance counted. `keep_written` and
+    `keep_fields` (names, or "*" for all) say what else is kept in memory of each utterance.
 
     Raises:
         CorpusError: For a value outside its range.
 
     Example:
-        >>> rules = Rules(max_seconds=20.0)
+        >>> rules = Rules(max_seconds=20.0, keep_fields=("accent",))
         >>> rules.language, rules.unspelled
         ('en', 'skip')
     """
@@ -102,6 +112,8 @@ class Rules:
     max_seconds: float = MAX_SECONDS
     alphabet: Alphabet = ENGLISH
     unspelled: Unspelled = "skip"
+    keep_written: bool = False
+    keep_fields: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.max_seconds > 0:

@@ -17,6 +17,8 @@ def load_corpus(
     language: str | Alphabet = ENGLISH,
     characters: str = "",
     unspelled: Unspelled = "skip",
+    keep_written: bool = False,
+    keep_fields: tuple[str, ...] = (),
 ) -> Corpus:
     """Load a corpus without decoding its audio.
 
@@ -27,13 +29,21 @@ def load_corpus(
         language: The alphabet of its transcripts, or the code of its language.
         characters: The characters of a language that is not registered.
         unspelled: What to do with a transcript that has digits or foreign letters (`Rules`).
+        keep_written: Whether to keep transcripts as they were written, too.
+        keep_fields: The names of other fields to keep.
 
     Raises:
         LanguageError: For an unknown language, or characters that make no alphabet.
         CorpusError: For an unknown kind, a broken manifest (naming file and line), a file that
             this user may not read, or a corpus without a usable utterance.
     """
-    rules = Rules(max_seconds=max_seconds, alphabet=alphabet_of(language, characters), unspelled=unspelled)
+    rules = Rules(
+        max_seconds=max_seconds,
+        alphabet=alphabet_of(language, characters),
+        unspelled=unspelled,
+        keep_written=keep_written,
+        keep_fields=keep_fields,
+    )
     return load_by_rules(kind, path, rules)
 
 

@@ -1,6 +1,7 @@
 """Writes any corpus as a manifest, with its audio at its place or converted.
 
 Guarantees: the prepared corpus has the utterances, ids and normalised texts of its source, and so its digest.
+Transcripts as they were written and other fields are written too, as far as the corpus has them.
 Converted audio is FLAC, 16 kHz, mono, with a file for each utterance. An interrupted conversion continues,
 and converts again what changed at the source. The manifest is written last, and as a whole.
 """
@@ -158,8 +159,10 @@ def _line(utterance: Utterance, language: str, out: Path) -> dict[str, Any]:
         "id": utterance.id,
         "lang": language,
     }
+    if utterance.written and utterance.written != utterance.text:
+        line["written"] = utterance.written
     if utterance.duration_seconds is not None:
         line["duration"] = round(utterance.duration_seconds, 6)
     if utterance.offset_seconds:
         line["offset"] = utterance.offset_seconds
-    return line
+    return dict(utterance.fields) | line

@@ -86,6 +86,15 @@ def draw_split(corpus: Corpus, *, split: str, share: float, into: str, seed: int
     return _relabelled(corpus, relabel, relabel_skipped)
 
 
+def pool_splits(corpus: Corpus, into: str) -> Corpus:
+    """Make all splits one, named `into`: every speaker is in it once, with all utterances."""
+    return _relabelled(
+        corpus,
+        lambda utterance: replace(utterance, split=into),
+        lambda left_out: replace(left_out, split=into),
+    )
+
+
 def shuffle_speakers(corpus: Corpus, *, split: str, seed: int = 0) -> Corpus:
     """Give each utterance of `split` a speaker drawn uniformly from those of the split (paper, section 3).
 

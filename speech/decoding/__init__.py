@@ -2,7 +2,7 @@
 
 from speech.decoding.arpa import Unit
 from speech.decoding.beam import BeamConfig, BeamSearch
-from speech.decoding.forced_alignment import Word, align_words
+from speech.decoding.forced_alignment import Word, align_symbols, align_words
 from speech.decoding.greedy import greedy
 from speech.decoding.ngram import MAX_ORDER, MIN_ORDER, train_ngram
 
@@ -13,6 +13,7 @@ __all__ = [
     "BeamSearch",
     "Unit",
     "Word",
+    "align_symbols",
     "align_words",
     "greedy",
     "train_ngram",

@@ -56,11 +56,46 @@ def align_words(
         >>> word.start_seconds, word.end_seconds, word.confidence
         (0.0, 0.06, 1.0)
     """
-    spans = align(log_probs.detach().cpu().double().numpy(), alphabet.encode(text), alphabet.blank)
-    words, position = [], 0
+    spelled, position = [], 0
     for word in text.split():
-        own = spans[position : position + len(word)]
+        spelled.append((word, range(position, position + len(word))))
         position += len(word) + 1
+    return align_symbols(
+        log_probs,
+        alphabet.encode(text),
+        spelled,
+        blank=alphabet.blank,
+        frame_seconds=frame_seconds,
+        first_frame=first_frame,
+    )
+
+
+def align_symbols(
+    log_probs: Tensor,
+    symbols: Sequence[int],
+    spelled: Sequence[tuple[str, Sequence[int]]],
+    *,
+    blank: int,
+    frame_seconds: float,
+    first_frame: float = 0,
+) -> list[Word]:
+    """Return words in log-probabilities (T', outputs) that are spelled by any symbols, as `align_words` does.
+
+    Args:
+        log_probs: The log-probabilities.
+        symbols: All symbols of the text.
+        spelled: Each word, with the positions of its own in `symbols`.
+        blank: The index of the blank.
+        frame_seconds: The time from one row to the next.
+        first_frame: Where the first row is.
+
+    Raises:
+        ValueError: If there are too few frames for the text.
+    """
+    spans = align(log_probs.detach().cpu().double().numpy(), symbols, blank)
+    words = []
+    for word, positions in spelled:
+        own = [spans[one] for one in positions]
         start, end = first_frame + own[0].start - 0.5, first_frame + own[-1].stop - 0.5
         words.append(
             Word(

@@ -6,8 +6,8 @@ It needs texts only, so one rule evaluates every decoder and every file of trans
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -57,6 +57,8 @@ class SpeakerCounts:
 class Assessment:
     """Utterances with their edits; everything else is computed from them.
 
+    `normaliser` names what was compared (`speech.evaluation.normalisers`).
+
     Example:
         >>> found = Assessment.of(
         ...     ids=["u1", "u2"],
@@ -69,6 +71,7 @@ class Assessment:
     """
 
     utterances: tuple[UtteranceResult, ...]
+    normaliser: str = "characters"
 
     @classmethod
     def of(
@@ -78,6 +81,7 @@ class Assessment:
         speakers: Sequence[str],
         references: Sequence[str],
         hypotheses: Sequence[str],
+        normaliser: str = "characters",
     ) -> Assessment:
         """Assess hypotheses; the four sequences have one entry for each utterance.
 
@@ -91,7 +95,8 @@ class Assessment:
             utterances=tuple(
                 UtteranceResult(id=i, speaker=s, reference=r, hypothesis=h, words=w, characters=c)
                 for i, s, r, h, w, c in rows
-            )
+            ),
+            normaliser=normaliser,
         )
         if not made.words.reference_length:
             raise ValueError(f"none of the {len(references)} references has a word; there is no error rate.")
@@ -145,6 +150,15 @@ class Assessment:
         ranked = sorted(with_words, key=lambda speaker: -speaker.words.rate)
         return tuple(ranked[: math.ceil(len(ranked) * WORST_SHARE)])
 
+    def by(self, values: Mapping[str, str]) -> dict[str, Assessment]:
+        """Return an assessment of the utterances of each value, sorted; `values` are by utterance ids."""
+        groups: dict[str, list[UtteranceResult]] = {}
+        for result in self.utterances:
+            groups.setdefault(values[result.id], []).append(result)
+        return {
+            value: replace(self, utterances=tuple(groups[value])) for value in sorted(groups, key=_in_order)
+        }
+
     def worst_utterances(self, count: int) -> tuple[UtteranceResult, ...]:
         """Return the `count` utterances with the most word errors, then the highest rate."""
         wrong = [result for result in self.utterances if result.words.errors]
@@ -156,6 +170,7 @@ class Assessment:
         return {
             "speakers": len(self.speakers),
             "utterances": len(self.utterances),
+            "normaliser": self.normaliser,
             "wer": _plain(self.words, self.word_interval),
             "cer": _plain(self.characters, self.character_interval),
             "speaker_wer_quantiles": {f"{q:g}": rate for q, rate in self.speaker_quantiles.items()},
@@ -223,9 +238,17 @@ class Comparison:
         }
 
 
+def _in_order(value: str) -> tuple[float, str]:
+    """Numbers by size, then words by the alphabet."""
+    try:
+        return float(value), value
+    except ValueError:
+        return math.inf, value
+
+
 def _plain(counts: EditCounts, interval: Interval | None) -> dict[str, Any]:
     return {
-        "rate": counts.rate,
+        "rate": counts.rate if counts.reference_length else None,
         "interval": _bounds(interval),
         "errors": counts.errors,
         "of": counts.reference_length,

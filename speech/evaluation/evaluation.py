@@ -1,21 +1,25 @@
 """Evaluation of a model: mean loss, WER and CER over examples, with the model's own decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from speech.corpora.corpus import Corpus
-from speech.data.batching import bucketed_batches, collate
+from speech.corpora.corpus import Corpus, Utterance
+from speech.data.batching import BatchLimit, collate
 from speech.data.examples import Example
+from speech.errors import CorpusError
 from speech.evaluation.assessment import Assessment
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
+from speech.evaluation.normalisers import CHARACTERS, normaliser_of
 from speech.model.recogniser import Recogniser, evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Loss in nats per utterance, WER and CER as fractions, ids and texts in the order of the examples.
+
+    Texts are those that were compared: as the `normaliser` makes them.
 
     Example:
         >>> evaluation = Evaluation(
@@ -31,22 +35,47 @@ class Evaluation:
     ids: tuple[str, ...]
     hypotheses: tuple[str, ...]
     references: tuple[str, ...]
+    normaliser: str = CHARACTERS
 
 
 @torch.inference_mode()
-def evaluate(model: Recogniser, examples: Sequence[Example], batch_size: int = 32) -> Evaluation:
+def evaluate(
+    model: Recogniser,
+    examples: Sequence[Example],
+    batch_size: int = 32,
+    *,
+    batch_seconds: float = 0.0,
+    normaliser: str = CHARACTERS,
+    written: Mapping[str, str] | None = None,
+) -> Evaluation:
     """Evaluate `model` without dropout; its mode is restored.
 
     The loss leaves out utterances that are too short for their transcript; the error rates include all.
+
+    Args:
+        model: The model.
+        examples: What to transcribe.
+        batch_size: Utterances of a batch.
+        batch_seconds: Seconds of audio of a batch, padding included, instead; 0 for `batch_size`.
+        normaliser: What is compared (`speech.evaluation.normalisers`).
+        written: The transcripts as they were written, by the ids of the examples; other normalisers than
+            "characters" compare with these.
 
     Raises:
         ValueError: If there is no example.
     """
     if not examples:
         raise ValueError("nothing to evaluate on: the split has no usable utterance.")
+    limit = BatchLimit(seconds=batch_seconds) if batch_seconds else BatchLimit(utterances=batch_size)
     with evaluating(model):
-        loss, hypotheses = _transcribe(model, examples, batch_size)
-    references = tuple(example.text for example in examples)
+        loss, texts = _transcribe(model, examples, limit)
+    if normaliser == CHARACTERS:
+        hypotheses = [model.comparable(text) for text in texts]
+        references = tuple(example.text for example in examples)
+    else:
+        normalise = normaliser_of(normaliser, model.alphabet)
+        hypotheses = [normalise(text) for text in texts]
+        references = tuple(normalise((written or {})[example.id]) for example in examples)
     return Evaluation(
         loss=loss,
         wer=word_error_rate(references, hypotheses),
@@ -54,7 +83,13 @@ def evaluate(model: Recogniser, examples: Sequence[Example], batch_size: int = 3
         ids=tuple(example.id for example in examples),
         hypotheses=tuple(hypotheses),
         references=references,
+        normaliser=normaliser,
     )
+
+
+def written_of(corpus: Corpus, split: str) -> dict[str, str]:
+    """Return the transcripts of a split as they were written, by the ids of the utterances."""
+    return {utterance.id: utterance.written for utterance in _utterances(corpus, split)}
 
 
 def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
@@ -63,24 +98,42 @@ def assess(evaluation: Evaluation, corpus: Corpus, split: str) -> Assessment:
     Raises:
         KeyError: For an utterance that the split does not have.
     """
-    spoken = (u for speaker in corpus.speakers(split) for u in corpus.utterances(split, speaker))
-    speaker_of = {utterance.id: utterance.speaker for utterance in spoken}
+    speaker_of = {utterance.id: utterance.speaker for utterance in _utterances(corpus, split)}
     return Assessment.of(
         ids=evaluation.ids,
         speakers=[speaker_of[id] for id in evaluation.ids],
         references=evaluation.references,
         hypotheses=evaluation.hypotheses,
+        normaliser=evaluation.normaliser,
     )
 
 
-def _transcribe(model: Recogniser, examples: Sequence[Example], batch_size: int) -> tuple[float, list[str]]:
-    """Return the mean loss and the hypotheses; batches have utterances of similar length."""
+def values_of(field: str, corpus: Corpus, split: str) -> dict[str, str]:
+    """Return the values of a field that the corpus keeps, by the ids of the utterances; "" for none.
+
+    Raises:
+        CorpusError: If no utterance of the split has the field.
+    """
+    values = {utterance.id: utterance.field(field) for utterance in _utterances(corpus, split)}
+    if not any(values.values()):
+        raise CorpusError(f"{corpus.name}: no utterance of split {split!r} has a field {field!r}.")
+    return values
+
+
+def _utterances(corpus: Corpus, split: str) -> Iterator[Utterance]:
+    for speaker in corpus.speakers(split):
+        yield from corpus.utterances(split, speaker)
+
+
+def _transcribe(model: Recogniser, examples: Sequence[Example], limit: BatchLimit) -> tuple[float, list[str]]:
+    """Return the mean loss and the transcripts; batches have utterances of similar length."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
-    for indices in bucketed_batches([len(e.features) for e in examples], batch_size):
+    lengths = [len(example.features) for example in examples]
+    for indices in limit.batches(lengths, model.front_end.hop_seconds):
         found = model.evaluate(collate([examples[index] for index in indices]))
         total += float(found.losses.sum())
         counted += found.counted
         for index, text in zip(indices, found.texts, strict=True):
-            hypotheses[index] = model.comparable(text)
+            hypotheses[index] = text
     return total / max(counted, 1), hypotheses

@@ -3,11 +3,10 @@
 Guarantee: a file has its name only after it was loaded again and gave the log-probabilities of the model.
 """
 
+import copy
 import json
-import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,19 +15,15 @@ from torch import Tensor
 from torch.export import Dim, ExportedProgram
 
 from base.durable_file import replacing
-from base.release import release
 from speech.errors import ExportError
 from speech.export.check import Runner, largest_difference
+from speech.export.description import METADATA_FILE, minimum_samples
+from speech.export.onnx_file import require_onnx, save_onnx
+from speech.export.pretrained_ctc import write_pretrained
 from speech.export.waveform_model import WaveformModel
-from speech.features.log_mel import FeatureConfig
+from speech.model.adapters import merge_
 from speech.model.checkpoint import LoadedModel
-
-FORMAT = "murmuration-export-1"
-METADATA_FILE = "murmuration.json"
-MINIMUM_SECONDS = 0.1
-# Above 1,536 MiB torch.onnx writes the weights to a second file; the constants of the graph are small.
-LARGEST_ONNX_BYTES = 1500 * 2**20
-LICENCE_MISSING = "not stated: the publisher of this model must choose one"
+from speech.pretrained.base import PretrainedRecogniser
 
 Writer = Callable[[WaveformModel, Path, Mapping[str, str]], Runner]
 _WRITERS: dict[str, Writer] = {}
@@ -76,34 +71,17 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
     """
     path = Path(path)
     require_formats([path])
+    if isinstance(loaded.model, PretrainedRecogniser):
+        described, difference = write_pretrained(loaded, path, metadata)
+        return Exported(path=path, metadata=described, difference=difference)
     config = loaded.log_mel
-    waveform_model = WaveformModel(loaded.transformer, config)
+    merged = copy.deepcopy(loaded.transformer)
+    merge_(merged)
+    waveform_model = WaveformModel(merged, config)
     with replacing(path) as temporary:
         runner = _WRITERS[path.suffix](waveform_model, temporary, metadata)
         difference = largest_difference(runner, loaded.transformer, config)
     return Exported(path=path, metadata=metadata, difference=difference)
-
-
-def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, str]:
-    """Return the metadata of an export: everything needed to use it, its licence and its privacy."""
-    config = loaded.log_mel
-    alphabet = loaded.alphabet
-    return {
-        "format": FORMAT,
-        "murmuration": release(),
-        "preset": loaded.preset,
-        "language": alphabet.language,
-        "characters": alphabet.characters,
-        "blank": str(alphabet.blank),
-        "sample_rate_hz": str(config.sample_rate_hz),
-        "minimum_samples": str(_minimum_samples(config)),
-        "samples_per_frame": str(config.hop_samples * loaded.transformer.config.stride),
-        "inputs": "waveforms (B, S) float32 in [-1, 1], padded with anything; lengths (B,) int64, in samples",
-        "outputs": "log_probs (B, T, characters and the blank) float32; frames (B,) int64, valid of T",
-        "decoding": "CTC: best output of each valid frame, repeats collapsed, the blank dropped",
-        "licence": licence,
-        "privacy": privacy,
-    }
 
 
 def _writer_of(suffix: str) -> Callable[[Writer], Writer]:
@@ -142,35 +120,14 @@ def _torchscript(waveform_model: WaveformModel, path: Path, metadata: Mapping[st
 @_writer_of(".onnx")
 def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]) -> Runner:
     """Write ONNX, for ONNX Runtime and other programs."""
-    size = sum(tensor.nbytes for tensor in waveform_model.state_dict().values())
-    if size > LARGEST_ONNX_BYTES:
-        raise ExportError(
-            f"the model takes {size / 2**20:,.0f} MiB, and an ONNX file has "
-            f"{LARGEST_ONNX_BYTES / 2**20:,.0f} at most: torch writes more weights to a second file. "
-            "Export it to .pt2."
-        )
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  torch's exporter needs it
-    except ImportError as error:
-        raise ExportError(
-            f"ONNX needs {error.name}, which is not installed; `pip install 'murmuration[export]'`."
-        ) from None
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            _program(waveform_model),
-            input_names=["waveforms", "lengths"],
-            output_names=["log_probs", "frames"],
-            dynamo=True,
-            verbose=False,
-        )
-    if program is None:
-        raise ExportError("torch.onnx returned no program; nothing was written.")
-    program.model.metadata_props.update(metadata)
-    program.save(str(path))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    require_onnx(waveform_model, instead=".pt2")
+    session = save_onnx(
+        _program(waveform_model),
+        path,
+        metadata,
+        inputs=["waveforms", "lengths"],
+        outputs=["log_probs", "frames"],
+    )
 
     def run(waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         log_probs, frames = session.run(None, {"waveforms": waveforms.numpy(), "lengths": lengths.numpy()})
@@ -182,7 +139,7 @@ def _onnx(waveform_model: WaveformModel, path: Path, metadata: Mapping[str, str]
 def _program(waveform_model: WaveformModel) -> ExportedProgram:
     """Return the graph for any batch and length."""
     batch = Dim("batch")
-    samples = Dim("samples", min=_minimum_samples(waveform_model.features.config))
+    samples = Dim("samples", min=minimum_samples(waveform_model.features.config))
     with torch.no_grad():
         return torch.export.export(
             waveform_model,
@@ -197,21 +154,3 @@ def _example(waveform_model: WaveformModel) -> tuple[Tensor, Tensor]:
     """Return two waveforms of unequal length, so that their trace has masks."""
     second = waveform_model.features.config.sample_rate_hz
     return torch.zeros(2, 2 * second), torch.tensor([2 * second, second])
-
-
-def _minimum_samples(config: FeatureConfig) -> int:
-    return round(MINIMUM_SECONDS * config.sample_rate_hz)
-
-
-@contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """Suppress the warnings of torch.onnx about missing optional packages and its own internals."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -116,16 +116,49 @@ def attach(model: nn.Module, adapters: Adapters) -> list[str]:
 
 def merge_(model: nn.Module) -> None:
     """Add every adapter to the weight of its layer, and take it away."""
-    for layer, kind in _adapted(model):
-        change = layer.lora_B.detach() @ layer.lora_A.detach() * layer.lora_scale
-        layer.weight.data += change.reshape(layer.weight.shape)
+    for layer, kind in list(_adapted(model)):
+        layer.weight.data += _merged_change(layer)
         del layer.lora_A, layer.lora_B
         layer.__class__ = kind
+
+
+def merged_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors that `model` would have after `merge_`, and leave it as it is.
+
+    Raises:
+        ModelError: If an adapted layer shares its weight with another, which merging would change too.
+    """
+    found = {name: value.detach() for name, value in model.state_dict().items() if not is_adapter(name)}
+    for name, layer in adapted_layers(model).items():
+        weight = f"{name}.weight"
+        shared = [one for one, value in found.items() if one != weight and _same(value, layer.weight)]
+        if shared:
+            raise ModelError(f"the adapter of {name!r} cannot be merged: {shared[0]!r} is the same weight.")
+        found[weight] = layer.weight.detach() + _merged_change(layer)
+    return found
+
+
+def adapted_layers(model: nn.Module) -> "dict[str, AdaptedLinear | AdaptedPointwise]":
+    """Return the layers with adapters, by their names."""
+    return {
+        name: layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, AdaptedLinear | AdaptedPointwise)
+    }
 
 
 def is_adapter(name: str) -> bool:
     """Whether a parameter of this name belongs to an adapter."""
     return name.endswith((".lora_A", ".lora_B"))
+
+
+def _merged_change(layer: _Adapted) -> Tensor:
+    change = layer.lora_B.detach() @ layer.lora_A.detach() * layer.lora_scale
+    return change.reshape(layer.weight.shape)
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    return one.data_ptr() == other.data_ptr() and one.numel() > 0
 
 
 def _adaptable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
@@ -137,11 +170,8 @@ def _adaptable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
 
 
 def _adapted(model: nn.Module) -> Iterator[tuple[_Adapted, type]]:
-    for layer in model.modules():
-        if isinstance(layer, AdaptedLinear):
-            yield layer, nn.Linear
-        elif isinstance(layer, AdaptedPointwise):
-            yield layer, nn.Conv1d
+    for layer in adapted_layers(model).values():
+        yield layer, nn.Linear if isinstance(layer, AdaptedLinear) else nn.Conv1d
 
 
 def _adapt(name: str, layer: nn.Linear | nn.Conv1d, adapters: Adapters) -> None:

@@ -166,6 +166,16 @@ def read_metadata(path: str | Path) -> Mapping[str, str]:
         return dict(file.metadata() or {})
 
 
+def tensor_names(path: str | Path) -> tuple[str, ...]:
+    """Return the names of the tensors in a model file: of a pre-trained model, what was trained.
+
+    Raises:
+        CheckpointMismatch: For a file that is missing or no safetensors file.
+    """
+    with _opened(Path(path)) as file:
+        return tuple(file.keys())
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     if not path.is_file():

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from base.registries import MODEL_FAMILIES, MODEL_PRESETS
 from speech.errors import ModelError
@@ -134,7 +134,7 @@ class ModelChoice:
         self, alphabet: Alphabet, weights: bool, regularisation: Regularisation
     ) -> PretrainedRecogniser:
         folder = self.model_folder
-        made: PretrainedRecogniser = _family(folder).load(
+        made: PretrainedRecogniser = MODEL_FAMILIES[family_name(folder)].load(
             folder,
             alphabet,
             weights=weights,
@@ -145,8 +145,8 @@ class ModelChoice:
         return made
 
 
-def _family(folder: ModelFolder) -> Any:
-    """Return the family of a folder's model.
+def family_name(folder: ModelFolder) -> str:
+    """Return the name of the family of a folder's model, a key of `MODEL_FAMILIES`.
 
     Raises:
         ModelError: If no family, or more than one, takes it.
@@ -159,4 +159,4 @@ def _family(folder: ModelFolder) -> Any:
             f"{folder.path}: a model of type {config.model_type!r}; {found}. Known are models for CTC, and "
             "encoder-decoder models of speech."
         )
-    return MODEL_FAMILIES[names[0]]
+    return names[0]

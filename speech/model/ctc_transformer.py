@@ -9,13 +9,15 @@ changes, and an utterance gives the same log-probabilities alone and padded in a
 """
 
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from base.registries import MODEL_PRESETS
 from speech.data.batching import Batch
-from speech.decoding import greedy
+from speech.decoding import BeamConfig, BeamSearch, greedy
 from speech.features.log_mel import FeatureConfig
 from speech.features.spec_augment import SpecAugment
 from speech.model.config import ModelConfig
@@ -48,6 +50,7 @@ class CTCTransformer(Recogniser):
     """
 
     front_end: FeatureConfig
+    decoder: BeamSearch | None = None
 
     def __init__(
         self,
@@ -119,13 +122,31 @@ class CTCTransformer(Recogniser):
         return ctc_losses(log_probs, frames, batch).sum() / max(alignable(frames, batch), 1)
 
     def evaluate(self, batch: Batch) -> BatchEvaluation:
-        """Return losses and greedy transcripts; an utterance too short for its transcript does not count."""
+        """Return losses and transcripts; an utterance too short for its transcript does not count."""
         log_probs, frames = self(batch.features, batch.lengths)
         return BatchEvaluation(
             losses=ctc_losses(log_probs, frames, batch),
             counted=alignable(frames, batch),
-            texts=greedy(log_probs, frames, self.alphabet),
+            texts=(self.decoder or partial(greedy, alphabet=self.alphabet))(log_probs, frames),
         )
+
+    def decode_by(self, config: BeamConfig, language_model: Path | None = None) -> None:
+        """Decode by beam search from now on.
+
+        Raises:
+            LanguageModelError: For a file that cannot be used, or without the extra 'decoding'.
+        """
+        self.decoder = BeamSearch(self.alphabet, config, language_model)
+
+    @property
+    def frame_samples(self) -> int:
+        """The samples from one frame of the outputs to the next."""
+        return self.front_end.hop_samples * self.config.stride
+
+    @property
+    def first_samples(self) -> int:
+        """The samples that the first frame is computed of, in whose middle it lies."""
+        return self.front_end.first_samples
 
     @property
     def _norms_when_dropped(self) -> bool:

@@ -8,11 +8,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from speech.data.batching import Batch
+from speech.decoding import BeamConfig
+from speech.errors import ModelError
 from speech.features.front_end import FrontEnd
 from speech.features.spec_augment import SpecAugment
 from speech.model.stem import Stem, StemFrontEnd
@@ -76,6 +79,15 @@ class Recogniser(nn.Module):
     @abstractmethod
     def evaluate(self, batch: Batch) -> BatchEvaluation:
         """Return losses and transcripts of a batch."""
+
+    def decode_by(self, config: BeamConfig, language_model: Path | None = None) -> None:
+        """Decode by beam search, with a language model or without one, instead of greedily from now on.
+
+        Raises:
+            LanguageModelError: For a file that cannot be used with the symbols of this model.
+            ModelError: If the model cannot be decoded in this way.
+        """
+        raise ModelError(f"{type(self).__name__} has no beam search; leave --beam and --lm out.")
 
     def stem(self) -> Stem | None:
         """Return the frozen part at the bottom, by what needs a gradient now; None if there is none."""

@@ -49,11 +49,13 @@ class Regularisation:
 class PretrainedRecogniser(Recogniser):
     """A recogniser around a model of `transformers`, which is its submodule `base`.
 
-    Buffers never change: batch norms stay in evaluation mode, whatever the mode of the whole.
+    Buffers never change: batch norms stay in evaluation mode, whatever the mode of the whole. What the
+    library itself never trains, such as the sinusoids of Whisper's encoder, is a buffer here.
 
     Attributes:
         base: The model of the library.
         folder: Where it came from.
+        window: "padded" if every input is filled to the same length, else "short".
         window_seconds: The longest utterance that it takes; 0 for any.
 
     Example:
@@ -66,6 +68,7 @@ class PretrainedRecogniser(Recogniser):
     """
 
     base: Any
+    window = "short"
     window_seconds = 0.0
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, front_end: FrontEnd) -> None:
@@ -96,20 +99,37 @@ def library_config(folder: ModelFolder, regularisation: Regularisation) -> Any:
         config = transformers().AutoConfig.from_pretrained(folder.path, local_files_only=True)
     except (ValueError, OSError, KeyError) as error:
         raise ModelError(f"{folder.path}: transformers cannot use its config.json: {error}") from None
-    for name, value in regularisation.settings(config.to_dict()).items():
-        setattr(config, name, value)
+    for part in (config, *_parts(config)):
+        for name, value in regularisation.settings(part.to_dict()).items():
+            setattr(part, name, value)
     return config
+
+
+def _parts(config: Any) -> list[Any]:
+    """The configurations of parts, such as an encoder's, where these have one of their own."""
+    return [value for value in vars(config).values() if isinstance(value, transformers().PreTrainedConfig)]
 
 
 def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool) -> nn.Module:
     """Return the model of a folder in float32; without `weights`, with random ones.
 
+    What the library itself never trains becomes a buffer: no pattern can train it then.
+
     Raises:
         ModelError: If the weights are missing or are those of another model.
     """
-    if not weights:
-        model: nn.Module = kind.from_config(config, dtype=torch.float32)
-        return model
+    model: nn.Module = (
+        _loaded(kind, folder, config) if weights else kind.from_config(config, dtype=torch.float32)
+    )
+    with torch.device("meta"):  # a loaded model says of no parameter that it is not trained
+        fresh = kind.from_config(config)
+    for name, value in fresh.named_parameters():
+        if not value.requires_grad:
+            _make_buffer(model, name)
+    return model
+
+
+def _loaded(kind: Any, folder: ModelFolder, config: Any) -> nn.Module:
     try:
         model, report = kind.from_pretrained(
             folder.path,
@@ -127,4 +147,13 @@ def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool)
             f"{folder.path}: {len(missing)} tensors are missing, the first {missing[0]!r}; it is no model "
             "that was trained for speech recognition."
         )
-    return model
+    loaded: nn.Module = model
+    return loaded
+
+
+def _make_buffer(model: nn.Module, name: str) -> None:
+    path, _, own = name.rpartition(".")
+    layer = model.get_submodule(path)
+    value = getattr(layer, own).detach()
+    delattr(layer, own)
+    layer.register_buffer(own, value)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,17 +16,19 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from speech.data.batching import Batch
-from speech.decoding import greedy
+from speech.decoding import BeamConfig, BeamSearch, greedy
 from speech.errors import ModelError
 from speech.model.loss import alignable, ctc_losses
-from speech.model.recogniser import BatchEvaluation
+from speech.model.recogniser import BatchEvaluation, evaluating
 from speech.model.stem import Stem
 from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
 from speech.pretrained.transformers_library import transformers
+from speech.pretrained.words import word_groups
 from speech.text import Alphabet, Tokeniser
 
+_NEVER = -1e4  # the log-probability of a character that the model lacks
 _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length")
 
 
@@ -43,20 +46,60 @@ class LibraryTokeniser:
         self._tokenizer: Any = transformers().AutoTokenizer.from_pretrained(
             folder.path, local_files_only=True
         )
-        self._blank = blank
+        self.blank = blank
         known = self._tokenizer.get_vocab()
         self._upper = "A" in known and "a" not in known
+        delimiter = getattr(self._tokenizer, "word_delimiter_token", None)
+        self.space: int | None = known.get(delimiter, known.get(" "))
 
     def encode(self, text: str) -> list[int]:
         """Return the indices of a text. Characters that the model does not know are left out."""
         ids = self._tokenizer(text.upper() if self._upper else text, add_special_tokens=False).input_ids
-        return [one for one in ids if one not in (self._blank, self._tokenizer.unk_token_id)]
+        return [one for one in ids if one not in (self.blank, self._tokenizer.unk_token_id)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of one index a frame: runs are one symbol, blanks none."""
-        symbols = [one for one, _ in groupby(ids) if one != self._blank]
+        return self._text(self.collapse(ids))
+
+    def collapse(self, ids: Sequence[int]) -> list[int]:
+        """Return the symbols of one index a frame, without blanks."""
+        return [one for one, _ in groupby(ids) if one != self.blank]
+
+    def words(self, symbols: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """Return the words of symbols, each with the positions of its own."""
+        groups = word_groups(self._tokenizer, symbols)
+        return [(self._text([symbols[one] for one in group]), group) for group in groups]
+
+    def columns(self, alphabet: Alphabet) -> list[int | None]:
+        """Return the index of each character of an alphabet, and of the blank; None for one that it lacks.
+
+        Raises:
+            ModelError: If the symbols are pieces of words, not characters.
+        """
+        known = self._tokenizer.get_vocab()
+        if self.space is None or not {"a", "A"} & set(known) or any(len(one) > 1 for one in self._ordinary):
+            raise ModelError(
+                "--beam and --lm: the symbols of this model are pieces of words, not characters, and beam "
+                "search spells characters; leave both out."
+            )
+        spelled = (c.upper() if self._upper else c for c in alphabet.characters)
+        return [self.space if c == " " else known.get(c) for c in spelled] + [self.blank]
+
+    @property
+    def _ordinary(self) -> list[str]:
+        """The symbols that are no special tokens."""
+        special = {*self._tokenizer.all_special_ids, self.blank, self.space}
+        return [piece for piece, index in self._tokenizer.get_vocab().items() if index not in special]
+
+    def _text(self, symbols: Sequence[int]) -> str:
         text: str = self._tokenizer.decode(symbols, skip_special_tokens=True, group_tokens=False)
         return " ".join((text.lower() if self._upper else text).split())
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbol of each index."""
+        known = {index: symbol for symbol, index in self._tokenizer.get_vocab().items()}
+        return [known.get(index, "") for index in range(max(known) + 1)]
 
 
 class PretrainedCTC(PretrainedRecogniser):
@@ -64,6 +107,9 @@ class PretrainedCTC(PretrainedRecogniser):
 
     Models whose output for an utterance depends on its neighbours' padding (a group norm over time in the
     front end, or no mask) take one utterance after the other.
+
+    Attributes:
+        has_new_head: Whether its outputs are the characters of the corpus.
 
     Example:
         >>> from pathlib import Path
@@ -73,9 +119,11 @@ class PretrainedCTC(PretrainedRecogniser):
         29
     """
 
+    decoder: BeamSearch | None = None
+
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, new_head: bool) -> None:
         super().__init__(base, folder, alphabet, LibraryFrontEnd(folder))
-        self._new_head = new_head
+        self.has_new_head = new_head
         if new_head:
             _replace_head(base, alphabet.num_outputs)
 
@@ -106,13 +154,25 @@ class PretrainedCTC(PretrainedRecogniser):
 
     @cached_property
     def blank(self) -> int:
-        """The index of the CTC blank."""
-        return self.alphabet.blank if self._new_head else int(self._config.pad_token_id)
+        """The index of the CTC blank.
+
+        Raises:
+            ModelError: If the configuration names none that the head has.
+        """
+        if self.has_new_head:
+            return self.alphabet.blank
+        index = self._config.pad_token_id
+        if index is None or not 0 <= index < self._config.vocab_size:
+            raise ModelError(
+                f"{self.folder.path}: pad_token_id = {index} in config.json is the index of the CTC blank, "
+                f"and the head has {self._config.vocab_size} outputs; copy the model's own config.json"
+            )
+        return int(index)
 
     @cached_property
     def tokeniser(self) -> Tokeniser:
         """The folder's, or the characters of the corpus for a new head."""
-        return self.alphabet if self._new_head else LibraryTokeniser(self.folder, self.blank)
+        return self.alphabet if self.has_new_head else LibraryTokeniser(self.folder, self.blank)
 
     def forward(self, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Compute log-probabilities (B, T', outputs) of (B, T, width), and their lengths (B,)."""
@@ -133,7 +193,7 @@ class PretrainedCTC(PretrainedRecogniser):
         return losses.sum() / max(alignable(frames, batch), 1)
 
     def evaluate(self, batch: Batch) -> BatchEvaluation:
-        """Return losses and greedy transcripts; an utterance too short for its transcript does not count."""
+        """Return losses and transcripts; an utterance too short for its transcript does not count."""
         log_probs, frames = self(batch.features, batch.lengths)
         return BatchEvaluation(
             losses=ctc_losses(log_probs, frames, batch, blank=self.blank),
@@ -142,11 +202,60 @@ class PretrainedCTC(PretrainedRecogniser):
         )
 
     def decode(self, log_probs: Tensor, frames: Tensor) -> list[str]:
-        """Return the greedy transcripts of log-probabilities (B, T', outputs)."""
-        if self._new_head:
+        """Return the transcripts of log-probabilities (B, T', outputs)."""
+        if self.decoder is not None:
+            return self.decoder(self.in_characters(log_probs), frames)
+        if self.has_new_head:
             return greedy(log_probs, frames, self.alphabet)
         rows = log_probs.argmax(-1).tolist()
         return [self.tokeniser.decode(row[:n]) for row, n in zip(rows, frames.tolist(), strict=True)]  # type: ignore[attr-defined]
+
+    def decode_by(self, config: BeamConfig, language_model: Path | None = None) -> None:
+        """Decode by beam search over the characters of the corpus from now on.
+
+        Raises:
+            LanguageModelError: For a file that cannot be used, or without the extra 'decoding'.
+            ModelError: If the symbols of the model are no characters.
+        """
+        self.in_characters(torch.zeros(1, 1, int(self._config.vocab_size)))
+        self.decoder = BeamSearch(self.alphabet, config, language_model)
+
+    def in_characters(self, log_probs: Tensor) -> Tensor:
+        """Return log-probabilities (..., outputs) as those of the characters of the corpus, and the blank.
+
+        Raises:
+            ModelError: If the symbols of the model are no characters.
+        """
+        if not isinstance(self.tokeniser, LibraryTokeniser):
+            return log_probs
+        columns = self.tokeniser.columns(self.alphabet)
+        found = log_probs[..., [0 if one is None else one for one in columns]]
+        found[..., [one is None for one in columns]] = _NEVER
+        return found
+
+    @cached_property
+    def frame_samples(self) -> int:
+        """The samples from one frame of the outputs to the next, by trial."""
+        sizes = [round(seconds / self.front_end.hop_seconds) for seconds in (1.0, 3.0)]
+        device = next(self.base.parameters()).device
+        with torch.inference_mode(), evaluating(self):
+            one, other = (
+                self._logits(torch.zeros(1, n, self.front_end.width, device=device), None).shape[1]
+                for n in sizes
+            )
+        stride = round((sizes[1] - sizes[0]) / (other - one))
+        return round(stride * self.front_end.hop_seconds * self.front_end.sample_rate_hz)
+
+    @property
+    def first_samples(self) -> int:
+        """The samples that the first frame is computed of, in whose middle it lies."""
+        if self.front_end.width > 1:  # windows of a spectrum are centred on their frames
+            return 0
+        samples = 1
+        shapes = zip(self._config.conv_kernel, self._config.conv_stride, strict=True)
+        for kernel, stride in reversed(list(shapes)):
+            samples = (samples - 1) * stride + kernel
+        return samples
 
     def stem(self) -> Stem | None:
         """The strided convolutions over the waveform, if they are frozen."""
@@ -223,24 +332,29 @@ def _replace_head(base: Any, outputs: int) -> None:
         ModelError: If it has no such layer.
     """
     size = base.config.vocab_size
-    for name, layer in reversed(list(_heads(base))):
+    for layer in reversed(list(_heads(base))):
         if layer.weight.shape[0] == size:
-            parent, _, own = name.rpartition(".")
-            setattr(base.get_submodule(parent), own, _like(layer, outputs))
+            _resize(layer, outputs)
             base.config.vocab_size = outputs
             return
     raise ModelError(f"model.head = 'characters': {type(base).__name__} has no layer of {size} outputs.")
 
 
-def _heads(base: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
-    for name, layer in base.named_modules():
+def _heads(base: nn.Module) -> Iterator[nn.Linear | nn.Conv1d]:
+    for layer in base.modules():
         if isinstance(layer, nn.Linear | nn.Conv1d):
-            yield name, layer
+            yield layer
 
 
-def _like(layer: nn.Linear | nn.Conv1d, outputs: int) -> nn.Module:
+def _resize(layer: nn.Linear | nn.Conv1d, outputs: int) -> None:
+    """Give a head that many outputs, with new parameters. It keeps its forward pass: Parakeet has its own."""
+    bias = layer.bias is not None
     with torch.random.fork_rng(devices=[]), torch.device(layer.weight.device):
         torch.manual_seed(0)
         if isinstance(layer, nn.Linear):
-            return nn.Linear(layer.in_features, outputs, bias=layer.bias is not None)
-        return nn.Conv1d(layer.in_channels, outputs, kernel_size=1, bias=layer.bias is not None)
+            made: nn.Linear | nn.Conv1d = nn.Linear(layer.in_features, outputs, bias=bias)
+            layer.out_features = outputs
+        else:
+            made = nn.Conv1d(layer.in_channels, outputs, kernel_size=1, bias=bias)
+            layer.out_channels = outputs
+    layer.weight, layer.bias = made.weight, made.bias

@@ -6,14 +6,20 @@ files only, and code beside them is never loaded.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from speech.errors import ModelError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+REVISION = ".revision"
+EXPORTED = "murmuration.json"
+"""What `murmur export` says of a model, in the folder that it writes."""
 _TOKENISERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 
 
@@ -58,6 +64,11 @@ class ModelFolder:
         return self._json(PREPROCESSOR)
 
     @cached_property
+    def exported(self) -> dict[str, str]:
+        """What `murmur export` wrote about the model; empty for a model from elsewhere."""
+        return self._json(EXPORTED) if (self.path / EXPORTED).is_file() else {}
+
+    @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the names and contents of its files: settings, tokeniser and weights."""
         made = hashlib.sha256()
@@ -68,6 +79,36 @@ class ModelFolder:
         return made.hexdigest()
 
     @cached_property
+    def kind(self) -> str:
+        """The type of its architecture, as `transformers` calls it."""
+        return str(self._json(CONFIG).get("model_type", ""))
+
+    @cached_property
+    def parameters(self) -> int:
+        """The number of values in its weights."""
+        count = 0
+        for file in self.path.glob("*.safetensors"):
+            with safe_open(file, framework="numpy") as weights:
+                shapes = (weights.get_slice(name).get_shape() for name in weights.keys())  # noqa: SIM118
+                count += sum(math.prod(shape) for shape in shapes)
+        return count
+
+    @cached_property
+    def bytes(self) -> int:
+        """The size of all its files."""
+        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The rate of the waveforms that it takes; 0 if it does not say."""
+        return int(self.preprocessor.get("sampling_rate", 0))
+
+    @property
+    def window_seconds(self) -> float:
+        """The length of its window; 0 for none."""
+        return float(self.preprocessor.get("chunk_length") or 0)
+
+    @cached_property
     def licence(self) -> str:
         """The licence that its README names; "" if it names none."""
         return self._readme_field("license")
@@ -75,7 +116,7 @@ class ModelFolder:
     @cached_property
     def revision(self) -> str:
         """The revision that `murmur model get` noted; "" for a folder from elsewhere."""
-        file = self.path / ".revision"
+        file = self.path / REVISION
         return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
     def _readme_field(self, key: str) -> str:

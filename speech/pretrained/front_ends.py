@@ -61,6 +61,9 @@ class LibraryFrontEnd:
                     f"{self.folder.path}: its front end gives {', '.join(made)}, no speech input."
                 )
             one: Tensor = found[0].float()
+            mask = made.get("attention_mask")
+            if mask is not None and mask.shape[1] == len(one):  # Parakeet's last frame is padding
+                one = one[: int(mask[0].sum())]
             return one.unsqueeze(1) if one.ndim == 1 else one
 
         return extract

@@ -6,7 +6,9 @@ that no utterance depends on its neighbours' padding.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,16 +17,33 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from speech.data.batching import Batch
+from speech.decoding import BeamConfig
 from speech.errors import ModelError
 from speech.model.recogniser import BatchEvaluation
+from speech.pretrained.attention_times import Span
 from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
 from speech.pretrained.transformers_library import transformers
+from speech.pretrained.words import word_groups
 from speech.text import Alphabet
 
 IGNORED = -100  # a label that is not predicted, as in transformers
 _TOKENS, _TOKENS_PER_SECOND = 16, 8.0  # no speech has more; without this, a model that loops takes minutes
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenWord:
+    """A word that a decoder wrote: its probability, the mean of its tokens'; and its frames, where known.
+
+    Example:
+        >>> WrittenWord(text="left", probability=0.9, frames=(20, 35)).frames
+        (20, 35)
+    """
+
+    text: str
+    probability: float
+    frames: Span | None
 
 
 class TargetTokeniser:
@@ -54,6 +73,11 @@ class TargetTokeniser:
         return one[0] if one and other and one[0] == other[0] else None
 
     @cached_property
+    def end(self) -> int:
+        """The token that ends every sequence."""
+        return self.encode("a")[-1]
+
+    @cached_property
     def prompt(self) -> list[int]:
         """What the targets of every text begin with."""
         one, other = self.encode("a"), self.encode("zoo")
@@ -65,9 +89,21 @@ class TargetTokeniser:
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return " ".join(text.split())
 
+    def sounds(self, token: int) -> bool:
+        """Whether a token has a letter or a digit, or a part of one."""
+        return any(one.isalnum() or one == "\ufffd" for one in self.decode([token]))
+
+    def words(self, ids: Sequence[int]) -> list[list[int]]:
+        """Return the positions in `ids` of the tokens of each word."""
+        return word_groups(self._tokenizer, ids)
+
 
 class PretrainedSeq2Seq(PretrainedRecogniser):
     """An encoder-decoder model of `transformers`.
+
+    Attributes:
+        beams: The beams of its search; 1 is greedy.
+        fills_window: Whether each input is filled up to the window, so that it costs as much as a full one.
 
     Example:
         >>> from pathlib import Path
@@ -76,6 +112,9 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         >>> PretrainedSeq2Seq.load(folder, ENGLISH).tokeniser.decode([1, 22172, 2])  # doctest: +SKIP
         'hello'
     """
+
+    beams = 1
+    fills_window = False
 
     @staticmethod
     def takes(config: Any) -> bool:
@@ -120,13 +159,26 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         """The folder's."""
         return TargetTokeniser(self.folder)
 
+    def decode_by(self, config: BeamConfig, language_model: Path | None = None) -> None:
+        """Decode by beam search from now on.
+
+        Raises:
+            ModelError: For a language model: its decoder is one already, of tokens that no ARPA file has.
+        """
+        if language_model is not None:
+            raise ModelError(
+                f"--lm {language_model}: {self.folder.path} is an encoder-decoder model, which takes no "
+                "language model; leave --lm out (--beam is the number of its beams), or take a CTC model."
+            )
+        self.beams = config.beam
+
     def objective(self, batch: Batch) -> Tensor:
         """Return the mean negative log-likelihood of the batch in nats per target: a scalar."""
         losses, targets = self._losses(batch, self.encode(batch.features, batch.lengths))
         return losses.sum() / targets.sum()
 
     def evaluate(self, batch: Batch) -> BatchEvaluation:
-        """Return losses in nats per utterance, and greedy transcripts."""
+        """Return losses in nats per utterance, and transcripts."""
         encoded = self.encode(batch.features, batch.lengths)
         losses, _ = self._losses(batch, encoded)
         return BatchEvaluation(
@@ -141,9 +193,55 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
             alone = [one.squeeze(-1) for one in alone]
         return [encoder(one[None]).last_hidden_state for one in alone]
 
-    def decode(self, encoded: Any, most: Sequence[int], beams: int = 1) -> list[str]:
+    def decode(self, encoded: Any, most: Sequence[int]) -> list[str]:
         """Return the transcripts of encoder states, of `most` tokens each at most."""
-        return [self._generate(one, [n], beams)[0] for one, n in zip(encoded, most, strict=True)]
+        return [self.tokeniser.decode(row) for row in self._written(encoded, most)]
+
+    @torch.inference_mode()
+    def words(self, features: Tensor) -> list[WrittenWord]:
+        """Return the words of the input (T, width) of one utterance.
+
+        Their frames are those of the encoder, `frame_seconds` each.
+        """
+        lengths = torch.tensor([len(features)])
+        encoded = self.encode(features[None], lengths)
+        (written,) = self._written(encoded, self._most(lengths))
+        ids = [one for one in written if one != self.tokeniser.end]
+        if not ids:
+            return []
+        alone = encoded if isinstance(encoded, Tensor) else encoded[0]
+        nats, spans = self._read_again(alone, ids, len(features))
+        return [
+            WrittenWord(
+                text=self.tokeniser.decode([ids[one] for one in group]),
+                probability=math.exp(sum(nats[one] for one in group) / len(group)),
+                frames=self._frames_of(group, ids, spans) if spans else None,
+            )
+            for group in self.tokeniser.words(ids)
+        ]
+
+    @property
+    def frame_seconds(self) -> float:
+        """The time from one of the encoder's states to the next; 0 if the frames of words are not known."""
+        return 0.0
+
+    def _frames_of(self, group: Sequence[int], ids: Sequence[int], spans: Sequence[Span]) -> Span:
+        """Return the frames of a word, from its first letter to its last: punctuation takes the pauses."""
+        sounding = [one for one in group if self.tokeniser.sounds(ids[one])] or group
+        return spans[sounding[0]][0], spans[sounding[-1]][1]
+
+    def _read_again(
+        self, encoded: Tensor, ids: Sequence[int], frames: int
+    ) -> tuple[list[float], list[Span] | None]:
+        """Return the log-probabilities of tokens that the model has written, and their frames if known."""
+        prompt = self.tokeniser.prompt
+        labels = torch.tensor([[*prompt, *ids, self.tokeniser.end]], device=encoded.device)
+        rows = self._logits(encoded, labels)[0].log_softmax(-1)[len(prompt) : -1]
+        return rows.gather(1, labels[0, len(prompt) : -1, None]).squeeze(1).tolist(), None
+
+    def _written(self, encoded: Any, most: Sequence[int]) -> list[list[int]]:
+        """Return the tokens of each utterance, without the prompt."""
+        return [self._generate(one, [n])[0] for one, n in zip(encoded, most, strict=True)]
 
     def _losses(self, batch: Batch, encoded: Any) -> tuple[Tensor, Tensor]:
         """Return the nats (B,) and the number of targets (B,) of each utterance."""
@@ -165,7 +263,7 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         first = labels.new_full((len(labels), 1), config.decoder_start_token_id)
         given = torch.cat([first, labels[:, :-1]], 1)
         given = given.masked_fill(given == IGNORED, config.pad_token_id or 0)
-        outputs = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
+        outputs = _encoder_outputs(encoded)
         logits: Tensor = self.base(encoder_outputs=outputs, decoder_input_ids=given, use_cache=False).logits
         return logits.float()
 
@@ -175,20 +273,20 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         )
         return flat.reshape(labels.shape).sum(1)
 
-    def _generate(self, encoded: Tensor, most: Sequence[int], beams: int) -> list[str]:
-        library, config = transformers(), self.base.config
+    def _generate(self, encoded: Tensor, most: Sequence[int]) -> list[list[int]]:
+        config = self.base.config
         start = [config.decoder_start_token_id, *self.tokeniser.prompt]
         room = self._positions - len(start)
-        written = library.GenerationMixin.generate(
+        written = transformers().GenerationMixin.generate(
             self.base,
-            encoder_outputs=library.modeling_outputs.BaseModelOutput(last_hidden_state=encoded),
+            encoder_outputs=_encoder_outputs(encoded),
             decoder_input_ids=torch.tensor([start] * len(encoded), device=encoded.device),
             max_new_tokens=max(1, min(max(most), room)),
-            num_beams=beams,
+            num_beams=self.beams,
             do_sample=False,
         )
         rows = written[:, len(start) :].tolist()
-        return [self.tokeniser.decode(row[:n]) for row, n in zip(rows, most, strict=True)]
+        return [row[:n] for row, n in zip(rows, most, strict=True)]
 
     @property
     def _positions(self) -> int:
@@ -201,3 +299,10 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         """The most tokens that utterances of these lengths can have."""
         seconds = lengths.double() * self.front_end.hop_seconds
         return [math.ceil(_TOKENS + _TOKENS_PER_SECOND * one) for one in seconds.tolist()]
+
+
+def _encoder_outputs(encoded: Tensor) -> Any:
+    """Return the states of an encoder as the library hands them to a decoder."""
+    found = transformers().modeling_outputs.BaseModelOutput(last_hidden_state=encoded)
+    found.attention_mask = None  # Moonshine's decoder reads it; an utterance alone has no padding
+    return found

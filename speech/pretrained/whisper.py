@@ -6,6 +6,7 @@ in a batch is masked, so that a batch changes nothing. An untouched model loops 
 where the padded window has 42 %); some rounds of training on short input mend that.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,16 @@ from torch.nn import functional
 
 from speech.data.batching import Batch
 from speech.features.spec_augment import SpecAugment
+from speech.model.recogniser import evaluating
 from speech.model.stem import Stem
+from speech.pretrained.attention_times import Span, recorded_attention, token_spans
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
 from speech.pretrained.seq2seq import PretrainedSeq2Seq
 from speech.text import Alphabet
 
 SHORT_TAIL_SECONDS = 0.5
+DIGITAL_SILENCE = (math.log10(1e-10) + 4.0) / 4.0  # its feature
 
 
 class Whisper(PretrainedSeq2Seq):
@@ -41,6 +45,7 @@ class Whisper(PretrainedSeq2Seq):
         self._whole = WhisperFrontEnd(folder, tail_seconds=tail)
         super().__init__(base, folder, alphabet, self._whole)
         self.augment = SpecAugment()
+        self.fills_window = window == "padded"
         self.window_seconds = float(folder.preprocessor["chunk_length"])
         for layer in self._decoder.layers:
             layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)
@@ -66,9 +71,10 @@ class Whisper(PretrainedSeq2Seq):
         self._cross_mask = mask
         return self._upper(hidden, first, mask)
 
-    def decode(self, encoded: Tensor, most: Sequence[int], beams: int = 1) -> list[str]:
-        """Return the transcripts of encoder states (B, T', width), of `most` tokens each at most."""
-        return self._generate(encoded, most, beams)
+    @property
+    def frame_seconds(self) -> float:
+        """The time from one of the encoder's states to the next."""
+        return 2 * self._whole.hop_seconds
 
     def stem(self) -> Stem | None:
         """The convolutions and the encoder's layers below the first that is trained."""
@@ -83,13 +89,35 @@ class Whisper(PretrainedSeq2Seq):
 
         def compute(features: Tensor) -> Tensor:
             lengths = torch.tensor([len(features)])
-            hidden = self._convolved(features[None].to(encoder.conv1.weight.device), lengths)
-            for layer in encoder.layers[:first]:
-                hidden = layer(hidden, None)
-            return self._normed_if_frozen(hidden, first)[0].cpu()
+            with evaluating(encoder):  # its own mode decides on dropout over its input
+                hidden = self._convolved(features[None].to(encoder.conv1.weight.device), lengths)
+                for layer in encoder.layers[:first]:
+                    hidden = layer(hidden, None)
+                return self._normed_if_frozen(hidden, first)[0].cpu()
 
         width = int(self.base.config.d_model)
         return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=self.window)
+
+    def _written(self, encoded: Tensor, most: Sequence[int]) -> list[list[int]]:
+        return self._generate(encoded, most)
+
+    def _read_again(
+        self, encoded: Tensor, ids: Sequence[int], frames: int
+    ) -> tuple[list[float], list[Span] | None]:
+        """Return log-probabilities and frames; the end of the text takes the frames after the last word."""
+        with recorded_attention(self._decoder.layers) as recorded:
+            nats, _ = super()._read_again(encoded, ids, frames)
+        heads = getattr(self.base.generation_config, "alignment_heads", None) or self._upper_heads
+        config = self.base.config
+        weights = recorded.weights(heads, config.d_model // config.decoder_attention_heads)
+        own = weights[:, len(self.tokeniser.prompt) :, : math.ceil(frames / 2)]
+        return nats, token_spans(own, config.median_filter_width)
+
+    @property
+    def _upper_heads(self) -> list[tuple[int, int]]:
+        """The heads of the upper half of the decoder, where a folder does not say which heads are aligned."""
+        layers, heads = len(self._decoder.layers), self.base.config.decoder_attention_heads
+        return [(layer, head) for layer in range(layers // 2, layers) for head in range(heads)]
 
     def _losses(self, batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor]:
         labels = self._labels(batch).to(encoded.device)
@@ -110,12 +138,15 @@ class Whisper(PretrainedSeq2Seq):
         return functional.dropout(hidden, p=encoder.dropout, training=encoder.training)
 
     def _filled(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Fill the windows (B, T, mels) with silence: 8 decades below the loudest, in Whisper's scale."""
+        """Fill the windows (B, T, mels) with silence: 8 decades below the loudest, in Whisper's scale.
+
+        No value is below that of digital silence, which is higher for a quiet utterance.
+        """
         frames = self._whole.window_frames
         filled = features.new_empty(len(features), frames, features.shape[2])
         for row, one, length in zip(filled, features, lengths.tolist(), strict=True):
             row[:length] = one[:length]
-            row[length:] = one[:length].max() - 8.0 / 4.0
+            row[length:] = torch.clamp(one[:length].max() - 8.0 / 4.0, min=DIGITAL_SILENCE)
         return filled
 
     def _upper(self, hidden: Tensor, first: int, mask: Tensor | None) -> Tensor:

@@ -21,6 +21,8 @@ _CUE_SECONDS = 7.0
 class Transcript:
     """The transcript of one file: the words of each of its phrases, in order.
 
+    Without `word_times` the times of a phrase are spread over its words.
+
     Example:
         >>> word = Word(text="hello", start_seconds=0.5, end_seconds=1.0, confidence=0.9)
         >>> transcript = Transcript(path=Path("call.wav"), phrases=[[word]])
@@ -30,6 +32,7 @@ class Transcript:
 
     path: Path
     phrases: Sequence[Sequence[Word]]
+    word_times: bool = True
 
     @property
     def words(self) -> list[Word]:
@@ -48,11 +51,15 @@ def as_text(transcripts: Iterable[Transcript]) -> str:
 
 
 def as_json(transcripts: Iterable[Transcript]) -> str:
-    """Return an array with an object for each file: "file", "text", and "words" with times in seconds."""
+    """Return an array with an object for each file: "file", "text", and "words" with times in seconds.
+
+    "times" is there, and says so, where the times of phrases are spread over their words.
+    """
     files = [
         {
             "file": str(transcript.path),
             "text": transcript.text,
+            **({} if transcript.word_times else {"times": "spread over each phrase"}),
             "words": [
                 {
                     "word": word.text,

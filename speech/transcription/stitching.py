@@ -7,11 +7,29 @@ result has it too.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
-from speech.text import Alphabet
 from speech.transcription.segmentation import runs
+
+
+class Symbols(Protocol):
+    """The outputs of a CTC model; an `Alphabet` is one.
+
+    Example:
+        >>> from speech.text import ENGLISH
+        >>> ENGLISH.blank, ENGLISH.space
+        (29, 26)
+    """
+
+    @property
+    def blank(self) -> int:
+        """The index of the blank."""
+
+    @property
+    def space(self) -> int | None:
+        """The index of what stands between words; None if nothing does."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,14 +49,14 @@ class Stretch:
     joined: bool = False
 
 
-def stitch(stretches: Iterable[Stretch], alphabet: Alphabet) -> Iterator[Stretch]:
+def stitch(stretches: Iterable[Stretch], symbols: Symbols) -> Iterator[Stretch]:
     """Yield stretches without repeated frames: joined ones continue at the seam. One stretch is delayed."""
     held: Stretch | None = None
     for stretch in stretches:
         if held is not None and stretch.joined:
             shared = held.log_probs[stretch.first_frame - held.first_frame :]
             length = min(len(shared), len(stretch.log_probs))
-            cut = seam(shared[:length], stretch.log_probs[:length], alphabet)
+            cut = seam(shared[:length], stretch.log_probs[:length], symbols)
             yield _part(held, 0, len(held.log_probs) - len(shared) + cut)
             held = _part(stretch, cut, len(stretch.log_probs))
             continue
@@ -49,20 +67,22 @@ def stitch(stretches: Iterable[Stretch], alphabet: Alphabet) -> Iterator[Stretch
         yield held
 
 
-def seam(left: Tensor, right: Tensor, alphabet: Alphabet) -> int:
+def seam(left: Tensor, right: Tensor, symbols: Symbols) -> int:
     """Return the frame c at which `left` ends and `right` continues: left[:c] and right[c:].
 
     Both are log-probabilities (T', outputs) of the same frames.
     """
-    space = alphabet.characters.index(" ")
+    space, blank = symbols.space, symbols.blank
     margin = len(left) // 4
-    symbols = [side[margin : len(side) - margin].argmax(-1).numpy() for side in (left, right)]
-    quiet = [(best == space) | (best == alphabet.blank) for best in symbols]
+    best_of = [side[margin : len(side) - margin].argmax(-1).numpy() for side in (left, right)]
+    quiet = [(best == blank) | (best == (blank if space is None else space)) for best in best_of]
     start, stop = max(
-        runs(quiet[0] & quiet[1]), key=lambda run: run[1] - run[0], default=(0, len(symbols[0]))
+        runs(quiet[0] & quiet[1]), key=lambda run: run[1] - run[0], default=(0, len(best_of[0]))
     )
     middle = (start + stop) // 2
-    in_left, in_right = ((best[start:stop] == space).nonzero()[0] + start for best in symbols)
+    if space is None:
+        return margin + middle
+    in_left, in_right = ((best[start:stop] == space).nonzero()[0] + start for best in best_of)
     if len(in_left):
         middle = max(middle, int(in_left[0]) + 1)
     elif len(in_right):

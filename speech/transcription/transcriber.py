@@ -1,19 +1,21 @@
-"""Transcription of sound files of any length to words with times."""
+"""Transcription of sound files of any length to words with times, by any recogniser."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from speech.decoding import Word, align_words, greedy
-from speech.features.log_mel import LogMel
+from speech.decoding import Word
 from speech.model.checkpoint import LoadedModel
-from speech.transcription.segmentation import PhraseConfig, read_phrases
-from speech.transcription.stitching import Stretch, stitch
+from speech.pretrained.seq2seq import PretrainedSeq2Seq
+from speech.transcription.ctc_phrases import CTCPhrases, Decoder
+from speech.transcription.segmentation import PhraseConfig
+from speech.transcription.seq2seq_phrases import Seq2SeqPhrases
 
-Decoder = Callable[[Tensor, Tensor], list[str]]
+__all__ = ["Decoder", "Transcriber"]
+
+SHORTEST_SECONDS = 0.1
 
 
 class Transcriber:
@@ -21,8 +23,9 @@ class Transcriber:
 
     Args:
         loaded: The model, with its features.
-        decoder: Maps log-probabilities (B, T', outputs) and lengths to texts; greedy by default.
-        phrases: How recordings are cut.
+        decoder: Of a CTC model: maps log-probabilities (B, T', outputs) of the corpus' characters, and
+            lengths, to texts. By default the model decodes as `Recogniser.decode_by` says.
+        phrases: How recordings are cut; by default as the window of the model needs it.
 
     Example:
         >>> import murmuration_data
@@ -36,40 +39,35 @@ class Transcriber:
     def __init__(
         self, loaded: LoadedModel, decoder: Decoder | None = None, phrases: PhraseConfig | None = None
     ) -> None:
-        self._model = loaded.transformer
-        self._alphabet = loaded.transformer.config.alphabet
-        self._decoder = decoder or partial(greedy, alphabet=self._alphabet)
-        self._log_mel = LogMel(loaded.log_mel)
-        self._frame_samples = self._log_mel.config.hop_samples * loaded.transformer.config.stride
-        self._phrases = phrases or PhraseConfig()
+        model = loaded.model
+        extract = _padded(model.front_end.extractor(), model.front_end.sample_rate_hz)
+        self._read: Callable[[str | Path], list[list[Word]]]
+        if isinstance(model, PretrainedSeq2Seq):
+            self._read = Seq2SeqPhrases(model, extract, phrases)
+            self.word_times = bool(model.frame_seconds)
+        else:
+            self._read = CTCPhrases(model, extract, decoder, phrases)
+            self.word_times = True
 
+    word_times: bool
+    """Whether words have times of their own; else the time of a phrase is spread over its words."""
+
+    @torch.inference_mode()
     def __call__(self, path: str | Path) -> list[list[Word]]:
         """Return the words of each phrase that has any.
 
         Raises:
             AudioError: For a file that cannot be read to its end.
         """
-        stretches = stitch(self._log_probs(path), self._alphabet)
-        return [words for words in map(self._words, stretches) if words]
+        return self._read(path)
 
-    @torch.inference_mode()
-    def _log_probs(self, path: str | Path) -> Iterator[Stretch]:
-        """Yield the log-probabilities of each phrase."""
-        rate = self._log_mel.config.sample_rate_hz
-        for phrase in read_phrases(
-            path, frame_samples=self._frame_samples, sample_rate_hz=rate, config=self._phrases
-        ):
-            features = self._log_mel(phrase.wave).unsqueeze(0)
-            log_probs, _ = self._model(features, torch.tensor([features.shape[1]]))
-            yield Stretch(first_frame=phrase.first_frame, log_probs=log_probs[0], joined=phrase.joined)
 
-    def _words(self, stretch: Stretch) -> list[Word]:
-        log_probs, config = stretch.log_probs, self._log_mel.config
-        text = self._decoder(log_probs.unsqueeze(0), torch.tensor([len(log_probs)]))[0]
-        return align_words(
-            log_probs,
-            text,
-            self._alphabet,
-            frame_seconds=self._frame_samples / config.sample_rate_hz,
-            first_frame=stretch.first_frame + config.first_samples / 2 / self._frame_samples,
-        )
+def _padded(extract: Callable[[Tensor], Tensor], sample_rate_hz: int) -> Callable[[Tensor], Tensor]:
+    """Fill up a phrase that no front end can take, at the end of a recording, with silence."""
+    shortest = round(SHORTEST_SECONDS * sample_rate_hz)
+
+    def of(wave: Tensor) -> Tensor:
+        missing = shortest - len(wave)
+        return extract(torch.nn.functional.pad(wave, (0, missing)) if missing > 0 else wave)
+
+    return of

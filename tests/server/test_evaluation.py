@@ -1,11 +1,14 @@
+from dataclasses import replace
+
 import pytest
+import torch
 
 from cli.composing import default_config
-from recipes import RunConfig
-from server.evaluation import HeldOut, ModelEvaluations
+from recipes import ConfigError, RunConfig
+from server.evaluation import EvaluationPlace, HeldOut, ModelEvaluations
 from speech.errors import CorpusError
 from speech.evaluation.evaluation import Evaluation
-from speech.model.ctc_transformer import build_model
+from speech.model.ctc_transformer import CTCTransformer, build_model
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -19,6 +22,38 @@ def test_held_out_speakers_are_those_of_the_test_split(tmp_path):
     held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 2, "test": 3})), build_model("tiny"))
     assert held_out.speakers == ("test-00", "test-01", "test-02")
     assert held_out.speakers_in_training == frozenset()
+
+
+def test_error_rates_compare_what_the_recipe_says_and_the_summary_names_it(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "test": 2}, utterances=1)
+    manifest.write_text(manifest.read_text().replace('"text": "o', '"text": "O'))
+    model = build_model("tiny")
+    plain = HeldOut.of(section(manifest), model)
+    as_written = HeldOut.of(section(manifest, **{"corpus.normaliser": "none"}), model)
+    found = as_written.evaluate(model)
+    assert "One two" in found.references and "one two" in plain.evaluate(model).references
+    assert as_written.summary(found)["normaliser"] == "none"
+    assert plain.summary(plain.evaluate(model))["normaliser"] == "characters"
+    assert all(one.written == "" for one in plain.store.corpus.all_utterances())
+
+
+def test_the_server_evaluates_where_and_with_the_threads_that_the_recipe_says(tmp_path, monkeypatch):
+    settings = {"run.evaluation-threads": 2, "run.evaluation-device": "cpu:0"}
+    place = EvaluationPlace.of(RunConfig.from_flat({**default_config(), **settings}).run)
+    model, before, seen = build_model("tiny"), torch.get_num_threads(), []
+    held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 1, "test": 1})), model, place)
+
+    def noted(self, batch, own=CTCTransformer.evaluate):
+        seen.append((self is model, torch.get_num_threads()))
+        return own(self, batch)
+
+    monkeypatch.setattr(CTCTransformer, "evaluate", noted)
+    copied = held_out.evaluate(model)
+    assert copied == replace(held_out, place=EvaluationPlace(threads=before)).evaluate(model)
+    assert seen == [(False, 2), (True, before)] and torch.get_num_threads() == before
+    nowhere = RunConfig.from_flat({**default_config(), "run.evaluation-device": "nowhere"}).run
+    with pytest.raises(ConfigError, match=r"run\.evaluation-device: .*nowhere"):
+        EvaluationPlace.of(nowhere)
 
 
 def test_speakers_who_are_in_training_are_named(tmp_path):

@@ -4,7 +4,7 @@
 folder of a language, whose three official splits are loaded, or one of its TSV files, which is then the split
 of its name: `validated.tsv` has the speech of all three, and more. Fields are separated by tabs, and nothing
 is quoted: a quotation mark is text. `clip_durations.tsv` gives the lengths where it exists; otherwise every
-clip is opened.
+clip is opened. Other columns, such as `accents`, are fields of the utterance.
 """
 
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from speech.sound_files import audio_duration_seconds
 
 SPLITS = ("train", "dev", "test")
 COLUMNS = ("client_id", "path", "sentence")
+_OWN_COLUMNS = frozenset({*COLUMNS, "locale"})
 DURATION_COLUMNS = ("clip", "duration[ms]")
 
 
@@ -122,4 +123,5 @@ def _add(
         text=row["sentence"],
         source=place,
         duration_seconds=duration,
+        fields={name: value for name, value in row.items() if value and name not in _OWN_COLUMNS},
     )

@@ -1,9 +1,11 @@
 """Kind "manifest": any corpus with a NeMo-style `manifest.jsonl`, one JSON object per line.
 
 Keys: `audio_filepath` (relative to the manifest, or absolute), `text`, `speaker`; and optionally `duration`
-and `offset` in seconds, `split` ("train" by default), `id`, and `lang`, which must be the language of the
-corpus. Other keys are ignored. A broken line refuses the whole manifest, naming file and line: a program
-writes manifests, and half of one is no corpus. An utterance that cannot be used is skipped.
+and `offset` in seconds, `split` ("train" by default), `id`, `written` (the transcript as it was written, if
+`text` is normalised), and `lang`, which must be the language of the corpus. Other keys are fields of the
+utterance, kept where somebody asks for them (`Rules.keep_fields`). A broken line refuses the whole manifest,
+naming file and line: a program writes manifests, and half of one is no corpus. An utterance that cannot be
+used is skipped.
 """
 
 import json
@@ -20,6 +22,9 @@ from speech.sound_files import audio_duration_seconds
 
 MANIFEST_NAME = "manifest.jsonl"
 _SIX_DIGITS_SECONDS = 10_000.0
+_OWN_KEYS = frozenset(
+    {"audio_filepath", "text", "written", "speaker", "split", "id", "lang", "duration", "offset"}
+)
 
 
 def load(path: str, rules: Rules) -> Corpus:
@@ -66,6 +71,8 @@ def _add(builder: CorpusBuilder, file: Path, source: str, line: str) -> None:
         source=source,
         offset_seconds=offset,
         duration_seconds=duration,
+        written=_text(entry, source, "written", default="", may_be_empty=True),
+        fields={name: value for name, value in entry.items() if name not in _OWN_KEYS},
     )
 
 

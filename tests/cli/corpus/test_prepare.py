@@ -108,6 +108,34 @@ def test_seed_speakers_are_drawn_and_the_rest_is_shuffled(tmp_path: Path) -> Non
     )
 
 
+def test_a_corpus_with_everybody_in_both_splits_is_divided_in_two_commands(tmp_path: Path) -> None:
+    manifest = make_corpus(tmp_path / "in", {"train": 8}, utterances=2)
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line |= {"split": ("train", "test")[number % 2], "gender": "fm"[number // 2 % 2], "age": number}
+        line["text"] = line["text"].capitalize() + "."
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    one, two = tmp_path / "one", tmp_path / "two"
+    into_one_that_is_there = ("--share", 0.25, "--into", "test", "--out", one)
+    assert (
+        "split 'test' exists" in run("split", "manifest", manifest, *into_one_that_is_there, status=1).output
+    )
+    said = run("split", "manifest", manifest, "--pool", *into_one_that_is_there).output
+    assert "WARNING" not in said
+    run("split", "manifest", one, "--share", 0.2, "--into", "dev", "--out", two)
+    divided = load_corpus("manifest", two, keep_fields=("gender", "age"), keep_written=True)
+    assert {split: len(divided.speakers(split)) for split in divided.splits} == {
+        "dev": 1,
+        "test": 2,
+        "train": 5,
+    }
+    given = {(line["speaker"], line["text"], line["gender"], str(line["age"])) for line in lines}
+    assert given == {
+        (u.speaker, u.written, u.field("gender"), u.field("age")) for u in divided.all_utterances()
+    }
+    assert all(u.fields == () and u.written == "" for u in load_corpus("manifest", two).all_utterances())
+
+
 def test_a_share_that_is_no_number_is_refused_in_a_sentence(tmp_path: Path) -> None:
     said = run("split", "embedded", "--share", "nan", "--out", tmp_path / "out", status=1).output
     assert said == "error: --share nan: give a number from 0 to 1.\n"

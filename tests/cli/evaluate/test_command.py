@@ -5,10 +5,13 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from speech.decoding import train_ngram
 from speech.evaluation.error_rates import word_error_rate
 from speech.model.checkpoint import save_model
 from speech.model.ctc_transformer import build_model
+from speech.text import ENGLISH
 from tests.corpora import make_corpus
+from tests.pretrained_models import tiny_model
 from tests.server.in_process import federate, recipe
 from tests.speech import toy
 
@@ -45,6 +48,89 @@ def test_the_screen_and_the_json_say_the_same(model: Path, tmp_path: Path) -> No
     one = word_error_rate([worst["reference"]], [worst["hypothesis"]])
     assert one * len(worst["reference"].split()) == pytest.approx(worst["errors"])
     assert "\x1b[" not in screen.stdout  # not a terminal: plain
+
+
+def test_error_rates_by_a_field_of_the_corpus_add_up(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=3)
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    for number, line in enumerate(lines):
+        line |= {"accent": "north" if line["speaker"].endswith("0") else "south", "age": 9 + number % 2}
+    del lines[-1]["accent"]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test", "--by")
+    found = json.loads(murmur(*chosen, "accent", "--json").stdout)
+    values = found["by"]["values"]
+    assert found["by"]["field"] == "accent" and list(values) == ["", "north", "south"]
+    assert [one["utterances"] for one in values.values()] == [1, 4, 7]
+    assert [one["speakers"] for one in values.values()] == [1, 1, 2]
+    assert sum(one["wer"]["errors"] for one in values.values()) == found["wer"]["errors"]
+    assert values["south"]["wer"]["interval"]["low"] <= values["south"]["wer"]["rate"]
+    screen = murmur(*chosen, "accent").stdout
+    assert "WER by accent" in screen and "(none)" in screen
+    row = next(line for line in screen.splitlines() if line.startswith("south"))
+    assert row.split()[-2:] == ["7", "2"]
+    assert list(json.loads(murmur(*chosen, "age", "--json").stdout)["by"]["values"]) == ["9", "10"]
+    refused = murmur(*chosen, "height")
+    assert refused.exit_code == 1
+    assert "no utterance of split 'seed-test' has a field 'height'" in refused.stderr
+
+
+def test_what_is_compared_is_a_choice_that_is_named(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    manifest.write_text(
+        "".join(json.dumps({**one, "text": f"{one['text'].upper()}."}) + "\n" for one in lines)
+    )
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test")
+    found = json.loads(murmur(*chosen, "--normaliser", "none", "--json").stdout)
+    assert found["normaliser"] == "none"
+    assert all(
+        one["reference"].isupper() and one["reference"][-1] == "." for one in found["worst_utterances"]
+    )
+    plain = json.loads(murmur(*chosen, "--json").stdout)
+    assert plain["normaliser"] == "characters" and plain["worst_utterances"][0]["reference"].islower()
+    assert "WER (none)" in murmur(*chosen, "--normaliser", "none").stdout
+    assert murmur(*chosen, "--normaliser", "nfc").exit_code == 2
+
+
+def test_decoding_device_and_batches_are_options(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
+    lm = tmp_path / "a.arpa"
+    with lm.open("w") as file:
+        train_ngram(["abc de"], file, order=2, unit="word", characters=ENGLISH.characters)
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test", "--worst", 50, "--json")
+    done = murmur(*chosen, "--lm", lm, "--beam", 4, "--device", "cpu", "--batch-seconds", 2)
+    found = json.loads(done.stdout)
+    assert found["decoding"] == f"beam search with {lm}"
+    said = {word for one in found["worst_utterances"] for word in one["hypothesis"].split()}
+    assert said <= {"abc", "de"}
+    assert json.loads(murmur(*chosen, "--beam", 4).stdout)["decoding"] == "beam search of width 4"
+    assert json.loads(murmur(*chosen).stdout)["decoding"] == "greedy decoding"
+    nowhere = murmur(*chosen, "--device", "nowhere")
+    assert nowhere.exit_code == 1 and nowhere.stderr.startswith("error: --device: ")
+
+
+def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
+    folder = tiny_model("whisper", tmp_path / "home" / "models" / "small" / "whisper")
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
+    chosen = ("--path", manifest, "--split", "seed-test", "--json")
+    by_name = json.loads(murmur("--model", "small/whisper", *chosen).stdout)
+    both = ("--model", folder, "--against", "small/whisper", *chosen)
+    by_folder = json.loads(murmur(*both, "--beam", 2).stdout)
+    assert by_name["preset"] == "small/whisper" and by_folder["decoding"] == "beam search of width 2"
+    assert json.loads(murmur(*both).stdout)["against"]["wer"] == by_name["wer"]
+    refused = murmur("--model", "small/whisper", "--lm", "a.arpa", *chosen)
+    assert refused.exit_code == 1 and "takes no language model" in refused.stderr
+    sound = next(tmp_path.glob("*.wav"))
+    done = CliRunner().invoke(app, ["transcribe", "--model", str(folder), "--format", "json", str(sound)])
+    (said,) = json.loads(done.stdout)
+    assert said["words"] and "times" not in said and done.stderr == ""
+    moonshine = tiny_model("moonshine", tmp_path / "moonshine")
+    done = CliRunner().invoke(app, ["transcribe", "--model", str(moonshine), "--format", "json", str(sound)])
+    (said,) = json.loads(done.stdout)
+    assert said["times"] == "spread over each phrase"
+    assert done.stderr.startswith("note: this model has no word times")
 
 
 def test_one_speaker_has_no_interval_and_says_so(model: Path, tmp_path: Path) -> None:

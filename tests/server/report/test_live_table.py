@@ -1,10 +1,12 @@
 import math
+import re
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from privacy import PrivacyPlan, epsilon_text
-from server.report.live_table import Row, heading, line
+from server.report.live_table import Row, heading, line, noise_in_words
 from server.spending import Spending
 from strategies import RoundReport
 from strategies.aggregation import DroppedNode
@@ -93,6 +95,21 @@ def test_a_run_without_privacy_says_so_first(change, why):
 )
 def test_epsilons_fit_their_column(value, text):
     assert epsilon_text(value) == text
+
+
+def test_the_noise_of_a_round_stands_beside_the_bound_of_a_speaker():
+    """z C sqrt(d) / (q N), against a sample of such noise."""
+    plan, bound, trained = replace(PLAN, noise_multiplier=2.0), 0.5, 10_000
+    drawn = np.random.default_rng(0).normal(0, 2.0 * bound, trained) / plan.cohort
+    text = noise_in_words(plan, bound, trained)
+    stated = float(re.search(r"norm ([\d.]+),", text)[1])
+    assert stated == pytest.approx(np.linalg.norm(drawn), rel=0.03)
+    assert "10,000 trained parameters; one speaker's update has at most 0.5\n" in text
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 0.0}, {"noise_source": "seeded-not-private"}])
+def test_a_run_without_privacy_states_no_noise(change):
+    assert noise_in_words(replace(PLAN, **change), 0.5, 100) == ""
 
 
 def test_other_runs_on_the_same_population_add_a_column():

@@ -1,11 +1,18 @@
 """speech.corpora.speakers: who is drawn, who is in two splits, and speakers shuffled away."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from speech.corpora.corpus import Corpus, Skipped, Utterance
-from speech.corpora.speakers import draw_split, require_disjoint, shared_speakers, shuffle_speakers
+from speech.corpora.speakers import (
+    draw_split,
+    pool_splits,
+    require_disjoint,
+    shared_speakers,
+    shuffle_speakers,
+)
 from speech.errors import CorpusError
 
 
@@ -100,3 +107,25 @@ def test_speakers_in_two_splits_are_named() -> None:
         CorpusError, match=r"the first 's0001' in 'test' and 'train'.*corpus\.shared-speakers"
     ):
         require_disjoint(mixed)
+
+
+def test_speakers_of_all_splits_are_divided_once_the_splits_are_one() -> None:
+    whole = corpus()
+    both = Corpus.of(
+        "c",
+        (replace(u, split="test" if u.id.endswith("-2") else "train") for u in whole.all_utterances()),
+        (replace(left_out, split="test") for left_out in whole.skipped),
+    )
+    assert len(shared_speakers(both)) == 40
+    pooled = pool_splits(both, "train")
+    assert pooled.digest == whole.digest and {one.split for one in pooled.skipped} == {"train"}
+    divided = draw_split(
+        draw_split(pooled, split="train", share=0.25, into="test"), split="train", share=0.15, into="dev"
+    )
+    assert {split: len(divided.speakers(split)) for split in divided.splits} == {
+        "dev": 4,
+        "test": 10,
+        "train": 26,
+    }
+    assert not shared_speakers(divided)
+    assert all(len(divided.utterances("test", speaker)) == 3 for speaker in divided.speakers("test"))

@@ -6,6 +6,7 @@ from speech.decoding import greedy
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
 from speech.evaluation.evaluation import evaluate
 from speech.model.ctc_transformer import build_model
+from speech.model.recogniser import BatchEvaluation
 from speech.text import ENGLISH
 from tests.speech import toy
 
@@ -27,6 +28,27 @@ def test_evaluation_is_a_loop_over_single_utterances_in_their_order() -> None:
         assert found.loss == pytest.approx(sum(losses) / 5, rel=1e-4)
         assert found.wer == word_error_rate(found.references, texts)
         assert found.cer == character_error_rate(found.references, texts)
+
+
+def test_batches_of_seconds_change_nothing_but_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, examples = build_model("tiny", seed=0), toy.examples([90, 41, 120, 60, 77])
+    whole, sizes = evaluate(model, examples), []
+    own = model.evaluate
+    monkeypatch.setattr(model, "evaluate", lambda batch: sizes.append(len(batch)) or own(batch))
+    found = evaluate(model, examples, batch_seconds=2.0)
+    assert found.hypotheses == whole.hypotheses and found.loss == pytest.approx(whole.loss, rel=1e-4)
+    assert sum(sizes) == 5 and sizes[0] < sizes[-1] < 5
+
+
+def test_another_normaliser_compares_both_sides_as_they_were_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, examples = build_model("tiny", seed=0), toy.examples([90, 60])
+    said = BatchEvaluation(losses=torch.zeros(2), counted=2, texts=["Ab  cd.", "ab cd"])
+    monkeypatch.setattr(model, "evaluate", lambda batch: said)
+    written = {example.id: "Ab cd." for example in examples}
+    found = evaluate(model, examples, normaliser="none", written=written)
+    assert (found.normaliser, found.wer, found.references) == ("none", 1.0 / 2, ("Ab cd.", "Ab cd."))
+    assert evaluate(model, examples, normaliser="whisper-english", written=written).wer == 0
+    assert evaluate(model, examples).normaliser == "characters"
 
 
 def test_an_utterance_too_short_for_its_text_is_left_out_of_the_loss_alone() -> None:

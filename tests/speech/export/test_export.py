@@ -15,7 +15,7 @@ from base.registries import MODEL_PRESETS
 from speech.audio import read_audio
 from speech.decoding import greedy
 from speech.errors import ExportError
-from speech.export import LICENCE_MISSING, describe, export_model, formats, writer
+from speech.export import LICENCE_MISSING, describe, export_model, formats, onnx_file, writer
 from speech.export.check import largest_difference
 from speech.export.waveform_model import WaveformFeatures, WaveformModel
 from speech.features.log_mel import LogMel
@@ -150,7 +150,7 @@ def test_a_format_is_named_by_its_suffix(tmp_path: Path) -> None:
 def test_a_model_too_large_for_one_onnx_file_is_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "LARGEST_ONNX_BYTES", 2**20)
+    monkeypatch.setattr(onnx_file, "LARGEST_ONNX_BYTES", 2**20)
     monkeypatch.setattr(writer, "_program", None)
     with pytest.raises(
         ExportError, match=r"the model takes [0-9]+ MiB, and an ONNX file has 1 at .*Export it to \.pt2"

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from speech.corpora.loading import load_corpus
 from speech.decoding import Word, greedy
 from speech.errors import AudioError
 from speech.evaluation.error_rates import word_error_rate
-from speech.features.log_mel import LogMel
+from speech.features.log_mel import FeatureConfig, LogMel
 from speech.model.checkpoint import LoadedModel, load_model
 from speech.text import ENGLISH
 from speech.transcription.segmentation import PhraseConfig
@@ -25,10 +24,20 @@ from speech.transcription.transcriber import Transcriber
 from tests.speech import toy
 
 
-class Tuner(nn.Module):
-    """A model that reads the toy language without learning: each frame's loudest pitch is its letter."""
+class Stub(nn.Module):
+    """What a transcriber needs of a CTC model with a stride of 4."""
 
-    config = SimpleNamespace(alphabet=ENGLISH, stride=4)
+    alphabet = tokeniser = ENGLISH
+    decoder = None
+
+    def __init__(self, front_end: FeatureConfig = MODEL_PRESETS["tiny"].features) -> None:
+        super().__init__()
+        self.front_end = front_end
+        self.frame_samples, self.first_samples = 4 * front_end.hop_samples, front_end.first_samples
+
+
+class Tuner(Stub):
+    """A model that reads the toy language without learning: each frame's loudest pitch is its letter."""
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         pitches = torch.cat([features[:, 1::4, channel, None] for channel in self._channels()], -1)
@@ -55,7 +64,7 @@ def test_unbroken_speech_over_many_windows_loses_and_doubles_no_word(tmp_path: P
     draw = np.random.default_rng(3)
     said = ["".join(draw.permutation(list("abcde"))[: draw.integers(1, 5)]) for _ in range(300)]
     soundfile.write(tmp_path / "long.wav", toy.tone(" ".join(said), draw), toy.RATE_HZ)
-    model = LoadedModel(model=Tuner(), preset="tiny", features=MODEL_PRESETS["tiny"].features, metadata={})  # type: ignore[arg-type]
+    model = LoadedModel(model=Tuner(), preset="tiny", metadata={})  # type: ignore[arg-type]
     windows = PhraseConfig(window_seconds=10, overlap_seconds=3)
     phrases = Transcriber(model, phrases=windows)(tmp_path / "long.wav")
     assert len(phrases) > 10
@@ -69,10 +78,8 @@ def test_unbroken_speech_over_many_windows_loses_and_doubles_no_word(tmp_path: P
 
 
 def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> None:
-    class Fixed(nn.Module):
+    class Fixed(Stub):
         """Has an a in the third frame."""
-
-        config = SimpleNamespace(alphabet=ENGLISH, stride=4)
 
         def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
             best = torch.full((1, features.shape[1] // 4), ENGLISH.blank)
@@ -83,7 +90,7 @@ def test_a_frame_of_whole_windows_lies_half_a_window_later(tmp_path: Path) -> No
     soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
     begins = []
     for config in (MODEL_PRESETS["tiny"].features, replace(MODEL_PRESETS["tiny"].features, framing="whole")):
-        model = LoadedModel(model=Fixed(), preset="tiny", features=config, metadata={})  # type: ignore[arg-type]
+        model = LoadedModel(model=Fixed(config), preset="tiny", metadata={})  # type: ignore[arg-type]
         ((word,),) = Transcriber(model)(tmp_path / "noise.wav")
         begins.append(word.start_seconds)
     assert begins == pytest.approx([0.06, 0.0725])

@@ -56,6 +56,16 @@ def test_one_table_is_the_split_of_its_name(folder: Path) -> None:
     assert corpus.splits == ("validated",)
 
 
+def test_its_other_columns_are_fields_where_they_are_asked_for(folder: Path) -> None:
+    table = folder / "test.tsv"
+    header, row = table.read_text().splitlines()
+    values = dict(zip(header.split("\t"), row.split("\t"), strict=True)) | {"accents": "Scottish English"}
+    table.write_text(header + "\n" + "\t".join(values.values()) + "\n", newline="\n")
+    corpus = load_corpus("commonvoice", folder, keep_fields=("accents", "age"))
+    (utterance,) = corpus.utterances("test", CAT)
+    assert utterance.fields == (("accents", "Scottish English"),)
+
+
 def test_durations_are_taken_from_the_table_where_there_is_one(folder: Path) -> None:
     durations = folder / "clip_durations.tsv"
     durations.write_text("clip\tduration[ms]\ncommon_voice_en_test0.mp3\t4321\n")

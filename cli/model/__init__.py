@@ -1,0 +1,1 @@
+"""`murmur model`: the store of pre-trained models."""
