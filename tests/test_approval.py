@@ -53,7 +53,7 @@ def finish(federation, app):
     """Submit this app and wait for its end; returns the status."""
     answer = federation.flwr("run", app, "--format", "json").stdout
     number = str(json.loads(answer[answer.index("{") :])["run-id"])
-    wait_until(lambda: federation.status(number).startswith("finished"), seconds=120, what="the run's end")
+    wait_until(lambda: federation.status(number).startswith("finished"), seconds=300, what="the run's end")
     return federation.status(number)
 
 
@@ -93,13 +93,13 @@ def test_a_copy_with_one_line_changed_is_refused(federation, tmp_path):
 def test_the_approved_release_runs_on_both_within_the_nodes_limits(federation):
     recipe = "training.rounds=1 training.cohort=5.0 training.min-nodes=2 privacy.population-name='clinics'"
     number = federation.submit(f"{recipe} privacy.noise-multiplier=0.1")
-    wait_until(lambda: federation.status(number).startswith("finished"), seconds=120, what="the run's end")
+    wait_until(lambda: federation.status(number).startswith("finished"), seconds=300, what="the run's end")
     log = federation.flwr("log", number, "--show").stdout
     refusal = "privacy.noise-multiplier = 0.1: beyond this node's limit, least-noise-multiplier = 0.2"
     assert refusal in log, log
     assert refusal in federation.log("guarded-clientapp")
     assert not federation.run_folder.exists(), "something was spent"
     number = federation.submit(f"{recipe} privacy.noise-multiplier=0.3")
-    wait_until(lambda: federation.status(number).startswith("finished"), seconds=120, what="the run's end")
+    wait_until(lambda: federation.status(number).startswith("finished"), seconds=300, what="the run's end")
     asked, answered = federation.answered()[0]
     assert asked == answered, federation.flwr("log", number, "--show").stdout
