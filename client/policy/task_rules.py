@@ -40,8 +40,10 @@ class TaskRules:
         """Raise `ConfigError` unless the server has the frozen parameters of this node, by their `digest`."""
         if digest != self.frozen:
             raise ConfigError(
-                "model.trainable: the parameters that are not trained are not those of the server: copy the "
-                "seed model of the server's run to this node and name it, --node-config 'seed-path=\"...\"'"
+                "model.trainable: the parameters that are not trained, or a pre-trained model's settings, "
+                "are not those of the server: copy the seed model of the server's run to this node and name "
+                "it, --node-config 'seed-path=\"...\"'; of a pre-trained model its whole folder, "
+                "'base-model=\"...\"'"
             )
 
     def require(self, task: Task) -> None:

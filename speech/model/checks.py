@@ -40,8 +40,8 @@ def require_sound(model: Recogniser, *, trainable: str, longest_seconds: float) 
     Raises:
         ModelError: If an utterance can be longer than the model's window; its head and its tokeniser do not
             fit; a batch norm is trained, or a weight norm that `trainable` does not name; a trained tensor
-            gets no gradient; the loss is no number; training changes a buffer or draws from numpy's generator;
-            or the loss of an utterance depends on the padding beside it.
+            gets no gradient; the loss is no number; training changes a buffer or draws from numpy's
+            generator; or the loss of an utterance depends on the padding beside it.
 
     Example:
         >>> from speech.model.adapters import Adapters

@@ -78,6 +78,7 @@ class PretrainedRecogniser(Recogniser):
         super().__init__()
         self.base, self.folder, self.alphabet, self.front_end = base, folder, alphabet, front_end
         self.augment = None
+        self.settings_digest = folder.settings_digest
 
     def train(self, mode: bool = True) -> "PretrainedRecogniser":
         """Set the mode; batch norms stay in evaluation mode."""

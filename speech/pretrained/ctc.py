@@ -266,6 +266,7 @@ class PretrainedCTC(PretrainedRecogniser):
             compute=lambda inputs: convolutions(inputs.squeeze(-1)[None])[0].T.contiguous(),
             width=int(self._config.conv_dim[-1]),
             stride=math.prod(self._config.conv_stride),
+            name=self.settings_digest,
         )
 
     @property

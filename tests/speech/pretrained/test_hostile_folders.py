@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from optim.trainable import freeze
+from optim.trainable import freeze, frozen_digest
 from speech.errors import ModelError
+from speech.model.adapters import Adapters
 from speech.model.checks import require_sound
+from speech.model.choice import ModelChoice
+from speech.pretrained.folder import ModelFolder
+from speech.pretrained.store import add_model
+from speech.text import ENGLISH
 from tests.pretrained_models import load, waveforms
 
 
@@ -101,3 +106,54 @@ def test_weights_that_are_no_numbers_are_found_before_anything_is_spent(folder_o
     freeze(model, "*decoder.layers*")
     with pytest.raises(ModelError, match="the loss of noise is nan"):
         require_sound(model, trainable="*decoder.layers*", longest_seconds=3.0)
+
+
+OTHER_SETTINGS = {
+    "heads": ("whisper", "config.json", {"encoder_attention_heads": 4}),
+    "activation": ("whisper", "config.json", {"activation_function": "relu"}),
+    "strides": ("wav2vec2", "config.json", {"conv_stride": [8, 8, 4]}),
+    "front end": ("wav2vec2", "preprocessor_config.json", {"do_normalize": False}),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_SETTINGS)
+def test_equal_weights_with_other_settings_are_another_model_for_nodes_and_caches(changed, folder_of, case):
+    name, file, settings = OTHER_SETTINGS[case]
+    found = []
+    for folder in (folder_of(name), changed(name, file, **settings)):
+        model = load(folder)
+        freeze(model, "*lm_head*" if name == "wav2vec2" else "*decoder.layers*")
+        digest = frozen_digest(model)
+        assert model.start_from_stem()
+        found.append((digest, model.front_end.written(), model.front_end.extractor()(waveforms()[0])))
+    (ours, kept, activations), (theirs, other, others) = found
+    assert activations.shape != others.shape or not torch.equal(activations, others)
+    assert ours != theirs
+    assert kept != other
+
+
+def test_the_scale_of_a_frozen_adapter_is_in_the_digest_of_the_stem(folder_of):
+    def digest(alpha):
+        adapters = Adapters(layers="*.encoder.layers.0.fc1", rank=2, alpha=alpha)
+        model = ModelChoice(name=str(folder_of("whisper")), adapters=adapters).make(ENGLISH)
+        freeze(model, "*decoder.layers*")
+        return model.stem().digest()
+
+    assert digest(4.0) == digest(4.0) != digest(8.0)
+
+
+def test_the_settings_that_count_are_those_that_the_library_reads(changed, folder_of):
+    before = json.loads((folder_of("whisper") / "preprocessor_config.json").read_text())
+    folder = changed("whisper", "processor_config.json", feature_extractor={**before, "feature_size": 20})
+    front_end = load(folder).front_end
+    assert front_end.extractor()(waveforms()[0]).shape[1] == front_end.width == 20
+    assert front_end.written() != load(folder_of("whisper")).front_end.written()
+
+
+def test_a_sentencepiece_model_is_in_the_digest_and_in_the_store(changed, tmp_path, monkeypatch):
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
+    folder = changed("moonshine", "config.json")
+    before = ModelFolder(folder).digest
+    (folder / "tokenizer.model").write_bytes(b"pieces")
+    assert ModelFolder(folder).digest != before
+    assert add_model("a/b", folder).digest == ModelFolder(folder).digest
