@@ -56,16 +56,18 @@ def freeze(module: nn.Module, trainable: str) -> None:
 
 
 def frozen_digest(module: nn.Module) -> str:
-    """SHA-256 (hex) of names, shapes and values of all that is not trained; "" if all parameters are.
+    """SHA-256 (hex) of names, shapes and values of all that is not trained; "" if there is nothing.
 
-    Buffers are a part of it: they do not change.
+    Buffers are a part of it: they do not change. So is a model's `settings_digest`, if it has one: tensors
+    do not say how many heads, or which strides, they are for.
     """
     frozen: list[tuple[str, torch.Tensor]] = [
         (name, value) for name, value in module.named_parameters() if not value.requires_grad
     ]
     frozen += [(name, value) for name, value in module.named_buffers()]
-    digest = hashlib.sha256()
+    settings = getattr(module, "settings_digest", "")
+    digest = hashlib.sha256(settings.encode())
     for name, value in frozen:
         digest.update(repr((name, tuple(value.shape))).encode())
         digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest() if frozen else ""
+    return digest.hexdigest() if frozen or settings else ""

@@ -9,6 +9,7 @@ from speech.errors import ExportError
 from speech.model.adapters import merged_tensors
 from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.ctc import PretrainedCTC
+from speech.pretrained.library_parts import WITHOUT_CODE
 from speech.pretrained.transformers_library import transformers
 
 
@@ -50,7 +51,7 @@ def whole_model(model: PretrainedRecogniser, *, attention: str | None = None) ->
 
 def _config(model: PretrainedRecogniser) -> Any:
     """The folder's configuration, which loading has changed for training; and the size of a new head."""
-    config = transformers().AutoConfig.from_pretrained(model.folder.path, local_files_only=True)
+    config = transformers().AutoConfig.from_pretrained(model.folder.path, **WITHOUT_CODE)
     if has_new_head(model):
         config.vocab_size, config.pad_token_id = model.alphabet.num_outputs, model.alphabet.blank
         config.bos_token_id = config.eos_token_id = None

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from speech.errors import CheckpointMismatch
+from speech.errors import CheckpointMismatch, ModelError
 from speech.model.adapters import Adapters, is_adapter
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
@@ -78,7 +78,7 @@ def choice_of(
         described: dict[str, Any] = json.loads(metadata[MODEL])
         adapters = described.pop("adapters")
         choice = ModelChoice(**described, adapters=Adapters(**adapters) if adapters else None, folder=folder)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ModelError, RecursionError) as error:
         raise CheckpointMismatch(
             f"{path}: its description of the model cannot be read ({error}); use the release that wrote it."
         ) from None

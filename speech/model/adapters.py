@@ -30,6 +30,9 @@ class Adapters:
     `layers` are shell patterns of layer names with commas between. `train` is "B", or "AB" for both factors.
     `seed` fixes A.
 
+    Raises:
+        ModelError: For values of another kind, which a model file can hold.
+
     Example:
         >>> from speech.model.ctc_transformer import build_model
         >>> model = build_model("tiny", seed=0)
@@ -42,6 +45,13 @@ class Adapters:
     alpha: float = 16.0
     train: Literal["B", "AB"] = "B"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        kinds = type(self.layers) is str and type(self.rank) is int and type(self.seed) is int
+        if not (kinds and self.rank > 0 and self.train in ("B", "AB") and _is_positive(self.alpha)):
+            raise ModelError(
+                f"{self}: rank and seed are whole numbers, rank and alpha above 0, and train is 'B' or 'AB'"
+            )
 
     @property
     def scale(self) -> float:
@@ -157,6 +167,10 @@ def _merged_change(layer: _Adapted) -> Tensor:
     return change.reshape(layer.weight.shape)
 
 
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+
+
 def _same(one: Tensor, other: Tensor) -> bool:
     return one.data_ptr() == other.data_ptr() and one.numel() > 0
 
@@ -176,6 +190,11 @@ def _adapted(model: nn.Module) -> Iterator[tuple[_Adapted, type]]:
 
 def _adapt(name: str, layer: nn.Linear | nn.Conv1d, adapters: Adapters) -> None:
     out, inputs = layer.weight.shape[:2]
+    if adapters.rank > max(out, inputs):
+        raise ModelError(
+            f"model.adapter-rank = {adapters.rank}: {name!r} maps {inputs} values to {out}, so no change of "
+            f"it has a rank above {min(out, inputs)}; set a smaller one"
+        )
     device = layer.weight.device
     layer.lora_A = nn.Parameter(_fixed(name, (adapters.rank, inputs), adapters.seed).to(device))
     layer.lora_B = nn.Parameter(torch.zeros(out, adapters.rank, device=device))

@@ -40,8 +40,8 @@ def require_sound(model: Recogniser, *, trainable: str, longest_seconds: float) 
     Raises:
         ModelError: If an utterance can be longer than the model's window; its head and its tokeniser do not
             fit; a batch norm is trained, or a weight norm that `trainable` does not name; a trained tensor
-            gets no gradient; training changes a buffer or draws from numpy's generator; or the loss of an
-            utterance depends on the padding beside it.
+            gets no gradient; the loss is no number; training changes a buffer or draws from numpy's
+            generator; or the loss of an utterance depends on the padding beside it.
 
     Example:
         >>> from speech.model.adapters import Adapters
@@ -136,6 +136,8 @@ def _require_gradients(model: Recogniser, batch: Batch) -> None:
     """Refuse trained tensors that have no part in the loss: noise would be added to them and nothing else."""
     with evaluating(model):  # layer drop would take gradients away
         loss = model.objective(batch)
+        if not torch.isfinite(loss):
+            raise ModelError(_without_loss(model, float(loss.detach())))
         if loss.requires_grad:
             loss.backward()  # type: ignore[no-untyped-call]
     without = [
@@ -150,6 +152,11 @@ def _require_gradients(model: Recogniser, batch: Batch) -> None:
             "model.adapters, such as those of the feed-forward part"
         )
     raise ModelError(f"model.trainable: {_listed(without)} get no gradient; {remedy}")
+
+
+def _without_loss(model: Recogniser, loss: float) -> str:
+    where = model.folder.path if isinstance(model, PretrainedRecogniser) else type(model).__name__
+    return f"{where}: the loss of noise is {loss}, so no update could be used; copy the model's weights again"
 
 
 def _unused(name: str, value: Tensor) -> bool:

@@ -28,6 +28,9 @@ class ModelChoice:
         adapters: The adapters; None for none.
         folder: Where a pre-trained model is, instead of where its name says.
 
+    Raises:
+        ModelError: For values of another kind, which a model file can hold.
+
     Example:
         >>> from speech.text import ENGLISH
         >>> choice = ModelChoice(name="tiny", adapters=Adapters(layers="blocks.2.*", rank=2))
@@ -41,6 +44,14 @@ class ModelChoice:
     head: Literal["base", "characters"] = "base"
     adapters: Adapters | None = None
     folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        known = self.window in ("padded", "short") and self.head in ("base", "characters")
+        if not (isinstance(self.name, str) and known):
+            raise ModelError(
+                f"model {self.name!r}, window {self.window!r}, head {self.head!r}: a window is 'padded' or "
+                "'short', and a head 'base' or 'characters'"
+            )
 
     @classmethod
     def of(

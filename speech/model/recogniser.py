@@ -52,6 +52,7 @@ class Recogniser(nn.Module):
         augment: The masks over its input in training; None if there are none for such an input.
         choice: The `ModelChoice` that made it; None for one that was built without.
         starts_from_stem: Whether its input are the activations of its frozen stem.
+        settings_digest: Digest of what determines its outputs beside its tensors; "" if its name does.
 
     Example:
         >>> from speech.model.choice import ModelChoice
@@ -66,6 +67,7 @@ class Recogniser(nn.Module):
     augment: SpecAugment | None
     choice: Any = None
     starts_from_stem: bool = False
+    settings_digest: str = ""
 
     @property
     @abstractmethod

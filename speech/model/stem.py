@@ -4,7 +4,8 @@ What is frozen gives the same activations in every round. So they can take the p
 and be kept in memory and on disk like features (`speech.data.feature_cache`).
 
 Guarantee: the stem is computed in evaluation mode, alone for each utterance, and its digest names every
-parameter and buffer that it uses. So activations of other parameters are never taken for these.
+parameter and buffer that it uses, the scales of its adapters, and the model's settings. So activations of
+another model are never taken for these.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from speech.features.front_end import Extractor, FrontEnd
+from speech.model.adapters import adapted_layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +29,7 @@ class Stem:
         compute: Maps the input (T, width) of one utterance to activations (T', `width`).
         width: The values of a frame of activations.
         stride: The frames of the input for one of activations.
-        name: What else determines the activations, such as the window.
+        name: What else determines the activations: the window, and the digest of the model's settings.
 
     Example:
         >>> layer = nn.Linear(2, 3)
@@ -43,12 +45,13 @@ class Stem:
     name: str = ""
 
     def digest(self) -> str:
-        """SHA-256 (hex) of all parameters and buffers of the stem, and of its name."""
+        """SHA-256 (hex) of all parameters and buffers of the stem, of adapters' scales, and of its name."""
         made = hashlib.sha256(self.name.encode())
         for module in self.modules:
             for name, value in [*module.named_parameters(), *module.named_buffers()]:
                 made.update(repr((name, tuple(value.shape))).encode())
                 made.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            made.update(repr([layer.lora_scale for layer in adapted_layers(module).values()]).encode())
         return made.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,12 +12,14 @@ from speech.errors import ModelError
 from speech.features.front_end import FrontEnd
 from speech.model.recogniser import Recogniser
 from speech.pretrained.folder import ModelFolder
+from speech.pretrained.library_parts import WITHOUT_CODE
 from speech.pretrained.transformers_library import transformers
 from speech.text import Alphabet
 
 # Drawn from numpy's global generator inside the models, where no seed of a speaker reaches.
 _OFF = ("mask_time_prob", "mask_feature_prob", "apply_spec_augment")
 _LAYER_DROPS = ("layerdrop", "encoder_layerdrop", "decoder_layerdrop")
+_ADAPTERS = "adapter_config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,7 @@ class PretrainedRecogniser(Recogniser):
         super().__init__()
         self.base, self.folder, self.alphabet, self.front_end = base, folder, alphabet, front_end
         self.augment = None
+        self.settings_digest = folder.settings_digest
 
     def train(self, mode: bool = True) -> "PretrainedRecogniser":
         """Set the mode; batch norms stay in evaluation mode."""
@@ -96,13 +100,26 @@ def library_config(folder: ModelFolder, regularisation: Regularisation) -> Any:
         ModelError: For a configuration that the library does not know.
     """
     try:
-        config = transformers().AutoConfig.from_pretrained(folder.path, local_files_only=True)
+        config = transformers().AutoConfig.from_pretrained(folder.path, **WITHOUT_CODE)
     except (ValueError, OSError, KeyError) as error:
         raise ModelError(f"{folder.path}: transformers cannot use its config.json: {error}") from None
+    _require_own_weights(folder, config)
     for part in (config, *_parts(config)):
         for name, value in regularisation.settings(part.to_dict()).items():
             setattr(part, name, value)
+        part._attn_implementation = None  # the library's own choice: others are code from elsewhere
     return config
+
+
+def _require_own_weights(folder: ModelFolder, config: Any) -> None:
+    """Refuse weights in another form than float, and adapters that the library would load beside them."""
+    if getattr(config, "quantization_config", None):
+        raise ModelError(f"{folder.path}: its weights are quantised; take the model before that.")
+    if (folder.path / _ADAPTERS).exists():
+        raise ModelError(
+            f"{folder.path}: {_ADAPTERS} is there, so it holds adapters of peft beside a model; merge them "
+            "(`merge_and_unload`), save the model, and take that."
+        )
 
 
 def _parts(config: Any) -> list[Any]:
@@ -118,11 +135,10 @@ def library_model(kind: Any, folder: ModelFolder, config: Any, *, weights: bool)
     Raises:
         ModelError: If the weights are missing or are those of another model.
     """
-    model: nn.Module = (
-        _loaded(kind, folder, config) if weights else kind.from_config(config, dtype=torch.float32)
-    )
+    make = partial(kind.from_config, config, trust_remote_code=False)
+    model: nn.Module = _loaded(kind, folder, config) if weights else make(dtype=torch.float32)
     with torch.device("meta"):  # a loaded model says of no parameter that it is not trained
-        fresh = kind.from_config(config)
+        fresh = make()
     for name, value in fresh.named_parameters():
         if not value.requires_grad:
             _make_buffer(model, name)
@@ -135,11 +151,11 @@ def _loaded(kind: Any, folder: ModelFolder, config: Any) -> nn.Module:
             folder.path,
             config=config,
             dtype=torch.float32,
-            local_files_only=True,
             use_safetensors=True,
+            **WITHOUT_CODE,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         raise ModelError(f"{folder.path}: transformers cannot load it: {error}") from None
     missing = sorted(report["missing_keys"])
     if missing:

@@ -24,6 +24,7 @@ from speech.model.stem import Stem
 from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
+from speech.pretrained.library_parts import library_tokeniser
 from speech.pretrained.transformers_library import transformers
 from speech.pretrained.words import word_groups
 from speech.text import Alphabet, Tokeniser
@@ -43,9 +44,7 @@ class LibraryTokeniser:
     """
 
     def __init__(self, folder: ModelFolder, blank: int) -> None:
-        self._tokenizer: Any = transformers().AutoTokenizer.from_pretrained(
-            folder.path, local_files_only=True
-        )
+        self._tokenizer: Any = library_tokeniser(folder)
         self.blank = blank
         known = self._tokenizer.get_vocab()
         self._upper = "A" in known and "a" not in known
@@ -273,6 +272,7 @@ class PretrainedCTC(PretrainedRecogniser):
             compute=compute,
             width=int(self._config.conv_dim[-1]),
             stride=math.prod(self._config.conv_stride),
+            name=self.settings_digest,
         )
 
     @property

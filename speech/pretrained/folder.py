@@ -17,6 +17,9 @@ from safetensors import safe_open
 from speech.errors import ModelError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+_PROCESSOR = "processor_config.json"
+_WEIGHTS = "*.safetensors"
+_SETTINGS = ("*.json", "*.txt", "*.model")
 REVISION = ".revision"
 EXPORTED = "murmuration.json"
 """What `murmur export` says of a model, in the folder that it writes."""
@@ -60,7 +63,11 @@ class ModelFolder:
 
     @cached_property
     def preprocessor(self) -> dict[str, Any]:
-        """The settings of its front end."""
+        """The settings of its front end; those in a processor's file go first, as in the library."""
+        if (self.path / _PROCESSOR).is_file():
+            nested = self._json(_PROCESSOR).get("feature_extractor")
+            if isinstance(nested, dict):
+                return nested
         return self._json(PREPROCESSOR)
 
     @cached_property
@@ -71,10 +78,16 @@ class ModelFolder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the names and contents of its files: settings, tokeniser and weights."""
+        return self._digest(*_SETTINGS, _WEIGHTS)
+
+    @cached_property
+    def settings_digest(self) -> str:
+        """The same of all files but the weights: two models of equal tensors can compute other things."""
+        return self._digest(*_SETTINGS)
+
+    def _digest(self, *patterns: str) -> str:
         made = hashlib.sha256()
-        for file in sorted(
-            [*self.path.glob("*.json"), *self.path.glob("*.txt"), *self.path.glob("*.safetensors")]
-        ):
+        for file in sorted(file for pattern in patterns for file in self.path.glob(pattern)):
             made.update(f"{file.name}\0{_digest_of(file)}\n".encode())
         return made.hexdigest()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from speech.errors import ModelError
 from speech.pretrained.folder import ModelFolder
-from speech.pretrained.transformers_library import transformers
+from speech.pretrained.library_parts import library_extractor
 
 INPUTS = ("input_features", "input_values")
 
@@ -50,7 +50,7 @@ class LibraryFrontEnd:
 
     def extractor(self) -> Callable[[Tensor], Tensor]:
         """Make what computes (T, width) of a waveform (n,)."""
-        library = transformers().AutoFeatureExtractor.from_pretrained(self.folder.path, local_files_only=True)
+        library = library_extractor(self.folder)
 
         @torch.no_grad()
         def extract(waveform: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ class WhisperFrontEnd(LibraryFrontEnd):
 
     def extractor(self) -> Callable[[Tensor], Tensor]:
         """Make what computes (T, mels); T is even, so that the encoder's stride of 2 fits."""
-        library = transformers().AutoFeatureExtractor.from_pretrained(self.folder.path, local_files_only=True)
+        library = library_extractor(self.folder)
         context = 2 * library.n_fft  # silence after the last frame that is kept, for its window
 
         @torch.no_grad()

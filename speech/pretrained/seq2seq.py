@@ -24,6 +24,7 @@ from speech.pretrained.attention_times import Span
 from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
+from speech.pretrained.library_parts import library_tokeniser
 from speech.pretrained.transformers_library import transformers
 from speech.pretrained.words import word_groups
 from speech.text import Alphabet
@@ -58,8 +59,7 @@ class TargetTokeniser:
     """
 
     def __init__(self, folder: ModelFolder) -> None:
-        library = transformers()
-        self._tokenizer: Any = library.AutoTokenizer.from_pretrained(folder.path, local_files_only=True)
+        self._tokenizer: Any = library_tokeniser(folder)
 
     def encode(self, text: str) -> list[int]:
         """Return the targets of a text: the prompt without its first token, the text, the end."""

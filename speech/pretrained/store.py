@@ -14,7 +14,7 @@ from base.durable_folder import new_folder
 from speech.errors import ModelError
 from speech.pretrained.folder import REVISION, ModelFolder
 
-KEPT = ("*.json", "*.safetensors", "*.txt", "README.md")
+KEPT = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")
 """The files of a model that are kept: settings, tokeniser, weights and licence. No code is."""
 
 _STORED = re.compile(r"[\w.-]+/[\w.-]+")

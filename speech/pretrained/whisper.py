@@ -95,8 +95,8 @@ class Whisper(PretrainedSeq2Seq):
                     hidden = layer(hidden, None)
                 return self._normed_if_frozen(hidden, first)[0].cpu()
 
-        width = int(self.base.config.d_model)
-        return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=self.window)
+        width, name = int(self.base.config.d_model), f"{self.window} {self.settings_digest}"
+        return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=name)
 
     def _written(self, encoded: Tensor, most: Sequence[int]) -> list[list[int]]:
         return self._generate(encoded, most)

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from math import nan
 from pathlib import Path
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 
@@ -23,9 +24,12 @@ from cli.composing import default_config
 from client import answers  # noqa: F401  (what a fault replaces is loaded)
 from client.app import app
 from client.node import Node
-from privacy import Ledger, PrivacyPlan, QuantileClip
+from optim.flat_model import bind
+from optim.trainable import freeze, frozen_digest
+from privacy import LayerLayout, Ledger, PrivacyPlan, QuantileClip
 from recipes import RunConfig
 from recipes.run_config import known_keys
+from server.factory import make_bounds, starting_model
 from server.report.live_table import Row
 from server.report.metrics import as_metrics
 from speech.model.ctc_transformer import build_model
@@ -63,12 +67,16 @@ def use_small_preset(monkeypatch) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A population: `person` ("" for nobody) on the nodes `at` with the speech of the neighbour `kind`."""
+    """A population: `person` ("" for nobody) on the nodes `at` with the speech of the neighbour `kind`.
+
+    `recipe` are settings that differ from `WANTED`.
+    """
 
     person: str = "c"
     kind: str = "not an audio file"
     drawn: bool = True
     at: tuple[int, ...] = (1,)
+    recipe: tuple[tuple[str, Any], ...] = ()
 
     def speakers(self, node: int):
         speech = {name: ordinary_speech(ord(name)) for name in OTHERS[node]}
@@ -117,7 +125,9 @@ def _forget() -> None:
 class _Run:
     def __init__(self, stage: Stage, folder: Path, recorder: Recorder, silent: set[int]) -> None:
         self.stage, self.folder, self.recorder, self.silent = stage, folder, recorder, silent
-        self.flat = flat_config()
+        self.flat = {**flat_config(), **dict(stage.recipe)}
+        self.config = RunConfig.from_flat(self.flat)
+        self.model, self.layout = self._model()
         self.contexts = {node: self._context(node) for node in OTHERS}
         self.names = {node: self._register(node) for node in OTHERS}
         if NEIGHBOURS[stage.kind].files_go:
@@ -131,28 +141,47 @@ class _Run:
         manifest = write_manifest(self.folder / f"node-{node}", self.stage.speakers(node))
         state = str(self.folder / f"state-{node}")
         speech_here = {"corpus-path": str(manifest), "limits": "none", "node-state": state}
+        if not self.config.model.is_preset:
+            speech_here["base-model"] = self.config.model.name
         return Context(
             run_id=1, node_id=node, node_config=speech_here, state=RecordDict(), run_config=self.flat
         )
 
     def _register(self, node: int) -> tuple[str, ...]:
-        message = Message(RecordDict({"query": ConfigRecord({})}), node, MessageType.QUERY)
+        message = Message(
+            RecordDict({"query": ConfigRecord({"frozen": self.model.frozen})}), node, MessageType.QUERY
+        )
         answer = app(message, self.contexts[node]).content["answer"]
         problem = str(answer.get("problem", ""))
         speakers = int(answer.get("speakers", 0))
         self.recorder.note(Registered(round_number=0, node=node, problem=problem, speakers=speakers))
-        config = RunConfig.from_flat(self.flat)
-        return tuple(Node.of(config, self.contexts[node].node_config).speakers)
+        return tuple(Node.of(self.config, self.contexts[node].node_config).speakers)
+
+    def _model(self) -> tuple[GlobalModel, LayerLayout]:
+        """The model as the server makes it, and its layout."""
+        section = self.config.model
+        if section.is_preset:
+            model = GlobalModel.of(build_model(PRESET, seed=0))
+            return model, model.layout
+        module = starting_model(section, "en")
+        freeze(module, section.trained)
+        frozen = frozen_digest(module)
+        layout, vector = bind(module, self.config.privacy.groups, constant_buffers=True)
+        return GlobalModel(vector=vector, layout=layout, frozen=frozen), layout
+
+    def _mechanism(self, plan: PrivacyPlan, layout: LayerLayout) -> Mechanism:
+        section = self.config.privacy.model_copy(update={"clip_bound": 0.02, "adaptive_clip": True})
+        bounds, quantiser = make_bounds(section, layout)
+        return Mechanism(plan=plan, bounds=bounds, quantiser=quantiser, adaptive=QuantileClip())
 
     def _strategy(self) -> DPFedOpt:
-        model = GlobalModel.of(build_model(PRESET, seed=0))
         population_index = PopulationIndex.of({node: len(names) for node, names in self.names.items()})
         plan = PrivacyPlan(
             population=population_index.population, cohort=COHORT, rounds=LAST, noise_multiplier=Z, delta=1e-6
         )
         return DPFedAdam(
-            model=model,
-            mechanism=Mechanism.of(plan, model.layout, clip_bound=0.02, adaptive=QuantileClip()),
+            model=self.model,
+            mechanism=self._mechanism(plan, self.layout),
             run=TrainingRun(
                 population_index=population_index,
                 ledger=Ledger.open(self.folder / "ledger.jsonl"),

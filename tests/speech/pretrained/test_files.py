@@ -1,14 +1,17 @@
 """Model files of pre-trained models: what was trained, once, and the way back to the model."""
 
+import json
+
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from optim.flat_model import bind
 from optim.trainable import freeze
 from recipes import ConfigError
 from speech.data.batching import collate
-from speech.errors import CheckpointMismatch
+from speech.errors import CheckpointMismatch, ModelError
 from speech.model.checkpoint import load_model, save_model
 from tests.pretrained_models import ADAPTED, examples_of, load, tiny_model
 
@@ -96,3 +99,44 @@ def test_what_the_library_never_trains_cannot_be_trained(folder_of):
     assert sinusoids in model.state_dict()
     with pytest.raises(ConfigError, match="no parameter of the model matches"):
         freeze(model, "*.encoder.embed_positions.*")
+
+
+HOSTILE = {
+    "rank": (0, -1, 4.5, "4", True),
+    "alpha": (float("nan"), 0.0, "16"),
+    "layers": (5,),
+    "train": ("Q",),
+    "seed": ("0",),
+    "window": ("long",),
+    "head": ("evil",),
+    "name": (5, ["a"]),
+}
+
+
+def changed_file(folder_of, path, field, value):
+    """A model file with adapters, whose description has another value."""
+    model = load(folder_of("whisper"), "*.decoder.*.fc1")
+    save_model(path, model, model.choice.name)
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    described = json.loads(metadata["model"])
+    place = described if field in described else described["adapters"]
+    place[field] = value
+    save_file(tensors, path, metadata={**metadata, "model": json.dumps(described)})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [(key, one) for key, values in HOSTILE.items() for one in values]
+)
+def test_a_description_with_values_of_another_kind_is_refused_as_such(folder_of, tmp_path, field, value):
+    path = changed_file(folder_of, tmp_path / "m.safetensors", field, value)
+    with pytest.raises(CheckpointMismatch, match="its description of the model cannot be read"):
+        load_model(path)
+
+
+def test_a_rank_beyond_its_layers_takes_no_memory(folder_of, tmp_path):
+    """A node makes the adapters that a server's recipe names, so this also bounds what that can cost it."""
+    path = changed_file(folder_of, tmp_path / "m.safetensors", "rank", 10**12)
+    with pytest.raises(ModelError, match=r"maps 32 values to 64, so no change of it has a rank above 32"):
+        load_model(path)
