@@ -51,9 +51,7 @@ def bound_messages(allowance: Any, flower: Any = None) -> None:
             should run.
     """
     if flower is None:
-        from flwr.supernode.runtime import run_clientapp
-
-        flower = run_clientapp
+        from flwr.supernode.runtime import run_clientapp as flower
     bounds = inflation()
     limits = bounds.ResponseLimits()
     limits.announcement = allowance.announcement_bytes

@@ -41,8 +41,8 @@ class TaskRules:
         """Raise `ConfigError` unless the server has the frozen parameters of this node, by their `digest`."""
         if digest != self.frozen:
             raise ConfigError(
-                "model.trainable: the parameters that are not trained, or a pre-trained model's settings, are "
-                "not those of the server: " + _remedy(self.config.model)
+                "model.trainable: the parameters that are not trained are not those of the server: "
+                + _remedy(self.config.model)
             )
 
     def require(self, task: Task) -> None:

@@ -31,7 +31,7 @@ def library_tokeniser(folder: ModelFolder) -> Any:
             f"{folder.path}: its tokeniser draws pieces of words at random, where no seed of a speaker "
             "reaches; take enable_sampling out of its tokenizer_config.json, on every node"
         )
-    pieces = getattr(getattr(loaded, "backend_tokenizer", None), "model", None)
+    pieces: Any = getattr(getattr(loaded, "backend_tokenizer", None), "model", None)
     if getattr(pieces, "dropout", None):
         pieces.dropout = None
     return loaded

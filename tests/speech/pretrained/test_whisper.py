@@ -71,13 +71,14 @@ def test_the_loss_of_the_padded_window_is_that_of_the_library(folder_of):
 @pytest.mark.parametrize("beams", [1, 3])
 def test_in_the_short_window_a_batch_gives_what_each_utterance_gives_alone(folder_of, beams):
     model = load(folder_of("whisper"), window="short")
+    model.beams = beams
     examples = examples_of(model)
 
     def results(chosen):
         batch = collate(chosen)
         with torch.no_grad():
             encoded = model.encode(batch.features, batch.lengths)
-            texts = model.decode(encoded, [24] * len(chosen), beams)
+            texts = model.decode(encoded, [24] * len(chosen))
             return model.evaluate(batch).losses, texts
 
     losses, texts = results(examples)
