@@ -51,7 +51,7 @@ def bound_messages(allowance: Any, flower: Any = None) -> None:
             should run.
     """
     if flower is None:
-        from flwr.supernode.runtime import run_clientapp as flower
+        from flwr.supernode.runtime import run_clientapp as flower  # type: ignore[no-redef]
     bounds = inflation()
     limits = bounds.ResponseLimits()
     limits.announcement = allowance.announcement_bytes
