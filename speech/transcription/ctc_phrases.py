@@ -17,7 +17,14 @@ Decoder = Callable[[Tensor, Tensor], list[str]]
 
 
 class LibrarySymbols(Protocol):
-    """The symbols of a model that are no characters of ours (`speech.pretrained.ctc.LibraryTokeniser`)."""
+    """The symbols of a model that are no characters of ours (`speech.pretrained.ctc.LibraryTokeniser`).
+
+    Example:
+        >>> from pathlib import Path
+        >>> from speech.pretrained.ctc import LibraryTokeniser
+        >>> from speech.pretrained.folder import ModelFolder
+        >>> symbols: LibrarySymbols = LibraryTokeniser(ModelFolder(Path("wav2vec2")), 0)  # doctest: +SKIP
+    """
 
     blank: int
     space: int | None

@@ -141,7 +141,7 @@ def test_a_late_reply_leaves_nothing_behind(superlink, tmp_path, monkeypatch, kn
 
     superlink.turns += [answering(present), turn]
     federate(superlink, tmp_path, {present.node_id: 1, late.node_id: 1}, rounds=5, deadline=1.0)
-    assert wanted == [taken] * (5 - later)
+    assert set(wanted) == {taken}  # one or two of them, as the node comes to its questions
     objects, questions, replies = superlink.leftovers()
     assert (objects, replies) == (0, 0)
     assert questions <= later

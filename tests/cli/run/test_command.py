@@ -6,7 +6,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from cli.composing import default_config, read_recipe
+from cli.composing import default_config, read_recipe, with_absolute_paths
 from cli.main import app
 from cli.run.settings import check, compose, recipe_of_run
 from recipes import ConfigError
@@ -79,7 +79,7 @@ def test_an_explicit_recipe_or_corpus_wins(name):
     settings = {"corpus.kind": "embedded"}
     assert compose(None, None, settings) == settings
     if file != FIRST_RUN:
-        assert compose(file, None, {}) == read_recipe(file)
+        assert compose(file, None, {}) == with_absolute_paths(read_recipe(file))
 
 
 def test_the_former_default_is_a_recipe_with_the_same_settings():
