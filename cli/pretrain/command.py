@@ -14,7 +14,7 @@ from cli.pretrain.start import given_by
 from privacy import Lineage, PrivacyError
 from privacy.ledger.lineage import lineage_to_json
 from recipes import ConfigError, corpus_path, feature_cache
-from server.storage.ancestry import LINEAGE, lineage_of_seed
+from server.storage.ancestry import LINEAGE, lineage_of_start
 from speech.corpora.corpus import Corpus, Rules
 from speech.corpora.loading import load_by_rules
 from speech.model.checkpoint import save_model
@@ -67,7 +67,7 @@ def pretrain(
         chosen = read_recipe(recipe, given_by(model) if model else None)
         _check_out(out)
         snapshots = Snapshots(path=out.with_name(f"{out.name}.snapshot"), every=snapshot_every, resume=resume)
-        start, lineage = chosen.start, lineage_of_seed(chosen.model.seed)
+        start, lineage = chosen.start, lineage_of_start(chosen.model)
         speech = _load(chosen.corpus, corpus_kind, corpus)
         job = _Job(recipe=chosen, start=start, lineage=lineage, corpus=speech, out=out, snapshots=snapshots)
         if processes > 1:

@@ -1,6 +1,8 @@
 """`murmur pretrain` from pre-trained models and from model files."""
 
+import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ from recipes import ConfigError
 from server.factory import starting_model
 from server.storage.ancestry import LINEAGE, lineage_of_model
 from speech.model.checkpoint import load_model, save_model
-from speech.pretrained.folder import ModelFolder
+from speech.pretrained.folder import EXPORTED, ModelFolder
 from speech.pretraining.start import trained_state
 from speech.text import ENGLISH
 from tests.pretrained_models import tiny_model
@@ -103,6 +105,19 @@ def test_what_a_private_run_has_spent_stays_in_the_file(folder: Path, tmp_path: 
     words = ["--recipe", str(short), "--out", str(tmp_path / "other"), "--from", str(tmp_path / "seed")]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 1 and "do not contain what was spent" in result.output
+
+
+def test_what_the_run_of_an_exported_folder_has_spent_stays_in_the_file(folder: Path, tmp_path: Path) -> None:
+    lineage = (Ancestor(run="a-run", people="us", private=False),)
+    exported = shutil.copytree(folder / "wav2vec2", tmp_path / "exported")
+    (exported / EXPORTED).write_text(json.dumps({"privacy": "epsilon 3", LINEAGE: lineage_to_json(lineage)}))
+    recipe = written(tmp_path, f"{TRAINING}[model]\n{MODELS['wav2vec2']}")
+    trained(folder, recipe, tmp_path / "model", "--from", exported)
+    assert lineage_of_model(tmp_path / "model") == lineage
+    (exported / EXPORTED).write_text(json.dumps({"privacy": "epsilon 3"}))
+    words = ["--recipe", recipe, "--out", tmp_path / "other", "--from", exported]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1 and "does not contain what was spent" in result.output
 
 
 def test_a_preset_goes_on_from_its_model_file(folder: Path, tmp_path: Path) -> None:
