@@ -50,12 +50,15 @@ def metadata(model: Recogniser) -> dict[str, str]:
 
 
 def tensors(model: Recogniser) -> dict[str, Tensor]:
-    """Return what a file holds: all parameters of a preset, the trained ones of a pre-trained model."""
+    """Return what a file holds: all parameters of a preset, what was trained of a pre-trained model.
+
+    That includes what an earlier training changed, and this one does not.
+    """
     everything = not isinstance(model, PretrainedRecogniser)
     return {
         name: value.detach().cpu()
         for name, value in model.named_parameters()
-        if everything or value.requires_grad or is_adapter(name)
+        if everything or value.requires_grad or is_adapter(name) or name in model.from_file
     }
 
 
@@ -115,3 +118,4 @@ def copy_tensors_(path: Path, file: Any, model: Recogniser) -> None:
                     "the model does not have; its adapters or its head differ from the recipe's."
                 )
             known.copy_(value)
+    model.from_file |= frozenset(file.keys())

@@ -12,7 +12,7 @@ from optim.trainable import freeze
 from recipes import ConfigError
 from speech.data.batching import collate
 from speech.errors import CheckpointMismatch, ModelError
-from speech.model.checkpoint import load_model, save_model
+from speech.model.checkpoint import load_model, load_weights, save_model
 from tests.pretrained_models import ADAPTED, examples_of, load, tiny_model
 
 CASES = {
@@ -68,6 +68,20 @@ def test_a_file_holds_what_was_trained_and_the_fixed_factors(folder_of, tmp_path
         held = set(file.keys())
     wanted = {key for key, value in model.named_parameters() if value.requires_grad or "lora_" in key}
     assert held == wanted
+
+
+def test_what_an_earlier_training_changed_stays_in_the_file(folder_of, tmp_path):
+    """A head is trained first, then the adapters alone."""
+    file, again = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    first = moved(load(folder_of("wav2vec2"), ADAPTED["wav2vec2"], head="characters"), "*.lora_B,*lm_head*")
+    save_model(file, first, first.choice.name)
+    second = load(folder_of("wav2vec2"), ADAPTED["wav2vec2"], head="characters")
+    load_weights(second, file, second.choice)
+    save_model(again, moved(second, "*.lora_B"), second.choice.name)
+    loaded = dict(load_model(again).model.named_parameters())
+    assert all(torch.equal(value, loaded[name]) for name, value in second.named_parameters())
+    head = "base.lm_head.weight"
+    assert torch.equal(loaded[head], dict(first.named_parameters())[head])
 
 
 def test_a_file_does_not_load_with_other_weights_below_it(folder_of, tmp_path):
