@@ -13,7 +13,7 @@ from recipes import ConfigError, RunConfig, seed_model
 from recipes.privacy_section import PrivacySection
 from recipes.sections import BASE, RANDOM, ModelSection, ServerSection
 from server.planning import require_population
-from speech.model.checkpoint import load_model, load_weights
+from speech.model.checkpoint import load_weights
 from speech.model.choice import BASE_SEED, ModelChoice
 from speech.model.recogniser import Recogniser
 from speech.text import Alphabet, alphabet_of
@@ -21,8 +21,24 @@ from speech.text import Alphabet, alphabet_of
 SEEDS_WITHOUT_WEIGHTS = (BASE, RANDOM)
 
 
-def starting_model(section: ModelSection, language: str | Alphabet) -> Recogniser:
-    """Return the model that a run starts from, with its adapters, whose output is in `language`.
+def starting_model(
+    section: ModelSection,
+    language: str | Alphabet,
+    *,
+    random_seed: int | None = None,
+    dropout: float | None = None,
+    layer_drop: float | None = None,
+) -> Recogniser:
+    """Return the model that a training starts from, with its adapters, whose output is in `language`.
+
+    Its input is that of the present release, whatever the seed model was trained on: so it is on every node.
+
+    Args:
+        section: A section `model`.
+        language: A registered language, or the characters of the corpus.
+        random_seed: Fixes the parameters of the seed "random"; None for others every time.
+        dropout: Instead of the model's own.
+        layer_drop: Instead of the preset's; a pre-trained model has none unless it is given.
 
     Raises:
         CheckpointMismatch: If the seed is another model, or has not the characters of that language.
@@ -30,9 +46,8 @@ def starting_model(section: ModelSection, language: str | Alphabet) -> Recognise
     """
     choice, alphabet = ModelChoice.of(**section.rules), alphabet_of(language)
     choice.require_digest(section.digest)
-    if section.is_preset and not section.adapters and section.seed not in SEEDS_WITHOUT_WEIGHTS:
-        return load_model(seed_model(section.seed), preset=section.name, language=alphabet).model
-    model = choice.make(alphabet, seed=None if section.seed == RANDOM else BASE_SEED)
+    seed = random_seed if section.seed == RANDOM else BASE_SEED
+    model = choice.make(alphabet, seed=seed, dropout=dropout, layer_drop=layer_drop)
     if section.seed not in SEEDS_WITHOUT_WEIGHTS:
         load_weights(model, seed_model(section.seed), choice)
     return model.eval()

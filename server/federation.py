@@ -101,7 +101,9 @@ def _checked_model(config: RunConfig, interrupted: Interrupted | None) -> tuple[
     """Return the model that the run starts from, checked and frozen, and the digest of what is frozen."""
     section = config.model
     alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
-    model = interrupted.seed_model() if interrupted else starting_model(section, alphabet)
+    if interrupted:
+        section = section.model_copy(update={"seed": str(interrupted.folder.seed)})
+    model = starting_model(section, alphabet)
     freeze(model, section.trained)
     layout_of(model, config.privacy.groups)  # refuses groups that do not fit before any node is asked
     frozen = frozen_digest(model)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from client.training.model import freeze_untrained
 from recipes import ConfigError, resolve, seed_model
-from recipes.sections import ADAPTERS, BASE, RANDOM, ModelSection
+from recipes.sections import ADAPTERS, BASE, ModelSection
+from server.factory import SEEDS_WITHOUT_WEIGHTS, starting_model
 from speech.model import adapted_file
-from speech.model.checkpoint import load_weights, read_metadata
-from speech.model.choice import BASE_SEED, ModelChoice
+from speech.model.checkpoint import read_metadata
+from speech.model.choice import ModelChoice
 from speech.pretrained.store import is_stored_name
 from speech.pretraining import PretrainConfig, Start
 
@@ -67,18 +68,19 @@ def start_of(section: ModelSection, config: PretrainConfig) -> Start:
     identity = {f"model.{key}": value for key, value in section.model_dump(by_alias=True).items()}
     if not section.is_preset:
         identity["base model"] = ModelChoice.of(**section.rules).model_folder.digest
-    if section.seed not in (BASE, RANDOM):
+    if section.seed not in SEEDS_WITHOUT_WEIGHTS:
         identity["seed model"] = hashlib.sha256(seed_model(section.seed).read_bytes()).hexdigest()
     return Start(make=partial(_made, section, config), identity=identity)
 
 
 def _made(section: ModelSection, config: PretrainConfig, alphabet: Alphabet) -> Recogniser:
-    choice = ModelChoice.of(**section.rules)
-    choice.require_digest(section.digest)
-    seed = config.random_seed if section.seed == RANDOM else BASE_SEED
-    model = choice.make(alphabet, seed=seed, dropout=config.dropout, layer_drop=config.layer_drop)
-    if section.seed not in (BASE, RANDOM):
-        load_weights(model, seed_model(section.seed), choice)
+    model = starting_model(
+        section,
+        alphabet,
+        random_seed=config.random_seed,
+        dropout=config.dropout,
+        layer_drop=config.layer_drop,
+    )
     freeze_untrained(model, section, config, "pretrain")
     return model
 

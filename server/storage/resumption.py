@@ -34,8 +34,6 @@ from server.storage.populations import (
 )
 from server.storage.run_folder import RunFolder, unwritable
 from server.storage.run_ids import run_of
-from speech.model.checkpoint import load_model
-from speech.model.recogniser import Recogniser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +76,6 @@ class Interrupted:
             SpendingUnknown: If they cannot be determined.
         """
         return lineage_before(self.folder, self.checkpoint)
-
-    def seed_model(self) -> Recogniser:
-        """Return the model that the run started from."""
-        return load_model(self.folder.seed, preset=self.checkpoint.identity.preset).model
 
     def require(self, now: Identity) -> None:
         """Refuse an identity `now` that differs.

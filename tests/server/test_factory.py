@@ -3,16 +3,17 @@ import math
 import pytest
 import torch
 
-from base.registries import SERVER_OPTIMISERS
+from base.registries import MODEL_PRESETS, SERVER_OPTIMISERS
 from cli.composing import default_config, read_recipe
 from optim import LAMB
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig, checkout
 from server.factory import make_bounds, make_extrapolated, make_plan, make_server_step, starting_model
 from speech.errors import CheckpointMismatch
-from speech.model.checkpoint import save_model
+from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import build_model
 from strategies import bind
+from tests.paper_models import date_back, small_paper
 
 
 def config(**changes):
@@ -116,6 +117,16 @@ def test_a_seed_that_writes_another_language_is_refused(tmp_path):
         starting_model(section, "en")
     random = config(**{"model.seed": "random"}).model
     assert starting_model(random, "fr").config.language == "fr"
+
+
+def test_a_seed_of_earlier_features_starts_with_those_of_now_as_on_every_node(tmp_path):
+    file = tmp_path / "seed.safetensors"
+    with small_paper():
+        save_model(file, build_model("paper"), "paper")
+        date_back(file)
+        section = config(**{"model.name": "paper", "model.seed": str(file)}).model
+        assert starting_model(section, "en").front_end == MODEL_PRESETS["paper"].features
+        assert load_model(file).features != MODEL_PRESETS["paper"].features
 
 
 @pytest.mark.parametrize("rule", ["global", "uniform", "dim", "power"])

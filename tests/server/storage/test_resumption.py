@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from base.clip_groups import ClipGroups
+from base.registries import MODEL_PRESETS
 from optim.flat_model import bind
 from privacy import (
     LedgerCorrupt,
@@ -21,12 +22,14 @@ from privacy import (
 from privacy.accounting.filters import least_budget
 from recipes import ConfigError, seed_model
 from server.errors import ResumeRefused
+from server.evaluation import HeldOut
 from server.federated_run import FederatedRun
 from server.storage.checkpoints import load_checkpoint
 from speech.model.checkpoint import load_model, save_model
 from speech.model.ctc_transformer import build_model
 from strategies.state import state_of
 from tests.corpora import make_corpus
+from tests.paper_models import date_back, small_paper
 from tests.server.in_process import SPEAKERS, federate, recipe, run_of_folder
 
 
@@ -222,6 +225,23 @@ def test_a_seed_that_was_exchanged_under_a_run_is_named(corpus, home):
     save_model(folder / "seed.safetensors", build_model("tiny", seed=1), "tiny")
     with pytest.raises(ResumeRefused, match="frozen parameters was"):
         resume(corpus, **part)
+
+
+def test_a_run_of_earlier_features_goes_on_with_those_of_now_as_on_every_node(corpus, home):
+    evaluated = []
+    real = HeldOut.of
+
+    def spy(section, model, place):
+        evaluated.append(model.front_end)
+        return real(section, model, place)
+
+    with small_paper(), pytest.MonkeyPatch.context() as patch:
+        changes = {"model.name": "paper", "model.seed": "random"}
+        folder = crash_in_round(corpus, 2, home, **changes)
+        date_back(folder / "seed.safetensors")
+        patch.setattr(HeldOut, "of", spy)
+        resume(corpus, **changes)
+        assert evaluated == [MODEL_PRESETS["paper"].features]
 
 
 def test_a_ledger_that_lost_its_end_is_refused(corpus, home):

@@ -1,5 +1,4 @@
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,17 +8,15 @@ from safetensors.torch import load_file, save_file
 from base.registries import MODEL_PRESETS
 from speech.errors import CheckpointMismatch
 from speech.export import describe
-from speech.model import checkpoint, presets
+from speech.model import checkpoint
 from speech.model.checkpoint import load_model, save_model
-from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.model.ctc_transformer import build_model
 from speech.text import ENGLISH, alphabet_of
+from speech.transcription.transcriber import Transcriber
+from tests.paper_models import date_back, small_paper
 
 UKRAINIAN = "абвгґдеєжзиіїйклмнопрстуфхцчшщьюя'"
-PAPER_FEATURES_BEFORE = (
-    '{"fft_size": 512, "floor": 1.0, "gain": 32768.0, "hop_seconds": 0.01, "normalise": "utterance", '
-    '"num_mels": 80, "power": 1, "pre_emphasis": 0.97, "sample_rate_hz": 16000, "window": "hamming", '
-    '"window_seconds": 0.025}'
-)
+RATE_HZ = 16000
 
 
 @pytest.fixture
@@ -149,29 +146,29 @@ def test_a_file_from_before_there_were_languages_is_english(saved: Path) -> None
         load_model(saved, language="fr")
 
 
-def test_a_paper_model_from_before_the_releases_features_loads_with_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_paper_model_from_before_the_releases_features_loads_with_its_own(tmp_path: Path) -> None:
     """Same tensors; features centred on the samples, as the preset computed them then."""
-    small = replace(MODEL_PRESETS["paper"].shape, width=16, feed_forward=32, layers=1)
-    monkeypatch.setattr(presets, "PAPER", replace(presets.PAPER, shape=small))
-    checkpoint._shapes_of.cache_clear()
-    path, model = tmp_path / "paper.safetensors", CTCTransformer(small)
-    save_model(path, model, "paper")
-    assert load_model(path).features == MODEL_PRESETS["paper"].features
-    rewrite(path, features=PAPER_FEATURES_BEFORE)
-    loaded = load_model(path)
+    path = tmp_path / "paper.safetensors"
+    with small_paper():
+        model = build_model("paper")
+        save_model(path, model, "paper")
+        assert load_model(path).features == MODEL_PRESETS["paper"].features
+        date_back(path)
+        loaded = load_model(path)
+        # A preset that never had these features refuses them.
+        rewrite(path, tensors=build_model("tiny").state_dict(), preset="tiny")
+    with pytest.raises(CheckpointMismatch, match="its features are"):
+        load_model(path)
     assert loaded.features == MODEL_PRESETS["conformer"].features != MODEL_PRESETS["paper"].features
     for (name, a), (other, b) in zip(
         loaded.model.state_dict().items(), model.state_dict().items(), strict=True
     ):
         assert name == other and torch.equal(a, b)
+    wave = torch.randn(RATE_HZ, generator=torch.Generator().manual_seed(0))
+    transcribed = Transcriber(loaded)._read._extract(wave)  # type: ignore[attr-defined]
+    assert torch.equal(transcribed, loaded.features.extractor()(wave))
+    assert not torch.equal(transcribed, MODEL_PRESETS["paper"].features.extractor()(wave))
     assert describe(loaded, licence="", privacy="")["samples_per_frame"] == "480"
-    checkpoint._shapes_of.cache_clear()
-    # A preset that never had these features refuses them.
-    rewrite(path, tensors=build_model("tiny").state_dict(), preset="tiny")
-    with pytest.raises(CheckpointMismatch, match="its features are"):
-        load_model(path)
 
 
 def test_tensors_that_do_not_fit_are_named(saved: Path) -> None:
