@@ -29,6 +29,7 @@ BY_HAND = {
     "decoding": "beam search and language models; real digits need a corpus",
     "first_run": "what `murmur run` does, three times: a quarter of an hour",
     "whisper_adapt": "Whisper tiny.en adapted to an accent, 3 seeds; needs the model, a corpus and 1.5 hours",
+    "whisper_private": "Whisper beside our own model, epsilon below 8; needs the model and half an hour",
     "adapter_training": "client updates of Whisper with adapters beside plain loops; needs model and corpus",
     "pretrained_gpu": "client updates of Whisper and of the paper's model on a GPU; at toy size without one",
     "smallest_epsilon": "the smallest such run found that gains 3 points of WER: two minutes",

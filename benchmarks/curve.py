@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,23 @@ def draw(metrics: list[dict[str, Any]], path: Path, title: str) -> None:
     privacy.legend(frameon=False)
     for axes in (errors, privacy):
         axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+
+
+def draw_together(runs: Mapping[str, Sequence[Mapping[str, Any]]], path: Path, title: str) -> None:
+    """Draw the WER of several runs, each by its metrics.jsonl's lines: over the rounds, and over epsilon."""
+    figure, places = pyplot.subplots(1, 2, figsize=(9, 3.4), sharey=True, constrained_layout=True)
+    figure.suptitle(title)
+    for axes, key in zip(places, ("round", "epsilon_rdp_this_run"), strict=True):
+        for name, metrics in runs.items():
+            lines = [line for line in metrics if line["wer"] is not None]
+            values = [line[key] for line in lines], [100 * line["wer"] for line in lines]
+            axes.plot(*values, marker="o", label=name)
+        axes.spines[["top", "right"]].set_visible(False)
+    rounds, privacy = places
+    rounds.set(xlabel="round", ylabel="WER % on held-out speech", ylim=(0, 150))
+    rounds.legend(frameon=False)
+    privacy.set(xlabel="epsilon spent (RDP upper bound)")
     figure.savefig(path, dpi=110)
 
 

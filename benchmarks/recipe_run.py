@@ -67,6 +67,10 @@ class Run:
 
     def parts(self, name: str) -> list[str]:
         """The curve, the run's own words and its rounds, as parts of a page."""
+        return [f"![curve]({name}.png)", *self.words_and_rounds()]
+
+    def words_and_rounds(self) -> list[str]:
+        """The run's own words and its rounds, as parts of a page."""
         lines = self.summary.splitlines()
         words = "\n".join(
             line for line in lines if not line.startswith(("run folder", "try:", "runs on", "ledger of all"))
@@ -74,7 +78,7 @@ class Run:
         seconds = {line["round"]: f"{line['seconds']:.1f}" for line in self.traffic if "seconds" in line}
         rows = [(*_row(line), seconds.get(line["round"], "")) for line in self.metrics]
         titles = ("round", "loss", "WER %", "CER %", "epsilon (RDP)", "seconds")
-        return [f"![curve]({name}.png)", f"```\n{words.strip()}\n```", table([titles, *rows])]
+        return [f"```\n{words.strip()}\n```", table([titles, *rows])]
 
 
 def run_in(arguments: Sequence[str], place: Path) -> Path:

@@ -17,7 +17,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,53 +25,29 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.outcomes import Outcome, ratio
 from benchmarks.recipe_run import run_in
 from benchmarks.report import conditions, one_thread, table
 from cli.composing import default_config, read_recipe
 from client.training.model import model_to_train
 from privacy import PrivacyPlan
 from recipes import RunConfig
-from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import ExampleStore
-from speech.evaluation.assessment import Assessment
-from speech.evaluation.evaluation import assess, evaluate
 from speech.model.checkpoint import load_model
 from speech.model.choice import ModelChoice
-from speech.model.recogniser import Recogniser
 from speech.text import ENGLISH
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "whisper_adapt.json"
 RECIPE = HERE.parent / "recipes" / "run" / "whisper-adapt.toml"
-NODES, SEEDS, DRAWS, LEVEL = 4, 3, 2000, 0.95
+NODES, SEEDS = 4, 3
 MOST_RATIO, MOST_UPPER, MOST_SECONDS = 0.65, 0.80, 600.0
 # A run of a million speakers, whose noise on the mean the runs here have.
 POPULATION, COHORT, DELTA, EPSILON = 1_000_000, 1024, 1e-7, 8.0
 GROUPS = "*encoder*=0.5,*decoder*=0.5"
 UNTOUCHED, CENTRAL, PLAIN = "untouched, padded", "central, Adam", "federated, no noise"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Word errors and words of each test speaker, and the seconds that the run took."""
-
-    errors: tuple[int, ...]
-    words: tuple[int, ...]
-    seconds: float = 0.0
-
-    @classmethod
-    def of(cls, found: Assessment, seconds: float = 0.0) -> Outcome:
-        """The outcome of an assessment; speakers are sorted by name."""
-        counts = [speaker.words for speaker in found.speakers]
-        errors = tuple(one.errors for one in counts)
-        return cls(errors=errors, words=tuple(one.reference_length for one in counts), seconds=seconds)
-
-    @property
-    def wer(self) -> float:
-        """The word error rate in percent."""
-        return 100 * sum(self.errors) / sum(self.words)
 
 
 def divided(corpus: Path, seed: int, folder: Path) -> Path:
@@ -94,12 +70,6 @@ def divided(corpus: Path, seed: int, folder: Path) -> Path:
     return path
 
 
-def tested(model: Recogniser, corpus: Corpus) -> Assessment:
-    """Evaluate a model on the test speakers."""
-    store = ExampleStore(corpus, model.front_end, tokeniser=model.tokeniser)
-    return assess(evaluate(model, store.split_examples("test"), 8), corpus, "test")
-
-
 def federated(model: Path, manifest: Path, seed: int, settings: Mapping[str, Any]) -> Outcome:
     """Run the recipe with `settings`, and test what it made."""
     chosen = {
@@ -117,7 +87,7 @@ def federated(model: Path, manifest: Path, seed: int, settings: Mapping[str, Any
         folder = run_in(words, Path(place))
         seconds = time.monotonic() - began
         loaded = load_model(folder / "model.safetensors")
-    return Outcome.of(tested(loaded.model, load_corpus("manifest", str(manifest))), seconds)
+    return Outcome.of(loaded.model, load_corpus("manifest", str(manifest)), seconds)
 
 
 def central(model: Path, manifest: Path, seed: int, config: RunConfig) -> Outcome:
@@ -139,13 +109,13 @@ def central(model: Path, manifest: Path, seed: int, config: RunConfig) -> Outcom
             torch.nn.utils.clip_grad_norm_(trained, config.local.gradient_clip)
             optimiser.step()
     seconds = time.monotonic() - began
-    return Outcome.of(tested(made.eval(), corpus), seconds)
+    return Outcome.of(made.eval(), corpus, seconds)
 
 
 def untouched(model: Path, manifest: Path) -> Outcome:
     """Test the model as it was published, in its window of 30 seconds."""
     made = ModelChoice(name=str(model)).make(ENGLISH).eval()
-    return Outcome.of(tested(made, load_corpus("manifest", str(manifest))))
+    return Outcome.of(made, load_corpus("manifest", str(manifest)))
 
 
 def ways(config: RunConfig) -> dict[str, dict[str, Any]]:
@@ -165,23 +135,6 @@ def ways(config: RunConfig) -> dict[str, dict[str, Any]]:
         "two groups": {"privacy.clip-rule": "global", "privacy.clip-groups": GROUPS},
     }
     return {PLAIN: {}} | {f"with noise, {name}": {**noisy, **rule} for name, rule in rules.items()}
-
-
-def ratio(outcomes: Sequence[Outcome], bases: Sequence[Outcome]) -> tuple[float, float, float]:
-    """Return the WER over that of the untouched model, all seeds together, and its paired interval.
-
-    The bootstrap draws test speakers, each with all their words for both models (Bisani and Ney 2004).
-    """
-    pairs = [
-        pair
-        for mine, base in zip(outcomes, bases, strict=True)
-        for pair in zip(mine.errors, base.errors, strict=True)
-    ]
-    errors = np.array(pairs)
-    draws = np.random.default_rng(0).integers(0, len(errors), (DRAWS, len(errors)))
-    sums = errors[draws].sum(1)
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(errors[:, 0].sum() / errors[:, 1].sum()), float(low), float(high)
 
 
 def row(name: str, outcomes: Sequence[Outcome], bases: Sequence[Outcome]) -> tuple[str, ...]:

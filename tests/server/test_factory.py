@@ -48,7 +48,9 @@ def test_an_extrapolation_beyond_what_is_accounted_for_is_refused_by_name():
         make_extrapolated(far, plan)
 
 
-@pytest.mark.parametrize(("name", "pld", "rdp"), [("smallest-epsilon", 5.17, 6.77)])
+@pytest.mark.parametrize(
+    ("name", "pld", "rdp"), [("smallest-epsilon", 5.17, 6.77), ("whisper-private", 6.23, 7.76)]
+)
 def test_these_recipes_have_a_true_epsilon_below_8_by_both_accountants(name, pld, rdp):
     recipe = config(**read_recipe(checkout() / "recipes" / "run" / f"{name}.toml"))
     population = recipe.privacy.population
