@@ -114,7 +114,8 @@ class ModelSection(Section):
     )
     head: HEADS = Field(description="'base', or 'characters': a new CTC head with the corpus' characters")
     adapters: str = Field(
-        description="name patterns of layers that get low-rank adapters, with commas between; empty: none"
+        description="name patterns of layers that get low-rank adapters, with commas between; 'all-linear': "
+        "every linear layer but the head, whatever the names; empty: none"
     )
     adapter_rank: Count = Field(description="rank r of an adapter")
     adapter_alpha: Positive = Field(description="alpha: an adapter's change is scaled by alpha / r")

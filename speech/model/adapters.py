@@ -22,13 +22,16 @@ from torch.nn import functional
 
 from speech.errors import ModelError
 
+ALL_LINEAR = "all-linear"  # peft's word for every layer that can be adapted, but the head
+
 
 @dataclass(frozen=True, kw_only=True)
 class Adapters:
     """Which layers are adapted, and how.
 
-    `layers` are shell patterns of layer names with commas between. `train` is "B", or "AB" for both factors.
-    `seed` fixes A.
+    `layers` are shell patterns of layer names with commas between, or "all-linear": every layer but the head,
+    which is the last. Names differ between architectures, this word does not. `train` is "B", or "AB" for
+    both factors. `seed` fixes A.
 
     Raises:
         ModelError: For values of another kind, which a model file can hold.
@@ -108,19 +111,10 @@ def attach(model: nn.Module, adapters: Adapters) -> list[str]:
     Raises:
         ModelError: If a pattern names no layer that can be adapted.
     """
-    patterns = [one.strip() for one in adapters.layers.split(",") if one.strip()]
-    found = dict(_adaptable(model))
-    for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for name in found):
-            raise ModelError(
-                f"model.adapters = {adapters.layers!r}: {pattern!r} names no linear layer or convolution of "
-                f"kernel 1; there are {', '.join(found)}."
-            )
     added = []
-    for name, layer in found.items():
-        if any(fnmatchcase(name, pattern) for pattern in patterns):
-            _adapt(name, layer, adapters)
-            added += [f"{name}.lora_A", f"{name}.lora_B"]
+    for name, layer in _chosen(model, adapters.layers).items():
+        _adapt(name, layer, adapters)
+        added += [f"{name}.lora_A", f"{name}.lora_B"]
     return added
 
 
@@ -181,6 +175,21 @@ def _adaptable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
         pointwise = type(layer) is nn.Conv1d and layer.kernel_size == (1,) and layer.groups == 1
         if pointwise or type(layer) is nn.Linear:
             yield name, layer
+
+
+def _chosen(model: nn.Module, layers: str) -> "dict[str, nn.Linear | nn.Conv1d]":
+    found = dict(_adaptable(model))
+    if layers.strip() == ALL_LINEAR:
+        *_, head = (name for name, one in model.named_modules() if isinstance(one, nn.Linear | nn.Conv1d))
+        return {name: one for name, one in found.items() if name != head}
+    patterns = [one.strip() for one in layers.split(",") if one.strip()]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in found):
+            raise ModelError(
+                f"model.adapters = {layers!r}: {pattern!r} names no linear layer or convolution of kernel 1; "
+                f"there are {', '.join(found)}. {ALL_LINEAR!r} alone names all but the last, the head."
+            )
+    return {name: one for name, one in found.items() if any(fnmatchcase(name, each) for each in patterns)}
 
 
 def _adapted(model: nn.Module) -> Iterator[tuple[_Adapted, type]]:
