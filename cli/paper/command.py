@@ -1,0 +1,21 @@
+"""`murmur paper`: its subcommands."""
+
+from __future__ import annotations
+
+import typer
+
+from cli.paper.privacy import privacy
+
+app = typer.Typer(
+    name="paper",
+    help="The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+)
+app.command("privacy")(privacy)
+
+
+@app.callback()
+def _paper() -> None:
+    """The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with."""
