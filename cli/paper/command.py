@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.paper.privacy import privacy
+from cli.paper.show import list_rows, show
 
 app = typer.Typer(
     name="paper",
@@ -13,6 +14,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_show_locals=False,
 )
+app.command("list")(list_rows)
+app.command("show")(show)
 app.command("privacy")(privacy)
 
 
