@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.paper.privacy import privacy
+from cli.paper.run import compare, run
 from cli.paper.show import list_rows, show
 
 app = typer.Typer(
@@ -16,6 +17,8 @@ app = typer.Typer(
 )
 app.command("list")(list_rows)
 app.command("show")(show)
+app.command("run")(run)
+app.command("compare")(compare)
 app.command("privacy")(privacy)
 
 

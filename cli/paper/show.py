@@ -10,6 +10,7 @@ import typer
 from cli.paper.aligned import aligned
 
 if TYPE_CHECKING:
+    from cli.composing import Flat
     from cli.paper.epsilon_rows import EpsilonRow
     from cli.paper.rows import PaperRow, Rates
 
@@ -81,13 +82,18 @@ def rates_text(rates: Rates) -> str:
 
 def as_recipe(row: PaperRow) -> str:
     """The whole recipe in TOML, under comments with all that is known of the row."""
+    return "\n".join(f"# {line}".rstrip() for line in heading(row)) + "\n\n" + as_toml(row.recipe)
+
+
+def as_toml(recipe: Flat) -> str:
+    """A flat recipe in TOML, by section."""
     import tomli_w
 
-    nested: dict[str, dict[str, object]] = {}
-    for key, value in row.recipe.items():
+    nested: Flat = {}
+    for key, value in recipe.items():
         section, _, name = key.partition(".")
         nested.setdefault(section, {})[name] = value
-    return "\n".join(f"# {line}".rstrip() for line in heading(row)) + "\n\n" + tomli_w.dumps(nested)
+    return tomli_w.dumps(nested)
 
 
 def heading(row: PaperRow) -> list[str]:
