@@ -21,7 +21,7 @@ COMMANDS = {
     "plan": LazyCommand("cli.plan.command:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
     "paper": LazyCommand(
         "cli.paper.command:app",
-        "The tables of the paper: recipes to run, error rates and epsilons to compare with.",
+        "The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with.",
     ),
     "transcribe": LazyCommand(
         "cli.transcribe:transcribe",

@@ -20,8 +20,3 @@ app.command("show")(show)
 app.command("run")(run)
 app.command("compare")(compare)
 app.command("privacy")(privacy)
-
-
-@app.callback()
-def _paper() -> None:
-    """The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with."""

@@ -14,7 +14,11 @@ from recipes import ConfigError
 from server.storage.json_lines import read_lines
 from server.storage.run_folder import RunFolder
 
-OWN = ("corpus.path", "model.seed", "run.")  # keys of a place or a habit, which the paper cannot set
+# Settings of the machine, which the paper cannot make: keys, or what they begin with.
+OWN = (
+    *("corpus.path", "corpus.feature-cache", "model.seed", "training.round-deadline-seconds"),
+    *("training.evaluate-every", "local.processor-seconds", "local.memory-megabytes", "run."),
+)
 HEADING = ("split", "seed", "trained", "central", "our seed", "ours", "interval")
 
 

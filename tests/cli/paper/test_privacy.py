@@ -10,6 +10,7 @@ from cli.paper.epsilon_rows import epsilon_rows
 from cli.paper.privacy import lines
 from cli.paper.recomputed import TOLERANCE, Recomputed
 from privacy.accounting.epsilon import Release, rdp_epsilon
+from recipes import checkout
 from tests.privacy.paper_rows import golden_of
 
 POPULATIONS = {"cv-en": 34_753, "cv-fr-90": 6_171, "cv-de-90": 6_415}  # Table 2
@@ -71,6 +72,18 @@ def test_the_table_marks_the_typing_errors(found):
     ]
     (row,) = [line for line in said if line.endswith("(2)")]
     assert row.split()[-9:] == ["2,034", "7.2", "3", "9.827", "7.22", "4.05", "-", "1.1e+08", "(2)"]
+
+
+def test_the_page_has_the_typing_errors_as_they_are_computed(found):
+    page = (checkout() / "docs" / "paper.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| 1")]
+    assert rows == [
+        f"| {one.row.table} | {one.row.data} | {one.row.noise_multiplier:g} | {one.row.cohort:,} "
+        f"| {one.row.population:,} | {one.row.epsilon:g} at order {one.row.order:g} "
+        f"| {one.at_order:.4g} | {one.error} |"
+        for one in found
+        if one.error
+    ]
 
 
 def test_pld_is_computed_below_its_limit_and_skipped_above():
