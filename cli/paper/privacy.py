@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,8 @@ HEADING = (
 ABOUT = (
     "epsilon at delta = 1e-9; sampling rate q = S / K; S: cohort, K: population, T: rounds.",
     "RDP there: at the printed order. RDP best: at the best of our orders. Printed values have two digits.",
-    "as trained: epsilon (RDP) of the training behind the row, with its real population and cohort. A row",
+    "PLD: the tighter accountant; - where hardly any noise leaves it without a bound.",
+    "as trained: epsilon of the training behind the row, with its real population and cohort. A row",
     "with another K is extrapolated: the same sigma_DP in a larger population, if the model came out alike.",
 )
 
@@ -52,15 +54,12 @@ def privacy(
 
 def lines(found: Sequence[Recomputed]) -> list[str]:
     """The rows as a table, what its columns are, and the typing errors."""
-    from cli.paper.recomputed import PLD_UP_TO
-
     marked = [one for one in found if one.error]
     numbers = {id(one): f"({number})" for number, one in enumerate(marked, start=1)}
     rows = [_cells(one, numbers.get(id(one), "")) for one in found]
     reproduced = sum(one.reproduced for one in found)
     return [
         *ABOUT,
-        f"PLD is skipped (-) where RDP is above {PLD_UP_TO:g}: no such epsilon protects anybody.",
         "",
         *aligned([HEADING, *rows], left=(1, len(HEADING) - 1)),
         "",
@@ -86,7 +85,7 @@ def _cells(one: Recomputed, mark: str) -> tuple[str, ...]:
         f"{one.at_order:.4g}",
         epsilon_text(one.rdp),
         f"{one.order:g}",
-        "-" if one.pld is None else epsilon_text(one.pld),
+        "-" if one.pld in (None, math.inf) else epsilon_text(one.pld),
         epsilon_text(one.as_trained),
         mark,
     )

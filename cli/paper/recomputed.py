@@ -7,10 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cli.paper.epsilon_rows import EpsilonRow
-from privacy.accounting.epsilon import USUAL_ORDERS, Release, pld_epsilon, rdp_epsilon
+from privacy.accounting.epsilon import USUAL_ORDERS, Release, epsilon, pld_epsilon, rdp_epsilon
 
-PLD_UP_TO = 100.0
-"""With a larger epsilon nobody is protected, and PLD takes longest there to say that it is a little less."""
 TOLERANCE = 0.06
 """Of a printed epsilon, relative: the tables have two digits, mostly rounded up."""
 
@@ -25,10 +23,10 @@ class Recomputed:
         usual: epsilon by RDP at the best of opacus' own orders, which papers use.
         rdp: epsilon by RDP at the best of our orders.
         order: that order.
-        pld: epsilon by PLD; None where it was skipped.
+        pld: epsilon by PLD; infinite where hardly any noise leaves it without a bound, None if not asked for.
         reproduced: whether `at_order` is the printed epsilon, to the digits of the tables.
-        as_trained: epsilon by RDP (our orders) of the training that was really made: the cohort and the real
-            population of the row that this one is extrapolated from.
+        as_trained: epsilon, the smaller of both bounds, of the training that was really made: with the cohort
+            and the real population of the row that this one is extrapolated from.
     """
 
     row: EpsilonRow
@@ -42,21 +40,20 @@ class Recomputed:
 
     @classmethod
     def of(cls, row: EpsilonRow, pld: bool = True) -> Recomputed:
-        """Compute a row; RDP takes some 0.2 s, and PLD 0.1 to 2 s where it is asked for and not skipped."""
+        """Compute a row; RDP takes some 0.2 s, and PLD 0 to 2 s if it is asked for."""
         releases = [_release(row)]
         at_order, _ = rdp_epsilon(releases, row.delta, (row.order,))
         usual, _ = rdp_epsilon(releases, row.delta, USUAL_ORDERS)
         rdp, order = rdp_epsilon(releases, row.delta)
-        as_trained, _ = rdp_epsilon([_release(row.trained())], row.delta)
         return cls(
             row=row,
             at_order=at_order,
             usual=usual,
             rdp=rdp,
             order=order,
-            pld=pld_epsilon(releases, row.delta) if pld and rdp <= PLD_UP_TO else None,
+            pld=pld_epsilon(releases, row.delta) if pld else None,
             reproduced=math.isclose(at_order, row.epsilon, rel_tol=0, abs_tol=TOLERANCE * row.epsilon),
-            as_trained=as_trained,
+            as_trained=epsilon([_release(row.trained())], row.delta, pld).value,
         )
 
     @property
@@ -82,8 +79,7 @@ class Recomputed:
             "rdp_at_usual_orders": self.usual,
             "rdp": self.rdp,
             "order": self.order,
-            "pld": self.pld,
-            "pld_skipped": "" if self.pld is not None else f"epsilon by RDP is above {PLD_UP_TO:g}",
+            "pld": None if self.pld == math.inf else self.pld,
             "reproduced": self.reproduced,
             "typing_error": {"field": wrong, "meant": meant} if wrong else None,
             "extrapolated": not self.row.is_trained,

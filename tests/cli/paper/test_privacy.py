@@ -86,11 +86,16 @@ def test_the_page_has_the_typing_errors_as_they_are_computed(found):
     ]
 
 
-def test_pld_is_computed_below_its_limit_and_skipped_above():
-    headline = next(row for row in epsilon_rows() if row.population == 6_950_600 and row.sigma == 10)
-    said = Recomputed.of(headline).describe()
-    assert said["pld"] == pytest.approx(golden_of(headline)["pld"], rel=2e-3)
-    assert (said["pld_skipped"], said["extrapolated"], said["trained"]["population"]) == ("", True, 34_753)
+def test_pld_is_tighter_also_for_the_training_behind_a_row():
+    row = next(row for row in epsilon_rows() if row.population == 1_737_650 and row.sigma == 100)
+    said = Recomputed.of(row).describe()
+    assert said["pld"] == pytest.approx(golden_of(row)["pld"], rel=5e-3)
+    assert said["extrapolated"]
+    assert said["trained"] == {
+        "cohort": 1024,
+        "population": 34_753,
+        "epsilon": pytest.approx(4861, rel=1e-3),
+    }
 
 
 def test_the_command_gives_the_rows_of_a_table_as_json():
@@ -98,8 +103,9 @@ def test_the_command_gives_the_rows_of_a_table_as_json():
     rows = json.loads(done.stdout, parse_constant=pytest.fail)
     assert [row["sigma"] for row in rows] == [30, 10, 3]
     assert [row["printed_epsilon"] for row in rows] == [1.1e6, 1.1e7, 1.2e8]
-    assert [row["trained"]["epsilon"] == row["rdp"] > 1e5 for row in rows] == [True] * 3
-    assert all(row["pld"] is None and "above 100" in row["pld_skipped"] for row in rows)
+    assert [row["pld"] is None for row in rows] == [False, False, True]
+    for row in rows:
+        assert row["trained"]["epsilon"] == min(row["rdp"], row["pld"] or row["rdp"]) > 50_000
 
 
 def test_a_table_without_epsilons_is_refused():
