@@ -17,6 +17,8 @@ import murmuration_data
 HOME_VARIABLE = "MURMUR_HOME"
 # What `murmur run` runs where it is told nothing else; it is installed beside this module.
 FIRST_RUN = Path(__file__).parent / "run" / "first-run.toml"
+# The tables of arXiv 2310.00098 as data; `murmur paper` reads them.
+PAPER = Path(__file__).parent / "paper"
 # Kinds of corpora that lie in no folder of the user's.
 WITHOUT_FILES = ("embedded", "synthetic")
 # Those whose path is a file or a folder.
