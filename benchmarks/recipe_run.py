@@ -19,6 +19,8 @@ from cli.composing import config_of_run
 from privacy import Epsilon, epsilon, epsilon_text, ledger_releases, read_ledger
 
 HERE = Path(__file__).resolve().parent
+OF_THIS_MACHINE = ("run folder", "try:", "runs on", "ledger of all", "all runs on")
+"""How a summary's lines with paths begin."""
 
 
 def record(name: str, title: str, *, recipe: str, nodes: int, settings: Sequence[str] = ()) -> None:
@@ -72,9 +74,7 @@ class Run:
     def words_and_rounds(self) -> list[str]:
         """The run's own words and its rounds, as parts of a page."""
         lines = self.summary.splitlines()
-        words = "\n".join(
-            line for line in lines if not line.startswith(("run folder", "try:", "runs on", "ledger of all"))
-        )
+        words = "\n".join(line for line in lines if not line.startswith(OF_THIS_MACHINE))
         seconds = {line["round"]: f"{line['seconds']:.1f}" for line in self.traffic if "seconds" in line}
         rows = [(*_row(line), seconds.get(line["round"], "")) for line in self.metrics]
         titles = ("round", "loss", "WER %", "CER %", "epsilon (RDP)", "seconds")

@@ -91,7 +91,8 @@ def main() -> None:
         *whisper[0].words_and_rounds(),
         "`python -m benchmarks.whisper_private MODEL` makes this page.",
     ]
-    (HERE / "whisper_private.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    page = "\n\n".join(parts).replace(str(model), model.name)  # without paths of this machine
+    (HERE / "whisper_private.md").write_text(page + "\n", encoding="utf-8")
 
 
 def verdict(ours: tuple[Run, Outcome, int], whisper: tuple[Run, Outcome, int]) -> str:
