@@ -24,6 +24,7 @@ NORMALISERS = Literal["characters", "none", "whisper-english"]
 OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
+AVERAGINGS = Literal["none", "ema", "tail"]
 LocalAlgorithmName = Annotated[str, name_of(LOCAL_ALGORITHMS)]
 TRAIN_ALL, ADAPTERS, BASE, RANDOM = "all", "adapters", "base", "random"
 WINDOWS = Literal["padded", "short"]
@@ -316,6 +317,13 @@ class ServerSection(Section):
     trust_ratio_cap: NotNegative = Field(description="bound on |weights| / |update| (lamb); 0: no bound")
     trust_coefficient: Positive = Field(description="a layer's step over its norm (lars)")
     weight_decay: NotNegative = Field(description="weight decay (lamb, lars)")
+    averaging: AVERAGINGS = Field(
+        description="the model that is evaluated and kept: 'none': the newest; 'ema', 'tail': an average"
+    )
+    averaging_decay: Decay = Field(description="largest decay of the moving average (ema)")
+    averaging_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the rounds, the last ones, in the mean (tail)"
+    )
 
     @model_validator(mode="after")
     def _decay_that_decays(self) -> ServerSection:
