@@ -15,7 +15,7 @@ PRESENT_KEYS = {
     "privacy.grid-bits": "privacy.quantisation-bits",
 }
 
-AS_BEFORE: Mapping[str, Any] = {"server.averaging": "none"}
+AS_BEFORE: Mapping[str, Any] = {"server.averaging": "none", "local.clip": "batch"}
 """Settings that change what is learnt, with the value that says what releases without them did."""
 
 

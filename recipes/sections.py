@@ -235,7 +235,9 @@ class LocalSection(Section, LearningSettings):
     batch_seconds: NotNegative = Field(description="or seconds of audio per local batch, padding included")
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
-    gradient_clip: Positive = Field(description="bound on each step's gradient norm")
+    gradient_clip: Positive = Field(
+        description="bound on the gradient norm of each step (clip = 'batch'), or of each of its parts"
+    )
     most_utterances: Count = Field(
         description="most utterances of a speaker in a round; of more, a random part that is drawn each time"
     )
@@ -273,6 +275,11 @@ class LocalSection(Section, LearningSettings):
                 f"local.batch-size = {self.batch_size} and local.batch-seconds = {self.batch_seconds:g}: "
                 "set exactly one of them above 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> LocalSection:
+        self.require_parts(self.batch_size, "local.")
         return self
 
     @model_validator(mode="after")
