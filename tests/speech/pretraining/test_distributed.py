@@ -25,7 +25,7 @@ PLAIN = PretrainConfig(
     learning_rate=1.0,
 )
 # Its parts are clipped to the smallest of their norms, whichever process has it.
-PARTS = PLAIN.model_copy(update={"clip": "adaptive-micro", "micro_batch": 1, "steps": 4, "batch_size": 3})
+PARTS = PLAIN.model_copy(update={"clip": "adaptive-micro", "steps": 2, "learning_rate": 0.05})
 RANDOM = PretrainConfig(epochs=2, batch_size=0, batch_seconds=4.0, dropout=0.1, layer_drop=0.3)
 
 
