@@ -1,4 +1,4 @@
-"""Settings that local training and central training share: dropout, masks, arithmetic.
+"""Settings that local training and central training share: dropout, masks, arithmetic, clipping in a step.
 
 A setting that is "preset" in a recipe is None here: the value of the model's preset applies.
 """
@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
+from base.settings import Count
+
+CLIPS = Literal["batch", "per-core", "micro-batch", "adaptive-micro"]
 PRECISIONS = Literal["float32", "bfloat16"]
 PRESET = "preset"
 
@@ -59,3 +62,35 @@ class LearningSettings(BaseModel):
         default="float32", description="arithmetic on a GPU, 'float32' or 'bfloat16'; a CPU uses float32"
     )
     compile: bool = Field(default=False, description="compile the model's blocks, on a GPU only")
+    clip: CLIPS = Field(
+        default="batch",
+        description="what is clipped in a step: 'batch', its gradient; 'per-core', 'micro-batch', "
+        "'adaptive-micro': those of its parts",
+    )
+    micro_batch: Count = Field(
+        default=1, description="utterances of a part of a batch ('micro-batch', 'adaptive-micro')"
+    )
+    clip_cores: Count = Field(default=4, description="number of parts of a batch ('per-core')")
+
+    def require_parts(self, batch_size: int, section: str = "") -> None:
+        """Refuse parts that do not divide a batch.
+
+        Args:
+            batch_size: Utterances in a batch; 0 if their number varies, and then nothing is refused.
+            section: The beginning of the settings' keys, such as "local.".
+
+        Raises:
+            ValueError: If a part would be the whole batch, or a core would never have an utterance.
+        """
+        chosen, batch = f"{section}clip = {self.clip!r}", f"{section}batch-size = {batch_size}"
+        whole = self.clip in ("micro-batch", "adaptive-micro") and self.micro_batch >= batch_size
+        if batch_size and whole:
+            raise ValueError(
+                f"{chosen}, {section}micro-batch = {self.micro_batch} and {batch}: a micro-batch would be "
+                "the whole batch; set it below the batch size, or clip = 'batch'"
+            )
+        if batch_size and self.clip == "per-core" and not 2 <= self.clip_cores <= batch_size:
+            raise ValueError(
+                f"{chosen}, {section}clip-cores = {self.clip_cores} and {batch}: each core needs an "
+                "utterance; set a number from 2 to the batch size, or clip = 'batch'"
+            )

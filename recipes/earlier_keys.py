@@ -1,4 +1,4 @@
-"""Keys of the run configuration that had another name in an earlier release.
+"""Keys of the run configuration that had another name in an earlier release, or that it did not have.
 
 The files of a run (config.toml, checkpoints) keep the names of the release that wrote them. They are read
 with the present names.
@@ -14,6 +14,9 @@ PRESENT_KEYS = {
     "privacy.people": "privacy.population-name",
     "privacy.grid-bits": "privacy.quantisation-bits",
 }
+
+AS_BEFORE: Mapping[str, Any] = {"server.averaging": "none", "local.clip": "batch"}
+"""Settings that change what is learnt, with the value that says what releases without them did."""
 
 
 def with_present_keys(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ NORMALISERS = Literal["characters", "none", "whisper-english"]
 OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
+AVERAGINGS = Literal["none", "ema", "tail"]
 LocalAlgorithmName = Annotated[str, name_of(LOCAL_ALGORITHMS)]
 TRAIN_ALL, ADAPTERS, BASE, RANDOM = "all", "adapters", "base", "random"
 WINDOWS = Literal["padded", "short"]
@@ -235,7 +236,9 @@ class LocalSection(Section, LearningSettings):
     batch_seconds: NotNegative = Field(description="or seconds of audio per local batch, padding included")
     epochs: Annotated[int, Field(ge=0)] = Field(description="passes over the speaker's speech")
     steps: Annotated[int, Field(ge=0)] = Field(description="or so many batches, looping as needed")
-    gradient_clip: Positive = Field(description="bound on each step's gradient norm")
+    gradient_clip: Positive = Field(
+        description="bound on the gradient norm of each step (clip = 'batch'), or of each of its parts"
+    )
     most_utterances: Count = Field(
         description="most utterances of a speaker in a round; of more, a random part that is drawn each time"
     )
@@ -273,6 +276,11 @@ class LocalSection(Section, LearningSettings):
                 f"local.batch-size = {self.batch_size} and local.batch-seconds = {self.batch_seconds:g}: "
                 "set exactly one of them above 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> LocalSection:
+        self.require_parts(self.batch_size, "local.")
         return self
 
     @model_validator(mode="after")
@@ -317,6 +325,13 @@ class ServerSection(Section):
     trust_ratio_cap: NotNegative = Field(description="bound on |weights| / |update| (lamb); 0: no bound")
     trust_coefficient: Positive = Field(description="a layer's step over its norm (lars)")
     weight_decay: NotNegative = Field(description="weight decay (lamb, lars)")
+    averaging: AVERAGINGS = Field(
+        description="the model that is evaluated and kept: 'none': the newest; 'ema', 'tail': an average"
+    )
+    averaging_decay: Decay = Field(description="largest decay of the moving average (ema)")
+    averaging_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the rounds, the last ones, in the mean (tail)"
+    )
 
     @model_validator(mode="after")
     def _decay_that_decays(self) -> ServerSection:

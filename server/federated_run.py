@@ -11,6 +11,7 @@ from pathlib import Path
 
 from privacy import BudgetExhausted
 from recipes import RunConfig
+from server.averaging import ModelAverage
 from server.evaluation import HeldOut, ModelEvaluations
 from server.node_changes import (
     NodeChanges,
@@ -41,6 +42,7 @@ class FederatedRun:
         config: The run configuration.
         model: The model, bound to the strategy's vector.
         strategy: The strategy.
+        average: The average of its models; without one, the newest model.
         held_out: The held-out speech.
         folder: The run folder.
         files: Writes models and checkpoints to it.
@@ -59,6 +61,7 @@ class FederatedRun:
     config: RunConfig
     model: Recogniser
     strategy: DPFedOpt
+    average: ModelAverage
     held_out: HeldOut
     folder: RunFolder
     files: RunFiles
@@ -109,19 +112,21 @@ class FederatedRun:
         else:
             self.rounds_done = self.interrupted.checkpoint.round_number
             load_state(self.strategy, self.interrupted.checkpoint.tensors)
-            self.evaluations.evaluate(self.model)
+            self.average.load_state_dict(self.interrupted.checkpoint.tensors)
+            self._evaluate()
         self._print_row(self.evaluations.newest)
         self.round_started = time.monotonic()
 
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
         note_head(self.spending.account.ledger)  # before anything of this round can be seen
+        self.average.add(round_number)
         run, training = self.config.run, self.config.training
         last = round_number == training.rounds
         if last or round_number % self.files.rounds_between(run.checkpoint_every, training.rounds) == 0:
             self.files.save_round(round_number)
         evaluated = last or round_number % training.evaluate_every == 0
-        self._print_row(self.evaluations.evaluate(self.model) if evaluated else None)
+        self._print_row(self._evaluate() if evaluated else None)
         changes = self.node_changes.update(set(grid.get_node_ids()), self.strategy.changed)
         self.screen.print_remarks(changes)
         if (report := self.strategy.last_report) is not None:
@@ -135,14 +140,19 @@ class FederatedRun:
     def _print_row(self, evaluation: Evaluation | None) -> None:
         self.screen.print_row(self.rounds_done, evaluation, time.monotonic() - self.round_started)
 
+    def _evaluate(self) -> Evaluation:
+        """Evaluate the newest model, or the average."""
+        with self.average.in_place():
+            return self.evaluations.evaluate(self.model)
+
     def _finish(self) -> None:
         self.files.save_round(self.rounds_done)
         if self.stopped_because:  # the newest evaluation may be some rounds old
-            self.evaluations.evaluate(self.model)
+            self._evaluate()
         course = Course(
             config=self.config,
             folder=self.folder,
-            model=self.screen.model_in_words,
+            model=f"{self.screen.model_in_words}\n{self.screen.kept_in_words}".strip(),
             rounds=self.rounds_done,
             seconds=time.monotonic() - self.started,
             stopped_because=self.stopped_because,

@@ -16,6 +16,7 @@ from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
 from recipes import RunConfig
+from server.averaging import ModelAverage, make_averaging
 from server.evaluation import EvaluationPlace, HeldOut
 from server.factory import (
     make_adaptive,
@@ -167,12 +168,14 @@ def prepare_run(
         on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
         declared=declared,
     )
+    average = ModelAverage(make_averaging(config.server), vector, config.training.rounds)
     account, synthetic = opened.account, registration.synthetic
     spending = Spending(plan=plan, extrapolated=extrapolated, account=account, synthetic=synthetic)
     return FederatedRun(
         config=config,
         model=model,
         strategy=strategy,
+        average=average,
         held_out=held_out,
         folder=opened.folder,
         files=RunFiles(
@@ -181,6 +184,7 @@ def prepare_run(
             account=account,
             strategy=strategy,
             model=model,
+            average=average,
             synthetic=synthetic,
         ),
         spending=spending,

@@ -26,6 +26,7 @@ from recipes.sections import LocalSection
 from speech.data.batching import Batch, BatchLimit, collate
 from speech.data.examples import Example
 from speech.features.spec_augment import make_augment
+from speech.micro_batches import BATCH, ClippedMean, parts_of
 from speech.model.compute import Compute
 from speech.model.recogniser import Recogniser
 
@@ -62,6 +63,8 @@ class LocalTrainer:
         self._buffers = {name: value.clone() for name, value in model.named_buffers()}
         self._update = torch.zeros(self.layout.size) if memory is None else memory
         self._gradients = bind_gradients(self._model, self.layout, self._gradient_memory())
+        whole = settings.clip == BATCH
+        self._mean = None if whole else ClippedMean.of(settings, [self._gradients], settings.gradient_clip)
         wanted = {name: getattr(settings, name) for name in settings_of(settings.optimiser)}
         self._optimiser = make_optimiser(settings.optimiser, **wanted)
         self._algorithm = local_algorithm(settings)
@@ -152,14 +155,36 @@ class LocalTrainer:
 
     def _step(self, batch: Batch, start: Tensor, correction: Tensor | None) -> float:
         """Take one step. The norm of the local objective's gradient is bounded (paper: C_loc)."""
-        self._gradients.zero_()
-        with self._compute.autocast():
-            loss = self._model.objective(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self._algorithm.before_clip_(self._gradients, self._vector, start)
+        mean = self._mean
+        loss = self._clipped_(batch, start) if mean is None else self._mean_of_clipped_(batch, start, mean)
+        self._algorithm.after_clip_(self._gradients, correction)
+        self._optimiser.step_(self._vector, self._gradients, self.settings.learning_rate)
+        return loss
+
+    def _clipped_(self, batch: Batch, start: Tensor) -> float:
+        """Make the gradient of a batch, of bounded norm; returns the loss."""
+        loss, _ = self._differentiate_(batch, start)
         norm = float(self._gradients.norm())
         if norm > self.settings.gradient_clip:
             self._gradients.mul_(self.settings.gradient_clip / norm)
-        self._algorithm.after_clip_(self._gradients, correction)
-        self._optimiser.step_(self._vector, self._gradients, self.settings.learning_rate)
-        return float(loss.detach())
+        return loss
+
+    def _mean_of_clipped_(self, batch: Batch, start: Tensor, mean: ClippedMean) -> float:
+        """Make the mean of the clipped gradients of a batch's parts; returns the mean loss."""
+        mean.reset_()
+        total = 0.0
+        for indices in parts_of(len(batch), self.settings):
+            loss, weight = self._differentiate_(batch.part(indices), start)
+            mean.add([self._gradients], weight)
+            total += loss * weight
+        self._gradients.copy_(mean.result()[0])
+        return total / (mean.weight or 1.0)
+
+    def _differentiate_(self, batch: Batch, start: Tensor) -> tuple[float, float]:
+        """Make the gradient of the local objective; returns the loss and its weight in a mean of parts."""
+        self._gradients.zero_()
+        with self._compute.autocast():
+            loss, weight = self._model.weighed_objective(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._algorithm.before_clip_(self._gradients, self._vector, start)
+        return float(loss.detach()), weight

@@ -17,6 +17,7 @@ from base.release import release
 from optim.trainable import trained_names
 from recipes import RunConfig
 from recipes.sections import TRAIN_ALL, ModelSection
+from server.averaging import average_in_words
 from server.report.card_evaluation import evaluation_section
 from server.report.card_privacy import WEAK, privacy_section
 from server.report.live_table import share_trained
@@ -176,9 +177,14 @@ def _model(facts: ModelFacts, form: Form) -> str:
         f"{_kind(facts.loaded)}, {share}, for language `{alphabet.language}` in "
         f"{len(alphabet.characters)} characters; 16 kHz mono speech in, text out. "
         f"Started from {start}; trained with federated learning, {facts.rounds_done} of {facts.plan.rounds} "
-        f"planned rounds.{_trained(facts.config.model)}{_adapters(facts.loaded, form)}"
+        f"planned rounds.{_average(facts)}{_trained(facts.config.model)}{_adapters(facts.loaded, form)}"
         f"{_window(facts.loaded, form)}"
     )
+
+
+def _average(facts: ModelFacts) -> str:
+    words = average_in_words(facts.config.server, facts.plan.rounds, facts.rounds_done)
+    return f" Its trained parameters are the {words}." if words else ""
 
 
 def _trained(section: ModelSection) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from base.printable_text import one_line
 from recipes import RunConfig
+from server.averaging import average_in_words
 from server.evaluation import HeldOut
 from server.report import live_table
 from server.report.live_table import Row
@@ -52,6 +53,12 @@ class RunScreen:
         share = live_table.share_trained(self.model, self.strategy.layout.size)
         return f"{self.config.model.name} model, {share}"
 
+    @property
+    def kept_in_words(self) -> str:
+        """The line that names the average which is evaluated and kept; "" without one."""
+        average = average_in_words(self.config.server, self.config.training.rounds)
+        return f"evaluated and kept: {average}\n" if average else ""
+
     def print_heading(self, remarks: Iterable[str]) -> None:
         """Print the warnings and what is above the rows of the table."""
         strategy, held_out = self.strategy, self.held_out
@@ -69,7 +76,8 @@ class RunScreen:
         if held_out.speakers_in_training:
             print(f"WARNING: {speakers_in_training(held_out.speakers_in_training)}", flush=True)
         noise = live_table.noise_in_words(strategy.plan, self.config.privacy.clip_bound, strategy.layout.size)
-        print(opening + noise + live_table.heading(self.spending, len(held_out.speakers)), flush=True)
+        heading = live_table.heading(self.spending, len(held_out.speakers))
+        print(opening + noise + self.kept_in_words + heading, flush=True)
 
     def print_row(self, round_number: int, evaluation: Evaluation | None, seconds: float) -> None:
         """Print the row of a round that took `seconds`, and add it to metrics.jsonl."""

@@ -32,7 +32,7 @@ class Course:
     Attributes:
         config: The run configuration.
         folder: The run folder.
-        model: Preset and size of the model, in words.
+        model: Preset and size of the model, in words, and which average of models it is, if any.
         rounds: Number of rounds that were made.
         seconds: Duration since the run was started or resumed.
         stopped_because: Why it ended before its last round; empty if it did not.

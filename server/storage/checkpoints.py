@@ -1,9 +1,10 @@
 """The checkpoint of a federation: the only module that knows its format.
 
 A checkpoint is one safetensors file. Its tensors are the state of the strategy (the model vector and the
-optimiser's state). Its metadata are the number of the round after which it was written, the identity that it
-belongs to, the run's id, the lineage of its seed model, the stamp `privacy` of its model, and the head of the
-privacy ledger at that time. The position in the schedule is the round; the optimiser counts its own steps.
+optimiser's state), and the average of the models if there is one. Its metadata are the number of the round
+after which it was written, the identity that it belongs to, the run's id, the lineage of its seed model, the
+stamp `privacy` of its model, and the head of the privacy ledger at that time. The position in the schedule
+is the round; the optimiser counts its own steps.
 
 Guarantee: a path holds a complete checkpoint or nothing (temporary file, fsync, rename, fsync of the folder).
 The ledger entry of a round is on the disk before its checkpoint. A checkpoint never contains a noise key.
@@ -26,7 +27,7 @@ from privacy import Lineage, PrivacyPlan
 from privacy.ledger.lineage import lineage_from_json, lineage_to_json
 from privacy.validate import whole
 from recipes import RunConfig
-from recipes.earlier_keys import with_present_keys
+from recipes.earlier_keys import AS_BEFORE, with_present_keys
 from server.errors import ResumeRefused
 
 FORMAT = "murmuration-federation-3"
@@ -98,7 +99,7 @@ class Checkpoint:
         round_number: The round.
         identity: What the checkpoint belongs to.
         ledger_head: Head of the ledger at that time (SHA-256, hex).
-        tensors: State of the strategy.
+        tensors: State of the strategy, and the average of its models.
         privacy: Stamp of the model.
         run: The run's id; empty in files of releases without run ids.
         lineage: The runs that made the seed model; None in such files.
@@ -200,7 +201,11 @@ def fixed_settings(config: RunConfig) -> dict[str, Any]:
 
 
 def recipe_differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the settings that differ, without those that the release which wrote `then` did not have."""
+    """Return the settings that differ.
+
+    Of those that the release which wrote `then` did not have, only the ones in `AS_BEFORE` count.
+    """
+    then = {**{key: value for key, value in AS_BEFORE.items() if key in now}, **then}
     return _compare("", then, {key: value for key, value in now.items() if key in then})
 
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from privacy import Lineage
 from privacy.ledger.lineage import lineage_to_json
+from server.averaging import ModelAverage
 from server.storage.ancestry import LINEAGE, ancestor
 from server.storage.checkpoint_interval import rounds_between
 from server.storage.checkpoints import Checkpoint, Identity, save_checkpoint
@@ -31,6 +34,7 @@ class RunFiles:
         account: The releases of the run.
         strategy: The strategy, whose state the checkpoints hold.
         model: The model, bound to the strategy's vector.
+        average: The average of the models, which the checkpoints hold too, and which is the saved model.
         synthetic: Whether all speakers are synthetic.
     """
 
@@ -39,6 +43,7 @@ class RunFiles:
     account: Account
     strategy: DPFedOpt
     model: Recogniser
+    average: ModelAverage
     synthetic: bool
 
     def save_seed(self) -> None:
@@ -61,15 +66,18 @@ class RunFiles:
             rounds: Rounds of the whole run.
         """
         model = sum(value.nbytes for value in self.model.parameters())
-        written = model + sum(value.nbytes for value in state_of(self.strategy).values())
+        written = model + sum(value.nbytes for value in self._state().values())
         return rounds_between(chosen, written, rounds)
+
+    def _state(self) -> dict[str, Tensor]:
+        return state_of(self.strategy) | self.average.state_dict()
 
     def _save_checkpoint(self, round_number: int) -> None:
         checkpoint = Checkpoint(
             round_number=round_number,
             identity=self.identity,
             ledger_head=self.strategy.ledger.head,
-            tensors=state_of(self.strategy),
+            tensors=self._state(),
             privacy=self.strategy.plan.stamp,
             run=self.account.run,
             lineage=self.account.lineage,
@@ -84,4 +92,5 @@ class RunFiles:
             "run": self.account.run,
             LINEAGE: lineage_to_json(lineage),
         }
-        save_model(path, self.model, self.identity.preset, extra)
+        with self.average.in_place():
+            save_model(path, self.model, self.identity.preset, extra)

@@ -40,6 +40,26 @@ class Batch:
         """Return the same utterances with other features of the same shape, such as masked ones."""
         return replace(self, features=features)
 
+    def part(self, indices: Sequence[int]) -> "Batch":
+        """Return some of the utterances, with as much padding as these need.
+
+        Example:
+            >>> first = Example.of("u1", "a", torch.ones(5, 2))
+            >>> batch = collate([first, Example.of("u2", "by", torch.ones(3, 2))])
+            >>> batch.part([1]).features.shape, batch.part([1]).tokens.tolist()
+            (torch.Size([1, 3, 2]), [1, 24])
+        """
+        chosen = torch.tensor(indices)
+        lengths = self.lengths[chosen]
+        tokens = self.tokens.split(self.token_lengths.tolist())  # type: ignore[no-untyped-call]
+        return Batch(
+            features=self.features[chosen, : int(lengths.max())],
+            lengths=lengths,
+            tokens=torch.cat([tokens[index] for index in indices]),
+            token_lengths=self.token_lengths[chosen],
+            shortest=self.shortest[chosen],
+        )
+
 
 def collate(examples: Sequence[Example]) -> Batch:
     """Make a batch.

@@ -118,8 +118,13 @@ class CTCTransformer(Recogniser):
 
     def objective(self, batch: Batch) -> Tensor:
         """Return the mean negative log-likelihood of the batch in nats per utterance: a scalar."""
+        return self.weighed_objective(batch)[0]
+
+    def weighed_objective(self, batch: Batch) -> tuple[Tensor, float]:
+        """Return the objective, and the number of utterances that have an alignment."""
         log_probs, frames = self(batch.features, batch.lengths)
-        return ctc_losses(log_probs, frames, batch).sum() / max(alignable(frames, batch), 1)
+        counted = alignable(frames, batch)
+        return ctc_losses(log_probs, frames, batch).sum() / max(counted, 1), float(counted)
 
     def evaluate(self, batch: Batch) -> BatchEvaluation:
         """Return losses and transcripts; an utterance too short for its transcript does not count."""

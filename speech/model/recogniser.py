@@ -81,6 +81,14 @@ class Recogniser(nn.Module):
     def objective(self, batch: Batch) -> Tensor:
         """Return the loss that training minimises: a scalar."""
 
+    def weighed_objective(self, batch: Batch) -> tuple[Tensor, float]:
+        """Return `objective`, and its weight in a mean over the parts of a batch.
+
+        The weight is the number of utterances. A model whose objective is a mean over those that count
+        returns their number: then the mean over all parts is the objective of the batch.
+        """
+        return self.objective(batch), float(len(batch))
+
     @abstractmethod
     def evaluate(self, batch: Batch) -> BatchEvaluation:
         """Return losses and transcripts of a batch."""

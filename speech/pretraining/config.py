@@ -52,7 +52,10 @@ class PretrainConfig(Section, LearningSettings):
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.5, description="the factor (exponential, step)"
     )
-    gradient_clip: Positive = Field(default=1.0, description="bound on each step's gradient norm")
+    gradient_clip: Positive = Field(
+        default=1.0,
+        description="bound on the gradient norm of each step (clip = 'batch'), or of each of its parts",
+    )
     dropout: ProbabilityOrPreset = Field(default=0.05, description="dropout in [0, 1), or 'preset'")
     layer_drop: ProbabilityOrPreset = Field(
         default=0.0, description="probability of leaving out a block for a whole batch, or 'preset'"
@@ -83,6 +86,7 @@ class PretrainConfig(Section, LearningSettings):
                 "keep = 'best' and evaluate-every = 0: there is only one evaluation to choose from; "
                 "set evaluate-every above 0."
             )
+        self.require_parts(self.batch_size)
         _ = self.batch_limit  # refuses a wrong one
         return self
 

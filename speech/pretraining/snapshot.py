@@ -21,6 +21,7 @@ from base.durable_file import replacing
 from speech.errors import CheckpointMismatch
 
 FORMAT = "murmuration-training-1"
+AS_BEFORE = {"clip": "batch", "micro-batch": 1, "clip-cores": 4}  # for snapshots of releases without them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,9 @@ def load_snapshot(path: Path, identity: Mapping[str, Any]) -> Snapshot:
             f"{path}: format {metadata.get('format')!r}, this release reads {FORMAT!r}; resume with the "
             "release that wrote it, or delete it and start again."
         )
-    _compare(path, json.loads(metadata["identity"]), json.loads(json.dumps(dict(identity))))
+    now = json.loads(json.dumps(dict(identity)))
+    before = {key: value for key, value in AS_BEFORE.items() if key in now}
+    _compare(path, before | json.loads(metadata["identity"]), now)
     return Snapshot(identity=identity, facts=json.loads(metadata["facts"]), tensors=tensors)
 
 

@@ -1,8 +1,8 @@
 """The steps of a training over shuffled passes, in one process or in several.
 
 The first process draws a batch, all processes share it, and its gradient is the mean over all of its
-utterances. So several processes make the steps of one, up to rounding and to the draws of dropout and
-SpecAugment.
+utterances (`speech.pretraining.gradients`). So several processes make the steps of one, up to rounding and
+to the draws of dropout and SpecAugment.
 
 Our own architecture trains in any number of processes, a pre-trained model in one.
 """
@@ -16,18 +16,15 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.errors import CheckpointMismatch, SpeechError
-from speech.features.spec_augment import make_augment
-from speech.model.compute import Compute
 from speech.model.ctc_transformer import CTCTransformer
-from speech.model.loss import alignable, ctc_losses
 from speech.model.recogniser import Recogniser
 from speech.pretraining.config import PretrainConfig
 from speech.pretraining.distributed import Processes
+from speech.pretraining.gradients import StepGradient
 from speech.pretraining.optimisers import load_state_tensors, make_optimiser, state_tensors
 from speech.pretraining.progress import Pass, Step
 from speech.pretraining.schedules import learning_rate_scale
@@ -55,21 +52,15 @@ class Trainer:
         processes: Processes,
     ) -> None:
         self.model, self.examples, self.config = model, examples, config
-        self._compute = Compute.choose(
-            precision=config.precision, compile=config.compile, device=str(processes.device)
-        )
-        self._compute.place(model)
         self.processes = processes
-        trained = (value for value in model.parameters() if value.requires_grad)
-        self.optimiser = make_optimiser(trained, config)
         # The first process draws the order; each process draws its own masks.
         self.generator = torch.Generator().manual_seed(config.random_seed + processes.rank)
-        self.spec_augment = make_augment(model.augment, config)
+        self._gradient = StepGradient(model, config, processes, self.generator)
+        self.optimiser = make_optimiser(self._gradient.trained, config)
         self.step = 0
         self.cpu_seconds = self.seconds = 0.0  # of all steps
         self.current: Pass | None = None
         self._lengths = [len(example.features) for example in examples]
-        self._network = _wrapped(model, processes)
 
     def passes(self) -> Iterator[Pass]:
         """Yield every remaining pass, an interrupted one first; the caller runs its `steps`."""
@@ -151,17 +142,9 @@ class Trainer:
         return Pass(number=number, batches=self.processes.of_first(batches))
 
     def _step(self, current: Pass, indices: list[int]) -> Step:
-        own = indices[self.processes.rank :: self.processes.count]
-        # Every process must take part in a step; one without an utterance of its own counts as zero.
-        batch = collate([self.examples[index] for index in own or indices[:1]])
-        losses, sums = self._forward(batch, counts=bool(own))
-        loss, aligned, audio, padded = self.processes.sum_(sums).tolist()
+        loss, aligned, audio, padded = self._gradient.make([self.examples[one] for one in indices], self.step)
         steps = self._total(current)
         self._check(loss, steps)
-        self.optimiser.zero_grad()
-        # The gradients of the processes are averaged; times their number, this is the mean over the batch.
-        (losses.sum() / (max(int(aligned), 1) / self.processes.count)).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         rate = self.config.learning_rate * learning_rate_scale(self._done(current), steps, self.config)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -174,36 +157,6 @@ class Trainer:
         current.audio += audio
         current.padded += padded
         return Step(number=self.step, of=steps, epoch=current.number, loss=mean, learning_rate=rate)
-
-    def _forward(self, batch: Batch, *, counts: bool) -> tuple[Tensor, Tensor]:
-        """Return losses, and [their sum, utterances that count, frames, frames with padding]."""
-        batch = self._augmented(batch)
-        losses, counted = self._losses(batch)
-        losses = losses * (1.0 if counts else 0.0)
-        sums = [counted, int(batch.lengths.sum()), batch.features.shape[0] * batch.features.shape[1]]
-        numbers = torch.tensor([0.0, *sums], dtype=torch.float64)
-        numbers = numbers.to(self.processes.device) * float(counts)
-        numbers[0] = losses.detach().sum()
-        return losses, numbers
-
-    def _losses(self, batch: Batch) -> tuple[Tensor, int]:
-        """Return losses whose sum over the returned number of utterances is the model's objective.
-
-        Those of our own architecture are (B,), so that processes can add them up.
-        """
-        if not isinstance(self.model, CTCTransformer):
-            with self._compute.autocast():
-                objective = self.model.objective(batch)
-            return (objective * len(batch)).unsqueeze(0), len(batch)
-        with self._compute.autocast():
-            log_probs, frames = self._network(batch.features.to(self.processes.device), batch.lengths)
-        return ctc_losses(log_probs, frames, batch), alignable(frames, batch)
-
-    def _augmented(self, batch: Batch) -> Batch:
-        if self.spec_augment is None or self.step < self.config.spec_augment_after:
-            return batch
-        masked = self.spec_augment(batch.features, batch.lengths, self.generator)
-        return batch.with_features(masked)
 
     def _total(self, current: Pass) -> int:
         return self.config.steps or self.config.epochs * len(current.batches)
@@ -233,9 +186,3 @@ def require_possible(model: Recogniser, processes: Processes) -> None:
             f"{processes.count} processes: a pre-trained model is trained by one; use --processes 1, or "
             "`murmur run`, which has nodes."
         )
-
-
-def _wrapped(model: Recogniser, processes: Processes) -> nn.Module:
-    if isinstance(model, CTCTransformer):
-        return processes.wrapped(model, may_skip_layers=model.config.layer_drop > 0)
-    return model

@@ -24,15 +24,19 @@ PLAIN = PretrainConfig(
     optimiser="lars",
     learning_rate=1.0,
 )
+# Its parts are clipped to the smallest of their norms, whichever process has it.
+PARTS = PLAIN.model_copy(update={"clip": "adaptive-micro", "steps": 2, "learning_rate": 0.05})
 RANDOM = PretrainConfig(epochs=2, batch_size=0, batch_seconds=4.0, dropout=0.1, layer_drop=0.3)
 
 
 def train_and_break(processes: Processes, corpus: Corpus, folder: Path) -> None:
-    """Two whole trainings, and one that breaks in the first process after its third step."""
+    """Three whole trainings, and one that breaks in the first process after its third step."""
     plain = pretrain(corpus, PLAIN, processes=processes)
+    parts = pretrain(corpus, PARTS, processes=processes)
     whole = pretrain(corpus, RANDOM, processes=processes, feature_folder=folder / "features")
     if processes.first:
         save_model(folder / "plain", plain.model, "tiny")
+        save_model(folder / "parts", parts.model, "tiny")
         save_model(folder / "whole", whole.model, "tiny")
 
     def stop(step: Step, look: object) -> None:
@@ -57,12 +61,13 @@ def test_two_processes_make_the_steps_of_one_and_can_be_resumed(tmp_path: Path) 
         launch(2, train_and_break, corpus, tmp_path)
 
     # 2 x B/2 against 1 x B, after 8 steps of LARS, whose size no rounding can hide.
-    one = pretrain(corpus, PLAIN).model
-    two = load_model(tmp_path / "plain").model
     fresh = build_model("tiny", seed=PLAIN.random_seed)
-    for a, b, start in zip(one.parameters(), two.parameters(), fresh.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-        assert (a - start).norm() > 20 * (a - b).norm()
+    for config, name in ((PLAIN, "plain"), (PARTS, "parts")):
+        one = pretrain(corpus, config).model
+        two = load_model(tmp_path / name).model
+        for a, b, start in zip(one.parameters(), two.parameters(), fresh.parameters(), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+            assert (a - start).norm() > 20 * (a - b).norm()
 
     snapshot = Snapshots(path=tmp_path / "snapshot", every=1, resume=True)
     with pytest.raises(CheckpointMismatch, match="processes was 2 and is now 1"):
