@@ -29,7 +29,7 @@ from recipes.sections import BASE, TRAIN_ALL, CorpusSection, LocalSection, Model
 from speech.model.checks import require_window
 from speech.model.recogniser import Recogniser
 from speech.pretrained.folder import ModelFolder
-from speech.pretrained.store import find_folder, is_stored_name, stored_path
+from speech.pretrained.store import find_folder, in_store, is_stored_name
 from speech.text import Alphabet, alphabet_of
 
 _COPY = "copy the folder of the server's model"
@@ -124,7 +124,7 @@ def _folder_here(own: str, node_speech: NodeSpeech, of_the_run: str) -> Path | N
             raise OwnSettingError("base-model", own, f"there is no such folder: {_COPY} there")
         return path
     if is_stored_name(of_the_run):
-        if not stored_path(of_the_run).is_dir():
+        if not in_store(of_the_run):
             raise ConfigError(
                 f"model.name = {of_the_run!r}: this node has no copy of it; {_COPY} to the node and name it, "
                 f"{_NAMED}, or have `murmur model add {of_the_run} FOLDER` copy it"

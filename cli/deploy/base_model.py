@@ -76,11 +76,10 @@ class BaseModelCheck:
         """The copy that a node takes. Raises `ConfigError` or `ModelError` if there is none."""
         from recipes import ConfigError, resolve
         from speech.pretrained.folder import ModelFolder
-        from speech.pretrained.store import find_folder, is_stored_name, stored_path
+        from speech.pretrained.store import find_folder, in_store
 
         if self.own:
-            stored = is_stored_name(self.own) and stored_path(self.own).is_dir()
-            return find_folder(self.own) if stored else ModelFolder(resolve(self.own))
+            return find_folder(self.own) if in_store(self.own) else ModelFolder(resolve(self.own))
         name = config.model.name if config else ""
         if Path(name).is_absolute():
             raise ConfigError(

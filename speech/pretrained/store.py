@@ -41,6 +41,16 @@ def stored_path(name: str) -> Path:
     return models_folder() / name
 
 
+def in_store(name: str) -> bool:
+    """Whether the store has a model of this name; a path is no name.
+
+    Example:
+        >>> in_store("/models/x"), in_store("nobody/has-such-a-model")
+        (False, False)
+    """
+    return is_stored_name(name) and stored_path(name).is_dir()
+
+
 def find_folder(name: str) -> ModelFolder:
     """Return the folder of a model by its name in the store, or by its path.
 
@@ -49,7 +59,7 @@ def find_folder(name: str) -> ModelFolder:
     """
     if Path(name).is_absolute():
         return ModelFolder(Path(name))
-    if is_stored_name(name) and stored_path(name).is_dir():
+    if in_store(name):
         return ModelFolder(stored_path(name))
     raise ModelError(
         f"model.name = {name!r}: no preset, no folder, and no model in {models_folder()}; `murmur model get "
