@@ -45,7 +45,8 @@ def starting_model(
         ModelError: If there is no such model here, or it cannot have such adapters.
     """
     choice, alphabet = ModelChoice.of(**section.rules), alphabet_of(language)
-    choice.require_digest(section.digest)
+    if section.digest:
+        choice.model_folder.require_digest(section.digest)
     seed = random_seed if section.seed == RANDOM else BASE_SEED
     model = choice.make(alphabet, seed=seed, dropout=dropout, layer_drop=layer_drop)
     if section.seed not in SEEDS_WITHOUT_WEIGHTS:

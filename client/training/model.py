@@ -41,7 +41,8 @@ def model_to_train(
         CheckpointMismatch: If the seed is another model's.
     """
     choice = replace(ModelChoice.of(**section.rules), folder=folder)
-    choice.require_digest(section.digest)
+    if section.digest:
+        choice.model_folder.require_digest(section.digest)
     model = choice.make(alphabet, weights=weights, dropout=local.dropout, layer_drop=local.layer_drop).train()
     if seed is not None and section.trainable != TRAIN_ALL:
         load_weights(model, seed, choice)

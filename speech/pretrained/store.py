@@ -12,9 +12,9 @@ from pathlib import Path
 
 from base.durable_folder import new_folder
 from speech.errors import ModelError
-from speech.pretrained.folder import REVISION, ModelFolder
+from speech.pretrained.folder import REVISION, SETTINGS, WEIGHTS, ModelFolder
 
-KEPT = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")
+KEPT = (*SETTINGS, WEIGHTS, "README.md")
 """The files of a model that are kept: settings, tokeniser, weights and licence. No code is."""
 
 _STORED = re.compile(r"[\w.-]+/[\w.-]+")
@@ -82,7 +82,7 @@ def add_model(name: str, folder: Path, revision: str = "") -> ModelFolder:
     place, given = free_place(name), ModelFolder(folder)
     revision = revision or given.revision
     with new_folder(place) as fresh:
-        for file in sorted(file for pattern in KEPT for file in folder.glob(pattern)):
+        for file in given.files(*KEPT):
             shutil.copyfile(file, fresh / file.name)
         if revision:
             (fresh / REVISION).write_text(f"{revision}\n", encoding="utf-8")
