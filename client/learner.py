@@ -89,8 +89,9 @@ class Learner:
 
     def _model(self, *, weights: bool = True) -> Recogniser:
         folder, seed = self.folder, self.seed if weights else None
-        section = self.model.model_copy(update={"digest": ""})  # `layout` has compared it: it reads gigabytes
-        return model_to_train(section, self.local, self._alphabet, folder=folder, seed=seed, weights=weights)
+        return model_to_train(
+            self.model, self.local, self._alphabet, folder=folder, seed=seed, weights=weights
+        )
 
     @property
     def _alphabet(self) -> Alphabet:

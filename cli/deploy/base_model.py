@@ -135,6 +135,7 @@ def _fitting(config: RunConfig, folder: ModelFolder) -> str:
     from optim.flat_model import layout_of
     from speech.text import alphabet_of
 
+    folder.require_digest(config.model.digest)
     alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
     with torch.device("meta"):
         model = model_to_train(config.model, config.local, alphabet, folder=folder.path, weights=False)
