@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from client.base_model import COPY_AND_NAME
 from client.policy.limits import NodePolicy
 from client.policy.training_counts import TrainingCounts
 from privacy import LayerLayout
@@ -93,10 +94,7 @@ def _remedy(model: ModelSection) -> str:
     )
     if model.is_preset:
         return own_seed
-    own_folder = (
-        f"copy the folder of the server's model ({model.name}) to this node and name it, --node-config "
-        "'base-model=\"...\"'"
-    )
+    own_folder = f"{COPY_AND_NAME} (model.name = {model.name!r})"
     return own_folder if model.seed == BASE else f"{own_folder}, and {own_seed}"
 
 
