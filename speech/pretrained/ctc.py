@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,10 @@ from speech.errors import ModelError
 from speech.model.loss import alignable, ctc_losses
 from speech.model.recogniser import BatchEvaluation, evaluating
 from speech.model.stem import Stem
-from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
+from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
 from speech.pretrained.library_parts import library_tokeniser
-from speech.pretrained.transformers_library import transformers
 from speech.pretrained.words import word_groups
 from speech.text import Alphabet, Tokeniser
 
@@ -118,6 +117,8 @@ class PretrainedCTC(PretrainedRecogniser):
         29
     """
 
+    library_class = "AutoModelForCTC"
+    can_have_new_head = True
     decoder: BeamSearch | None = None
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, new_head: bool) -> None:
@@ -126,29 +127,10 @@ class PretrainedCTC(PretrainedRecogniser):
         if new_head:
             _replace_head(base, alphabet.num_outputs)
 
-    @staticmethod
-    def takes(config: Any) -> bool:
-        """Whether a configuration is that of a CTC model."""
-        return type(config) in transformers().AutoModelForCTC._model_mapping
-
     @classmethod
-    def load(
-        cls,
-        folder: ModelFolder,
-        alphabet: Alphabet,
-        *,
-        weights: bool = True,
-        window: str = "padded",
-        new_head: bool = False,
-        regularisation: Regularisation | None = None,
-    ) -> "PretrainedCTC":
-        """Load the model of a folder.
-
-        Raises:
-            ModelError: If the folder does not hold such a model.
-        """
-        config = library_config(folder, regularisation or Regularisation())
-        base = library_model(transformers().AutoModelForCTC, folder, config, weights=weights)
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
         return cls(base, folder, alphabet, new_head=new_head)
 
     @cached_property

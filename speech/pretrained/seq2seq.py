@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,7 +21,7 @@ from speech.decoding import BeamConfig
 from speech.errors import ModelError
 from speech.model.recogniser import BatchEvaluation
 from speech.pretrained.attention_times import Span
-from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
+from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
 from speech.pretrained.library_parts import library_tokeniser
@@ -113,45 +113,19 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         'hello'
     """
 
+    library_class = "AutoModelForSpeechSeq2Seq"
     beams = 1
     fills_window = False
 
-    @staticmethod
-    def takes(config: Any) -> bool:
-        """Whether a configuration is that of an encoder-decoder model of speech."""
-        return (
-            config.model_type != "whisper"
-            and type(config) in transformers().AutoModelForSpeechSeq2Seq._model_mapping
-        )
+    @classmethod
+    def takes(cls, config: Any) -> bool:
+        """Whether a configuration is that of an encoder-decoder model of speech, and not Whisper's."""
+        return config.model_type != "whisper" and super().takes(config)
 
     @classmethod
-    def load(
-        cls,
-        folder: ModelFolder,
-        alphabet: Alphabet,
-        *,
-        weights: bool = True,
-        window: str = "padded",
-        new_head: bool = False,
-        regularisation: Regularisation | None = None,
-    ) -> "PretrainedSeq2Seq":
-        """Load the model of a folder.
-
-        Raises:
-            ModelError: If the folder does not hold such a model, or for a new head: it writes words of a
-                vocabulary, not characters.
-        """
-        if new_head:
-            raise ModelError(
-                f"model.head = 'characters': {folder.path} is an encoder-decoder model, which writes its own "
-                "vocabulary; set model.head to 'base', or take a CTC model."
-            )
-        config = library_config(folder, regularisation or Regularisation())
-        kind = transformers().AutoModelForSpeechSeq2Seq
-        return cls._around(library_model(kind, folder, config, weights=weights), folder, alphabet, window)
-
-    @classmethod
-    def _around(cls, base: Any, folder: ModelFolder, alphabet: Alphabet, window: str) -> "PretrainedSeq2Seq":
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
         return cls(base, folder, alphabet, LibraryFrontEnd(folder))
 
     @cached_property

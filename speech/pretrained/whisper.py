@@ -8,7 +8,7 @@ where the padded window has 42 %); some rounds of training on short input mend t
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -51,13 +51,15 @@ class Whisper(PretrainedSeq2Seq):
             layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)
         self._cross_mask: Tensor | None = None
 
-    @staticmethod
-    def takes(config: Any) -> bool:
+    @classmethod
+    def takes(cls, config: Any) -> bool:
         """Whether a configuration is Whisper's."""
         return bool(config.model_type == "whisper")
 
     @classmethod
-    def _around(cls, base: Any, folder: ModelFolder, alphabet: Alphabet, window: str) -> "Whisper":
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
         return cls(base, folder, alphabet, window)
 
     def encode(self, inputs: Tensor, lengths: Tensor) -> Tensor:
