@@ -71,7 +71,7 @@ def require_window(model: Recogniser, longest_seconds: float) -> None:
     Raises:
         ModelError: Naming both lengths.
     """
-    window = getattr(model, "window_seconds", 0.0)
+    window = model.window_seconds
     if window and longest_seconds > window:
         raise ModelError(
             f"corpus.max-seconds = {longest_seconds:g}: the model takes {window:g} seconds, and the rest of "

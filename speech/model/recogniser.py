@@ -53,6 +53,7 @@ class Recogniser(nn.Module):
         choice: The `ModelChoice` that made it; None for one that was built without.
         starts_from_stem: Whether its input are the activations of its frozen stem.
         settings_digest: Digest of what determines its outputs beside its tensors; "" if its name does.
+        window_seconds: The longest utterance that it takes; 0 for any.
         from_file: Names of the parameters whose values are from a model file, whether they are trained now
             or not.
 
@@ -70,6 +71,7 @@ class Recogniser(nn.Module):
     choice: Any = None
     starts_from_stem: bool = False
     settings_digest: str = ""
+    window_seconds: float = 0.0
     from_file: frozenset[str] = frozenset()
 
     @property

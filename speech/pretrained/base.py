@@ -59,8 +59,7 @@ class PretrainedRecogniser(Recogniser):
     Attributes:
         base: The model of the library.
         folder: Where it came from.
-        window: "padded" if every input is filled to the same length, else "short".
-        window_seconds: The longest utterance that it takes; 0 for any.
+        window: "padded" if every input is filled to the same length, and so costs the same, else "short".
         library_class: The library's class that loads it.
         can_have_new_head: Whether its outputs can be the characters of the corpus instead of its own.
 
@@ -77,7 +76,6 @@ class PretrainedRecogniser(Recogniser):
     can_have_new_head: ClassVar[bool] = False
     base: Any
     window = "short"
-    window_seconds = 0.0
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, front_end: FrontEnd) -> None:
         super().__init__()

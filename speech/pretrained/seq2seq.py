@@ -103,7 +103,6 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
 
     Attributes:
         beams: The beams of its search; 1 is greedy.
-        fills_window: Whether each input is filled up to the window, so that it costs as much as a full one.
 
     Example:
         >>> from pathlib import Path
@@ -115,7 +114,6 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
 
     library_class = "AutoModelForSpeechSeq2Seq"
     beams = 1
-    fills_window = False
 
     @classmethod
     def takes(cls, config: Any) -> bool:
