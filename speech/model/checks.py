@@ -16,7 +16,8 @@ from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.errors import ModelError
 from speech.model.adapters import is_adapter
-from speech.model.recogniser import Recogniser, evaluating
+from speech.model.modes import evaluating
+from speech.model.recogniser import Recogniser
 from speech.pretrained.base import PretrainedRecogniser
 
 NOISE_SECONDS = (1.5, 1.0)  # lengths of the utterances of a dry run
@@ -219,13 +220,11 @@ def _noise(model: Recogniser) -> list[Example]:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Leave mode, gradients and torch's generator as they were before the block."""
-    training = model.training
+    """Leave modes, gradients and torch's generator as they were before the block."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), evaluating(model):
             yield
     finally:
-        model.train(training)
         model.zero_grad(set_to_none=True)
 
 

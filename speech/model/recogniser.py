@@ -5,8 +5,7 @@ public pre-trained models (`speech.pretrained`) are others.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,14 +114,3 @@ class Recogniser(nn.Module):
     def comparable(self, text: str) -> str:
         """Return a transcript as error rates compare it with a reference."""
         return text
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set the model to evaluation mode for the block; then its mode is restored."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

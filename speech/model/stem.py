@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from speech.features.front_end import Extractor, FrontEnd
 from speech.model.adapters import adapted_layers
+from speech.model.modes import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +99,7 @@ class StemFrontEnd:
 
         @torch.no_grad()
         def compute(waveform: Tensor) -> Tensor:
-            modes = [module.training for module in modules]
-            for module in modules:
-                module.eval()
-            try:
+            with evaluating(*modules):
                 return self.stem.compute(extract(waveform)).float().contiguous()
-            finally:
-                for module, mode in zip(modules, modes, strict=True):
-                    module.train(mode)
 
         return compute

@@ -19,7 +19,8 @@ from speech.data.batching import Batch
 from speech.decoding import BeamConfig, BeamSearch, greedy
 from speech.errors import ModelError
 from speech.model.loss import alignable, ctc_losses
-from speech.model.recogniser import BatchEvaluation, evaluating
+from speech.model.modes import evaluating
+from speech.model.recogniser import BatchEvaluation
 from speech.model.stem import Stem
 from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder

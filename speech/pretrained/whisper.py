@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from speech.data.batching import Batch
 from speech.features.spec_augment import SpecAugment
-from speech.model.recogniser import evaluating
+from speech.model.modes import evaluating
 from speech.model.stem import Stem
 from speech.pretrained.attention_times import Span, recorded_attention, token_spans
 from speech.pretrained.folder import ModelFolder
