@@ -125,11 +125,16 @@ def attach(model: nn.Module, adapters: Adapters) -> list[str]:
 
 
 def merge_(model: nn.Module) -> None:
-    """Add every adapter to the weight of its layer, and take it away."""
-    for layer, kind in list(_adapted(model)):
-        layer.weight.data += _merged_change(layer)
+    """Add every adapter to the weight of its layer, and take it away.
+
+    Raises:
+        ModelError: If an adapted layer shares its weight with another, which merging would change too.
+    """
+    merged = merged_tensors(model)
+    for name, layer in adapted_layers(model).items():
+        layer.weight.data.copy_(merged[f"{name}.weight"])
         del layer.lora_A, layer.lora_B
-        layer.__class__ = kind
+        layer.__class__ = nn.Linear if isinstance(layer, AdaptedLinear) else nn.Conv1d  # type: ignore[assignment]
 
 
 def merged_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -181,11 +186,6 @@ def _adaptable(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv1d]]:
         pointwise = type(layer) is nn.Conv1d and layer.kernel_size == (1,) and layer.groups == 1
         if pointwise or type(layer) is nn.Linear:
             yield name, layer
-
-
-def _adapted(model: nn.Module) -> Iterator[tuple[_Adapted, type]]:
-    for layer in adapted_layers(model).values():
-        yield layer, nn.Linear if isinstance(layer, AdaptedLinear) else nn.Conv1d
 
 
 def _adapt(name: str, layer: nn.Linear | nn.Conv1d, adapters: Adapters) -> None:
