@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ from speech.pretrained.words import word_groups
 from speech.text import Alphabet, Tokeniser
 
 _NEVER = -1e4  # the log-probability of a character that the model lacks
+_Count = TypeVar("_Count", int, Tensor)
 _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length")
 
 
@@ -208,12 +209,18 @@ class PretrainedCTC(PretrainedRecogniser):
         Raises:
             ModelError: If the symbols of the model are no characters.
         """
-        if not isinstance(self.tokeniser, LibraryTokeniser):
+        if self._columns is None:
             return log_probs
-        columns = self.tokeniser.columns(self.alphabet)
-        found = log_probs[..., [0 if one is None else one for one in columns]]
-        found[..., [one is None for one in columns]] = _NEVER
+        found = log_probs[..., [0 if one is None else one for one in self._columns]]
+        found[..., [one is None for one in self._columns]] = _NEVER
         return found
+
+    @cached_property
+    def _columns(self) -> list[int | None] | None:
+        """The output of each character, and of the blank; None where the outputs are these already."""
+        if isinstance(self.tokeniser, LibraryTokeniser):
+            return self.tokeniser.columns(self.alphabet)
+        return None
 
     @cached_property
     def frame_samples(self) -> int:
@@ -233,11 +240,14 @@ class PretrainedCTC(PretrainedRecogniser):
         """The samples that the first frame is computed of, in whose middle it lies."""
         if self.front_end.width > 1:  # windows of a spectrum are centred on their frames
             return 0
-        samples = 1
+        return self._samples_of(1)
+
+    def _samples_of(self, frames: _Count) -> _Count:
+        """Return the samples of the shortest waveforms of which the convolutions make so many frames."""
         shapes = zip(self._config.conv_kernel, self._config.conv_stride, strict=True)
         for kernel, stride in reversed(list(shapes)):
-            samples = (samples - 1) * stride + kernel
-        return samples
+            frames = (frames - 1) * stride + kernel
+        return frames
 
     def stem(self) -> Stem | None:
         """The strided convolutions over the waveform, if they are frozen."""
@@ -276,10 +286,8 @@ class PretrainedCTC(PretrainedRecogniser):
 
     def _mask(self, lengths: Tensor) -> Tensor:
         """Which frames of the model's first input belong to an utterance (B, T), 1 or 0."""
-        if self.starts_from_stem:  # the shortest waveforms that have so many frames
-            strides, kernels = self._config.conv_stride, self._config.conv_kernel
-            for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):
-                lengths = (lengths - 1) * stride + kernel
+        if self.starts_from_stem:
+            lengths = self._samples_of(lengths)
         return (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).long()
 
     def _frames(self, lengths: Tensor) -> Tensor:
