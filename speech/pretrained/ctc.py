@@ -4,10 +4,9 @@ Which ones follows from what they can do, not from a list of names: whatever `tr
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -25,81 +24,12 @@ from speech.model.stem import Stem
 from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
-from speech.pretrained.library_parts import library_tokeniser
-from speech.pretrained.words import word_groups
+from speech.pretrained.tokenisers import LibraryTokeniser
 from speech.text import Alphabet, Tokeniser
 
 _NEVER = -1e4  # the log-probability of a character that the model lacks
 _Count = TypeVar("_Count", int, Tensor)
 _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length")
-
-
-class LibraryTokeniser:
-    """The tokeniser of a CTC model's folder: a text to the indices of its head, and back.
-
-    Example:
-        >>> from pathlib import Path
-        >>> tokeniser = LibraryTokeniser(ModelFolder(Path("wav2vec2-base")), blank=0)  # doctest: +SKIP
-        >>> tokeniser.decode([0, 8, 8, 0, 10])  # doctest: +SKIP
-        'hi'
-    """
-
-    def __init__(self, folder: ModelFolder, blank: int) -> None:
-        self._tokenizer: Any = library_tokeniser(folder)
-        self.blank = blank
-        known = self._tokenizer.get_vocab()
-        self._upper = "A" in known and "a" not in known
-        delimiter = getattr(self._tokenizer, "word_delimiter_token", None)
-        self.space: int | None = known.get(delimiter, known.get(" "))
-
-    def encode(self, text: str) -> list[int]:
-        """Return the indices of a text. Characters that the model does not know are left out."""
-        ids = self._tokenizer(text.upper() if self._upper else text, add_special_tokens=False).input_ids
-        return [one for one in ids if one not in (self.blank, self._tokenizer.unk_token_id)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of one index a frame: runs are one symbol, blanks none."""
-        return self._text(self.collapse(ids))
-
-    def collapse(self, ids: Sequence[int]) -> list[int]:
-        """Return the symbols of one index a frame, without blanks."""
-        return [one for one, _ in groupby(ids) if one != self.blank]
-
-    def words(self, symbols: Sequence[int]) -> list[tuple[str, list[int]]]:
-        """Return the words of symbols, each with the positions of its own."""
-        groups = word_groups(self._tokenizer, symbols)
-        return [(self._text([symbols[one] for one in group]), group) for group in groups]
-
-    def columns(self, alphabet: Alphabet) -> list[int | None]:
-        """Return the index of each character of an alphabet, and of the blank; None for one that it lacks.
-
-        Raises:
-            ModelError: If the symbols are pieces of words, not characters.
-        """
-        known = self._tokenizer.get_vocab()
-        if self.space is None or not {"a", "A"} & set(known) or any(len(one) > 1 for one in self._ordinary):
-            raise ModelError(
-                "--beam and --lm: the symbols of this model are pieces of words, not characters, and beam "
-                "search spells characters; leave both out."
-            )
-        spelled = (c.upper() if self._upper else c for c in alphabet.characters)
-        return [self.space if c == " " else known.get(c) for c in spelled] + [self.blank]
-
-    @property
-    def _ordinary(self) -> list[str]:
-        """The symbols that are no special tokens."""
-        special = {*self._tokenizer.all_special_ids, self.blank, self.space}
-        return [piece for piece, index in self._tokenizer.get_vocab().items() if index not in special]
-
-    def _text(self, symbols: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(symbols, skip_special_tokens=True, group_tokens=False)
-        return " ".join((text.lower() if self._upper else text).split())
-
-    @property
-    def symbols(self) -> list[str]:
-        """The symbol of each index."""
-        known = {index: symbol for symbol, index in self._tokenizer.get_vocab().items()}
-        return [known.get(index, "") for index in range(max(known) + 1)]
 
 
 class PretrainedCTC(PretrainedRecogniser):

@@ -24,9 +24,8 @@ from speech.pretrained.attention_times import Span
 from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
-from speech.pretrained.library_parts import library_tokeniser
+from speech.pretrained.tokenisers import TargetTokeniser
 from speech.pretrained.transformers_library import transformers
-from speech.pretrained.words import word_groups
 from speech.text import Alphabet
 
 IGNORED = -100  # a label that is not predicted, as in transformers
@@ -45,57 +44,6 @@ class WrittenWord:
     text: str
     probability: float
     frames: Span | None
-
-
-class TargetTokeniser:
-    """The tokeniser of a folder: a text to what the decoder shall write, its end included, and back.
-
-    A text follows a space, as words do in the model's own training.
-
-    Example:
-        >>> from pathlib import Path
-        >>> TargetTokeniser(ModelFolder(Path("whisper-tiny.en"))).encode("hello there")  # doctest: +SKIP
-        [50362, 23748, 612, 50256]
-    """
-
-    def __init__(self, folder: ModelFolder) -> None:
-        self._tokenizer: Any = library_tokeniser(folder)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the targets of a text: the prompt without its first token, the text, the end."""
-        ids: list[int] = self._tokenizer(f" {text}").input_ids
-        return ids[1:] if len(ids) > 1 and ids[0] == self.first else ids
-
-    @cached_property
-    def first(self) -> int | None:
-        """The token that every sequence of the tokeniser begins with; the decoder gets it for nothing."""
-        one, other = (self._tokenizer(text).input_ids for text in (" a", " the"))
-        return one[0] if one and other and one[0] == other[0] else None
-
-    @cached_property
-    def end(self) -> int:
-        """The token that ends every sequence."""
-        return self.encode("a")[-1]
-
-    @cached_property
-    def prompt(self) -> list[int]:
-        """What the targets of every text begin with."""
-        one, other = self.encode("a"), self.encode("zoo")
-        same = [a == b for a, b in zip(one, other, strict=False)]
-        return one[: same.index(False)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of targets."""
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return " ".join(text.split())
-
-    def sounds(self, token: int) -> bool:
-        """Whether a token has a letter or a digit, or a part of one."""
-        return any(one.isalnum() or one == "\ufffd" for one in self.decode([token]))
-
-    def words(self, ids: Sequence[int]) -> list[list[int]]:
-        """Return the positions in `ids` of the tokens of each word."""
-        return word_groups(self._tokenizer, ids)
 
 
 class PretrainedSeq2Seq(PretrainedRecogniser):
