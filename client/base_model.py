@@ -11,7 +11,7 @@ from pathlib import Path
 from client.node_speech import NodeSpeech
 from client.own_settings import OwnSettingError
 from recipes import ConfigError, resolve
-from recipes.sections import ModelSection
+from recipes.model_section import ModelSection
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.store import find_folder, in_store, is_stored_name
 

@@ -26,7 +26,8 @@ from client.training.speaker_training import SpeakerTraining
 from optim.flat_model import layout_of
 from privacy import LayerLayout
 from recipes import ConfigError, RunConfig, seed_model
-from recipes.sections import BASE, TRAIN_ALL, CorpusSection, LocalSection, ModelSection
+from recipes.model_section import BASE, TRAIN_ALL, ModelSection
+from recipes.sections import CorpusSection, LocalSection
 from speech.model.checks import require_window
 from speech.model.recogniser import Recogniser
 from speech.text import Alphabet, alphabet_of

@@ -15,7 +15,7 @@ from torch import nn
 
 from base.tensor_digest import add_tensors
 from recipes import ConfigError
-from recipes.sections import TRAIN_ALL
+from recipes.model_section import TRAIN_ALL
 
 
 def trained_names(module: nn.Module, trainable: str) -> list[str]:

@@ -10,8 +10,9 @@ from optim.schedules import Schedule, ScheduleSettings, make_schedule
 from privacy import ClipBounds, LayerLayout, PrivacyPlan, QuantileClip, Quantiser
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig, seed_model
+from recipes.model_section import BASE, RANDOM, ModelSection
 from recipes.privacy_section import PrivacySection
-from recipes.sections import BASE, RANDOM, ModelSection, ServerSection
+from recipes.sections import ServerSection
 from server.planning import require_population
 from speech.model.checkpoint import load_weights
 from speech.model.choice import BASE_SEED, ModelChoice

@@ -12,7 +12,7 @@ from client.policy.training_counts import TrainingCounts
 from privacy import LayerLayout
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
-from recipes.sections import BASE, ModelSection
+from recipes.model_section import BASE, ModelSection
 from wire.messages import Task
 
 log = logging.getLogger("murmuration.client")

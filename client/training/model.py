@@ -8,7 +8,8 @@ from pathlib import Path
 
 from base.learning_settings import LearningSettings
 from optim.trainable import freeze
-from recipes.sections import TRAIN_ALL, LocalSection, ModelSection
+from recipes.model_section import TRAIN_ALL, ModelSection
+from recipes.sections import LocalSection
 from speech.model.checkpoint import load_weights
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
