@@ -1,7 +1,7 @@
 """All registries: the names that a recipe can use. To add one of ours, write a module and a line here.
 
-Other packages add theirs by entry points, in the groups named here. docs/extend.md has
-a table of them, with worked examples.
+Other packages add theirs by entry points, in the groups named here. docs/extend.md has a table of them, with
+worked examples.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ from cli.composing import default_config
 from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
 from client.training.speaker_round import SpeakerRound
-from recipes.sections import LocalSection, ModelSection
+from recipes.model_section import ModelSection
+from recipes.sections import LocalSection
 from speech.data.batching import collate
 from speech.data.examples import Example
 from speech.model.recogniser import Recogniser

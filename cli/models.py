@@ -12,7 +12,7 @@ from speech.model.checkpoint import LoadedModel, load_model
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
 from speech.pretrained.folder import CONFIG, ModelFolder
-from speech.pretrained.store import is_stored_name, stored_path
+from speech.pretrained.store import in_store
 from speech.text import ENGLISH, Alphabet, alphabet_of
 
 MODEL_HELP = "Or a model file, or an untouched pre-trained model: its folder, or its name in the store."
@@ -52,7 +52,7 @@ def is_untouched(path: Path) -> bool:
     """Whether a path is the folder of a pre-trained model, or its name in the store."""
     if path.exists():
         return (path / CONFIG).is_file()
-    return is_stored_name(str(path)) and stored_path(str(path)).is_dir()
+    return in_store(str(path))
 
 
 def decode_by(

@@ -2,7 +2,7 @@
 
 A run that trains a part of the model (`model.trainable`) needs the seed model beside the speech. The embedded
 one is everywhere. If it is a file, the node uses its own, `seed-path="/path"`, else the recipe's path. A run
-of a pre-trained model needs the node's own copy: `base-model="/path"`, else the one in the node's store.
+of a pre-trained model needs the node's own copy (`client.base_model`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from base.clip_groups import ONE_GROUP, ClipGroups
+from client.base_model import folder_here, require_digest
 from client.corpora import example_store
 from client.node_speech import NodeSpeech
 from client.own_settings import OwnSettingError
@@ -24,16 +25,13 @@ from client.training.speaker_round import SpeechLimit
 from client.training.speaker_training import SpeakerTraining
 from optim.flat_model import layout_of
 from privacy import LayerLayout
-from recipes import ConfigError, RunConfig, resolve, seed_model
-from recipes.sections import BASE, TRAIN_ALL, CorpusSection, LocalSection, ModelSection
+from recipes import ConfigError, RunConfig, seed_model
+from recipes.model_section import BASE, TRAIN_ALL, ModelSection
+from recipes.sections import CorpusSection, LocalSection
 from speech.model.checks import require_window
 from speech.model.recogniser import Recogniser
-from speech.pretrained.folder import ModelFolder
-from speech.pretrained.store import find_folder, is_stored_name, stored_path
 from speech.text import Alphabet, alphabet_of
 
-_COPY = "copy the folder of the server's model"
-_NAMED = "--node-config 'base-model=\"...\"'"
 KEPT_EXAMPLES = KEPT_SHARE / 2  # share of a speaker's memory budget for examples of earlier rounds
 
 
@@ -72,7 +70,7 @@ class Learner:
             model=section,
             local=config.local,
             clip_groups=config.privacy.groups,
-            folder=None if section.is_preset else _folder_here(own_model, node_speech, section.name),
+            folder=None if section.is_preset else folder_here(own_model, node_speech, section.name),
             seed=None if whole else _seed_here(own_seed, node_speech, section.seed),
         )
 
@@ -83,14 +81,15 @@ class Learner:
             ConfigError: If this node's copy of the pre-trained model is not the one of `model.digest`.
         """
         if self.model.digest and not self.model.is_preset:
-            _require_digest(self.model, self.folder)
+            require_digest(self.model, self.folder)
         with torch.device("meta"):
             return layout_of(self._model(weights=False), self.clip_groups)
 
     def _model(self, *, weights: bool = True) -> Recogniser:
         folder, seed = self.folder, self.seed if weights else None
-        section = self.model.model_copy(update={"digest": ""})  # `layout` has compared it: it reads gigabytes
-        return model_to_train(section, self.local, self._alphabet, folder=folder, seed=seed, weights=weights)
+        return model_to_train(
+            self.model, self.local, self._alphabet, folder=folder, seed=seed, weights=weights
+        )
 
     @property
     def _alphabet(self) -> Alphabet:
@@ -110,48 +109,6 @@ class Learner:
             limit=SpeechLimit(**local.most_of_a_speaker),
             longest_seconds=self.corpus.max_seconds,
         )
-
-
-def _folder_here(own: str, node_speech: NodeSpeech, of_the_run: str) -> Path | None:
-    """The folder of the pre-trained model on this node; None where its name in the store says it.
-
-    Raises:
-        ConfigError: If the node has no copy, or the run names a path and the node's speech is its own.
-    """
-    if own:
-        path = resolve(own)
-        if not path.is_dir():
-            raise OwnSettingError("base-model", own, f"there is no such folder: {_COPY} there")
-        return path
-    if is_stored_name(of_the_run):
-        if not stored_path(of_the_run).is_dir():
-            raise ConfigError(
-                f"model.name = {of_the_run!r}: this node has no copy of it; {_COPY} to the node and name it, "
-                f"{_NAMED}, or have `murmur model add {of_the_run} FOLDER` copy it"
-            )
-    elif not node_speech.simulated:
-        raise ConfigError(
-            f"model.name = {of_the_run!r}: a node opens no path that a server names; {_COPY} to the node and "
-            f"name it, {_NAMED}"
-        )
-    return None
-
-
-def _require_digest(section: ModelSection, folder: Path | None) -> None:
-    """Raise `ConfigError` if this node's copy is another one than the recipe's.
-
-    The server is told that it is, and not which one.
-    """
-    found = ModelFolder(folder) if folder else find_folder(section.name)
-    if found.digest == section.digest:
-        return
-    fault = f"it is not the model of the run, whose model.digest is {section.digest}: {_COPY} to the node"
-    if folder:
-        raise OwnSettingError("base-model", str(folder), fault)
-    raise ConfigError(
-        f"model.name = {section.name!r}: this node's copy has another digest than model.digest = "
-        f"{section.digest}; {_COPY} to the node and name it, {_NAMED}"
-    )
 
 
 def _seed_here(own: str, node_speech: NodeSpeech, of_the_run: str) -> Path:

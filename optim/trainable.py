@@ -13,8 +13,9 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
+from base.tensor_digest import add_tensors
 from recipes import ConfigError
-from recipes.sections import TRAIN_ALL
+from recipes.model_section import TRAIN_ALL
 
 
 def trained_names(module: nn.Module, trainable: str) -> list[str]:
@@ -67,7 +68,5 @@ def frozen_digest(module: nn.Module) -> str:
     frozen += [(name, value) for name, value in module.named_buffers()]
     settings = getattr(module, "settings_digest", "")
     digest = hashlib.sha256(settings.encode())
-    for name, value in frozen:
-        digest.update(repr((name, tuple(value.shape))).encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    add_tensors(digest, frozen)
     return digest.hexdigest() if frozen or settings else ""

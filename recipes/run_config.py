@@ -17,16 +17,10 @@ from pydantic import ValidationError, model_validator
 from base.registries import LOCAL_ALGORITHMS
 from base.settings import Section, explained, known_settings, setting_fields, unknown_key
 from recipes.earlier_keys import PRESENT_KEYS
+from recipes.model_section import ModelSection
 from recipes.places import CORPORA_IN_FILES, SEEDS_WITHOUT_FILE
 from recipes.privacy_section import PrivacySection
-from recipes.sections import (
-    CorpusSection,
-    LocalSection,
-    ModelSection,
-    RunSection,
-    ServerSection,
-    TrainingSection,
-)
+from recipes.sections import CorpusSection, LocalSection, RunSection, ServerSection, TrainingSection
 
 BESIDE_THE_UPDATE_IN_A_PRIVATE_RUN = (
     "local.algorithm = {name!r}: refused in a private run. Beside the clipped update a node would keep or "

@@ -122,8 +122,13 @@ class HeldOut:
                 placed,
                 examples,
                 normaliser=self.normaliser,
-                written=written_of(self.store.corpus, self.split),
+                written=self._written,
             )
+
+    @property
+    def _written(self) -> dict[str, str] | None:
+        """The transcripts as they were written, where the normaliser compares with these."""
+        return written_of(self.store.corpus, self.split) if needs_written(self.normaliser) else None
 
     def summary(self, evaluation: Evaluation) -> dict[str, Any]:
         """Return errors by kind, with intervals and quantiles over speakers, as values for JSON."""

@@ -10,8 +10,9 @@ from optim.schedules import Schedule, ScheduleSettings, make_schedule
 from privacy import ClipBounds, LayerLayout, PrivacyPlan, QuantileClip, Quantiser
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig, seed_model
+from recipes.model_section import BASE, RANDOM, ModelSection
 from recipes.privacy_section import PrivacySection
-from recipes.sections import BASE, RANDOM, ModelSection, ServerSection
+from recipes.sections import ServerSection
 from server.planning import require_population
 from speech.model.checkpoint import load_weights
 from speech.model.choice import BASE_SEED, ModelChoice
@@ -45,7 +46,8 @@ def starting_model(
         ModelError: If there is no such model here, or it cannot have such adapters.
     """
     choice, alphabet = ModelChoice.of(**section.rules), alphabet_of(language)
-    choice.require_digest(section.digest)
+    if section.digest:
+        choice.model_folder.require_digest(section.digest)
     seed = random_seed if section.seed == RANDOM else BASE_SEED
     model = choice.make(alphabet, seed=seed, dropout=dropout, layer_drop=layer_drop)
     if section.seed not in SEEDS_WITHOUT_WEIGHTS:

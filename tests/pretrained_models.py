@@ -93,13 +93,10 @@ def _waveform_ctc(kind: str, *, norm: str = "layer", **more: Any) -> Callable[[P
 
     def make(folder: Path, changes: dict) -> nn.Module:
         _letters(folder)
-        _write(
+        _front_end(
             folder,
-            "preprocessor_config.json",
-            feature_extractor_type="Wav2Vec2FeatureExtractor",
+            "Wav2Vec2",
             feature_size=1,
-            sampling_rate=RATE_HZ,
-            padding_value=0.0,
             do_normalize=True,
             return_attention_mask=norm == "layer",
         )
@@ -113,14 +110,11 @@ def _waveform_ctc(kind: str, *, norm: str = "layer", **more: Any) -> Callable[[P
 
 def _wav2vec2_bert(folder: Path, changes: dict) -> nn.Module:
     _letters(folder)
-    _write(
+    _front_end(
         folder,
-        "preprocessor_config.json",
-        feature_extractor_type="SeamlessM4TFeatureExtractor",
+        "SeamlessM4T",
         feature_size=16,
         num_mel_bins=16,
-        sampling_rate=RATE_HZ,
-        padding_value=0.0,
         stride=2,
         return_attention_mask=True,
     )
@@ -140,17 +134,14 @@ def _wav2vec2_bert(folder: Path, changes: dict) -> nn.Module:
 
 def _parakeet(folder: Path, changes: dict) -> nn.Module:
     _pieces(folder, kind="ParakeetTokenizer", special=("<unk>", "<pad>"), around="$A", pad="<pad>")
-    _write(
+    _front_end(
         folder,
-        "preprocessor_config.json",
-        feature_extractor_type="ParakeetFeatureExtractor",
+        "Parakeet",
         feature_size=16,
-        sampling_rate=RATE_HZ,
         hop_length=160,
         n_fft=512,
         win_length=400,
         preemphasis=0.97,
-        padding_value=0.0,
         return_attention_mask=True,
     )
     size = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
@@ -173,18 +164,15 @@ def _whisper(folder: Path, changes: dict) -> nn.Module:
         folder, kind="WhisperTokenizer", special=special, around=f"{start} {plain} $A {end}", last=True
     )
     ids = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), size - 3)
-    _write(
+    _front_end(
         folder,
-        "preprocessor_config.json",
-        feature_extractor_type="WhisperFeatureExtractor",
+        "Whisper",
         chunk_length=4,
         feature_size=16,
         hop_length=160,
         n_fft=400,
         n_samples=4 * RATE_HZ,
         nb_max_frames=400,
-        padding_value=0.0,
-        sampling_rate=RATE_HZ,
         return_attention_mask=False,
     )
     settings = {
@@ -217,13 +205,10 @@ def _whisper(folder: Path, changes: dict) -> nn.Module:
 def _moonshine(folder: Path, changes: dict) -> nn.Module:
     special = ("<unk>", "<s>", "</s>")
     size = _pieces(folder, kind="PreTrainedTokenizerFast", special=special, around="<s> $A </s>", pad="</s>")
-    _write(
+    _front_end(
         folder,
-        "preprocessor_config.json",
-        feature_extractor_type="Wav2Vec2FeatureExtractor",
+        "Wav2Vec2",
         feature_size=1,
-        sampling_rate=RATE_HZ,
-        padding_value=0.0,
         do_normalize=False,
         return_attention_mask=True,
     )
@@ -239,6 +224,18 @@ def _moonshine(folder: Path, changes: dict) -> nn.Module:
         }
     )
     return transformers().MoonshineForConditionalGeneration(config)
+
+
+def _front_end(folder: Path, kind: str, **settings: Any) -> None:
+    """Write the settings of a front end of the library's class for `kind`."""
+    _write(
+        folder,
+        "preprocessor_config.json",
+        feature_extractor_type=f"{kind}FeatureExtractor",
+        sampling_rate=RATE_HZ,
+        padding_value=0.0,
+        **settings,
+    )
 
 
 def _letters(folder: Path) -> None:

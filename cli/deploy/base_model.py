@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from speech.pretrained.folder import ModelFolder
 
 NOT_KNOWN = "not known"
-COPY = "copy the folder of the server's model to this node"
-NAMED = "--node-config 'base-model=\"...\"'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,30 +60,32 @@ class BaseModelCheck:
         yield from self._of_the_limit(config)
 
     def _of_the_copy(self, config: RunConfig | None) -> Iterator[Finding]:
+        from client.base_model import COPY_HERE
+
         folder = self._folder(config)
         wanted = self.digest.lower() or (config.model.digest if config else "")
         same = wanted in ("", folder.digest)
         words = _described(folder)
         if wanted:
-            words += ", that of the run" if same else f", and the run's model has {wanted}: {COPY}"
+            words += ", that of the run" if same else f", and the run's model has {wanted}: {COPY_HERE}"
         yield Finding(f"base model {folder.path}", same, words)
         if same and config is not None:
             yield Finding(f"recipe {self.recipe}", True, _fitting(config, folder))
 
     def _folder(self, config: RunConfig | None) -> ModelFolder:
         """The copy that a node takes. Raises `ConfigError` or `ModelError` if there is none."""
+        from client.base_model import COPY_AND_NAME
         from recipes import ConfigError, resolve
         from speech.pretrained.folder import ModelFolder
-        from speech.pretrained.store import find_folder, is_stored_name, stored_path
+        from speech.pretrained.store import find_folder, in_store
 
         if self.own:
-            stored = is_stored_name(self.own) and stored_path(self.own).is_dir()
-            return find_folder(self.own) if stored else ModelFolder(resolve(self.own))
+            return find_folder(self.own) if in_store(self.own) else ModelFolder(resolve(self.own))
         name = config.model.name if config else ""
         if Path(name).is_absolute():
             raise ConfigError(
-                f"model.name = {name!r} is a path of the server's, which a node does not open: {COPY} and "
-                f"name it, {NAMED}"
+                f"model.name = {name!r} is a path of the server's, which a node does not open: "
+                f"{COPY_AND_NAME}"
             )
         return find_folder(name)
 
@@ -136,6 +136,7 @@ def _fitting(config: RunConfig, folder: ModelFolder) -> str:
     from optim.flat_model import layout_of
     from speech.text import alphabet_of
 
+    folder.require_digest(config.model.digest)
     alphabet = alphabet_of(config.corpus.language, config.corpus.characters)
     with torch.device("meta"):
         model = model_to_train(config.model, config.local, alphabet, folder=folder.path, weights=False)

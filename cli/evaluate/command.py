@@ -97,6 +97,7 @@ def measure(file: Path, loaded: LoadedModel, speech: Speech, choice: Choice) -> 
     """Evaluate the model of a file. Raises `SpeechError` for a split without usable audio."""
     from speech.evaluation.evaluation import assess, values_of, written_of
     from speech.evaluation.evaluation import evaluate as evaluate_model
+    from speech.evaluation.normalisers import needs_written
 
     values = values_of(choice.by, speech.corpus, speech.split) if choice.by else None
     choice.prepare(loaded.model)
@@ -115,7 +116,7 @@ def measure(file: Path, loaded: LoadedModel, speech: Speech, choice: Choice) -> 
         BATCH_SIZE,
         batch_seconds=choice.batch_seconds,
         normaliser=speech.normaliser,
-        written=written_of(speech.corpus, speech.split),
+        written=written_of(speech.corpus, speech.split) if needs_written(speech.normaliser) else None,
     )
     done = time.perf_counter()
     assessment = assess(evaluation, speech.corpus, speech.split)

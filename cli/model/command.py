@@ -75,11 +75,10 @@ def show(
     model: Annotated[str, typer.Argument(metavar="NAME_OR_FOLDER", help="A name in the store, or a folder.")],
 ) -> None:
     """Describe a model: architecture, size, licence, and the digest for `model.digest`."""
-    from speech.pretrained.store import find_folder, is_stored_name, stored_path
+    from speech.pretrained.store import find_folder, in_store
 
     def lines() -> list[str]:
-        stored = is_stored_name(model) and stored_path(model).is_dir()
-        return described(find_folder(model if stored else str(Path(model).absolute())))
+        return described(find_folder(model if in_store(model) else str(Path(model).absolute())))
 
     _answer(lines)
 

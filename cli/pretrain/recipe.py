@@ -17,7 +17,7 @@ from base.settings import Positive, Section, explained, name_of
 from cli.composing import default_config, with_absolute_paths
 from cli.pretrain.start import Given, start_of
 from recipes import ConfigError
-from recipes.sections import BASE, RANDOM, ModelSection
+from recipes.model_section import BASE, RANDOM, ModelSection
 from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Unspelled
 from speech.pretraining import PretrainConfig, Start

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from client.training.model import freeze_untrained
 from recipes import ConfigError, resolve, seed_model
-from recipes.sections import ADAPTERS, BASE, ModelSection
+from recipes.model_section import ADAPTERS, BASE, ModelSection
 from server.factory import SEEDS_WITHOUT_WEIGHTS, starting_model
 from speech.model import adapted_file
 from speech.model.checkpoint import read_metadata

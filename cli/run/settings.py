@@ -136,14 +136,9 @@ def _require_base_model(config: RunConfig) -> None:
     if config.model.is_preset:
         return
     try:
-        folder = find_folder(config.model.name)
+        find_folder(config.model.name).require_digest(config.model.digest)
     except ModelError as error:
         raise ConfigError(f"{error}") from None
-    if config.model.digest not in ("", folder.digest):
-        raise ConfigError(
-            f"model.digest = {config.model.digest}: the model in {folder.path} has {folder.digest}; copy the "
-            "model that the recipe was made with, or take this one's digest into the recipe"
-        )
 
 
 def _require_folder(config: RunConfig) -> None:

@@ -6,12 +6,13 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from client.base_model import COPY_AND_NAME
 from client.policy.limits import NodePolicy
 from client.policy.training_counts import TrainingCounts
 from privacy import LayerLayout
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
-from recipes.sections import BASE, ModelSection
+from recipes.model_section import BASE, ModelSection
 from wire.messages import Task
 
 log = logging.getLogger("murmuration.client")
@@ -93,10 +94,7 @@ def _remedy(model: ModelSection) -> str:
     )
     if model.is_preset:
         return own_seed
-    own_folder = (
-        f"copy the folder of the server's model ({model.name}) to this node and name it, --node-config "
-        "'base-model=\"...\"'"
-    )
+    own_folder = f"{COPY_AND_NAME} (model.name = {model.name!r})"
     return own_folder if model.seed == BASE else f"{own_folder}, and {own_seed}"
 
 

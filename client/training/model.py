@@ -8,7 +8,8 @@ from pathlib import Path
 
 from base.learning_settings import LearningSettings
 from optim.trainable import freeze
-from recipes.sections import TRAIN_ALL, LocalSection, ModelSection
+from recipes.model_section import TRAIN_ALL, ModelSection
+from recipes.sections import LocalSection
 from speech.model.checkpoint import load_weights
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
@@ -28,6 +29,8 @@ def model_to_train(
 ) -> Recogniser:
     """Make the model of a run, in training mode, with what is not trained frozen.
 
+    It does not look at `model.digest`: who calls it has, once, for that reads all of the weights.
+
     Args:
         section: The run's section `model`.
         local: Its section `local`: dropout and layer drop.
@@ -41,7 +44,6 @@ def model_to_train(
         CheckpointMismatch: If the seed is another model's.
     """
     choice = replace(ModelChoice.of(**section.rules), folder=folder)
-    choice.require_digest(section.digest)
     model = choice.make(alphabet, weights=weights, dropout=local.dropout, layer_drop=local.layer_drop).train()
     if seed is not None and section.trainable != TRAIN_ALL:
         load_weights(model, seed, choice)

@@ -16,7 +16,7 @@ from base.printable_text import in_code, in_markdown, one_line
 from base.release import release
 from optim.trainable import trained_names
 from recipes import RunConfig
-from recipes.sections import TRAIN_ALL, ModelSection
+from recipes.model_section import TRAIN_ALL, ModelSection
 from server.averaging import average_in_words
 from server.report.card_evaluation import evaluation_section
 from server.report.card_privacy import WEAK, privacy_section

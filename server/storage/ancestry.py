@@ -24,7 +24,7 @@ from privacy import (
 )
 from privacy.ledger.lineage import UNKNOWN_RUN, inherited_releases, lineage_from_json
 from recipes import SEEDS_WITHOUT_FILE, WITHOUT_FILES, seed_model
-from recipes.sections import ModelSection
+from recipes.model_section import ModelSection
 from server.storage.checkpoints import Checkpoint, load_checkpoint
 from server.storage.ledgers import require_spent
 from server.storage.run_folder import RunFolder

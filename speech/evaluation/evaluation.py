@@ -12,7 +12,8 @@ from speech.errors import CorpusError
 from speech.evaluation.assessment import Assessment
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
 from speech.evaluation.normalisers import CHARACTERS, normaliser_of
-from speech.model.recogniser import Recogniser, evaluating
+from speech.model.modes import evaluating
+from speech.model.recogniser import Recogniser
 
 
 @dataclass(frozen=True, kw_only=True)

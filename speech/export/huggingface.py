@@ -22,6 +22,7 @@ from speech.model.checkpoint import LoadedModel
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import BatchEvaluation, Recogniser
 from speech.pretrained.base import PretrainedRecogniser
+from speech.pretrained.folder import SETTINGS
 from speech.text import Alphabet
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -105,13 +106,18 @@ def require_free(path: Path) -> None:
 
 def copy_settings(model: PretrainedRecogniser, folder: Path) -> None:
     """Copy tokeniser, front end and settings of the base model; a new head gets a tokeniser of its own."""
-    new_head, base = has_new_head(model), model.folder.path
-    for file in sorted([*base.glob("*.json"), *base.glob("*.txt")]):
-        ours = file.name in _OWN_FILES or (new_head and file.name in _TOKENISER_FILES)
+    new_head = has_new_head(model)
+    for file in model.folder.files(*SETTINGS):
+        ours = file.name in _OWN_FILES or (new_head and _is_of_a_tokeniser(file))
         if not ours and not file.name.endswith(".index.json"):
             shutil.copyfile(file, folder / file.name)
     if new_head:
         _write_tokeniser(model.alphabet, folder)
+
+
+def _is_of_a_tokeniser(file: Path) -> bool:
+    """Whether a file of settings belongs to a tokeniser; those of SentencePiece have any name."""
+    return file.name in _TOKENISER_FILES or file.suffix == ".model"
 
 
 def write_description(folder: Path, metadata: Mapping[str, str], readme: str) -> None:

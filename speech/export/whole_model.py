@@ -36,9 +36,9 @@ def whole_model(model: PretrainedRecogniser, *, attention: str | None = None) ->
         config=_config(model),
         dtype=torch.float32,
         attn_implementation=attention,
-        local_files_only=True,
         use_safetensors=True,
         ignore_mismatched_sizes=new_head,
+        **WITHOUT_CODE,
     )
     try:
         report = whole.load_state_dict(tensors, strict=False)

@@ -66,8 +66,7 @@ def export_model(loaded: LoadedModel, path: str | Path, metadata: Mapping[str, s
 
     Raises:
         ExportError: For an unknown suffix, a missing library, or an export whose log-probabilities differ by
-            more
-            than `TOLERANCE` on several lengths.
+            more than `TOLERANCE` on several lengths.
     """
     path = Path(path)
     require_formats([path])

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from speech.errors import CheckpointMismatch, ModelError
-from speech.model.adapters import Adapters, is_adapter
+from speech.model.adapters import Adapters, adapted_layers, is_adapter
 from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
 from speech.pretrained.base import PretrainedRecogniser
@@ -24,7 +24,7 @@ MODEL, DIGEST = "model", "base_digest"
 
 def is_adapted(model: nn.Module) -> bool:
     """Whether a model has adapters."""
-    return any(is_adapter(name) for name, _ in model.named_parameters())
+    return bool(adapted_layers(model))
 
 
 def is_described(metadata: Mapping[str, str]) -> bool:

@@ -119,11 +119,16 @@ def attach(model: nn.Module, adapters: Adapters) -> list[str]:
 
 
 def merge_(model: nn.Module) -> None:
-    """Add every adapter to the weight of its layer, and take it away."""
-    for layer, kind in list(_adapted(model)):
-        layer.weight.data += _merged_change(layer)
+    """Add every adapter to the weight of its layer, and take it away.
+
+    Raises:
+        ModelError: If an adapted layer shares its weight with another, which merging would change too.
+    """
+    merged = merged_tensors(model)
+    for name, layer in adapted_layers(model).items():
+        layer.weight.data.copy_(merged[f"{name}.weight"])
         del layer.lora_A, layer.lora_B
-        layer.__class__ = kind
+        layer.__class__ = nn.Linear if isinstance(layer, AdaptedLinear) else nn.Conv1d  # type: ignore[assignment]
 
 
 def merged_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -190,11 +195,6 @@ def _chosen(model: nn.Module, layers: str) -> "dict[str, nn.Linear | nn.Conv1d]"
                 f"there are {', '.join(found)}. {ALL_LINEAR!r} alone names all but the last, the head."
             )
     return {name: one for name, one in found.items() if any(fnmatchcase(name, each) for each in patterns)}
-
-
-def _adapted(model: nn.Module) -> Iterator[tuple[_Adapted, type]]:
-    for layer in adapted_layers(model).values():
-        yield layer, nn.Linear if isinstance(layer, AdaptedLinear) else nn.Conv1d
 
 
 def _adapt(name: str, layer: nn.Linear | nn.Conv1d, adapters: Adapters) -> None:

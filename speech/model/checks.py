@@ -16,7 +16,8 @@ from speech.data.batching import Batch, collate
 from speech.data.examples import Example
 from speech.errors import ModelError
 from speech.model.adapters import is_adapter
-from speech.model.recogniser import Recogniser, evaluating
+from speech.model.modes import evaluating
+from speech.model.recogniser import Recogniser
 from speech.pretrained.base import PretrainedRecogniser
 
 NOISE_SECONDS = (1.5, 1.0)  # lengths of the utterances of a dry run
@@ -71,7 +72,7 @@ def require_window(model: Recogniser, longest_seconds: float) -> None:
     Raises:
         ModelError: Naming both lengths.
     """
-    window = getattr(model, "window_seconds", 0.0)
+    window = model.window_seconds
     if window and longest_seconds > window:
         raise ModelError(
             f"corpus.max-seconds = {longest_seconds:g}: the model takes {window:g} seconds, and the rest of "
@@ -219,13 +220,11 @@ def _noise(model: Recogniser) -> list[Example]:
 
 @contextmanager
 def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Leave mode, gradients and torch's generator as they were before the block."""
-    training = model.training
+    """Leave modes, gradients and torch's generator as they were before the block."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), evaluating(model):
             yield
     finally:
-        model.train(training)
         model.zero_grad(set_to_none=True)
 
 

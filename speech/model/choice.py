@@ -90,18 +90,6 @@ class ModelChoice:
         """
         return ModelFolder(self.folder) if self.folder else find_folder(self.name)
 
-    def require_digest(self, digest: str) -> None:
-        """Refuse a pre-trained model whose files have another digest than this one; "" stands for any.
-
-        Raises:
-            ModelError: Naming both digests.
-        """
-        if digest and (found := self.model_folder.digest) != digest:
-            raise ModelError(
-                f"model.digest = {digest}: the model in {self.model_folder.path} has {found}; copy the model "
-                "that the recipe was made with, or take this one's digest into the recipe."
-            )
-
     def make(
         self,
         alphabet: Alphabet,

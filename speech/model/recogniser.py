@@ -5,8 +5,7 @@ public pre-trained models (`speech.pretrained`) are others.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +52,7 @@ class Recogniser(nn.Module):
         choice: The `ModelChoice` that made it; None for one that was built without.
         starts_from_stem: Whether its input are the activations of its frozen stem.
         settings_digest: Digest of what determines its outputs beside its tensors; "" if its name does.
+        window_seconds: The longest utterance that it takes; 0 for any.
         from_file: Names of the parameters whose values are from a model file, whether they are trained now
             or not.
 
@@ -70,6 +70,7 @@ class Recogniser(nn.Module):
     choice: Any = None
     starts_from_stem: bool = False
     settings_digest: str = ""
+    window_seconds: float = 0.0
     from_file: frozenset[str] = frozenset()
 
     @property
@@ -121,14 +122,3 @@ class Recogniser(nn.Module):
     def comparable(self, text: str) -> str:
         """Return a transcript as error rates compare it with a reference."""
         return text
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Set the model to evaluation mode for the block; then its mode is restored."""
-    training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(training)

@@ -16,8 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from base.tensor_digest import add_tensors
 from speech.features.front_end import Extractor, FrontEnd
 from speech.model.adapters import adapted_layers
+from speech.model.modes import evaluating
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,7 @@ class Stem:
         """SHA-256 (hex) of all parameters and buffers of the stem, of adapters' scales, and of its name."""
         made = hashlib.sha256(self.name.encode())
         for module in self.modules:
-            for name, value in [*module.named_parameters(), *module.named_buffers()]:
-                made.update(repr((name, tuple(value.shape))).encode())
-                made.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            add_tensors(made, [*module.named_parameters(), *module.named_buffers()])
             made.update(repr([layer.lora_scale for layer in adapted_layers(module).values()]).encode())
         return made.hexdigest()
 
@@ -98,13 +98,7 @@ class StemFrontEnd:
 
         @torch.no_grad()
         def compute(waveform: Tensor) -> Tensor:
-            modes = [module.training for module in modules]
-            for module in modules:
-                module.eval()
-            try:
+            with evaluating(*modules):
                 return self.stem.compute(extract(waveform)).float().contiguous()
-            finally:
-                for module, mode in zip(modules, modes, strict=True):
-                    module.train(mode)
 
         return compute

@@ -1,9 +1,10 @@
 """What all pre-trained models have in common: loading, modes, buffers and the comparison of transcripts."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -58,8 +59,9 @@ class PretrainedRecogniser(Recogniser):
     Attributes:
         base: The model of the library.
         folder: Where it came from.
-        window: "padded" if every input is filled to the same length, else "short".
-        window_seconds: The longest utterance that it takes; 0 for any.
+        window: "padded" if every input is filled to the same length, and so costs the same, else "short".
+        library_class: The library's class that loads it.
+        can_have_new_head: Whether its outputs can be the characters of the corpus instead of its own.
 
     Example:
         >>> from pathlib import Path
@@ -70,15 +72,61 @@ class PretrainedRecogniser(Recogniser):
         30.0
     """
 
+    library_class: ClassVar[str]
+    can_have_new_head: ClassVar[bool] = False
     base: Any
     window = "short"
-    window_seconds = 0.0
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, front_end: FrontEnd) -> None:
         super().__init__()
         self.base, self.folder, self.alphabet, self.front_end = base, folder, alphabet, front_end
         self.augment = None
         self.settings_digest = folder.settings_digest
+
+    @classmethod
+    def takes(cls, config: Any) -> bool:
+        """Whether a configuration is that of a model which the class can be."""
+        return type(config) in getattr(transformers(), cls.library_class)._model_mapping
+
+    @classmethod
+    def load(
+        cls,
+        folder: ModelFolder,
+        alphabet: Alphabet,
+        *,
+        weights: bool = True,
+        window: str = "padded",
+        new_head: bool = False,
+        regularisation: Regularisation | None = None,
+    ) -> Self:
+        """Load the model of a folder.
+
+        Args:
+            folder: In Hugging Face's layout.
+            alphabet: The characters of the corpus.
+            weights: Whether values are needed, and not names and shapes only.
+            window: "padded" or "short", for models with a window of fixed length.
+            new_head: Whether its outputs are to be the characters of the corpus.
+            regularisation: Dropout and layer drop; by default the model's dropout, and no layer drop.
+
+        Raises:
+            ModelError: If the folder does not hold such a model, or it cannot have a new head.
+        """
+        if new_head and not cls.can_have_new_head:
+            raise ModelError(
+                f"model.head = 'characters': {folder.path} is an encoder-decoder model, which writes its own "
+                "vocabulary; set model.head to 'base', or take a CTC model."
+            )
+        config = library_config(folder, regularisation or Regularisation())
+        base = library_model(getattr(transformers(), cls.library_class), folder, config, weights=weights)
+        return cls._around(base, folder, alphabet, window=window, new_head=new_head)
+
+    @classmethod
+    @abstractmethod
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
+        """Return the recogniser around a model of the library."""
 
     def train(self, mode: bool = True) -> "PretrainedRecogniser":
         """Set the mode; batch norms stay in evaluation mode."""

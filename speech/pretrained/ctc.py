@@ -4,12 +4,11 @@ Which ones follows from what they can do, not from a list of names: whatever `tr
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,86 +18,18 @@ from speech.data.batching import Batch
 from speech.decoding import BeamConfig, BeamSearch, greedy
 from speech.errors import ModelError
 from speech.model.loss import alignable, ctc_losses
-from speech.model.recogniser import BatchEvaluation, evaluating
+from speech.model.modes import evaluating
+from speech.model.recogniser import BatchEvaluation
 from speech.model.stem import Stem
-from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
+from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
-from speech.pretrained.library_parts import library_tokeniser
-from speech.pretrained.transformers_library import transformers
-from speech.pretrained.words import word_groups
+from speech.pretrained.tokenisers import LibraryTokeniser
 from speech.text import Alphabet, Tokeniser
 
 _NEVER = -1e4  # the log-probability of a character that the model lacks
+_Count = TypeVar("_Count", int, Tensor)
 _LENGTHS = ("_get_feat_extract_output_lengths", "_get_subsampling_output_length")
-
-
-class LibraryTokeniser:
-    """The tokeniser of a CTC model's folder: a text to the indices of its head, and back.
-
-    Example:
-        >>> from pathlib import Path
-        >>> tokeniser = LibraryTokeniser(ModelFolder(Path("wav2vec2-base")), blank=0)  # doctest: +SKIP
-        >>> tokeniser.decode([0, 8, 8, 0, 10])  # doctest: +SKIP
-        'hi'
-    """
-
-    def __init__(self, folder: ModelFolder, blank: int) -> None:
-        self._tokenizer: Any = library_tokeniser(folder)
-        self.blank = blank
-        known = self._tokenizer.get_vocab()
-        self._upper = "A" in known and "a" not in known
-        delimiter = getattr(self._tokenizer, "word_delimiter_token", None)
-        self.space: int | None = known.get(delimiter, known.get(" "))
-
-    def encode(self, text: str) -> list[int]:
-        """Return the indices of a text. Characters that the model does not know are left out."""
-        ids = self._tokenizer(text.upper() if self._upper else text, add_special_tokens=False).input_ids
-        return [one for one in ids if one not in (self.blank, self._tokenizer.unk_token_id)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of one index a frame: runs are one symbol, blanks none."""
-        return self._text(self.collapse(ids))
-
-    def collapse(self, ids: Sequence[int]) -> list[int]:
-        """Return the symbols of one index a frame, without blanks."""
-        return [one for one, _ in groupby(ids) if one != self.blank]
-
-    def words(self, symbols: Sequence[int]) -> list[tuple[str, list[int]]]:
-        """Return the words of symbols, each with the positions of its own."""
-        groups = word_groups(self._tokenizer, symbols)
-        return [(self._text([symbols[one] for one in group]), group) for group in groups]
-
-    def columns(self, alphabet: Alphabet) -> list[int | None]:
-        """Return the index of each character of an alphabet, and of the blank; None for one that it lacks.
-
-        Raises:
-            ModelError: If the symbols are pieces of words, not characters.
-        """
-        known = self._tokenizer.get_vocab()
-        if self.space is None or not {"a", "A"} & set(known) or any(len(one) > 1 for one in self._ordinary):
-            raise ModelError(
-                "--beam and --lm: the symbols of this model are pieces of words, not characters, and beam "
-                "search spells characters; leave both out."
-            )
-        spelled = (c.upper() if self._upper else c for c in alphabet.characters)
-        return [self.space if c == " " else known.get(c) for c in spelled] + [self.blank]
-
-    @property
-    def _ordinary(self) -> list[str]:
-        """The symbols that are no special tokens."""
-        special = {*self._tokenizer.all_special_ids, self.blank, self.space}
-        return [piece for piece, index in self._tokenizer.get_vocab().items() if index not in special]
-
-    def _text(self, symbols: Sequence[int]) -> str:
-        text: str = self._tokenizer.decode(symbols, skip_special_tokens=True, group_tokens=False)
-        return " ".join((text.lower() if self._upper else text).split())
-
-    @property
-    def symbols(self) -> list[str]:
-        """The symbol of each index."""
-        known = {index: symbol for symbol, index in self._tokenizer.get_vocab().items()}
-        return [known.get(index, "") for index in range(max(known) + 1)]
 
 
 class PretrainedCTC(PretrainedRecogniser):
@@ -118,6 +49,8 @@ class PretrainedCTC(PretrainedRecogniser):
         29
     """
 
+    library_class = "AutoModelForCTC"
+    can_have_new_head = True
     decoder: BeamSearch | None = None
 
     def __init__(self, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, new_head: bool) -> None:
@@ -126,29 +59,10 @@ class PretrainedCTC(PretrainedRecogniser):
         if new_head:
             _replace_head(base, alphabet.num_outputs)
 
-    @staticmethod
-    def takes(config: Any) -> bool:
-        """Whether a configuration is that of a CTC model."""
-        return type(config) in transformers().AutoModelForCTC._model_mapping
-
     @classmethod
-    def load(
-        cls,
-        folder: ModelFolder,
-        alphabet: Alphabet,
-        *,
-        weights: bool = True,
-        window: str = "padded",
-        new_head: bool = False,
-        regularisation: Regularisation | None = None,
-    ) -> "PretrainedCTC":
-        """Load the model of a folder.
-
-        Raises:
-            ModelError: If the folder does not hold such a model.
-        """
-        config = library_config(folder, regularisation or Regularisation())
-        base = library_model(transformers().AutoModelForCTC, folder, config, weights=weights)
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
         return cls(base, folder, alphabet, new_head=new_head)
 
     @cached_property
@@ -225,12 +139,18 @@ class PretrainedCTC(PretrainedRecogniser):
         Raises:
             ModelError: If the symbols of the model are no characters.
         """
-        if not isinstance(self.tokeniser, LibraryTokeniser):
+        if self._columns is None:
             return log_probs
-        columns = self.tokeniser.columns(self.alphabet)
-        found = log_probs[..., [0 if one is None else one for one in columns]]
-        found[..., [one is None for one in columns]] = _NEVER
+        found = log_probs[..., [0 if one is None else one for one in self._columns]]
+        found[..., [one is None for one in self._columns]] = _NEVER
         return found
+
+    @cached_property
+    def _columns(self) -> list[int | None] | None:
+        """The output of each character, and of the blank; None where the outputs are these already."""
+        if isinstance(self.tokeniser, LibraryTokeniser):
+            return self.tokeniser.columns(self.alphabet)
+        return None
 
     @cached_property
     def frame_samples(self) -> int:
@@ -250,11 +170,14 @@ class PretrainedCTC(PretrainedRecogniser):
         """The samples that the first frame is computed of, in whose middle it lies."""
         if self.front_end.width > 1:  # windows of a spectrum are centred on their frames
             return 0
-        samples = 1
+        return self._samples_of(1)
+
+    def _samples_of(self, frames: _Count) -> _Count:
+        """Return the samples of the shortest waveforms of which the convolutions make so many frames."""
         shapes = zip(self._config.conv_kernel, self._config.conv_stride, strict=True)
         for kernel, stride in reversed(list(shapes)):
-            samples = (samples - 1) * stride + kernel
-        return samples
+            frames = (frames - 1) * stride + kernel
+        return frames
 
     def stem(self) -> Stem | None:
         """The strided convolutions over the waveform, if they are frozen."""
@@ -293,10 +216,8 @@ class PretrainedCTC(PretrainedRecogniser):
 
     def _mask(self, lengths: Tensor) -> Tensor:
         """Which frames of the model's first input belong to an utterance (B, T), 1 or 0."""
-        if self.starts_from_stem:  # the shortest waveforms that have so many frames
-            strides, kernels = self._config.conv_stride, self._config.conv_kernel
-            for stride, kernel in zip(reversed(strides), reversed(kernels), strict=True):
-                lengths = (lengths - 1) * stride + kernel
+        if self.starts_from_stem:
+            lengths = self._samples_of(lengths)
         return (torch.arange(int(lengths.max())) < lengths.unsqueeze(1)).long()
 
     def _frames(self, lengths: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from speech.errors import ModelError
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"
-_WEIGHTS = "*.safetensors"
-_SETTINGS = ("*.json", "*.txt", "*.model")
+WEIGHTS, SETTINGS = "*.safetensors", ("*.json", "*.txt", "*.model")
+"""Patterns of a model's files: its weights; its settings and its tokeniser."""
 REVISION = ".revision"
 EXPORTED = "murmuration.json"
 """What `murmur export` says of a model, in the folder that it writes."""
@@ -47,7 +47,7 @@ class ModelFolder:
         if not self.path.is_dir():
             raise ModelError(
                 f"{self.path}: there is no such folder; give one in Hugging Face's layout, with "
-                f"{CONFIG}, {PREPROCESSOR}, a tokeniser and *.safetensors."
+                f"{CONFIG}, {PREPROCESSOR}, a tokeniser and {WEIGHTS}."
             )
         for missing in [name for name in (CONFIG, PREPROCESSOR) if not (self.path / name).is_file()]:
             raise ModelError(f"{self.path}: {missing} is missing; copy the whole folder of the model.")
@@ -55,11 +55,15 @@ class ModelFolder:
             raise ModelError(
                 f"{self.path}: there is no tokeniser ({' or '.join(_TOKENISERS)}); copy the whole folder."
             )
-        if not list(self.path.glob("*.safetensors")):
+        if not self.files(WEIGHTS):
             raise ModelError(
-                f"{self.path}: there are no *.safetensors; weights of other kinds are not read, since they "
+                f"{self.path}: there are no {WEIGHTS}; weights of other kinds are not read, since they "
                 "can hold code. Save the model again with transformers, which writes safetensors."
             )
+
+    def files(self, *patterns: str) -> list[Path]:
+        """Return its files that one of the patterns names, in order of their names."""
+        return sorted(file for pattern in patterns for file in self.path.glob(pattern))
 
     @cached_property
     def preprocessor(self) -> dict[str, Any]:
@@ -78,16 +82,28 @@ class ModelFolder:
     @cached_property
     def digest(self) -> str:
         """SHA-256 (hex) of the names and contents of its files: settings, tokeniser and weights."""
-        return self._digest(*_SETTINGS, _WEIGHTS)
+        return self._digest(*SETTINGS, WEIGHTS)
 
     @cached_property
     def settings_digest(self) -> str:
         """The same of all files but the weights: two models of equal tensors can compute other things."""
-        return self._digest(*_SETTINGS)
+        return self._digest(*SETTINGS)
+
+    def require_digest(self, digest: str) -> None:
+        """Refuse a model whose files have another digest than this one; "" stands for any.
+
+        Raises:
+            ModelError: Naming both digests.
+        """
+        if digest and self.digest != digest:
+            raise ModelError(
+                f"model.digest = {digest}: the model in {self.path} has {self.digest}; copy the model that "
+                "the recipe was made with, or take this one's digest into the recipe."
+            )
 
     def _digest(self, *patterns: str) -> str:
         made = hashlib.sha256()
-        for file in sorted(file for pattern in patterns for file in self.path.glob(pattern)):
+        for file in self.files(*patterns):
             made.update(f"{file.name}\0{_digest_of(file)}\n".encode())
         return made.hexdigest()
 
@@ -100,7 +116,7 @@ class ModelFolder:
     def parameters(self) -> int:
         """The number of values in its weights."""
         count = 0
-        for file in self.path.glob("*.safetensors"):
+        for file in self.files(WEIGHTS):
             with safe_open(file, framework="numpy") as weights:
                 shapes = (weights.get_slice(name).get_shape() for name in weights.keys())  # noqa: SIM118
                 count += sum(math.prod(shape) for shape in shapes)

@@ -118,6 +118,6 @@ class WhisperFrontEnd(LibraryFrontEnd):
 
     def _frames(self, samples: int) -> int:
         """The frames of an utterance with its tail; a window has its last ones, which reach over the end."""
-        heard = samples + round(self.tail_seconds * self.sample_rate_hz)
-        frames = heard // self._hop + 4
+        kept = samples + round(self.tail_seconds * self.sample_rate_hz)
+        frames = kept // self._hop + 4
         return min(frames + frames % 2, self.window_frames)

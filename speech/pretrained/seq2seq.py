@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,12 +21,11 @@ from speech.decoding import BeamConfig
 from speech.errors import ModelError
 from speech.model.recogniser import BatchEvaluation
 from speech.pretrained.attention_times import Span
-from speech.pretrained.base import PretrainedRecogniser, Regularisation, library_config, library_model
+from speech.pretrained.base import PretrainedRecogniser
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import LibraryFrontEnd
-from speech.pretrained.library_parts import library_tokeniser
+from speech.pretrained.tokenisers import TargetTokeniser
 from speech.pretrained.transformers_library import transformers
-from speech.pretrained.words import word_groups
 from speech.text import Alphabet
 
 IGNORED = -100  # a label that is not predicted, as in transformers
@@ -47,63 +46,11 @@ class WrittenWord:
     frames: Span | None
 
 
-class TargetTokeniser:
-    """The tokeniser of a folder: a text to what the decoder shall write, its end included, and back.
-
-    A text follows a space, as words do in the model's own training.
-
-    Example:
-        >>> from pathlib import Path
-        >>> TargetTokeniser(ModelFolder(Path("whisper-tiny.en"))).encode("hello there")  # doctest: +SKIP
-        [50362, 23748, 612, 50256]
-    """
-
-    def __init__(self, folder: ModelFolder) -> None:
-        self._tokenizer: Any = library_tokeniser(folder)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the targets of a text: the prompt without its first token, the text, the end."""
-        ids: list[int] = self._tokenizer(f" {text}").input_ids
-        return ids[1:] if len(ids) > 1 and ids[0] == self.first else ids
-
-    @cached_property
-    def first(self) -> int | None:
-        """The token that every sequence of the tokeniser begins with; the decoder gets it for nothing."""
-        one, other = (self._tokenizer(text).input_ids for text in (" a", " the"))
-        return one[0] if one and other and one[0] == other[0] else None
-
-    @cached_property
-    def end(self) -> int:
-        """The token that ends every sequence."""
-        return self.encode("a")[-1]
-
-    @cached_property
-    def prompt(self) -> list[int]:
-        """What the targets of every text begin with."""
-        one, other = self.encode("a"), self.encode("zoo")
-        same = [a == b for a, b in zip(one, other, strict=False)]
-        return one[: same.index(False)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """Return the text of targets."""
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
-        return " ".join(text.split())
-
-    def sounds(self, token: int) -> bool:
-        """Whether a token has a letter or a digit, or a part of one."""
-        return any(one.isalnum() or one == "\ufffd" for one in self.decode([token]))
-
-    def words(self, ids: Sequence[int]) -> list[list[int]]:
-        """Return the positions in `ids` of the tokens of each word."""
-        return word_groups(self._tokenizer, ids)
-
-
 class PretrainedSeq2Seq(PretrainedRecogniser):
     """An encoder-decoder model of `transformers`.
 
     Attributes:
         beams: The beams of its search; 1 is greedy.
-        fills_window: Whether each input is filled up to the window, so that it costs as much as a full one.
 
     Example:
         >>> from pathlib import Path
@@ -113,45 +60,18 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
         'hello'
     """
 
+    library_class = "AutoModelForSpeechSeq2Seq"
     beams = 1
-    fills_window = False
-
-    @staticmethod
-    def takes(config: Any) -> bool:
-        """Whether a configuration is that of an encoder-decoder model of speech."""
-        return (
-            config.model_type != "whisper"
-            and type(config) in transformers().AutoModelForSpeechSeq2Seq._model_mapping
-        )
 
     @classmethod
-    def load(
-        cls,
-        folder: ModelFolder,
-        alphabet: Alphabet,
-        *,
-        weights: bool = True,
-        window: str = "padded",
-        new_head: bool = False,
-        regularisation: Regularisation | None = None,
-    ) -> "PretrainedSeq2Seq":
-        """Load the model of a folder.
-
-        Raises:
-            ModelError: If the folder does not hold such a model, or for a new head: it writes words of a
-                vocabulary, not characters.
-        """
-        if new_head:
-            raise ModelError(
-                f"model.head = 'characters': {folder.path} is an encoder-decoder model, which writes its own "
-                "vocabulary; set model.head to 'base', or take a CTC model."
-            )
-        config = library_config(folder, regularisation or Regularisation())
-        kind = transformers().AutoModelForSpeechSeq2Seq
-        return cls._around(library_model(kind, folder, config, weights=weights), folder, alphabet, window)
+    def takes(cls, config: Any) -> bool:
+        """Whether a configuration is that of an encoder-decoder model of speech, and not Whisper's."""
+        return config.model_type != "whisper" and super().takes(config)
 
     @classmethod
-    def _around(cls, base: Any, folder: ModelFolder, alphabet: Alphabet, window: str) -> "PretrainedSeq2Seq":
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
         return cls(base, folder, alphabet, LibraryFrontEnd(folder))
 
     @cached_property

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from base.durable_folder import new_folder
 from speech.errors import ModelError
-from speech.pretrained.folder import REVISION, ModelFolder
+from speech.pretrained.folder import REVISION, SETTINGS, WEIGHTS, ModelFolder
 
-KEPT = ("*.json", "*.safetensors", "*.txt", "*.model", "README.md")
+KEPT = (*SETTINGS, WEIGHTS, "README.md")
 """The files of a model that are kept: settings, tokeniser, weights and licence. No code is."""
 
 _STORED = re.compile(r"[\w.-]+/[\w.-]+")
@@ -41,6 +41,16 @@ def stored_path(name: str) -> Path:
     return models_folder() / name
 
 
+def in_store(name: str) -> bool:
+    """Whether the store has a model of this name; a path is no name.
+
+    Example:
+        >>> in_store("/models/x"), in_store("nobody/has-such-a-model")
+        (False, False)
+    """
+    return is_stored_name(name) and stored_path(name).is_dir()
+
+
 def find_folder(name: str) -> ModelFolder:
     """Return the folder of a model by its name in the store, or by its path.
 
@@ -49,7 +59,7 @@ def find_folder(name: str) -> ModelFolder:
     """
     if Path(name).is_absolute():
         return ModelFolder(Path(name))
-    if is_stored_name(name) and stored_path(name).is_dir():
+    if in_store(name):
         return ModelFolder(stored_path(name))
     raise ModelError(
         f"model.name = {name!r}: no preset, no folder, and no model in {models_folder()}; `murmur model get "
@@ -72,7 +82,7 @@ def add_model(name: str, folder: Path, revision: str = "") -> ModelFolder:
     place, given = free_place(name), ModelFolder(folder)
     revision = revision or given.revision
     with new_folder(place) as fresh:
-        for file in sorted(file for pattern in KEPT for file in folder.glob(pattern)):
+        for file in given.files(*KEPT):
             shutil.copyfile(file, fresh / file.name)
         if revision:
             (fresh / REVISION).write_text(f"{revision}\n", encoding="utf-8")

@@ -2,13 +2,13 @@
 
 Whisper was trained on windows of 30 seconds that silence fills. `window` "padded" gives it that: exact, and
 many times the work of a short utterance. "short" gives it the utterance and half a second of silence; padding
-in a batch is masked, so that a batch changes nothing. An untouched model loops on short input (216 % WER
-where the padded window has 42 %); some rounds of training on short input mend that.
+in a batch is masked, so that a batch changes nothing. An untouched model loops on short input (tiny.en: 265 %
+WER where the padded window has 24.9 %, benchmarks/NOTES.md); some rounds of training on it mend that.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from speech.data.batching import Batch
 from speech.features.spec_augment import SpecAugment
-from speech.model.recogniser import evaluating
+from speech.model.modes import evaluating
 from speech.model.stem import Stem
 from speech.pretrained.attention_times import Span, recorded_attention, token_spans
 from speech.pretrained.folder import ModelFolder
@@ -45,31 +45,33 @@ class Whisper(PretrainedSeq2Seq):
         self._whole = WhisperFrontEnd(folder, tail_seconds=tail)
         super().__init__(base, folder, alphabet, self._whole)
         self.augment = SpecAugment()
-        self.fills_window = window == "padded"
-        self.window_seconds = float(folder.preprocessor["chunk_length"])
+        self.window_seconds = folder.window_seconds
         for layer in self._decoder.layers:
             layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)
         self._cross_mask: Tensor | None = None
 
-    @staticmethod
-    def takes(config: Any) -> bool:
+    @classmethod
+    def takes(cls, config: Any) -> bool:
         """Whether a configuration is Whisper's."""
         return bool(config.model_type == "whisper")
 
     @classmethod
-    def _around(cls, base: Any, folder: ModelFolder, alphabet: Alphabet, window: str) -> "Whisper":
+    def _around(
+        cls, base: nn.Module, folder: ModelFolder, alphabet: Alphabet, *, window: str, new_head: bool
+    ) -> Self:
         return cls(base, folder, alphabet, window)
 
     def encode(self, inputs: Tensor, lengths: Tensor) -> Tensor:
         """Return the encoder's states (B, T', width): of features, or of what the stem made of them."""
-        first = self._first_trained
+        stages, frames = self._stages, lengths
         hidden = inputs.to(self._encoder.conv1.weight.device)
-        frames = lengths
-        if not self.starts_from_stem:
-            hidden, frames, first = self._convolved(hidden, lengths), lengths // 2, 0
+        if self.starts_from_stem:
+            stages = stages[self._frozen_stages :]
+        else:
+            hidden, frames = self._convolved(hidden, lengths), lengths // 2
         mask = self._mask(frames, hidden.shape[1]).to(hidden.device) if self.window == "short" else None
         self._cross_mask = mask
-        return self._upper(hidden, first, mask)
+        return self._run(stages, hidden, mask)
 
     @property
     def frame_seconds(self) -> float:
@@ -77,26 +79,20 @@ class Whisper(PretrainedSeq2Seq):
         return 2 * self._whole.hop_seconds
 
     def stem(self) -> Stem | None:
-        """The convolutions and the encoder's layers below the first that is trained."""
-        encoder, first = self._encoder, self._first_trained
-        if any(
-            value.requires_grad for layer in (encoder.conv1, encoder.conv2) for value in layer.parameters()
-        ):
+        """The convolutions, and the stages of the encoder below the first that is trained."""
+        encoder, frozen = self._encoder, self._stages[: self._frozen_stages]
+        entrance = (encoder.conv1, encoder.conv2, encoder.embed_positions)
+        if any(map(_is_trained, entrance)):
             return None
-        modules = [encoder.conv1, encoder.conv2, encoder.embed_positions, *encoder.layers[:first]]
-        if first == len(encoder.layers) and not encoder.layer_norm.weight.requires_grad:
-            modules.append(encoder.layer_norm)
 
         def compute(features: Tensor) -> Tensor:
             lengths = torch.tensor([len(features)])
-            with evaluating(encoder):  # its own mode decides on dropout over its input
+            with evaluating(encoder):  # its own mode decides on dropout over its input, and on layer drop
                 hidden = self._convolved(features[None].to(encoder.conv1.weight.device), lengths)
-                for layer in encoder.layers[:first]:
-                    hidden = layer(hidden, None)
-                return self._normed_if_frozen(hidden, first)[0].cpu()
+                return self._run(frozen, hidden, None)[0].cpu()
 
         width, name = int(self.base.config.d_model), f"{self.window} {self.settings_digest}"
-        return Stem(modules=tuple(modules), compute=compute, width=width, stride=2, name=name)
+        return Stem(modules=(*entrance, *frozen), compute=compute, width=width, stride=2, name=name)
 
     def _written(self, encoded: Tensor, most: Sequence[int]) -> list[list[int]]:
         return self._generate(encoded, most)
@@ -149,34 +145,26 @@ class Whisper(PretrainedSeq2Seq):
             row[length:] = torch.clamp(one[:length].max() - 8.0 / 4.0, min=DIGITAL_SILENCE)
         return filled
 
-    def _upper(self, hidden: Tensor, first: int, mask: Tensor | None) -> Tensor:
-        """Run the layers from `first` on, and the norm at the end."""
-        encoder = self._encoder
-        for layer in encoder.layers[first:]:
-            if encoder.training and encoder.layerdrop and bool(torch.rand(()) < encoder.layerdrop):
-                continue
-            hidden = layer(hidden, mask)
-        if self.starts_from_stem and self._norm_is_in_the_stem(first):
-            return hidden
-        normed: Tensor = encoder.layer_norm(hidden)
-        return normed
-
-    def _normed_if_frozen(self, hidden: Tensor, first: int) -> Tensor:
-        if self._norm_is_in_the_stem(first):
-            normed: Tensor = self._encoder.layer_norm(hidden)
-            return normed
-        return hidden
-
-    def _norm_is_in_the_stem(self, first: int) -> bool:
-        encoder = self._encoder
-        return first == len(encoder.layers) and not encoder.layer_norm.weight.requires_grad
+    @property
+    def _stages(self) -> list[nn.Module]:
+        """What follows the convolutions: the layers of the encoder, and its norm."""
+        return [*self._encoder.layers, self._encoder.layer_norm]
 
     @property
-    def _first_trained(self) -> int:
-        """The first layer of the encoder with a trained parameter; their number if there is none."""
-        layers = self._encoder.layers
-        trained = (any(value.requires_grad for value in layer.parameters()) for layer in layers)
-        return next((index for index, one in enumerate(trained) if one), len(layers))
+    def _frozen_stages(self) -> int:
+        """The number of stages below the first with a trained parameter."""
+        trained = [_is_trained(one) for one in self._stages]
+        return trained.index(True) if any(trained) else len(trained)
+
+    def _run(self, stages: Sequence[nn.Module], hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """Run some of `_stages`; in training, layers can be dropped."""
+        encoder = self._encoder
+        for stage in stages:
+            if stage is encoder.layer_norm:
+                hidden = stage(hidden)
+            elif not (encoder.training and encoder.layerdrop and bool(torch.rand(()) < encoder.layerdrop)):
+                hidden = stage(hidden, mask)
+        return hidden
 
     def _mask(self, frames: Tensor, longest: int) -> Tensor:
         """Return what is added to attention scores (B, 1, 1, T'): 0, or a huge negative beyond the end."""
@@ -199,3 +187,7 @@ class Whisper(PretrainedSeq2Seq):
     @property
     def _decoder(self) -> Any:
         return self.base.get_decoder()
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(value.requires_grad for value in module.parameters())

@@ -17,11 +17,11 @@ Decoder = Callable[[Tensor, Tensor], list[str]]
 
 
 class LibrarySymbols(Protocol):
-    """The symbols of a model that are no characters of ours (`speech.pretrained.ctc.LibraryTokeniser`).
+    """Symbols of a model that are no characters of ours (`speech.pretrained.tokenisers.LibraryTokeniser`).
 
     Example:
         >>> from pathlib import Path
-        >>> from speech.pretrained.ctc import LibraryTokeniser
+        >>> from speech.pretrained.tokenisers import LibraryTokeniser
         >>> from speech.pretrained.folder import ModelFolder
         >>> symbols: LibrarySymbols = LibraryTokeniser(ModelFolder(Path("wav2vec2")), 0)  # doctest: +SKIP
     """

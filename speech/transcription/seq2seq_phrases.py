@@ -82,7 +82,7 @@ class Seq2SeqPhrases:
             path, frame_samples=frame_samples, sample_rate_hz=self._rate_hz, config=self._phrases
         )
         alone = (_alone(phrase, frame_samples / self._rate_hz) for phrase in cut)
-        if not self._model.fills_window:
+        if self._model.window == "short":
             return alone
         return self._whole_if_it_fits(path, packed(alone, self._model.window_seconds, self._rate_hz))
 
@@ -174,7 +174,7 @@ def _phrase_config(model: PretrainedSeq2Seq) -> PhraseConfig:
     """Phrases that fit into the window of the model."""
     usual = PhraseConfig()
     window = model.window_seconds or usual.window_seconds
-    if not model.fills_window:
+    if model.window == "short":
         window = min(window, usual.window_seconds)
     return replace(usual, window_seconds=window, overlap_seconds=min(usual.overlap_seconds, window / 2))
 

@@ -12,7 +12,7 @@ from cli.main import app
 from cli.models import open_model
 from privacy import SpendingUnknown
 from privacy.ledger.lineage import lineage_from_json
-from recipes.sections import ModelSection
+from recipes.model_section import ModelSection
 from server.report.model_card import card_of_file
 from server.storage.ancestry import lineage_of_start
 from speech.errors import SpeechError

@@ -81,6 +81,14 @@ def test_a_recipe_that_fits_and_one_that_does_not(model, recipe):
     assert code == 1 and "FAULT  recipe" in words and "adaptors" in words
 
 
+def test_the_digest_of_a_recipe_counts_beside_the_given_one(model, recipe):
+    digest = ModelFolder(model).digest
+    given = ("--base-model", model, "--model-digest", digest, *ALLOWED)
+    code, words = consult(*given, "--recipe", recipe(digest="0" * 64))
+    assert code == 1 and f"model.digest = {'0' * 64}: the model in {model} has {digest}" in words
+    assert consult(*given, "--recipe", recipe(digest=digest))[0] == 0
+
+
 def test_a_recipe_alone_asks_for_the_copy_in_the_store(model, recipe, store):
     code, words = consult("--recipe", recipe(), *ALLOWED)
     assert code == 1 and f"no model in {store}" in words

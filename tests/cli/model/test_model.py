@@ -127,7 +127,7 @@ def test_getting_asks_for_data_only_and_notes_the_commit(
     assert asked == {
         "name": NAME,
         "revision": SHA[:7],
-        "allow_patterns": ["*.json", "*.safetensors", "*.txt", "*.model", "README.md"],
+        "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors", "README.md"],
         "ignore_patterns": ["*/*"],
     }
     folder = ModelFolder(home / "models" / NAME)

@@ -124,8 +124,8 @@ def plain_update(folder, trained, batches, settings):
     waves = waveforms()
     for batch in batches:
         optimiser.zero_grad()
-        texts, heard = [TEXTS[i] for i in batch], [waves[i] for i in batch]
-        plain_loss(model, extractor, tokeniser, texts, heard).backward()
+        texts, spoken = [TEXTS[i] for i in batch], [waves[i] for i in batch]
+        plain_loss(model, extractor, tokeniser, texts, spoken).backward()
         torch.nn.utils.clip_grad_norm_(parameters.values(), settings.gradient_clip)
         optimiser.step()
     return {name: before[name] - value.detach() for name, value in parameters.items()}

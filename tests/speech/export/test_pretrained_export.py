@@ -117,6 +117,20 @@ def test_a_new_heads_characters_become_the_vocabulary(folders: Path, tmp_path: P
     assert texts == our_texts(loaded) and len(set(texts)) > 1
 
 
+def test_pieces_of_words_are_copied_and_replaced_by_a_new_head(folders: Path, tmp_path: Path) -> None:
+    """A tokeniser of SentencePiece is a file `*.model`."""
+    base = tiny_model("wav2vec2", folders / "pieces")
+    (base / "spiece.model").write_bytes(b"pieces")
+    for head in ("base", "characters"):
+        file = folders / f"pieces-{head}.safetensors"
+        model = load(base, ADAPTED["wav2vec2"], head=head)
+        save_model(file, model, str(base))
+        loaded = load_model(file)
+        folder = write_huggingface(loaded, tmp_path / head, told(loaded), README).path
+        assert (folder / "spiece.model").is_file() == (head == "base")
+    assert (tmp_path / "base" / "spiece.model").read_bytes() == b"pieces"
+
+
 def test_the_settings_of_training_do_not_reach_the_folder(folders: Path, tmp_path: Path) -> None:
     _, loaded = adapted("wav2vec2", folders)
     folder = write_huggingface(loaded, tmp_path / "out", told(loaded), README).path

@@ -48,6 +48,16 @@ def test_a_merged_model_gives_what_the_adapted_one_gives_with_the_names_of_the_b
     assert [key for key, _ in model.named_parameters()] == [key for key, _ in base.named_parameters()]
 
 
+def test_a_weight_that_two_layers_share_is_not_merged(folder_of):
+    model = load(folder_of("wav2vec2"), "*.layers.0.attention.v_proj")
+    layers = model.base.wav2vec2.encoder.layers
+    layers[1].attention.v_proj.weight = layers[0].attention.v_proj.weight
+    before = layers[0].attention.v_proj.weight.clone()
+    with pytest.raises(ModelError, match=r"v_proj' cannot be merged: .*v_proj\.weight' is the same weight"):
+        merge_(model)
+    assert torch.equal(layers[0].attention.v_proj.weight, before)
+
+
 def test_the_fixed_factor_of_a_layer_does_not_depend_on_other_layers(folder_of):
     few = dict(load(folder_of("whisper"), "*decoder*.v_proj").named_parameters())
     many = dict(load(folder_of("whisper"), "*.fc1,*.q_proj,*.v_proj").named_parameters())

@@ -9,7 +9,7 @@ import torch
 from base.registries import MODEL_FAMILIES
 from speech.data.batching import collate
 from speech.errors import ModelError
-from speech.model.recogniser import evaluating
+from speech.model.modes import evaluating
 from speech.pretrained.ctc import PretrainedCTC
 from speech.pretrained.seq2seq import PretrainedSeq2Seq
 from speech.pretrained.whisper import Whisper

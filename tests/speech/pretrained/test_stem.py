@@ -55,6 +55,15 @@ def test_there_is_no_stem_where_its_part_is_trained_or_none_is_known(folder_of, 
     assert model.front_end is front_end
 
 
+@pytest.mark.parametrize("part", ["weight", "bias"])
+def test_a_norm_of_which_a_part_is_trained_lies_above_the_stem(folder_of, part):
+    model = load(folder_of("whisper"))
+    freeze(model, f"base.model.encoder.layer_norm.{part}")
+    assert model.start_from_stem()
+    model.objective(collate(examples_of(model))).backward()
+    assert getattr(model._encoder.layer_norm, part).grad.any()
+
+
 def test_the_digest_names_what_is_below_and_nothing_above(folder_of):
     def digest(changed=""):
         model = load(folder_of("whisper"))
