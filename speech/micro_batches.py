@@ -8,10 +8,9 @@ it as pruning of utterances that hold training back.
 
 What is implemented, where the papers leave it open or this differs:
 
-- A part's weight in the mean is the number of its utterances (of those that count in the loss, where the
-  recogniser says so: `weighed_objective`). The papers' parts are equally large and have equal weights. With
-  these weights a bound that no part reaches gives the gradient of the whole batch, also if the last part is
-  smaller.
+- A part's weight in the mean is the number of what its loss is a mean over, utterances or targets
+  (`Recogniser.weighted_objective`). The papers' parts are equally large and have equal weights. With these
+  weights a bound that no part reaches gives the gradient of the batch, also if the last part is smaller.
 - With 'adaptive-micro' there is no other bound. Parts without any gradient (no utterance counts) are left
   out of the smallest norm: they would stop the step. A batch of one part is not clipped.
 - The cores of 'per-core' are the parts number k, k + n, k + 2n, ... of a batch, whatever computes them.

@@ -184,7 +184,7 @@ class LocalTrainer:
         """Make the gradient of the local objective; returns the loss and its weight in a mean of parts."""
         self._gradients.zero_()
         with self._compute.autocast():
-            loss, weight = self._model.weighed_objective(batch)
+            loss, weight = self._model.weighted_objective(batch)
         loss.backward()  # type: ignore[no-untyped-call]
         self._algorithm.before_clip_(self._gradients, self._vector, start)
         return float(loss.detach()), weight

@@ -116,12 +116,8 @@ class CTCTransformer(Recogniser):
         """Its characters."""
         return self.alphabet
 
-    def objective(self, batch: Batch) -> Tensor:
-        """Return the mean negative log-likelihood of the batch in nats per utterance: a scalar."""
-        return self.weighed_objective(batch)[0]
-
-    def weighed_objective(self, batch: Batch) -> tuple[Tensor, float]:
-        """Return the objective, and the number of utterances that have an alignment."""
+    def weighted_objective(self, batch: Batch) -> tuple[Tensor, float]:
+        """Return the mean negative log-likelihood in nats per utterance, and how many have an alignment."""
         log_probs, frames = self(batch.features, batch.lengths)
         counted = alignable(frames, batch)
         return ctc_losses(log_probs, frames, batch).sum() / max(counted, 1), float(counted)

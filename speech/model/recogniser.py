@@ -78,17 +78,17 @@ class Recogniser(nn.Module):
     def tokeniser(self) -> Tokeniser:
         """Maps the transcripts of the corpus to what it is trained on."""
 
-    @abstractmethod
     def objective(self, batch: Batch) -> Tensor:
         """Return the loss that training minimises: a scalar."""
+        return self.weighted_objective(batch)[0]
 
-    def weighed_objective(self, batch: Batch) -> tuple[Tensor, float]:
-        """Return `objective`, and its weight in a mean over the parts of a batch.
+    @abstractmethod
+    def weighted_objective(self, batch: Batch) -> tuple[Tensor, float]:
+        """Return the loss that training minimises, a scalar, and its weight in a mean over parts of a batch.
 
-        The weight is the number of utterances. A model whose objective is a mean over those that count
-        returns their number: then the mean over all parts is the objective of the batch.
+        The weight is the number of what the loss is a mean over, utterances or targets: the weighted mean
+        over all parts is then the loss of the batch.
         """
-        return self.objective(batch), float(len(batch))
 
     @abstractmethod
     def evaluate(self, batch: Batch) -> BatchEvaluation:

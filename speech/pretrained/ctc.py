@@ -99,11 +99,12 @@ class PretrainedCTC(PretrainedRecogniser):
             logits = pad_sequence(alone, batch_first=True)
         return logits.float().log_softmax(-1), frames
 
-    def objective(self, batch: Batch) -> Tensor:
-        """Return the mean negative log-likelihood of the batch in nats per utterance: a scalar."""
+    def weighted_objective(self, batch: Batch) -> tuple[Tensor, float]:
+        """Return the mean negative log-likelihood in nats per utterance, and how many have an alignment."""
         log_probs, frames = self(batch.features, batch.lengths)
+        counted = alignable(frames, batch)
         losses = ctc_losses(log_probs, frames, batch, blank=self.blank)
-        return losses.sum() / max(alignable(frames, batch), 1)
+        return losses.sum() / max(counted, 1), float(counted)
 
     def evaluate(self, batch: Batch) -> BatchEvaluation:
         """Return losses and transcripts; an utterance too short for its transcript does not count."""

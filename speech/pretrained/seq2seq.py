@@ -92,10 +92,11 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
             )
         self.beams = config.beam
 
-    def objective(self, batch: Batch) -> Tensor:
-        """Return the mean negative log-likelihood of the batch in nats per target: a scalar."""
+    def weighted_objective(self, batch: Batch) -> tuple[Tensor, float]:
+        """Return the mean negative log-likelihood of the batch in nats per target, and its targets."""
         losses, targets = self._losses(batch, self.encode(batch.features, batch.lengths))
-        return losses.sum() / targets.sum()
+        count = targets.sum()
+        return losses.sum() / count, float(count)
 
     def evaluate(self, batch: Batch) -> BatchEvaluation:
         """Return losses in nats per utterance, and transcripts."""
@@ -170,12 +171,17 @@ class PretrainedSeq2Seq(PretrainedRecogniser):
             self._nats(self._logits(one, row[None, row != IGNORED]), row[None, row != IGNORED])
             for one, row in zip(encoded, labels, strict=True)
         ]
-        return torch.cat(rows), batch.token_lengths.to(labels.device)
+        return torch.cat(rows), (labels != IGNORED).sum(1)
 
     def _labels(self, batch: Batch) -> Tensor:
-        """Return the targets (B, L), `IGNORED` behind the end of each."""
+        """Return the targets (B, L), `IGNORED` behind the end of each.
+
+        Of a transcript that is longer than the decoder reaches, the beginning counts: a wrong one must not
+        take the speaker's other utterances with it.
+        """
         rows = torch.split(batch.tokens, batch.token_lengths.tolist())
-        return pad_sequence(list(rows), batch_first=True, padding_value=IGNORED)
+        reached = [row[: self._positions] for row in rows]
+        return pad_sequence(reached, batch_first=True, padding_value=IGNORED)
 
     def _logits(self, encoded: Tensor, labels: Tensor) -> Tensor:
         """Return the scores (B, L, vocabulary) of each target, given all before it."""

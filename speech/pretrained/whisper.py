@@ -21,7 +21,7 @@ from speech.model.stem import Stem
 from speech.pretrained.attention_times import Span, recorded_attention, token_spans
 from speech.pretrained.folder import ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
-from speech.pretrained.seq2seq import PretrainedSeq2Seq
+from speech.pretrained.seq2seq import IGNORED, PretrainedSeq2Seq
 from speech.text import Alphabet
 
 SHORT_TAIL_SECONDS = 0.5
@@ -118,7 +118,7 @@ class Whisper(PretrainedSeq2Seq):
     def _losses(self, batch: Batch, encoded: Tensor) -> tuple[Tensor, Tensor]:
         labels = self._labels(batch).to(encoded.device)
         nats = self._nats(self._logits(encoded, labels), labels)
-        return nats, batch.token_lengths.to(labels.device)
+        return nats, (labels != IGNORED).sum(1)
 
     def _convolved(self, features: Tensor, lengths: Tensor) -> Tensor:
         """Return what enters the first layer (B, T', width) for features (B, T, mels)."""

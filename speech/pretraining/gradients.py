@@ -100,7 +100,7 @@ class StepGradient:
         """Add the clipped gradient of a part; return the sum of its losses."""
         self.model.zero_grad()
         with self._compute.autocast():
-            loss, weight = self.model.weighed_objective(part)
+            loss, weight = self.model.weighted_objective(part)
         loss.backward()  # type: ignore[no-untyped-call]
         mean.add([value.grad for value in self.trained], weight)
         return float(loss.detach()) * weight

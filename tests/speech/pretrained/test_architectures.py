@@ -8,6 +8,7 @@ import torch
 
 from base.registries import MODEL_FAMILIES
 from speech.data.batching import collate
+from speech.data.examples import Example
 from speech.errors import ModelError
 from speech.model.modes import evaluating
 from speech.pretrained.ctc import PretrainedCTC
@@ -57,6 +58,21 @@ def test_an_utterance_gives_the_same_alone_and_together(folder_of, name):
     weights = batch.token_lengths if name not in CTC else torch.ones(len(examples))
     mean = sum(w * one[2] for w, one in zip(weights.tolist(), alone, strict=True)) / float(weights.sum())
     assert objective == pytest.approx(mean, rel=1e-5)
+    with torch.no_grad():
+        assert model.weighted_objective(batch)[1] == float(weights.sum())
+
+
+@pytest.mark.parametrize("name", ["whisper", "moonshine"])
+def test_of_a_transcript_beyond_the_decoders_reach_the_beginning_is_trained(folder_of, name):
+    model = load(folder_of(name))
+    first = examples_of(model)[0]
+    texts = ["one two " * words for words in (1, 400, 800)]
+    fit, long, longer = (Example.of(text, text, first.features, model.tokeniser) for text in texts)
+    assert len(fit.tokens) < model._positions < len(long.tokens)
+    with torch.no_grad(), evaluating(model):
+        (loss, weight), other = (model.weighted_objective(collate([one])) for one in (long, longer))
+        assert (loss, weight) == other and weight == model._positions
+        assert len(model.evaluate(collate([fit, long])).losses) == 2
 
 
 @pytest.mark.parametrize("name", CTC)
