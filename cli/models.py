@@ -6,21 +6,27 @@ from pathlib import Path
 
 from server.storage.ancestry import LINEAGE
 from speech.decoding import BeamConfig
+from speech.errors import ModelError
 from speech.export.description import ORIGIN
 from speech.model import adapted_file
 from speech.model.checkpoint import LoadedModel, load_model
-from speech.model.choice import ModelChoice
+from speech.model.choice import ModelChoice, WindowName
 from speech.model.recogniser import Recogniser
 from speech.pretrained.folder import CONFIG, ModelFolder
 from speech.pretrained.store import in_store
 from speech.text import ENGLISH, Alphabet, alphabet_of
 
 MODEL_HELP = "Or a model file, or an untouched pre-trained model: its folder, or its name in the store."
+WINDOW_HELP = "Whisper: padded or short, instead of the window that the model was trained with."
 BASE_HELP = "Where the pre-trained model is that the file was made of; by default where its name says."
 
 
 def open_model(
-    path: Path, *, base_model: Path | None = None, language: str | Alphabet | None = None
+    path: Path,
+    *,
+    base_model: Path | None = None,
+    language: str | Alphabet | None = None,
+    window: WindowName | None = None,
 ) -> LoadedModel:
     """Open a model file, or an untouched pre-trained model.
 
@@ -29,15 +35,25 @@ def open_model(
         base_model: Where the pre-trained model is that a file was made of; by default where its name says.
         language: The characters that the model must have. An untouched model has none of its own: error rates
             are counted in these, or in those of English.
+        window: Instead of the window that the model was trained with.
 
     Raises:
-        SpeechError: If it cannot be opened.
+        SpeechError: If it cannot be opened, or has no window of fixed length and one is given.
     """
-    if not is_untouched(path):
-        return load_model(path, language=language, folder=base_model)
-    alphabet = ENGLISH if language is None else alphabet_of(language)
+    if is_untouched(path):
+        loaded = _untouched(path, ENGLISH if language is None else alphabet_of(language), window)
+    else:
+        loaded = load_model(path, language=language, folder=base_model, window=window)
+    if window and not loaded.model.window_seconds:
+        raise ModelError(
+            f"--window {window}: {path} has no window of fixed length, as Whisper has; leave --window out."
+        )
+    return loaded
+
+
+def _untouched(path: Path, alphabet: Alphabet, window: WindowName | None) -> LoadedModel:
     name = str(path.absolute()) if path.is_dir() else str(path)
-    choice = ModelChoice(name=name)
+    choice = ModelChoice(name=name, window=window or "padded")
     model = choice.make(alphabet)
     metadata = adapted_file.metadata(model) | _origin(choice.model_folder)
     return LoadedModel(model=model.eval(), preset=name, metadata=metadata)

@@ -7,11 +7,12 @@ from typing import Annotated, Literal
 import soundfile
 import typer
 
-from cli.models import BASE_HELP, MODEL_HELP, decode_by, open_model
+from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, decode_by, open_model
 from cli.outputs import is_among, require_folder
 from recipes import existing_run
 from speech.decoding import BeamConfig
 from speech.errors import AudioError, CheckpointMismatch
+from speech.model.choice import WindowName
 from speech.transcription.output_formats import FORMATS, SUFFIXES, Transcript, ctm_name
 from speech.transcription.transcriber import Transcriber
 
@@ -40,6 +41,7 @@ def transcribe(
             "for each recording.",
         ),
     ] = None,
+    window: Annotated[WindowName | None, typer.Option(help=WINDOW_HELP)] = None,
     beam: Annotated[
         int | None,
         typer.Option(min=1, help=f"Beam search of this width ({BeamConfig.beam} with --lm); else greedy."),
@@ -62,7 +64,7 @@ def transcribe(
     place = _place(out)
     _check_names(files, format, place)
     try:
-        loaded = open_model(model_path(run, model), base_model=base_model)
+        loaded = open_model(model_path(run, model), base_model=base_model, window=window)
         decode_by(loaded.model, beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus)
         transcriber = Transcriber(loaded)
     except ValueError as error:

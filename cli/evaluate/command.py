@@ -17,7 +17,7 @@ from cli.corpus.options import place_here
 from cli.evaluate.choice import Choice
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
-from cli.models import BASE_HELP, MODEL_HELP, is_untouched, open_model
+from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, is_untouched, open_model
 from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, existing_run
@@ -28,6 +28,7 @@ from speech.decoding import BeamConfig
 from speech.errors import SpeechError
 from speech.evaluation.normalisers import CHARACTERS, NormaliserName, needs_written
 from speech.model.checkpoint import LoadedModel
+from speech.model.choice import WindowName
 
 if TYPE_CHECKING:
     from speech.evaluation.assessment import Comparison
@@ -56,6 +57,7 @@ def evaluate(
         typer.Option(min=1, help=f"Beam search of this width ({BeamConfig.beam} with --lm); else greedy."),
     ] = None,
     lm: Annotated[Path | None, typer.Option(help="A language model (ARPA), for CTC models.")] = None,
+    window: Annotated[WindowName | None, typer.Option(help=f"{WINDOW_HELP} Not of --against.")] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda ...; by default a GPU if there is one.")
     ] = None,
@@ -74,7 +76,7 @@ def evaluate(
 
     try:
         files = [model_path(run, _one(of, model)), *([_other(against)] if against else [])]
-        models = _loaded(files, base_model, language)
+        models = _loaded(files, base_model, language, window)
         choice = Choice(beam=beam, lm=lm, device=device, batch_seconds=batch_seconds, by=by)
         speech = _speech(files[0] if run else None, models[0], kind, path, split, by, normaliser)
         warnings = _cautions(files, models, speech, on_training_speech)
@@ -181,6 +183,7 @@ def _plain(result: Result) -> dict[str, Any]:
     return {
         "model": str(result.path),
         "preset": result.loaded.preset,
+        **({"window": result.window} if result.window else {}),
         **result.assessment.summary(),
         "real_time_factor": result.real_time_factor,
         "threads": torch.get_num_threads(),
@@ -194,9 +197,11 @@ def _one(argument: Path | None, option: Path | None) -> Path | None:
     return argument or option
 
 
-def _loaded(files: Sequence[Path], base_model: Path | None, language: str | None) -> list[LoadedModel]:
-    """The models, of one language."""
-    first = open_model(files[0], base_model=base_model, language=language)
+def _loaded(
+    files: Sequence[Path], base_model: Path | None, language: str | None, window: WindowName | None
+) -> list[LoadedModel]:
+    """The models, of one language; the first with the window that was chosen."""
+    first = open_model(files[0], base_model=base_model, language=language, window=window)
     others = [open_model(file, base_model=base_model, language=first.alphabet) for file in files[1:]]
     return [first, *others]
 

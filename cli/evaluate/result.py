@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from speech.corpora.corpus import Corpus
 from speech.model.checkpoint import LoadedModel
+from speech.pretrained.base import PretrainedRecogniser
 
 if TYPE_CHECKING:
     from speech.evaluation.assessment import Assessment
@@ -39,6 +40,12 @@ class Result:
     model_seconds: float
     skipped: int
     groups: Mapping[str, Assessment]
+
+    @property
+    def window(self) -> str:
+        """The window of a pre-trained model that has one of fixed length, "padded" or "short"; else ""."""
+        model = self.loaded.model
+        return str(model.window) if isinstance(model, PretrainedRecogniser) and model.window_seconds else ""
 
     @property
     def real_time_factor(self) -> float:

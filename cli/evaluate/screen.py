@@ -49,10 +49,15 @@ def _heading(speech: Speech, mine: Result, choice: Choice) -> Text:
     parameters = sum(parameter.numel() for parameter in mine.loaded.model.parameters())
     skipped = f", {mine.skipped} more skipped for their audio" if mine.skipped else ""
     return Text(
-        f"model   {mine.path} ({mine.loaded.preset}, {parameters:,} parameters, {choice.decoding})\n"
+        f"model   {mine.path} ({mine.loaded.preset}, {parameters:,} parameters, {choice.decoding}"
+        f"{_window(mine)})\n"
         f"speech  {speech.corpus.name}, split {speech.split!r}: {len(mine.assessment.speakers)} speakers, "
         f"{len(mine.assessment.utterances)} utterances, {_duration(mine.audio_seconds)}{skipped}\n"
     )
+
+
+def _window(result: Result) -> str:
+    return f", {result.window} window" if result.window else ""
 
 
 def _rates(found: Assessment) -> Table:
@@ -121,7 +126,8 @@ def _compared(other: Result, comparison: Comparison) -> Text:
         "undecided": ("the difference may be chance", "yellow"),
     }[comparison.verdict]
     return Text.assemble(
-        f"against {other.path}: WER {_percent(theirs.words.rate)}, CER {_percent(theirs.characters.rate)}\n",
+        f"against {other.path}{_window(other)}: ",
+        f"WER {_percent(theirs.words.rate)}, CER {_percent(theirs.characters.rate)}\n",
         f"difference in WER {points} ({between}): ",
         verdict,
         f"; fewer errors for {comparison.speakers_better} of {len(theirs.speakers)} speakers\n",

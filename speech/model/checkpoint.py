@@ -8,7 +8,7 @@ every difference.
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from speech.errors import CheckpointMismatch, LanguageError, SpeechError
 from speech.features.front_end import FrontEnd
 from speech.features.log_mel import FeatureConfig
 from speech.model import adapted_file
-from speech.model.choice import ModelChoice
+from speech.model.choice import ModelChoice, WindowName
 from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.recogniser import Recogniser
 from speech.text import ENGLISH, Alphabet, alphabet_of
@@ -110,6 +110,7 @@ def load_model(
     preset: str | None = None,
     language: str | Alphabet | None = None,
     folder: Path | None = None,
+    window: WindowName | None = None,
 ) -> LoadedModel:
     """Read a model file.
 
@@ -119,6 +120,7 @@ def load_model(
         folder: Where the pre-trained model is that the file was made of; by default where its name says.
         language: If given, the alphabet (or the code of a registered language) whose characters the model
             must have. The model then carries that alphabet: the code of the file's language may be another.
+        window: Instead of the window that a pre-trained model was trained with.
 
     Raises:
         CheckpointMismatch: For a file that is missing or none of ours, and for another version, preset,
@@ -133,7 +135,7 @@ def load_model(
         own = _alphabet(path, metadata)
         _require_characters(path, own, alphabet or own)
         choice = adapted_file.choice_of(path, metadata, folder, wanted=preset)
-        model = choice.make(alphabet or own)
+        model = replace(choice, window=window or choice.window).make(alphabet or own)
         adapted_file.copy_tensors_(path, file, model)
         return LoadedModel(model=model.eval(), preset=choice.name, metadata=metadata)
 

@@ -17,6 +17,9 @@ from speech.text import Alphabet
 BASE_SEED = 0  # of the parameters of a preset that comes with none
 
 
+WindowName = Literal["padded", "short"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelChoice:
     """A model by its name, and what is changed in it.
@@ -40,7 +43,7 @@ class ModelChoice:
     """
 
     name: str
-    window: Literal["padded", "short"] = "padded"
+    window: WindowName = "padded"
     head: Literal["base", "characters"] = "base"
     adapters: Adapters | None = None
     folder: Path | None = None
@@ -58,7 +61,7 @@ class ModelChoice:
         cls,
         *,
         name: str,
-        window: Literal["padded", "short"],
+        window: WindowName,
         head: Literal["base", "characters"],
         adapters: str,
         adapter_rank: int,

@@ -120,6 +120,9 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     by_folder = json.loads(murmur(*both, "--beam", 2).stdout)
     assert by_name["preset"] == "small/whisper" and by_folder["decoding"] == "beam search of width 2"
     assert json.loads(murmur(*both).stdout)["against"]["wer"] == by_name["wer"]
+    short = json.loads(murmur(*both, "--window", "short").stdout)
+    assert (short["window"], short["against"]["window"]) == ("short", "padded")
+    assert short["wer"] != by_name["wer"] == short["against"]["wer"]
     refused = murmur("--model", "small/whisper", "--lm", "a.arpa", *chosen)
     assert refused.exit_code == 1 and "takes no language model" in refused.stderr
     sound = next(tmp_path.glob("*.wav"))
@@ -131,6 +134,8 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     (said,) = json.loads(done.stdout)
     assert said["times"] == "spread over each phrase"
     assert done.stderr.startswith("note: this model has no word times")
+    refused = murmur("--model", moonshine, "--window", "padded", *chosen)
+    assert refused.exit_code == 1 and f"--window padded: {moonshine} has no window of" in refused.stderr
 
 
 def test_one_speaker_has_no_interval_and_says_so(model: Path, tmp_path: Path) -> None:
