@@ -36,6 +36,17 @@ class StepGradient:
         config: The settings.
         processes: This process and the others.
         generator: Draws the masks of this process.
+
+    Example:
+        >>> from speech.data.examples import Example
+        >>> from speech.model.ctc_transformer import build_model
+        >>> model, config = build_model("tiny", seed=0), PretrainConfig(preset="tiny", gradient_clip=0.5)
+        >>> gradient = StepGradient(model, config, Processes(), torch.Generator().manual_seed(0))
+        >>> said = Example.of("u1", "yes", torch.zeros(100, 40))
+        >>> _, counted, _, _ = gradient.make([said, said], 0)
+        >>> norm = torch.cat([value.grad.flatten() for value in gradient.trained]).norm()
+        >>> counted, round(float(norm), 4)
+        (2.0, 0.5)
     """
 
     def __init__(

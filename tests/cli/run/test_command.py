@@ -79,7 +79,10 @@ def test_an_explicit_recipe_or_corpus_wins(name):
     settings = {"corpus.kind": "embedded"}
     assert compose(None, None, settings) == settings
     if file != FIRST_RUN:
-        assert compose(file, None, {}) == with_absolute_paths(read_recipe(file))
+        composed, read = compose(file, None, {}), with_absolute_paths(read_recipe(file))
+        if read["corpus.path"].endswith("@new"):  # a population of its own
+            assert composed.pop("corpus.path").startswith(read.pop("corpus.path").removesuffix("new"))
+        assert composed == read
 
 
 def test_the_former_default_is_a_recipe_with_the_same_settings():
