@@ -370,4 +370,4 @@ def test_another_copy_of_a_pre_trained_model_is_refused_at_registration(run_of):
     """Both nodes have another copy than the server, in the store and by `base-model`."""
     for log in run_of(RETRAINED):
         assert "the parameters that are not trained are not those of the server: copy the folder" in log
-        assert f"({RETRAINED}) to this node and name it, {BASE_MODEL}" in log
+        assert f"to this node and name it, {BASE_MODEL} (model.name = {RETRAINED!r})" in log
