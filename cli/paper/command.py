@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.paper.privacy import privacy
+from cli.paper.results.command import board
 from cli.paper.run import compare, run
 from cli.paper.show import list_rows, show
 
@@ -20,6 +21,7 @@ app.command("show")(show)
 app.command("run")(run)
 app.command("compare")(compare)
 app.command("privacy")(privacy)
+app.command("board")(board)
 
 
 @app.callback()
