@@ -15,7 +15,7 @@ from cli.paper.results.statistics import Table, rate
 from cli.paper.small.claims import answer, findings
 from cli.paper.small.experiments import Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
-from cli.paper.small.jobs import COMMAND, FAMILY, Jobs
+from cli.paper.small.jobs import FAMILY, Jobs
 from cli.paper.small.speech import Source
 from privacy.display import epsilon_text
 
@@ -65,10 +65,9 @@ class Book:
     def _experiment(self, study: Study, jobs: Jobs, experiment: Experiment) -> Iterator[str]:
         cells = {cell.name: cell for cell in study.cells_of(experiment)}
         drawn = [one for cell in cells.values() if (one := self._drawn(jobs, cell)) is not None]
-        options = " --full" if study.full else ""
         yield f"### {experiment.title}"
         yield f"**Question.** {experiment.question}"
-        command = f"`{COMMAND}{options} {experiment.name}`"
+        command = f"`{jobs.command} {experiment.name}`"
         if len(drawn) < len(cells):
             yield f"{len(drawn)} of {len(cells)} cells have all their runs; {command} makes the others."
             return
@@ -102,7 +101,7 @@ class Book:
 
     def _row(self, one: Drawn) -> str:
         wer = one.wer.scaled(100)
-        chosen = ", ".join(f"{key} = {word(one.cell.settings[key])}" for key in one.cell.tune)
+        chosen = ", ".join(_choice(key, one.cell) for key in one.cell.tune)
         by_seed = " ".join(f"[{100 * run.wer.rate:.1f}]({self._of(run)})" for run in one.results)
         epsilon = epsilon_text(max(run.privacy.epsilon for run in one.results))
         interval = f"{wer.low:.1f} to {wer.high:.1f}"
@@ -113,6 +112,12 @@ class Book:
 
     def _link(self, path: Path) -> str:
         return Path(os.path.relpath(path.absolute(), self._page.parent.absolute())).as_posix()
+
+
+def _choice(key: str, cell: Cell) -> str:
+    """A setting that was chosen on dev; at an end of its grid, a better one may lie beyond."""
+    value, grid = cell.settings[key], cell.tune[key]
+    return f"{key} = {word(value)}" + (" (an end of its grid)" if value in (grid[0], grid[-1]) else "")
 
 
 def _facts(runs: Sequence[Result]) -> str:

@@ -54,10 +54,8 @@ def small(
         study = studies[full]
         chosen = study.chosen(experiment or [])
         pyplot()  # refuses before any run, not after an hour
-        source = Source.of(speech)
-        options = (" --full" if full else "") + ("" if speech is None else f" --speech {source.name}")
         running = Running(
-            jobs=Jobs(study=study, source=source, commit=commit(), options=options),
+            jobs=Jobs(study=study, source=Source.of(speech), commit=commit()),
             folder=folder,
             processes=processes or len(os.sched_getaffinity(0)),
             say=typer.echo,

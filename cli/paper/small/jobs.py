@@ -72,7 +72,12 @@ class Jobs:
     study: Study
     source: Source
     commit: str = "unknown"
-    options: str = ""
+
+    @property
+    def command(self) -> str:
+        """The command that makes runs of this study on this speech."""
+        full = " --full" if self.study.full else ""
+        return f"{COMMAND}{full}" + ("" if self.source == Source() else f" --speech {self.source.name}")
 
     def tuning(self, cells: Iterable[Cell]) -> list[Job]:
         """Return the runs that choose the settings of these cells."""
@@ -92,7 +97,8 @@ class Jobs:
         settled = [self.settled(cell, folder) for cell in cells]
         return [
             self._job(cell, seed, RESULT, f"seed-{seed}")
-            for cell, seed in itertools.product(settled, self.study.seeds)
+            # A node keeps the process and the features of a seed's speech from one run to the next.
+            for seed, cell in itertools.product(self.study.seeds, settled)
         ]
 
     def settled(self, cell: Cell, folder: Path) -> Cell:
@@ -117,7 +123,7 @@ class Jobs:
             source=self.source,
             name=f"{group}/{last}",
             group=group,
-            command=f"{COMMAND}{self.options} --again {cell.name}/{last}",
+            command=f"{self.command} --again {cell.name}/{last}",
             commit=self.commit,
         )
 
