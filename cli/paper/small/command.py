@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -66,6 +66,16 @@ def small(
         typer.echo("\nmurmur paper small: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
     except (ConfigError, ResultError, SpeechError, OSError) as error:
-        typer.echo(f"murmur paper small: {error}", err=True)
-        raise typer.Exit(2) from None
+        _refuse(error)
+    except Exception as error:
+        from server.entry import FAULTS  # here, for torch takes a second or two
+
+        if not isinstance(error, FAULTS):
+            raise
+        _refuse(error)
     typer.echo(f"written: {book}")
+
+
+def _refuse(error: Exception) -> NoReturn:
+    typer.echo(f"murmur paper small: {error}", err=True)
+    raise typer.Exit(2) from None

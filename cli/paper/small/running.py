@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cli.paper.results.record import read_result
+from cli.paper.results.record import ResultError, read_result
 from cli.paper.small.experiments import Cell, Experiment
 from cli.paper.small.jobs import Job, Jobs, cells_of, missing
 from recipes import ConfigError
@@ -87,6 +88,11 @@ class Running:
             ]
             try:
                 yield from (one.result() for one in as_completed(made))
+            except BrokenProcessPool:
+                raise ResultError(
+                    f"one of {self.processes} processes was ended, mostly for its memory: --processes 1 "
+                    "needs the least; what is finished stays"
+                ) from None
             finally:
                 with suppress(RuntimeError):
                     pool.shutdown(wait=False, cancel_futures=True)

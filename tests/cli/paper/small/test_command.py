@@ -7,11 +7,12 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.paper.results.record import read_results
-from cli.paper.small import speech
+from cli.paper.small import running, speech
 from cli.paper.small.experiments import IID
 from client import speaker_processes
+from server.errors import RegistrationError
 from speech.corpora.loading import load_corpus
-from tests.cli.paper.small.toy import STUDY, study_file
+from tests.cli.paper.small.toy import STUDY, Maker, study_file
 from tests.corpora import make_corpus
 
 SMALLER = (
@@ -57,6 +58,22 @@ def test_real_runs_leave_results_and_a_book(tmp_path, corpus):
     assert str(tmp_path) not in "".join(one.model_dump_json() for one in found.values())
     assert "noise/dim/0.5 less start" in (tmp_path / "results.md").read_text()
     assert "1 of" not in murmur(*arguments).output  # all is there
+
+
+def test_a_run_that_fails_ends_it_with_the_reason_and_what_was_finished_stays(tmp_path, corpus, monkeypatch):
+    done = Maker()
+
+    def fails_at_the_second(make, job, share, prepared, folder):
+        if done.made:
+            raise RegistrationError("no node has registered")
+        return done(job, share, prepared, folder)
+
+    monkeypatch.setattr(running, "_run", fails_at_the_second)
+    arguments = ["--experiments", study_file(tmp_path, SMALLER), "--folder", tmp_path / "results"]
+    found = murmur(*arguments, "--book", tmp_path / "results.md", "--speech", corpus, "--processes", 1)
+    assert found.exit_code == 2
+    assert "murmur paper small: no node has registered" in found.output
+    assert [one.name for one in read_results(tmp_path / "results").values()] == done.made
 
 
 def test_a_seed_fixes_population_dev_and_deal(corpus):
