@@ -21,6 +21,7 @@ ALLOWED = {
         "flwr.proto.message_pb2.PullObjectRequest",
         "flwr.proto.runtime_pb2.PullAppMessagesRequest",
         "flwr.supercore.inflatable.inflatable_utils.ObjectPushError",
+        "flwr.supercore.task_identity.TaskIdentity",
         "flwr.superlink.grid.HttpGrid",
         "flwr.superlink.grid.InMemoryGrid",
         ".__dict__",  # of a message's metadata: its id, `_message_id`

@@ -5,8 +5,10 @@ from __future__ import annotations
 import typer
 
 from cli.paper.privacy import privacy
+from cli.paper.results.command import board
 from cli.paper.run import compare, run
 from cli.paper.show import list_rows, show
+from cli.paper.small.command import small
 
 app = typer.Typer(
     name="paper",
@@ -20,3 +22,5 @@ app.command("show")(show)
 app.command("run")(run)
 app.command("compare")(compare)
 app.command("privacy")(privacy)
+app.command("small")(small)
+app.command("board")(board)

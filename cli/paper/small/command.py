@@ -1,0 +1,81 @@
+"""`murmur paper small`: make what is missing of the small experiments, and write their results book."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli.paper.results.command import FOLDER_HELP, RESULTS
+
+BOOK = Path("docs/results.md")
+
+
+def small(
+    experiment: Annotated[
+        list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="Some experiments; else all.")
+    ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="The full size: hours, where the short takes one.")
+    ] = False,
+    folder: Annotated[Path, typer.Option(help=FOLDER_HELP)] = RESULTS,
+    book: Annotated[Path, typer.Option(help="The page to write.")] = BOOK,
+    speech: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="A corpus with the splits train and test; else the embedded one."),
+    ] = None,
+    again: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CELL[/seed-N]", help="Make this again though it is there; repeatable."),
+    ] = None,
+    experiments: Annotated[
+        Path | None, typer.Option(metavar="TOML", help="Another file like recipes/paper/small.toml.")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time, one core each; by default one for each core.")
+    ] = None,
+) -> None:
+    """Run the paper's experiments at small scale, what is missing of them, and write their results book."""
+    from cli.paper.results.plotting import pyplot
+    from cli.paper.results.record import ResultError
+    from cli.paper.small.book import Book
+    from cli.paper.small.experiments import SMALL, read_study
+    from cli.paper.small.jobs import Jobs
+    from cli.paper.small.running import Running, commit
+    from cli.paper.small.speech import Source
+    from recipes import ConfigError
+    from speech.errors import SpeechError
+
+    try:
+        file = experiments or SMALL
+        studies = [read_study(file), read_study(file, full=True)]
+        study = studies[full]
+        chosen = study.chosen(experiment or [])
+        pyplot()  # refuses before any run, not after an hour
+        running = Running(
+            jobs=Jobs(study=study, source=Source.of(speech), commit=commit()),
+            folder=folder,
+            processes=processes or len(os.sched_getaffinity(0)),
+            say=typer.echo,
+        )
+        running.complete(chosen, again or [])
+        Book(folder, book).write(studies)
+    except KeyboardInterrupt:
+        typer.echo("\nmurmur paper small: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+    except (ConfigError, ResultError, SpeechError, OSError) as error:
+        _refuse(error)
+    except Exception as error:
+        from server.entry import FAULTS  # here, for torch takes a second or two
+
+        if not isinstance(error, FAULTS):
+            raise
+        _refuse(error)
+    typer.echo(f"written: {book}")
+
+
+def _refuse(error: Exception) -> NoReturn:
+    typer.echo(f"murmur paper small: {error}", err=True)
+    raise typer.Exit(2) from None

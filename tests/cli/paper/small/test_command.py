@@ -1,0 +1,100 @@
+"""`murmur paper small` at a size of seconds: real runs, a results folder and a book."""
+
+import math
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.paper.results.record import read_results
+from cli.paper.small import running, speech
+from cli.paper.small.experiments import IID
+from client import speaker_processes
+from server.errors import RegistrationError
+from speech.corpora.loading import load_corpus
+from tests.cli.paper.small.toy import STUDY, Maker, study_file
+from tests.corpora import make_corpus
+
+SMALLER = (
+    STUDY.replace("seeds = [1, 2]", "seeds = [1]")
+    .replace('["global", "dim"]', '["dim"]')
+    .replace("[0.5, 1.0]", "[0.5]")
+    .replace("tune = {", "# tune = {")
+    .replace('cells = ["central", "start"]', 'cells = ["central", "start", "noise"]')
+    .replace('of = "central"', 'of = "noise"')
+)
+HEAD, _, REST = SMALLER.partition("[[experiments]]")
+SMALLER = HEAD + REST[REST.index("[[experiments]]") :]
+
+
+def murmur(*arguments):
+    return CliRunner().invoke(app, ["paper", "small", *map(str, arguments)])
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    return make_corpus(tmp_path / "speech", {"train": 6, "test": 2}, utterances=1).parent
+
+
+@pytest.fixture(autouse=True)
+def _no_process_stays():
+    yield
+    speaker_processes.forget()
+
+
+def test_real_runs_leave_results_and_a_book(tmp_path, corpus):
+    arguments = ["--experiments", study_file(tmp_path, SMALLER), "--folder", tmp_path / "results"]
+    arguments += ["--book", tmp_path / "results.md", "--speech", corpus, "--processes", 1]
+    done = murmur(*arguments)
+    assert done.exit_code == 0, done.output
+    found = {one.group.rpartition("/speech/")[2]: one for one in read_results(tmp_path / "results").values()}
+    assert sorted(found) == ["central", "noise/dim/0.5", "start"]
+    noisy, start = found["noise/dim/0.5"], found["start"]
+    assert 0 < noisy.privacy.epsilon < math.inf and noisy.privacy.extrapolated_population == 1_000_000
+    assert start.privacy.epsilon == math.inf and start.model.start == "random"
+    assert (noisy.population, noisy.data.split, len(noisy.wer.by_speaker)) == (4, "test", 2)
+    assert [line["round"] for line in noisy.curve] == [0, 1]
+    assert noisy.command == "murmur paper small --speech speech --again noise/dim/0.5/seed-1"
+    assert str(tmp_path) not in "".join(one.model_dump_json() for one in found.values())
+    assert "noise/dim/0.5 less start" in (tmp_path / "results.md").read_text()
+    assert "1 of" not in murmur(*arguments).output  # all is there
+
+
+def test_a_run_that_fails_ends_it_with_the_reason_and_what_was_finished_stays(tmp_path, corpus, monkeypatch):
+    done = Maker()
+
+    def fails_at_the_second(make, job, share, prepared, folder):
+        if done.made:
+            raise RegistrationError("no node has registered")
+        return done(job, share, prepared, folder)
+
+    monkeypatch.setattr(running, "_run", fails_at_the_second)
+    arguments = ["--experiments", study_file(tmp_path, SMALLER), "--folder", tmp_path / "results"]
+    found = murmur(*arguments, "--book", tmp_path / "results.md", "--speech", corpus, "--processes", 1)
+    assert found.exit_code == 2
+    assert "murmur paper small: no node has registered" in found.output
+    assert [one.name for one in read_results(tmp_path / "results").values()] == done.made
+
+
+def test_a_seed_fixes_population_dev_and_deal(corpus):
+    whole = load_corpus("manifest", corpus)
+    dealt = [speech.dealt(whole, IID, seed, 0.34) for seed in (1, 1, 2)]
+    assert dealt[0].digest == dealt[1].digest != dealt[2].digest
+    plain = speech.dealt(whole, "by speaker", 1, 0.34)
+    assert plain.speakers("dev") == dealt[0].speakers("dev")
+    assert len(plain.speakers("dev")) == 2 and len(plain.speakers("train")) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["optimizer"], "experiment 'optimizer': there is none; there are cohort, seed"),
+        (["--speech", "nowhere"], "--speech nowhere: there is no such folder"),
+        (["--experiments", "nowhere.toml"], "nowhere.toml: cannot be read"),
+        (["iid", "--again", "cohort/99"], "--again cohort/99: no cell or run"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_done(tmp_path, arguments, words):
+    done = murmur(*arguments, "--folder", tmp_path / "results", "--book", tmp_path / "results.md")
+    assert done.exit_code == 2 and words in " ".join(done.output.split())
+    assert not (tmp_path / "results").exists()

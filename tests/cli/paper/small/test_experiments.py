@@ -1,0 +1,93 @@
+"""The file of experiments: what it means, and what it is refused for."""
+
+import pytest
+
+from cli.composing import default_config
+from cli.paper.results.statistics import Estimate, Table
+from cli.paper.small.claims import FAILS, HOLDS, UNDECIDED, Finding, findings
+from cli.paper.small.experiments import CENTRAL, read_study
+from recipes import ConfigError, RunConfig
+from speech.pretraining import PretrainConfig
+from tests.cli.paper.small.toy import STUDY, study_file
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_every_cell_of_the_study_is_a_run_with_valid_settings(full):
+    study = read_study(full=full)
+    for cell in study.cells.values():
+        for settled in [cell.chosen(choice) for choice in cell.choices] or [cell]:
+            if cell.trainer == CENTRAL:
+                PretrainConfig.model_validate({"epochs": 0, **settled.settings})
+            else:
+                RunConfig.from_flat({**default_config(), **settled.settings})
+    used = {cell.name for one in study.experiments.values() for cell in study.cells_of(one)}
+    assert used == set(study.cells), "a cell that no experiment uses"
+
+
+def test_every_claim_of_the_study_compares_something():
+    study = read_study()
+    counts = [[1, 2]]
+    tables = {name: Table(seeds=(1,), errors=_array(counts), words=_array([9, 9])) for name in study.cells}
+    for experiment in study.experiments.values():
+        cells = {cell.name: cell for cell in study.cells_of(experiment)}
+        for claim in experiment.claims:
+            assert findings(claim, cells, tables), (experiment.name, claim.text)
+
+
+def _array(values):
+    import numpy as np
+
+    return np.array(values)
+
+
+def test_a_sweep_is_a_cell_for_each_combination_with_the_full_size_over_the_short(tmp_path):
+    study = read_study(study_file(tmp_path), full=True)
+    assert [name for name in study.cells if name.startswith("noise")] == [
+        "noise/global/0.5",
+        "noise/global/1",
+        "noise/dim/0.5",
+        "noise/dim/1",
+    ]
+    cell = study.cells["noise/dim/1"]
+    assert (cell.settings["training.rounds"], cell.settings["privacy.clip-rule"]) == (2, "dim")
+    assert cell.choices == [{"server.learning-rate": 0.01}, {"server.learning-rate": 0.02}]
+    assert "training.rounds" not in study.cells["central"].settings
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('cells = ["noise"]', 'cells = ["nois"]', "no cell 'nois'"),
+        ('of = "central"', 'of = "centre"', "no cell 'centre'"),
+        ("training.cohort = 2.0", "training.chort = 2.0", "no setting 'training.chort'"),
+        ("margin = 0.1", "", "need a margin"),
+        ('trainer = "central"', 'trainer = "centre"', "trainer"),
+        ("dev-share = 0.34", "dev-share = 2.0", "dev-share"),
+        ("seeds = [1, 2]", "seeds = [1, 2", "no TOML"),
+    ],
+)
+def test_a_fault_is_named(tmp_path, before, after, words):
+    with pytest.raises(ConfigError, match=words):
+        read_study(study_file(tmp_path, STUDY.replace(before, after, 1)))
+
+
+@pytest.mark.parametrize(
+    ("expect", "low", "high", "verdict"),
+    [
+        ("below", -2, -1, HOLDS),
+        ("below", -2, 1, UNDECIDED),
+        ("below", 1, 2, FAILS),
+        ("above", 1, 2, HOLDS),
+        ("within", -1.9, 1.9, HOLDS),
+        ("within", -1.9, 2.1, UNDECIDED),
+        ("within", 2.1, 3.0, FAILS),
+        ("ratio-below", 0.9, 2.9, HOLDS),
+        ("ratio-below", 0.9, 3.1, UNDECIDED),
+        ("ratio-below", 3.1, 3.2, FAILS),
+    ],
+)
+def test_a_verdict_follows_from_the_interval(expect, low, high, verdict):
+    estimate = Estimate(value=(low + high) / 2, low=low, high=high)
+    margin = 2.0 if expect in ("within", "ratio-below") else 0.0
+    found = Finding(of="a", against="b", estimate=estimate, expect=expect, margin=margin)
+    assert found.verdict == verdict

@@ -1,0 +1,41 @@
+"""A federation in one process: how many nodes hold the speakers changes nothing, to the bit."""
+
+import pytest
+from safetensors.torch import load_file
+
+from cli.composing import default_config
+from cli.paper.small.federation import federate
+from client import speaker_processes
+from recipes import RunConfig
+from server.storage.run_folder import RunFolder
+from tests.corpora import make_corpus
+
+
+@pytest.fixture(autouse=True)
+def _no_process_stays():
+    yield
+    speaker_processes.forget()
+
+
+def test_one_node_and_two_give_the_same_model(tmp_path):
+    """With noise that a seed repeats and all speakers in the cohort, nothing else is random."""
+    corpus = make_corpus(tmp_path / "speech", {"train": 3, "test": 1}, utterances=1)
+    settings = {
+        "corpus.kind": "manifest",
+        "corpus.path": str(corpus),
+        "corpus.feature-cache": False,
+        "training.rounds": 1,
+        "training.cohort": 3.0,
+        "privacy.noise-source": "seeded-not-private",
+        "privacy.population-name": "toy",
+        "run.sentences-shown": 0,
+    }
+    models = []
+    for nodes in (1, 2):
+        place = {"run.folder": str(tmp_path / f"runs-{nodes}")}
+        folder = federate(RunConfig.from_flat({**default_config(), **settings, **place}), nodes)
+        models.append((RunFolder(folder).model, RunFolder(folder).seed))
+    (one, seed), (two, _) = models
+    one, two, seed = (load_file(file) for file in (one, two, seed))
+    assert all(one[name].equal(two[name]) for name in one)
+    assert any(not one[name].equal(seed[name]) for name in one)
