@@ -62,7 +62,9 @@ def run(
 
 def compare(
     row: Annotated[str, typer.Argument(metavar="TABLE/ROW", help=ROW_HELP)],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="Its run folder.")] = Path("runs/latest"),
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Its run folder, or its name in the runs folder.")
+    ] = Path("latest"),
 ) -> None:
     """Print the error rates of a finished run beside those of a row."""
     from cli.paper.rows import find_row
