@@ -48,7 +48,7 @@ MOST_RATIO, MOST_UPPER, MOST_SECONDS = 0.65, 0.80, 600.0
 POPULATION, COHORT, DELTA, EPSILON = 1_000_000, 1024, 1e-7, 8.0
 GROUPS = "*encoder*=0.5,*decoder*=0.5"
 UNTOUCHED, CENTRAL, PLAIN = "untouched, padded", "central, Adam", "federated, no noise"
-DECODED_PADDED = "federated, no noise, decoded padded"  # trained on short input all the same; better on dev
+DECODED_PADDED = "federated, no noise, decoded padded"  # trained on short input all the same
 
 
 def divided(corpus: Path, seed: int, folder: Path) -> Path:
@@ -222,10 +222,10 @@ def _write(found: Mapping[str, Sequence[Outcome]], config: RunConfig) -> None:
     bases = found[UNTOUCHED]
     titles = ("way", "WER % of each seed", "mean", "over the untouched model's (95 %)", "longest run, s")
     rows = [row(name, outcomes, bases[: len(outcomes)]) for name, outcomes in found.items()]
-    middle, _, high = ratio(found[DECODED_PADDED], bases)
+    middle, _, high = ratio(found[PLAIN], bases)
     longest = max(outcome.seconds for outcome in found[PLAIN])
     goals = (
-        (f"ratio without noise, decoded padded, {middle:.3f}, goal {MOST_RATIO:g}", middle <= MOST_RATIO),
+        (f"ratio without noise {middle:.3f}, goal {MOST_RATIO:g}", middle <= MOST_RATIO),
         (f"upper end {high:.3f}, goal below {MOST_UPPER:g}", high < MOST_UPPER),
         (f"longest run {longest:.0f} s with start and test, goal {MOST_SECONDS:g}", longest <= MOST_SECONDS),
     )
@@ -241,7 +241,8 @@ def _write(found: Mapping[str, Sequence[Outcome]], config: RunConfig) -> None:
         f"{COHORT:,} has at epsilon {EPSILON:g} and delta {DELTA:g} (PLD); here z = {z:.4f} with a cohort of "
         f"{config.training.cohort:g}. It says what noise costs. These runs themselves, with a few dozen "
         "speakers, protect nobody: their own epsilon is in the thousands.",
-        "The interval draws the test speakers of all seeds, paired with the untouched model. "
+        "The interval draws the test speakers of all seeds, paired with the untouched model. Rows with fewer "
+        "seeds are not finished. "
         "`python -m benchmarks.whisper_adapt MODEL CORPUS` makes this page.",
     ]
     (HERE / "whisper_adapt.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
