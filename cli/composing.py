@@ -128,6 +128,17 @@ def _value(key: str, written: str) -> Flat:
     return found if scalar else {key: written}
 
 
+def as_toml(flat: Flat) -> str:
+    """A flat recipe in TOML, by section."""
+    import tomli_w
+
+    nested: Flat = {}
+    for key, value in flat.items():
+        section, _, name = key.partition(".")
+        nested.setdefault(section, {})[name] = value
+    return tomli_w.dumps(nested)
+
+
 def flatten(table: Mapping[str, Any], prefix: str = "") -> Flat:
     """Nested tables as dotted keys."""
     flat: Flat = {}

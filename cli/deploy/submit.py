@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import tomli_w
-
-from cli.composing import default_config, read_recipe, read_settings
+from cli.composing import as_toml, default_config, read_recipe, read_settings
 from cli.deploy.credentials import CredentialError
 from recipes import ConfigError, RunConfig
 
@@ -27,11 +25,7 @@ def settings_file(recipe: Path | None, settings: Sequence[str]) -> Iterator[list
         RunConfig.from_flat({**default_config(), **overrides})
     except ConfigError as error:
         raise CredentialError(str(error)) from None
-    nested: dict[str, dict[str, object]] = {}
-    for key, value in overrides.items():
-        section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = value
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "settings.toml"
-        file.write_text(tomli_w.dumps(nested), encoding="utf-8")
+        file.write_text(as_toml(overrides), encoding="utf-8")
         yield ["--run-config", str(file)] if overrides else []

@@ -11,7 +11,8 @@ import typer
 
 from cli.paper.show import ROW_HELP
 from cli.run.command import run as run_federation
-from cli.run.simulation import OWN_RAY, RAY_ADDRESS
+from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
+from cli.run.simulation import OWN_RAY
 
 if TYPE_CHECKING:
     from cli.paper.rows import PaperRow
@@ -24,17 +25,12 @@ def run(
         Path | None,
         typer.Option(metavar="PATH", help="The model that it starts from, unless that is random."),
     ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
-    ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Simulated nodes.")] = 8,
-    cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")] = 1,
-    gpus_per_node: Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")] = 0.0,
-    ray_address: Annotated[
-        str, typer.Option(envvar=RAY_ADDRESS, help="A Ray cluster to use: HOST:PORT of its head, or 'auto'.")
-    ] = OWN_RAY,
-    verbose: Annotated[bool, typer.Option(help="Show Flower's own log lines too.")] = False,
+    setting: Settings = None,
+    nodes: Nodes = 8,
+    cpus_per_node: CpusPerNode = 1,
+    gpus_per_node: GpusPerNode = 0.0,
+    ray_address: RayAddress = OWN_RAY,
+    verbose: Verbose = False,
 ) -> None:
     """Run a row as `murmur run` runs a recipe, then print its error rates beside the paper's."""
     from cli.composing import read_settings
@@ -100,7 +96,7 @@ def _remarks(row: PaperRow) -> list[str]:
 
 def _written(row: PaperRow, corpus: Path, seed: Path | None, folder: Path) -> Path:
     """The row's recipe as a file, with the paths of this machine."""
-    from cli.paper.show import as_toml
+    from cli.composing import as_toml
     from recipes import resolve
 
     paths = {"corpus.path": str(resolve(corpus)), **({"model.seed": str(resolve(seed))} if seed else {})}

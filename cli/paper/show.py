@@ -10,7 +10,6 @@ import typer
 from cli.paper.aligned import aligned
 
 if TYPE_CHECKING:
-    from cli.composing import Flat
     from cli.paper.epsilon_rows import EpsilonRow
     from cli.paper.rows import PaperRow, Rates
 
@@ -82,18 +81,9 @@ def rates_text(rates: Rates) -> str:
 
 def as_recipe(row: PaperRow) -> str:
     """The whole recipe in TOML, under comments with all that is known of the row."""
+    from cli.composing import as_toml
+
     return "\n".join(f"# {line}".rstrip() for line in heading(row)) + "\n\n" + as_toml(row.recipe)
-
-
-def as_toml(recipe: Flat) -> str:
-    """A flat recipe in TOML, by section."""
-    import tomli_w
-
-    nested: Flat = {}
-    for key, value in recipe.items():
-        section, _, name = key.partition(".")
-        nested.setdefault(section, {})[name] = value
-    return tomli_w.dumps(nested)
 
 
 def heading(row: PaperRow) -> list[str]:

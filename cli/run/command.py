@@ -13,28 +13,24 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli.composing import Flat, read_settings
-from cli.run.simulation import OWN_RAY, RAY_ADDRESS, Federation, simulation
+from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
+from cli.run.simulation import OWN_RAY, Federation, simulation
 
 INTERRUPTED = 130
 
 
 def run(
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe over the defaults.")] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
-    ] = None,
+    setting: Settings = None,
     resume: Annotated[
         str | None,
         typer.Option(help="Go on with the run of this folder, or with 'latest'; its recipe is kept."),
     ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Simulated nodes.")] = 8,
-    cpus_per_node: Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")] = 1,
-    gpus_per_node: Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")] = 0.0,
-    ray_address: Annotated[
-        str, typer.Option(envvar=RAY_ADDRESS, help="A Ray cluster to use: HOST:PORT of its head, or 'auto'.")
-    ] = OWN_RAY,
-    verbose: Annotated[bool, typer.Option(help="Show Flower's own log lines too.")] = False,
+    nodes: Nodes = 8,
+    cpus_per_node: CpusPerNode = 1,
+    gpus_per_node: GpusPerNode = 0.0,
+    ray_address: RayAddress = OWN_RAY,
+    verbose: Verbose = False,
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     try:
