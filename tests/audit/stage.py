@@ -34,6 +34,7 @@ from server.report.live_table import Row
 from server.report.metrics import as_metrics
 from speech.model.ctc_transformer import build_model
 from strategies import DPFedAdam, DPFedOpt, GlobalModel, Mechanism, PopulationIndex, TrainingRun
+from strategies.flower_seam import set_message_id
 from tests.audit.planted import UNITS_A_SPEAKER, WORK, NodeDied
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from wire.messages import Task
@@ -241,7 +242,7 @@ class _Run:
     def _reply(self, message: Message) -> Message | None:
         """The node's reply, unless it dies over it or is later than the (imaginary) deadline allows."""
         node = message.metadata.dst_node_id
-        message.metadata.__dict__["_message_id"] = f"{self.recorder.round_number}-{node}"
+        set_message_id(message, f"{self.recorder.round_number}-{node}")
         if node in self.silent:
             return None
         WORK.since_last_asked()

@@ -5,13 +5,13 @@ from uuid import uuid4
 
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
-from flwr.supercore.task_identity import TaskIdentity
 
+from strategies.flower_seam import act_as_task, set_message_id
 from wire.messages import VERSION
 from wire.names import DECLARE
 
 # Flower makes messages only in a process that knows whose task it runs.
-TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+act_as_task()
 
 AGREE = f"{MessageType.QUERY}.{DECLARE}"
 
@@ -37,7 +37,7 @@ class FakeGrid(Grid):
     def push_messages(self, messages):
         ids = []
         for message in messages:
-            message.metadata.__dict__["_message_id"] = uuid4().hex
+            set_message_id(message, uuid4().hex)
             message_id = message.metadata.message_id
             content = answer_of(self.nodes, message)
             if content is not None:

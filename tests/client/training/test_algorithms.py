@@ -16,7 +16,7 @@ from recipes import ConfigError, RunConfig
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 from tests.client.test_app import context, task
-from tests.client.training.test_local_training import TURN, examples, settings  # noqa: F401  (a fixture)
+from tests.client.training.test_local_training import TURN, settings
 from tests.corpora import make_corpus
 
 
@@ -105,7 +105,7 @@ def test_an_exchange_is_made_only_for_an_algorithm_that_declares_it(register, tm
     assert "AssertionError" in app(message, context(manifest, **free)).content["answer"]["problem"]
 
 
-def test_each_speaker_has_an_algorithm_object_of_its_own(register, examples):  # noqa: F811
+def test_each_speaker_has_an_algorithm_object_of_its_own(register, examples):
     register("quiet", Quiet)
     _, start = bind(build_model("tiny", seed=0))
     trainer = LocalTrainer(build_model("tiny"), settings(algorithm="quiet", epochs=1))

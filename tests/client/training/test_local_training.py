@@ -10,14 +10,11 @@ from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
 from client.training.speaker_round import SpeakerRound
 from recipes import RunConfig
-from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
-from speech.data.examples import ExampleStore
 from speech.features.spec_augment import SpecAugment
 from speech.model.ctc_transformer import build_model
 from speech.text import ENGLISH
 from strategies import bind
-from tests.corpora import make_corpus
 
 TURN = SpeakerRound(run="a", round_number=1, speaker="s")
 OTHER = SpeakerRound(run="a", round_number=1, speaker="t")
@@ -28,13 +25,6 @@ def settings(**changes):
     if changes.get("algorithm") == "scaffold":
         flat["privacy.noise-multiplier"] = 0.0
     return RunConfig.from_flat(flat).local
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory):
-    manifest = make_corpus(tmp_path_factory.mktemp("corpus"), {"train": 1}, utterances=7)
-    store = ExampleStore(load_corpus("manifest", str(manifest)), MODEL_PRESETS["tiny"].features)
-    return store.examples("train", "train-00")
 
 
 @pytest.fixture(scope="module")

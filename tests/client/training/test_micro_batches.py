@@ -3,16 +3,13 @@
 import pytest
 import torch
 
-from base.registries import MODEL_PRESETS
 from client.training.local_training import LocalTrainer
 from recipes import ConfigError
-from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
-from speech.data.examples import Example, ExampleStore
+from speech.data.examples import Example
 from speech.model.ctc_transformer import build_model
 from strategies import bind
 from tests.client.training.test_local_training import TURN, settings
-from tests.corpora import make_corpus
 
 ONE_STEP = {"epochs": 0, "steps": 1, "batch_size": 7, "learning_rate": 0.1}
 PARTS = {
@@ -26,13 +23,6 @@ def update_of(start, examples, **changes):
     trainer = LocalTrainer(build_model("tiny"), settings(**{**ONE_STEP, **changes}))
     update, report = trainer.update(start, examples, TURN)
     return update.clone(), report
-
-
-@pytest.fixture(scope="module")
-def examples(tmp_path_factory):
-    manifest = make_corpus(tmp_path_factory.mktemp("corpus"), {"train": 1}, utterances=7)
-    store = ExampleStore(load_corpus("manifest", str(manifest)), MODEL_PRESETS["tiny"].features)
-    return store.examples("train", "train-00")
 
 
 @pytest.fixture(scope="module")
