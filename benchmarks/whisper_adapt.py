@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from base.model_choices import Window
 from benchmarks.outcomes import Outcome, ratio
 from benchmarks.recipe_run import run_in
 from benchmarks.report import conditions, one_thread, table
@@ -36,7 +37,7 @@ from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import ExampleStore
 from speech.model.checkpoint import load_model
-from speech.model.choice import ModelChoice, WindowName
+from speech.model.choice import ModelChoice
 from speech.text import ENGLISH
 
 HERE = Path(__file__).resolve().parent
@@ -72,7 +73,7 @@ def divided(corpus: Path, seed: int, folder: Path) -> Path:
 
 
 def federated(
-    model: Path, manifest: Path, seed: int, settings: Mapping[str, Any], rows: Mapping[str, WindowName]
+    model: Path, manifest: Path, seed: int, settings: Mapping[str, Any], rows: Mapping[str, Window]
 ) -> dict[str, Outcome]:
     """Run the recipe with `settings`, and test what it made, for each of `rows` in its window."""
     chosen = {
@@ -189,7 +190,7 @@ def _all_ways(
     model: Path, manifest: Path, seed: int, config: RunConfig
 ) -> dict[str, Callable[[], dict[str, Outcome]]]:
     """What makes the outcome of each row, by the name of the first one that it makes."""
-    rows: dict[str, dict[str, WindowName]] = {PLAIN: {PLAIN: "short", DECODED_PADDED: "padded"}}
+    rows: dict[str, dict[str, Window]] = {PLAIN: {PLAIN: "short", DECODED_PADDED: "padded"}}
     runs = {
         name: partial(federated, model, manifest, seed, settings, rows.get(name, {name: "short"}))
         for name, settings in ways(config).items()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from base.model_choices import Window
 from server.storage.ancestry import LINEAGE
 from speech.decoding import BeamConfig
 from speech.errors import ModelError
 from speech.export.description import ORIGIN
 from speech.model import adapted_file
 from speech.model.checkpoint import LoadedModel, load_model
-from speech.model.choice import ModelChoice, WindowName
+from speech.model.choice import ModelChoice
 from speech.model.recogniser import Recogniser
 from speech.pretrained.folder import CONFIG, ModelFolder
 from speech.pretrained.store import in_store
@@ -26,7 +27,7 @@ def open_model(
     *,
     base_model: Path | None = None,
     language: str | Alphabet | None = None,
-    window: WindowName | None = None,
+    window: Window | None = None,
 ) -> LoadedModel:
     """Open a model file, or an untouched pre-trained model.
 
@@ -51,7 +52,7 @@ def open_model(
     return loaded
 
 
-def _untouched(path: Path, alphabet: Alphabet, window: WindowName | None) -> LoadedModel:
+def _untouched(path: Path, alphabet: Alphabet, window: Window | None) -> LoadedModel:
     name = str(path.absolute()) if path.is_dir() else str(path)
     choice = ModelChoice(name=name, window=window or "padded")
     model = choice.make(alphabet)

@@ -7,12 +7,12 @@ from typing import Annotated, Literal
 import soundfile
 import typer
 
+from base.model_choices import Window
 from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, decode_by, open_model
 from cli.outputs import is_among, require_folder
 from recipes import existing_run
 from speech.decoding import BeamConfig
 from speech.errors import AudioError, CheckpointMismatch
-from speech.model.choice import WindowName
 from speech.transcription.output_formats import FORMATS, SUFFIXES, Transcript, ctm_name
 from speech.transcription.transcriber import Transcriber
 
@@ -41,7 +41,7 @@ def transcribe(
             "for each recording.",
         ),
     ] = None,
-    window: Annotated[WindowName | None, typer.Option(help=WINDOW_HELP)] = None,
+    window: Annotated[Window | None, typer.Option(help=WINDOW_HELP)] = None,
     beam: Annotated[
         int | None,
         typer.Option(min=1, help=f"Beam search of this width ({BeamConfig.beam} with --lm); else greedy."),

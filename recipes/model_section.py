@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
+from base.model_choices import AdapterTrain, Head, Window
 from base.registries import MODEL_PRESETS
 from base.settings import Count, Positive, Section, WholeNumber
 
 TRAIN_ALL, ADAPTERS, BASE, RANDOM = "all", "adapters", "base", "random"
-WINDOWS = Literal["padded", "short"]
-HEADS = Literal["base", "characters"]
-ADAPTER_TRAIN = Literal["B", "AB"]
 
 
 class ModelSection(Section):
@@ -31,17 +29,17 @@ class ModelSection(Section):
         min_length=1,
         description="'all', or name patterns with commas between ('adapters' is one): all else stays frozen",
     )
-    window: WINDOWS = Field(
+    window: Window = Field(
         description="'padded': windows of fixed length, as Whisper was trained; 'short': the utterance alone"
     )
-    head: HEADS = Field(description="'base', or 'characters': a new CTC head with the corpus' characters")
+    head: Head = Field(description="'base', or 'characters': a new CTC head with the corpus' characters")
     adapters: str = Field(
         description="name patterns of layers that get low-rank adapters, with commas between; 'all-linear': "
         "every linear layer but the head, whatever the names; empty: none"
     )
     adapter_rank: Count = Field(description="rank r of an adapter")
     adapter_alpha: Positive = Field(description="alpha: an adapter's change is scaled by alpha / r")
-    adapter_train: ADAPTER_TRAIN = Field(
+    adapter_train: AdapterTrain = Field(
         description="'B': A stays fixed at random, best with noise; 'AB': both factors are trained"
     )
     adapter_seed: WholeNumber = Field(description="seed of the fixed A; the same on all nodes")

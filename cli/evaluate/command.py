@@ -12,6 +12,7 @@ import torch
 import typer
 from rich.console import Console
 
+from base.model_choices import Window
 from cli.composing import config_of_run
 from cli.corpus.options import place_here
 from cli.evaluate.choice import Choice
@@ -28,7 +29,6 @@ from speech.decoding import BeamConfig
 from speech.errors import SpeechError
 from speech.evaluation.normalisers import CHARACTERS, NormaliserName, needs_written
 from speech.model.checkpoint import LoadedModel
-from speech.model.choice import WindowName
 
 if TYPE_CHECKING:
     from speech.evaluation.assessment import Comparison
@@ -57,7 +57,7 @@ def evaluate(
         typer.Option(min=1, help=f"Beam search of this width ({BeamConfig.beam} with --lm); else greedy."),
     ] = None,
     lm: Annotated[Path | None, typer.Option(help="A language model (ARPA), for CTC models.")] = None,
-    window: Annotated[WindowName | None, typer.Option(help=f"{WINDOW_HELP} Not of --against.")] = None,
+    window: Annotated[Window | None, typer.Option(help=f"{WINDOW_HELP} Not of --against.")] = None,
     device: Annotated[
         str | None, typer.Option(help="cpu, cuda ...; by default a GPU if there is one.")
     ] = None,
@@ -198,7 +198,7 @@ def _one(argument: Path | None, option: Path | None) -> Path | None:
 
 
 def _loaded(
-    files: Sequence[Path], base_model: Path | None, language: str | None, window: WindowName | None
+    files: Sequence[Path], base_model: Path | None, language: str | None, window: Window | None
 ) -> list[LoadedModel]:
     """The models, of one language; the first with the window that was chosen."""
     first = open_model(files[0], base_model=base_model, language=language, window=window)

@@ -14,12 +14,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from base.model_choices import AdapterTrain
 from speech.errors import ModelError
 
 ALL_LINEAR = "all-linear"  # peft's word for every layer that can be adapted, but the head
@@ -46,7 +46,7 @@ class Adapters:
     layers: str
     rank: int = 8
     alpha: float = 16.0
-    train: Literal["B", "AB"] = "B"
+    train: AdapterTrain = "B"
     seed: int = 0
 
     def __post_init__(self) -> None:

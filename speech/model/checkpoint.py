@@ -18,12 +18,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from base.durable_file import replacing
+from base.model_choices import Window
 from base.registries import MODEL_PRESETS
 from speech.errors import CheckpointMismatch, LanguageError, SpeechError
 from speech.features.front_end import FrontEnd
 from speech.features.log_mel import FeatureConfig
 from speech.model import adapted_file
-from speech.model.choice import ModelChoice, WindowName
+from speech.model.choice import ModelChoice
 from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.recogniser import Recogniser
 from speech.text import ENGLISH, Alphabet, alphabet_of
@@ -110,7 +111,7 @@ def load_model(
     preset: str | None = None,
     language: str | Alphabet | None = None,
     folder: Path | None = None,
-    window: WindowName | None = None,
+    window: Window | None = None,
 ) -> LoadedModel:
     """Read a model file.
 

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
+from base.model_choices import AdapterTrain, Head, Window
 from base.registries import MODEL_FAMILIES, MODEL_PRESETS
 from speech.errors import ModelError
 from speech.model.adapters import Adapters, attach
@@ -15,9 +16,6 @@ from speech.pretrained.store import find_folder
 from speech.text import Alphabet
 
 BASE_SEED = 0  # of the parameters of a preset that comes with none
-
-
-WindowName = Literal["padded", "short"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +41,13 @@ class ModelChoice:
     """
 
     name: str
-    window: WindowName = "padded"
-    head: Literal["base", "characters"] = "base"
+    window: Window = "padded"
+    head: Head = "base"
     adapters: Adapters | None = None
     folder: Path | None = None
 
     def __post_init__(self) -> None:
-        known = self.window in ("padded", "short") and self.head in ("base", "characters")
+        known = self.window in get_args(Window) and self.head in get_args(Head)
         if not (isinstance(self.name, str) and known):
             raise ModelError(
                 f"model {self.name!r}, window {self.window!r}, head {self.head!r}: a window is 'padded' or "
@@ -61,12 +59,12 @@ class ModelChoice:
         cls,
         *,
         name: str,
-        window: WindowName,
-        head: Literal["base", "characters"],
+        window: Window,
+        head: Head,
         adapters: str,
         adapter_rank: int,
         adapter_alpha: float,
-        adapter_train: Literal["B", "AB"],
+        adapter_train: AdapterTrain,
         adapter_seed: int,
     ) -> "ModelChoice":
         """Return the choice that the section `model` of a recipe makes."""

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from base.settings import explained
 from cli.composing import default_config, flatten
 from recipes import ConfigError
 from recipes.places import PAPER
@@ -176,8 +177,7 @@ def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
     except OSError as error:
         raise ConfigError(f"experiments {path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        faults = (f"  - {'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise ConfigError("\n".join([f"experiments {path}:", *faults])) from None
+        raise ConfigError(f"experiments {path}:\n{explained(error, _File)}") from None
     except ValueError as error:
         raise ConfigError(f"experiments {path} is no TOML: {error}") from error
     base = {**flatten(file.settings), **(flatten(file.full) if full else {})}
