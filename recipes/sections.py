@@ -95,6 +95,9 @@ class TrainingSection(Section):
     rounds: Count = Field(description="rounds T")
     cohort: Positive = Field(description="expected speakers per round S; each is drawn with S / N")
     evaluate_every: Count = Field(description="rounds between evaluations on held-out speakers")
+    evaluate_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="share of the held-out utterances that these read, always the same; the end reads all"
+    )
     round_deadline_seconds: Positive = Field(description="replies later than this count as zero")
     min_nodes: Count = Field(description="nodes to wait for before the first round")
     wait_seconds: Positive = Field(description="how long to wait for them")

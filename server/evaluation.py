@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,13 +16,15 @@ from recipes.sections import CorpusSection, RunSection
 from server.overlaps import HeldOutSpeakers
 from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint, shared_speakers
-from speech.data.examples import ExampleStore
+from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.evaluation.evaluation import Evaluation, assess, evaluate, written_of
+from speech.evaluation.kept_batches import KeptBatches, key_of
 from speech.evaluation.normalisers import CHARACTERS, needs_written
 from speech.model.compute import Compute
 from speech.model.recogniser import Recogniser
-from wire.pseudonyms import key_of, split_tokens, tokens_of
+from wire import pseudonyms
+from wire.pseudonyms import split_tokens, tokens_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +65,25 @@ class EvaluationPlace:
 
 @dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """The held-out speech: one split of a corpus, as the input of a model; and what error rates compare."""
+    """The held-out speech: one split of a corpus, as the input of a model; and what error rates compare.
+
+    `share` of the utterances is what `look` reads.
+    """
 
     store: ExampleStore
     split: str
     normaliser: str = CHARACTERS
     place: EvaluationPlace = EvaluationPlace()
+    share: float = 1.0
 
     @classmethod
-    def of(cls, section: CorpusSection, model: Recogniser, place: EvaluationPlace | None = None) -> HeldOut:
+    def of(
+        cls,
+        section: CorpusSection,
+        model: Recogniser,
+        place: EvaluationPlace | None = None,
+        share: float = 1.0,
+    ) -> HeldOut:
         """Load the test split, for this model.
 
         Raises:
@@ -91,6 +104,7 @@ class HeldOut:
             split=section.test_split,
             normaliser=section.normaliser,
             place=place or EvaluationPlace(),
+            share=share,
         )
 
     def held_out_speakers(self, section: CorpusSection) -> HeldOutSpeakers:
@@ -100,7 +114,7 @@ class HeldOut:
         """
         corpus, tokens = self.store.corpus, frozenset[bytes]()
         if section.speaker_namespace and not section.shared_speakers:
-            key = key_of(section.speaker_namespace, "")
+            key = pseudonyms.key_of(section.speaker_namespace, "")
             tokens = frozenset(split_tokens(tokens_of(key, self.speakers)))
         return HeldOutSpeakers(dataset=corpus.digest, split=self.split, tokens=tokens)
 
@@ -114,16 +128,33 @@ class HeldOut:
         """Held-out speakers who are also in another split: their WER is too good for new speakers."""
         return frozenset(self.speakers) & shared_speakers(self.store.corpus).keys()
 
-    def evaluate(self, model: Recogniser) -> Evaluation:
-        """Return loss, WER, CER and transcripts of the held-out speech."""
+    def evaluate(self, model: Recogniser, kept: Path | None = None) -> Evaluation:
+        """Return loss, WER, CER and transcripts of the held-out speech.
+
+        Args:
+            model: The model.
+            kept: A file that keeps each batch's result: an evaluation that was interrupted goes on from it.
+        """
+        key = key_of(model, self.store.corpus.digest, self.split, self.place.device) if kept else ""
+        return self._evaluated(
+            model, self.store.split_examples(self.split), KeptBatches(kept, key) if kept else None
+        )
+
+    def look(self, model: Recogniser) -> Evaluation:
+        """Return the evaluation of `share` of the utterances, spread evenly over the split; never of none."""
+        return self._evaluated(model, self._looked_at)
+
+    @property
+    def _looked_at(self) -> list[Example]:
         examples = self.store.split_examples(self.split)
+        count = max(1, round(self.share * len(examples))) if examples else 0
+        return [examples[index * len(examples) // count] for index in range(count)]
+
+    def _evaluated(
+        self, model: Recogniser, examples: list[Example], kept: KeptBatches | None = None
+    ) -> Evaluation:
         with self.place.model(model) as placed:
-            return evaluate(
-                placed,
-                examples,
-                normaliser=self.normaliser,
-                written=self._written,
-            )
+            return evaluate(placed, examples, normaliser=self.normaliser, written=self._written, kept=kept)
 
     @property
     def _written(self) -> dict[str, str] | None:
@@ -154,22 +185,31 @@ class TranscribedSentence:
 
 @dataclass(kw_only=True)
 class ModelEvaluations:
-    """Evaluations of the seed model and of the newest model on the held-out speech."""
+    """Evaluations of the seed model and of the newest model on the held-out speech.
+
+    Both are of all utterances; the looks of a run that reads a share of them between rounds are apart.
+    """
 
     held_out: HeldOut
     seed: Evaluation
     newest: Evaluation
 
     @classmethod
-    def of_seed(cls, held_out: HeldOut, seed: Recogniser) -> ModelEvaluations:
-        """Evaluate the seed model, which is the newest model too."""
-        evaluation = held_out.evaluate(seed)
+    def of_seed(cls, held_out: HeldOut, seed: Recogniser, kept: Path | None = None) -> ModelEvaluations:
+        """Evaluate the seed model, which is the newest model too; `kept` as in `HeldOut.evaluate`."""
+        evaluation = held_out.evaluate(seed, kept)
         return cls(held_out=held_out, seed=evaluation, newest=evaluation)
 
-    def evaluate(self, model: Recogniser) -> Evaluation:
-        """Evaluate the newest model."""
-        self.newest = self.held_out.evaluate(model)
-        return self.newest
+    def look(self, model: Recogniser) -> Evaluation:
+        """Evaluate the newest model for the row of its round: on the share of the utterances for looks."""
+        found = self.held_out.look(model)
+        if self.held_out.share == 1:
+            self.newest = found
+        return found
+
+    def evaluate(self, model: Recogniser, kept: Path | None = None) -> None:
+        """Evaluate the newest model on all utterances; `kept` as in `HeldOut.evaluate`."""
+        self.newest = self.held_out.evaluate(model, kept)
 
     def sentences(self, count: int) -> list[TranscribedSentence]:
         """Return `count` sentences, spread evenly over the held-out speech."""

@@ -106,15 +106,17 @@ class FederatedRun:
     def _begin(self) -> None:
         """Print the heading; evaluate and write the seed model, or load the interrupted run's checkpoint."""
         self.screen.print_heading(self.node_changes.remarks)
-        self.evaluations = ModelEvaluations.of_seed(self.held_out, self.model)
+        self.evaluations = ModelEvaluations.of_seed(
+            self.held_out, self.model, kept=self.folder.unfinished_evaluation("seed")
+        )
         if self.interrupted is None:
             self.files.save_seed()
         else:
             self.rounds_done = self.interrupted.checkpoint.round_number
             load_state(self.strategy, self.interrupted.checkpoint.tensors)
             self.average.load_state_dict(self.interrupted.checkpoint.tensors)
-            self._evaluate()
-        self._print_row(self.evaluations.newest)
+        seed_is_shown = self.interrupted is None and self.held_out.share == 1
+        self._print_row(self.evaluations.newest if seed_is_shown else self._look())
         self.round_started = time.monotonic()
 
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
@@ -126,7 +128,7 @@ class FederatedRun:
         if last or round_number % self.files.rounds_between(run.checkpoint_every, training.rounds) == 0:
             self.files.save_round(round_number)
         evaluated = last or round_number % training.evaluate_every == 0
-        self._print_row(self._evaluate() if evaluated else None)
+        self._print_row(self._look() if evaluated else None)
         changes = self.node_changes.update(set(grid.get_node_ids()), self.strategy.changed)
         self.screen.print_remarks(changes)
         if (report := self.strategy.last_report) is not None:
@@ -140,15 +142,16 @@ class FederatedRun:
     def _print_row(self, evaluation: Evaluation | None) -> None:
         self.screen.print_row(self.rounds_done, evaluation, time.monotonic() - self.round_started)
 
-    def _evaluate(self) -> Evaluation:
-        """Evaluate the newest model, or the average."""
+    def _look(self) -> Evaluation:
+        """Evaluate the newest model, or the average, for the table."""
         with self.average.in_place():
-            return self.evaluations.evaluate(self.model)
+            return self.evaluations.look(self.model)
 
     def _finish(self) -> None:
         self.files.save_round(self.rounds_done)
-        if self.stopped_because:  # the newest evaluation may be some rounds old
-            self._evaluate()
+        if self.stopped_because or self.held_out.share < 1:  # the newest evaluation may be some rounds old
+            with self.average.in_place():
+                self.evaluations.evaluate(self.model, kept=self.folder.unfinished_evaluation("final"))
         course = Course(
             config=self.config,
             folder=self.folder,
@@ -167,4 +170,5 @@ class FederatedRun:
         self.folder.write_evaluation({**stamps, **evaluation})
         self.folder.card.write_text(model_card(self.folder, self.config), encoding="utf-8")
         self.folder.summary.write_text(text, encoding="utf-8")
+        self.folder.drop_unfinished_evaluations()
         print("\n" + text, flush=True)

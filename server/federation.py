@@ -73,7 +73,9 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     interrupted = Interrupted.find(config)
     own_id = interrupted.run if interrupted else fresh_run_id()
     model, frozen = _checked_model(config, interrupted)
-    held_out = HeldOut.of(config.corpus, model, EvaluationPlace.of(config.run))
+    held_out = HeldOut.of(
+        config.corpus, model, EvaluationPlace.of(config.run), config.training.evaluate_share
+    )
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()

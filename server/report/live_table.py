@@ -101,17 +101,18 @@ def noise_in_words(plan: PrivacyPlan, clip_bound: float, trained: int) -> str:
     )
 
 
-def heading(spending: Spending, held_out_speakers: int) -> str:
+def heading(spending: Spending, held_out_speakers: int, share: float = 1.0) -> str:
     """Return the explanation of the columns, then the column titles.
 
-    Releases of other runs on the population add a column, and so do those of runs that made the seed model.
+    `share` of the held-out utterances is evaluated in a row. Releases of other runs on the population add a
+    column, and so do those of runs that made the seed model.
     """
     plan, extrapolated, more = spending.plan, spending.extrapolated, _more_columns(spending)
     titles = "  ".join(title.rjust(width) for title, width in zip(TITLES, WIDTHS, strict=True))
     return "\n".join(
         [
             *warning(plan),
-            f"loss, WER and CER: on {held_out_speakers} held-out speakers",
+            f"loss, WER and CER: on {held_out_speakers} held-out speakers{_part_of_them(share)}",
             "clipped: the share of layers that were clipped, with noise",
             f"eps (run): THIS run: population {plan.population:,}, expected cohort {plan.cohort:g}, "
             f"delta {plan.delta:g}",
@@ -124,6 +125,10 @@ def heading(spending: Spending, held_out_speakers: int) -> str:
             "  ".join([titles, *more]),
         ]
     )
+
+
+def _part_of_them(share: float) -> str:
+    return f", {share:.3g} of their utterances; the summary has all" if share < 1 else ""
 
 
 def _more_columns(spending: Spending) -> dict[str, str]:

@@ -76,7 +76,7 @@ class RunScreen:
         if held_out.speakers_in_training:
             print(f"WARNING: {speakers_in_training(held_out.speakers_in_training)}", flush=True)
         noise = live_table.noise_in_words(strategy.plan, self.config.privacy.clip_bound, strategy.layout.size)
-        heading = live_table.heading(self.spending, len(held_out.speakers))
+        heading = live_table.heading(self.spending, len(held_out.speakers), held_out.share)
         print(opening + noise + self.kept_in_words + heading, flush=True)
 
     def print_row(self, round_number: int, evaluation: Evaluation | None, seconds: float) -> None:

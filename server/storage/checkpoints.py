@@ -37,7 +37,8 @@ UNFINISHED = ".partial"
 MAY_CHANGE = (
     *("run.", "corpus.path", "corpus.feature-cache", "model.seed", "privacy.extrapolate-", "local.compile"),
     "privacy.uncounted",
-    *("training.evaluate-every", "training.min-nodes", "training.wait-seconds"),
+    *("training.evaluate-every", "training.evaluate-share"),
+    *("training.min-nodes", "training.wait-seconds"),
     *("training.round-deadline-seconds", "training.min-answers"),
     *("local.processor-seconds", "local.memory-megabytes"),
 )

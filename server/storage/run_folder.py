@@ -10,6 +10,7 @@ seed.safetensors   the model that the run started from
 model.safetensors  the newest released model
 summary.txt        the summary; for those who run the server, because it names failed nodes and shows traffic
 evaluation.json    the final model on the held-out speakers: errors by kind, intervals, quantiles
+evaluation-*.partial  transcripts of held-out speech, until the run ends: an interrupted evaluation goes on
 card.md            the model card
 traffic.jsonl      drawn speakers, answers, bytes and seconds, by round and node: not for publication
 not_private.jsonl  metrics without noise; only in a simulation with run.raw-metrics
@@ -223,6 +224,15 @@ class RunFolder:
         if newest is None or evaluation is None:
             return True
         return bool(evaluation.get("corpus") != load_checkpoint(newest, tensors=False).identity.dataset)
+
+    def unfinished_evaluation(self, of: str) -> Path:
+        """The results so far of an evaluation of the "seed" or the "final" model."""
+        return self.path / f"evaluation-{of}{UNFINISHED}"
+
+    def drop_unfinished_evaluations(self) -> None:
+        """Remove what is kept of evaluations that are finished."""
+        for of in ("seed", "final"):
+            self.unfinished_evaluation(of).unlink(missing_ok=True)
 
     def read_evaluation(self) -> dict[str, Any] | None:
         """Return evaluation.json, of this release or an earlier one; None if there is no such file."""

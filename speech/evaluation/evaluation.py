@@ -11,9 +11,10 @@ from speech.data.examples import Example
 from speech.errors import CorpusError
 from speech.evaluation.assessment import Assessment
 from speech.evaluation.error_rates import character_error_rate, word_error_rate
+from speech.evaluation.kept_batches import KeptBatches
 from speech.evaluation.normalisers import CHARACTERS, normaliser_of
 from speech.model.modes import evaluating
-from speech.model.recogniser import Recogniser
+from speech.model.recogniser import BatchEvaluation, Recogniser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,7 @@ def evaluate(
     batch_seconds: float = 0.0,
     normaliser: str = CHARACTERS,
     written: Mapping[str, str] | None = None,
+    kept: KeptBatches | None = None,
 ) -> Evaluation:
     """Evaluate `model` without dropout; its mode is restored.
 
@@ -61,6 +63,7 @@ def evaluate(
         normaliser: What is compared (`speech.evaluation.normalisers`).
         written: The transcripts as they were written, by the ids of the examples; other normalisers than
             "characters" compare with these.
+        kept: Keeps each batch's result, and gives those of an evaluation that was interrupted.
 
     Raises:
         ValueError: If there is no example.
@@ -69,7 +72,7 @@ def evaluate(
         raise ValueError("nothing to evaluate on: the split has no usable utterance.")
     limit = BatchLimit(seconds=batch_seconds) if batch_seconds else BatchLimit(utterances=batch_size)
     with evaluating(model):
-        loss, texts = _transcribe(model, examples, limit)
+        loss, texts = _transcribe(model, examples, limit, kept)
     if normaliser == CHARACTERS:
         hypotheses = [model.comparable(text) for text in texts]
         references = tuple(example.text for example in examples)
@@ -126,15 +129,27 @@ def _utterances(corpus: Corpus, split: str) -> Iterator[Utterance]:
         yield from corpus.utterances(split, speaker)
 
 
-def _transcribe(model: Recogniser, examples: Sequence[Example], limit: BatchLimit) -> tuple[float, list[str]]:
+def _transcribe(
+    model: Recogniser, examples: Sequence[Example], limit: BatchLimit, kept: KeptBatches | None
+) -> tuple[float, list[str]]:
     """Return the mean loss and the transcripts; batches have utterances of similar length."""
     total, counted = 0.0, 0
     hypotheses = [""] * len(examples)
     lengths = [len(example.features) for example in examples]
     for indices in limit.batches(lengths, model.front_end.hop_seconds):
-        found = model.evaluate(collate([examples[index] for index in indices]))
+        found = _of_batch(model, [examples[index] for index in indices], kept)
         total += float(found.losses.sum())
         counted += found.counted
         for index, text in zip(indices, found.texts, strict=True):
             hypotheses[index] = text
     return total / max(counted, 1), hypotheses
+
+
+def _of_batch(model: Recogniser, examples: Sequence[Example], kept: KeptBatches | None) -> BatchEvaluation:
+    ids = [example.id for example in examples]
+    if kept is not None and (found := kept.find(ids)) is not None:
+        return found
+    found = model.evaluate(collate(examples))
+    if kept is not None:
+        kept.add(ids, found)
+    return found

@@ -6,6 +6,7 @@ import torch
 from cli.composing import default_config
 from recipes import ConfigError, RunConfig
 from server.evaluation import EvaluationPlace, HeldOut, ModelEvaluations
+from server.storage.json_lines import read_lines
 from speech.errors import CorpusError
 from speech.evaluation.evaluation import Evaluation
 from speech.model.ctc_transformer import CTCTransformer, build_model
@@ -105,3 +106,60 @@ def test_a_run_on_shared_speakers_reports_it_first_and_last(tmp_path, capsys):
         recipe(make_corpus(tmp_path / "apart", {"test": 2}, utterances=1), **{"training.rounds": 1})
     )
     assert outside not in (apart / "card.md").read_text()
+
+
+def counted_utterances(monkeypatch):
+    """The number of utterances that models evaluate, batch by batch."""
+    seen, own = [], CTCTransformer.evaluate
+    monkeypatch.setattr(
+        CTCTransformer, "evaluate", lambda self, batch: seen.append(len(batch)) or own(self, batch)
+    )
+    return seen
+
+
+def test_a_look_reads_a_part_that_is_spread_over_the_speakers_and_always_the_same(tmp_path):
+    model = build_model("tiny", seed=0)
+    corpus = section(make_corpus(tmp_path, {"train": 1, "test": 4}, utterances=4))
+    held_out = HeldOut.of(corpus, model, share=0.25)
+    whole, look = held_out.evaluate(model), held_out.look(model)
+    assert [id.rpartition("-")[0] for id in look.ids] == [id.rpartition("-")[0] for id in whole.ids[::4]]
+    assert look.ids == held_out.look(model).ids and len(look.ids) == 4
+    assert look.hypotheses == tuple(
+        text for text, id in zip(whole.hypotheses, whole.ids, strict=True) if id in look.ids
+    )
+    assert len(HeldOut.of(corpus, model, share=0.001).look(model).ids) == 1
+    assert HeldOut.of(corpus, model).look(model) == whole
+
+
+def test_rows_are_of_the_share_and_the_end_of_all_held_out_speech(tmp_path, monkeypatch, capsys):
+    manifest = make_corpus(tmp_path, {"train": 4, "test": 4}, utterances=2)
+    seen = counted_utterances(monkeypatch)
+    folder = federate(recipe(manifest, **{"training.rounds": 2, "training.evaluate-share": 0.5}))
+    assert seen == [8, 4, 4, 4, 8]
+    assert "on 4 held-out speakers, 0.5 of their utterances; the summary has all" in capsys.readouterr().out
+    assert [line["wer"] is not None for line in read_lines(folder / "metrics.jsonl")] == [True] * 3
+    assert not list(folder.glob("*.partial"))
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, monkeypatch):
+    model, file = build_model("tiny", seed=0), tmp_path / "kept.partial"
+    held_out = HeldOut.of(section(make_corpus(tmp_path, {"train": 1, "test": 35}, utterances=1)), model)
+    whole, seen = held_out.evaluate(model), counted_utterances(monkeypatch)
+    own, calls = CTCTransformer.evaluate, iter([None])
+
+    def once(self, batch):
+        next(calls)
+        return own(self, batch)
+
+    monkeypatch.setattr(CTCTransformer, "evaluate", once)
+    with pytest.raises(StopIteration):
+        held_out.evaluate(model, file)
+    monkeypatch.setattr(CTCTransformer, "evaluate", own)
+    with file.open("a") as torn:
+        torn.write('{"ids": ["test-')
+    assert held_out.evaluate(model, file) == whole and sum(seen) == 35
+    assert held_out.evaluate(model, file) == whole and sum(seen) == 35
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+    other = held_out.evaluate(model, file)
+    assert sum(seen) == 70 and other.loss != whole.loss
