@@ -231,9 +231,9 @@ def test_a_run_of_earlier_features_goes_on_with_those_of_now_as_on_every_node(co
     evaluated = []
     real = HeldOut.of
 
-    def spy(section, model, place):
+    def spy(section, model, *rest):
         evaluated.append(model.front_end)
-        return real(section, model, place)
+        return real(section, model, *rest)
 
     with small_paper(), pytest.MonkeyPatch.context() as patch:
         changes = {"model.name": "paper", "model.seed": "random"}
