@@ -19,7 +19,7 @@ from speech.features.spec_augment import SpecAugment
 from speech.model.modes import evaluating
 from speech.model.stem import Stem
 from speech.pretrained.attention_times import Span, recorded_attention, token_spans
-from speech.pretrained.folder import ModelFolder
+from speech.pretrained.folder import WHISPER, ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
 from speech.pretrained.seq2seq import IGNORED, PretrainedSeq2Seq
 from speech.text import Alphabet
@@ -53,7 +53,7 @@ class Whisper(PretrainedSeq2Seq):
     @classmethod
     def takes(cls, config: Any) -> bool:
         """Whether a configuration is Whisper's."""
-        return bool(config.model_type == "whisper")
+        return bool(config.model_type == WHISPER)
 
     @classmethod
     def _around(
