@@ -44,7 +44,7 @@ class Whisper(PretrainedSeq2Seq):
         tail = SHORT_TAIL_SECONDS if window == "short" else 0.0
         self._whole = WhisperFrontEnd(folder, tail_seconds=tail)
         super().__init__(base, folder, alphabet, self._whole)
-        self.augment = SpecAugment()
+        self.augment = SpecAugment(value="mean")  # its log-mel features are not normalised: 0 is loud
         self.window_seconds = folder.window_seconds
         for layer in self._decoder.layers:
             layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)

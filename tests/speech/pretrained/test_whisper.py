@@ -137,6 +137,15 @@ def test_a_window_that_is_no_length_is_refused(folder_of, tmp_path, value):
         WhisperFrontEnd(folder)
 
 
+def test_masks_of_training_are_no_loud_spots(folder_of):
+    """In Whisper's scale 0 is above all of a quiet utterance; its mean is inside its own range."""
+    model = load(folder_of("whisper"))
+    quiet = model.front_end.extractor()(1e-4 * waveforms()[1])
+    assert quiet.max() < 0 and model.augment.value == "mean"
+    masked = model.augment(quiet[None], torch.tensor([len(quiet)]), torch.Generator().manual_seed(0))
+    assert not torch.equal(masked[0], quiet) and quiet.min() <= masked.min() and masked.max() <= quiet.max()
+
+
 @pytest.fixture(scope="module")
 def real() -> tuple[Path, Path]:
     """A folder of Whisper's own weights, and one of real speech."""
