@@ -75,6 +75,9 @@ def with_absolute_paths(settings: Flat, base: Path | None = None) -> Flat:
     """`settings` whose relative paths count from `base`, by default the working directory."""
     kind = settings.get("corpus.kind", default_config()["corpus.kind"])
     paths = {"corpus.path": kind in CORPORA_IN_FILES, "run.folder": True}
+    anchor = settings.get("server.anchor-kind", default_config()["server.anchor-kind"])
+    shipped = settings.get("server.anchor-corpus") == "embedded"
+    paths["server.anchor-corpus"] = anchor in CORPORA_IN_FILES and not shipped
     paths["model.name"] = str(settings.get("model.name", "")).startswith((".", "~"))
     paths["model.seed"] = settings.get("model.seed") not in SEEDS_WITHOUT_FILE
     paths["run.resume"] = "/" in str(settings.get("run.resume", ""))

@@ -80,7 +80,7 @@ class Learner:
         Raises:
             ConfigError: If this node's copy of the pre-trained model is not the one of `model.digest`.
         """
-        if self.model.digest and not self.model.is_preset:
+        if self.model.digest:
             require_digest(self.model, self.folder)
         with torch.device("meta"):
             return layout_of(self._model(weights=False), self.clip_groups)

@@ -75,6 +75,15 @@ class ModelSection(Section):
         return self
 
     @model_validator(mode="after")
+    def _digest_of_files(self) -> ModelSection:
+        if self.is_preset and self.digest:
+            raise ValueError(
+                f"model.digest = {self.digest!r} and model.name = {self.name!r}: a preset has no files that "
+                "could have a digest; set model.digest to '', or name a pre-trained model"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _adapters_that_are_trained(self) -> ModelSection:
         named = ADAPTERS in self._patterns
         if named and not self.adapters:

@@ -84,6 +84,8 @@ class RunConfig(Section):
     def _paths(self) -> dict[str, str]:
         """The settings that are paths, by their keys."""
         paths = {"corpus.path": self.corpus.path if self.corpus.kind in CORPORA_IN_FILES else ""}
+        anchor_kind, anchor = self.server.anchor_place
+        paths["server.anchor-corpus"] = anchor if anchor_kind in CORPORA_IN_FILES else ""
         paths["model.name"] = self.model.name if self.model.name.startswith((".", "~")) else ""
         paths["model.seed"] = "" if self.model.seed in SEEDS_WITHOUT_FILE else self.model.seed
         paths["run.folder"] = self.run.folder

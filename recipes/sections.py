@@ -24,6 +24,7 @@ OptimiserName = Annotated[str, name_of(SERVER_OPTIMISERS)]
 ScheduleName = Annotated[str, name_of(SCHEDULES)]
 LOCAL_OPTIMISERS = Literal["sgd", "adam"]
 AVERAGINGS = Literal["none", "ema", "tail"]
+EMBEDDED = "embedded"
 LocalAlgorithmName = Annotated[str, name_of(LOCAL_ALGORITHMS)]
 
 
@@ -219,6 +220,18 @@ class ServerSection(Section):
     averaging_share: Annotated[float, Field(gt=0, le=1)] = Field(
         description="share of the rounds, the last ones, in the mean (tail)"
     )
+    anchor_corpus: str = Field(
+        description="public labelled speech on which the server trains after each round: a manifest, a "
+        "corpus folder or 'embedded'; nobody in it may be enrolled; empty: none"
+    )
+    anchor_kind: CorpusKind = Field(description="what lies at the path of the anchor corpus")
+    anchor_split: str = Field(min_length=1, description="split of the anchor corpus")
+    anchor_steps: WholeNumber = Field(description="steps of plain SGD on the anchor corpus after each round")
+    anchor_rate: Positive = Field(description="their learning rate")
+    anchor_batch_seconds: NotNegative = Field(
+        description="seconds of audio per step, padding included; 0: the batches of the section local"
+    )
+    anchor_seed: WholeNumber = Field(description="decides, with the round, the batches, masks and dropout")
 
     @model_validator(mode="after")
     def _decay_that_decays(self) -> ServerSection:
@@ -228,6 +241,21 @@ class ServerSection(Section):
                 "set a factor below 1, or the schedule 'constant'"
             )
         return self
+
+    @model_validator(mode="after")
+    def _steps_with_an_anchor(self) -> ServerSection:
+        if bool(self.anchor_corpus) != bool(self.anchor_steps):
+            raise ValueError(
+                f"server.anchor-corpus = {self.anchor_corpus!r} and server.anchor-steps = "
+                f"{self.anchor_steps}: steps need a corpus, and a corpus steps; set both, or '' and 0"
+            )
+        return self
+
+    @property
+    def anchor_place(self) -> tuple[str, str]:
+        """Kind and path of the anchor corpus."""
+        shipped = self.anchor_corpus == EMBEDDED
+        return (EMBEDDED, "") if shipped else (self.anchor_kind, self.anchor_corpus)
 
     @model_validator(mode="after")
     def _settings_that_can_be_read(self) -> ServerSection:

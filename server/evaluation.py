@@ -53,14 +53,20 @@ class EvaluationPlace:
         return cls(device=section.evaluation_device, threads=section.evaluation_threads)
 
     @contextmanager
-    def model(self, model: Recogniser) -> Iterator[Recogniser]:
-        """Give the model for the block, or a copy on the device; the threads are restored after it."""
+    def computing(self) -> Iterator[None]:
+        """Use these threads for the block."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads)
         try:
-            yield model if self.device == "cpu" else deepcopy(model).to(self.device)
+            yield
         finally:
             torch.set_num_threads(before)
+
+    @contextmanager
+    def model(self, model: Recogniser) -> Iterator[Recogniser]:
+        """Give the model for the block, or a copy on the device; the threads are restored after it."""
+        with self.computing():
+            yield model if self.device == "cpu" else deepcopy(model).to(self.device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from privacy import BudgetExhausted
 from recipes import RunConfig
+from server.anchor import Anchor
 from server.averaging import ModelAverage
 from server.evaluation import HeldOut, ModelEvaluations
 from server.node_changes import (
@@ -42,6 +43,7 @@ class FederatedRun:
         config: The run configuration.
         model: The model, bound to the strategy's vector.
         strategy: The strategy.
+        anchor: Trains its model on public speech after each round, if the recipe says so.
         average: The average of its models; without one, the newest model.
         held_out: The held-out speech.
         folder: The run folder.
@@ -61,6 +63,7 @@ class FederatedRun:
     config: RunConfig
     model: Recogniser
     strategy: DPFedOpt
+    anchor: Anchor | None
     average: ModelAverage
     held_out: HeldOut
     folder: RunFolder
@@ -122,6 +125,8 @@ class FederatedRun:
     def _after_round(self, round_number: int, grid: StreamingGrid) -> None:
         self.rounds_done = round_number
         note_head(self.spending.account.ledger)  # before anything of this round can be seen
+        if self.anchor is not None:
+            self.anchor.move_(self.strategy.vector, round_number)
         self.average.add(round_number)
         run, training = self.config.run, self.config.training
         last = round_number == training.rounds

@@ -16,6 +16,7 @@ from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
 from recipes import RunConfig
+from server.anchor import Anchor, AnchorSpeech, seed_file
 from server.averaging import ModelAverage, make_averaging
 from server.evaluation import EvaluationPlace, HeldOut
 from server.factory import (
@@ -73,9 +74,11 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     interrupted = Interrupted.find(config)
     own_id = interrupted.run if interrupted else fresh_run_id()
     model, frozen = _checked_model(config, interrupted)
-    held_out = HeldOut.of(
-        config.corpus, model, EvaluationPlace.of(config.run), config.training.evaluate_share
-    )
+    place = EvaluationPlace.of(config.run)
+    held_out = HeldOut.of(config.corpus, model, place, config.training.evaluate_share)
+    public = AnchorSpeech.of(config, held_out)
+    seed = str(interrupted.folder.seed) if interrupted else config.model.seed
+    anchor = Anchor(public, config, seed_file(seed), place) if public else None
     simulated = is_simulation(grid)
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
@@ -87,6 +90,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
         planned=config.privacy.population,
         run=own_id,
         resumed=interrupted is not None,
+        anchor=public.speakers if public else None,
     )
     index = registration.population_index
     plan = make_plan(config, index.population)
@@ -95,7 +99,9 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     if not simulated:
         declared = DeclaredPlan.of(plan)
         declare(streaming, declared, index.nodes, config.training.wait_seconds)
-    run = prepare_run(config, model, held_out, registration, plan, run_id, own_id, interrupted, declared)
+    run = prepare_run(
+        config, model, held_out, registration, plan, run_id, own_id, interrupted, declared, anchor
+    )
     with run.strategy.ledger:
         return run.run(streaming)
 
@@ -133,19 +139,29 @@ def prepare_run(
     own_id: str,
     interrupted: Interrupted | None = None,
     declared: DeclaredPlan | None = None,
+    anchor: Anchor | None = None,
 ) -> FederatedRun:
     """Make the run folder, or reopen that of the interrupted run, and everything that a round needs."""
     layout, vector = bind(model, config.privacy.groups, constant_buffers=True)
     bounds, quantiser = make_bounds(config.privacy, layout)
     optimiser, schedule = make_server_step(config.server, layout)
-    identity = Identity.of(config, plan, layout.digest, registration.dataset, registration.frozen)
+    public = anchor.speech.speakers if anchor else None
+    identity = Identity.of(
+        config,
+        plan,
+        layout.digest,
+        registration.dataset,
+        registration.frozen,
+        public.dataset if public else "",
+    )
     extrapolated = make_extrapolated(config, plan)
     population = PopulationIdentity(
         digests=frozenset(registration.population_index.datasets),
         tokens=registration.tokens,
         synthetic=registration.synthetic,
     )
-    opened = open_run(config, identity, population, interrupted, run_id, own_id)
+    tokens = frozenset(one.hex() for one in public.tokens) if public else frozenset()
+    opened = open_run(config, identity, population, interrupted, run_id, own_id, tokens)
     scaffold = config.local.algorithm == "scaffold"
     strategy = (Scaffold if scaffold else strategy_class(config.server.optimiser))(
         model=GlobalModel(vector=vector, layout=layout, frozen=registration.frozen),
@@ -177,6 +193,7 @@ def prepare_run(
         config=config,
         model=model,
         strategy=strategy,
+        anchor=anchor,
         average=average,
         held_out=held_out,
         folder=opened.folder,

@@ -1,4 +1,4 @@
-"""Checks that no speaker is in the population twice, and that no held-out speaker is in it.
+"""Checks that no speaker is in the population twice, and that none is held out or in the anchor corpus.
 
 The server knows the digest of each node's corpus, the split and the part, and pseudonyms of the speakers
 (`wire.pseudonyms`). It can compare the pseudonyms of two nodes that make them with the same key.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from server.errors import RegistrationError
 from wire.node_info import MOST_TOKENS, NodeInfo
@@ -29,6 +29,26 @@ class HeldOutSpeakers:
     dataset: str
     split: str
     tokens: frozenset[bytes] = frozenset()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorSpeakers:
+    """The speakers of the anchor corpus (`server.anchor`), as far as nodes can be compared with them.
+
+    Attributes:
+        dataset: Digest of the corpus.
+        split: Their split.
+        apart: The splits of the corpus in which none of them is.
+        tokens: Their pseudonyms, under the key of the corpus and, if the recipe names one, of the namespace.
+        recordings: The number of their recordings in a split of the server's own corpus, by its digest and
+            the split; only splits that have any.
+    """
+
+    dataset: str
+    split: str
+    apart: frozenset[str] = frozenset()
+    tokens: frozenset[bytes] = frozenset()
+    recordings: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def require_nobody_twice(infos: Mapping[int, NodeInfo]) -> None:
@@ -125,3 +145,36 @@ def require_nobody_held_out(infos: Mapping[int, NodeInfo], held_out_speakers: He
                 "speaker from one of the two, or set corpus.shared-speakers = true: every table and model "
                 "card then reports it"
             )
+
+
+def require_nobody_in_anchor(infos: Mapping[int, NodeInfo], anchor: AnchorSpeakers) -> None:
+    """Refuse nodes with speakers of the anchor corpus: the server trains on their speech without noise.
+
+    `corpus.shared-speakers` changes nothing here: it is about error rates, and this is about the guarantee.
+
+    Guarantee: no node passes that holds a split of the anchor corpus with a speaker of it, a speaker with the
+    same pseudonym, or a split of the server's own corpus with one of its recordings. Two corpora without a
+    common namespace and without common recordings cannot be compared.
+
+    Raises:
+        RegistrationError: Naming the first such node, and the remedy.
+    """
+    for node, info in sorted(infos.items()):
+        if reason := _in_anchor(info, anchor):
+            raise RegistrationError(
+                f"the run cannot start: node {node} {reason}. The server would train on their speech without "
+                "noise, and no epsilon of this run would hold for them. Take another server.anchor-corpus or "
+                "server.anchor-split, or start the SuperNode with other speech"
+            )
+
+
+def _in_anchor(info: NodeInfo, anchor: AnchorSpeakers) -> str:
+    """What a node shares with the anchor corpus, in words; "" for nothing that can be seen."""
+    split = info.split
+    if info.dataset == anchor.dataset and split not in anchor.apart:
+        return f"holds split {split!r} of the anchor corpus, which has speakers of its split {anchor.split!r}"
+    if shared := anchor.tokens.intersection(split_tokens(info.tokens)):
+        return f"holds {len(shared)} speakers of the anchor corpus (the same ids in one speaker-namespace)"
+    if files := anchor.recordings.get(info.speech, 0):
+        return f"holds {files} recordings of the anchor corpus, in the server's own split {split!r}"
+    return ""

@@ -12,7 +12,13 @@ from flwr.serverapp import Grid
 from base.printable_text import one_line
 from recipes.sections import TrainingSection
 from server.errors import RegistrationError
-from server.overlaps import HeldOutSpeakers, require_nobody_held_out, require_nobody_twice
+from server.overlaps import (
+    AnchorSpeakers,
+    HeldOutSpeakers,
+    require_nobody_held_out,
+    require_nobody_in_anchor,
+    require_nobody_twice,
+)
 from strategies import PopulationIndex
 from strategies.registration import ask_nodes, connected_nodes, node_infos
 from wire.declared_plan import RECORD as PLAN
@@ -54,6 +60,7 @@ def register_nodes(
     planned: int = 0,
     run: str = "",
     resumed: bool = False,
+    anchor: AnchorSpeakers | None = None,
 ) -> Registration:
     """Wait for `min_nodes` nodes and ask each connected one for the number of its speakers.
 
@@ -66,12 +73,14 @@ def register_nodes(
         run: The id of the run.
         resumed: Whether the run goes on: a node then counts the speakers that it counted as the run began
             (`client.state.departure_counts`).
+        anchor: The speakers of the anchor corpus; no node may hold one of them.
 
     Raises:
         RegistrationError: If too few nodes connect in time, or if any node cannot take part: the population
             of a private run must be known before it starts, so it does not start without this node. Also if
-            two nodes hold the same speakers or one holds held-out speakers (`server.overlaps`), or if the
-            nodes report more speakers than the plan allows (`require_planned`).
+            two nodes hold the same speakers or one holds held-out speakers or speakers of the anchor
+            corpus (`server.overlaps`), or if the nodes report more speakers than the plan allows
+            (`require_planned`).
     """
     nodes = _wait_for_nodes(grid, settings)
     asked = ConfigRecord({"version": VERSION, "frozen": frozen, "run": run, "resumed": resumed})
@@ -84,6 +93,8 @@ def register_nodes(
     require_nobody_twice(infos)
     if held_out_speakers is not None:
         require_nobody_held_out(infos, held_out_speakers)
+    if anchor is not None:
+        require_nobody_in_anchor(infos, anchor)
     datasets = {node: info.dataset for node, info in infos.items()}
     return Registration(
         population_index=PopulationIndex.of(counts, datasets),

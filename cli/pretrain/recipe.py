@@ -79,7 +79,7 @@ class PretrainRecipe(Section):
         """
         of_preset = self.model.is_preset and self.model.seed == RANDOM
         plain = of_preset and not self.model.adapters and self.model.head == BASE
-        return None if plain else start_of(self.model, self.pretrain)
+        return None if plain else start_of(self.model, self.pretrain, self.corpus.max_seconds)
 
 
 def read_recipe(path: Path, given: Given | None = None) -> PretrainRecipe:

@@ -16,6 +16,7 @@ from recipes.model_section import ADAPTERS, BASE, ModelSection
 from server.factory import SEEDS_WITHOUT_WEIGHTS, starting_model
 from speech.model import adapted_file
 from speech.model.checkpoint import read_metadata
+from speech.model.checks import require_sound
 from speech.model.choice import ModelChoice
 from speech.pretrained.store import is_stored_name
 from speech.pretraining import PretrainConfig, Start
@@ -58,8 +59,13 @@ def given_by(named: str) -> Given:
     raise ConfigError(f"--from {named}: no model file, no folder, and no name of the store (owner/model)")
 
 
-def start_of(section: ModelSection, config: PretrainConfig) -> Start:
+def start_of(section: ModelSection, config: PretrainConfig, longest_seconds: float) -> Start:
     """Return how the model of a recipe is made. It can be sent to other processes.
+
+    Args:
+        section: The table [model].
+        config: The table [pretrain].
+        longest_seconds: The longest utterance of the corpus.
 
     Raises:
         ModelError: If there is no such pre-trained model here.
@@ -70,10 +76,13 @@ def start_of(section: ModelSection, config: PretrainConfig) -> Start:
         identity["base model"] = ModelChoice.of(**section.rules).model_folder.digest
     if section.seed not in SEEDS_WITHOUT_WEIGHTS:
         identity["seed model"] = hashlib.sha256(seed_model(section.seed).read_bytes()).hexdigest()
-    return Start(make=partial(_made, section, config), identity=identity)
+    return Start(make=partial(_made, section, config, longest_seconds), identity=identity)
 
 
-def _made(section: ModelSection, config: PretrainConfig, alphabet: Alphabet) -> Recogniser:
+def _made(
+    section: ModelSection, config: PretrainConfig, longest_seconds: float, alphabet: Alphabet
+) -> Recogniser:
+    """Make the model, with the checks that a run makes before its first round."""
     model = starting_model(
         section,
         alphabet,
@@ -82,6 +91,7 @@ def _made(section: ModelSection, config: PretrainConfig, alphabet: Alphabet) -> 
         layer_drop=config.layer_drop,
     )
     freeze_untrained(model, section, config, "pretrain")
+    require_sound(model, trainable=section.trainable, longest_seconds=longest_seconds)
     return model
 
 

@@ -17,6 +17,7 @@ from base.release import release
 from optim.trainable import trained_names
 from recipes import RunConfig
 from recipes.model_section import TRAIN_ALL, ModelSection
+from server.anchor import anchor_in_words
 from server.averaging import average_in_words
 from server.report.card_evaluation import evaluation_section
 from server.report.card_privacy import WEAK, privacy_section
@@ -242,10 +243,22 @@ def _data(facts: ModelFacts) -> str:
     lines = [
         f"- Training: {training}. {facts.plan.population:,} speakers; hours: missing, because nodes do not "
         "report them.",
+        *_anchor(facts),
         f"- Held out: {in_markdown(facts.data_name)}, split `{in_code(facts.config.corpus.test_split)}`"
         f"{_held_out(facts)}.",
     ]
     return "## Data\n\n" + "\n".join(lines)
+
+
+def _anchor(facts: ModelFacts) -> list[str]:
+    """What the server trained on itself, which no epsilon covers."""
+    words = anchor_in_words(facts.config.server)
+    if not words:
+        return []
+    return [
+        f"- Anchor: {in_markdown(words)}; SHA-256 of the corpus `{in_code(facts.anchor)}`. No epsilon is "
+        "about its speakers."
+    ]
 
 
 def _held_out(facts: ModelFacts) -> str:

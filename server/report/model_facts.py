@@ -43,6 +43,7 @@ class ModelFacts:
         plan: Its privacy plan.
         rounds_done: Number of rounds at the newest checkpoint.
         dataset: Digest of the nodes' speech.
+        anchor: Digest of the anchor corpus; "" without one.
         own: Releases of this run.
         lineage: The runs that made its seed model, with their releases.
         uncounted: Remarks on ledgers that no epsilon here includes.
@@ -58,6 +59,7 @@ class ModelFacts:
     plan: PrivacyPlan
     rounds_done: int
     dataset: str
+    anchor: str
     own: tuple[Release, ...]
     lineage: Lineage
     uncounted: tuple[str, ...]
@@ -107,6 +109,7 @@ class ModelFacts:
             plan=checkpoint.plan,
             rounds_done=rounds_done,
             dataset=checkpoint.identity.dataset,
+            anchor=checkpoint.identity.anchor,
             own=ledger_releases(entries, name, run),
             lineage=lineage,
             uncounted=tuple(uncounted_remarks(config, ledger, population_of(ledger))),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from base.printable_text import one_line
 from recipes import RunConfig
+from server.anchor import anchor_in_words
 from server.averaging import average_in_words
 from server.evaluation import HeldOut
 from server.report import live_table
@@ -55,9 +56,11 @@ class RunScreen:
 
     @property
     def kept_in_words(self) -> str:
-        """The line that names the average which is evaluated and kept; "" without one."""
+        """The lines that name the anchor and the average which is evaluated and kept, if there are any."""
+        anchor = anchor_in_words(self.config.server)
         average = average_in_words(self.config.server, self.config.training.rounds)
-        return f"evaluated and kept: {average}\n" if average else ""
+        lines = {"anchor": anchor, "evaluated and kept": average}
+        return "".join(f"{name}: {words}\n" for name, words in lines.items() if words)
 
     def print_heading(self, remarks: Iterable[str]) -> None:
         """Print the warnings and what is above the rows of the table."""

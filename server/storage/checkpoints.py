@@ -41,9 +41,11 @@ MAY_CHANGE = (
     *("training.min-nodes", "training.wait-seconds"),
     *("training.round-deadline-seconds", "training.min-answers"),
     *("local.processor-seconds", "local.memory-megabytes"),
+    "server.anchor-corpus",
 )
 """Keys of the recipe (or their beginnings) that may differ in a resumed run: they change neither what is
-learnt from which speakers nor the guarantee. The data set and the model are compared by their digests."""
+learnt from which speakers nor the guarantee. The data set, the anchor corpus and the model are compared by
+their digests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,7 @@ class Identity:
         plan: The privacy plan.
         recipe: The settings that a resumed run must keep.
         frozen: Digest of the parameters that are not trained.
+        anchor: Digest of the anchor corpus; "" without one.
     """
 
     preset: str
@@ -65,12 +68,19 @@ class Identity:
     plan: Mapping[str, Any]
     recipe: Mapping[str, Any]
     frozen: str = ""
+    anchor: str = ""
 
     @classmethod
     def of(
-        cls, config: RunConfig, plan: PrivacyPlan, layout: str, dataset: str, frozen: str = ""
+        cls,
+        config: RunConfig,
+        plan: PrivacyPlan,
+        layout: str,
+        dataset: str,
+        frozen: str = "",
+        anchor: str = "",
     ) -> Identity:
-        """Return the identity of a run of `config`; `layout`, `dataset` and `frozen` are digests."""
+        """Return the identity of a run of `config`; the texts are digests."""
         return cls(
             preset=config.model.name,
             layout=layout,
@@ -78,6 +88,7 @@ class Identity:
             plan=json.loads(json.dumps(asdict(plan))),  # as it is read from the file
             recipe=fixed_settings(config),
             frozen=frozen,
+            anchor=anchor,
         )
 
     def differences(self, now: Identity) -> list[str]:
@@ -87,6 +98,7 @@ class Identity:
             *_compare("", {"model layout": self.layout}, {"model layout": now.layout}),
             *_compare("", {"frozen parameters": self.frozen}, {"frozen parameters": now.frozen}),
             *_compare("", {"data set": self.dataset}, {"data set": now.dataset}),
+            *_compare("", {"anchor corpus": self.anchor}, {"anchor corpus": now.anchor}),
             *_compare("plan: ", _plan_of_now(self.plan), now.plan),
             *recipe_differences(self.recipe, now.recipe),
         ]
@@ -187,7 +199,7 @@ def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
 def _identity(text: str) -> Identity:
     """Raises `ValueError` or `TypeError` if the text is no identity."""
     identity = Identity(**json.loads(text))
-    for name in ("preset", "layout", "dataset", "frozen"):
+    for name in ("preset", "layout", "dataset", "frozen", "anchor"):
         if not isinstance(getattr(identity, name), str):
             raise ValueError(f"its {name} is {getattr(identity, name)!r}")
     if not isinstance(identity.recipe, dict):

@@ -186,6 +186,27 @@ def require_counted(config: RunConfig, ledger: Path, population: PopulationIdent
         )
 
 
+def require_never_enrolled(ledger: Path, anchor: frozenset[str]) -> None:
+    """Refuse an anchor corpus with a speaker whose releases are in `ledger`, or in one beside it.
+
+    The server trains on this speaker's speech without noise: each epsilon of that ledger would be false.
+
+    Args:
+        ledger: The ledger of the run.
+        anchor: Pseudonyms (hex) of the speakers of the anchor corpus.
+
+    Raises:
+        ConfigError: Naming the ledger and the number of such speakers.
+    """
+    for path in {ledger, *_ledgers(ledger.parent)}:
+        if shared := anchor & notes_of(path, SPEAKERS):
+            raise ConfigError(
+                f"server.anchor-corpus: earlier runs have enrolled {len(shared)} of its speakers, in the "
+                f"ledger {name_of(path)!r}; the server would train on their speech without noise. Take "
+                "another corpus, or another server.anchor-split"
+            )
+
+
 def _uncounted(config: RunConfig, ledger: Path) -> dict[Path, str]:
     """The ledgers that `privacy.uncounted` names, with the name as it is given there."""
     names = filter(None, map(str.strip, config.privacy.uncounted.split(",")))

@@ -30,6 +30,7 @@ from server.storage.populations import (
     note_population,
     require_counted,
     require_name,
+    require_never_enrolled,
     uncounted_remarks,
 )
 from server.storage.run_folder import RunFolder, unwritable
@@ -151,6 +152,7 @@ def open_run(
     interrupted: Interrupted | None,
     run_id: str,
     run: str,
+    anchor: frozenset[str] = frozenset(),
 ) -> OpenRun:
     """Open the run's folder, new or of the interrupted run, and lock the ledger of its population.
 
@@ -161,14 +163,15 @@ def open_run(
         interrupted: The run to resume, if any.
         run_id: Flower's number of the run.
         run: The run's own id.
+        anchor: Pseudonyms (hex) of the speakers of the anchor corpus.
 
     Raises:
         ResumeRefused: If the interrupted run was another one, or its ledger has lost entries.
         LedgerCorrupt: If the ledger is damaged, or lacks entries that other files recorded.
         LedgerInUse: If another run has it open.
         SpendingUnknown: If it is not known what was spent for the seed model or by the interrupted run.
-        ConfigError: If a new folder or ledger cannot be made, the population needs a name, or another ledger
-            has releases of some of its speakers.
+        ConfigError: If a new folder or ledger cannot be made, the population needs a name, another ledger
+            has releases of some of its speakers, or any ledger has those of a speaker of the anchor corpus.
     """
     if interrupted is not None:
         interrupted.require(identity)
@@ -188,6 +191,7 @@ def open_run(
             interrupted.require_ledger(ledger)
         else:
             require_counted(config, path, population)
+        require_never_enrolled(path, anchor)
         remarks = (
             *require_all_seen(runs, path, ledger.entries),
             *uncounted_remarks(config, path, population),

@@ -1,6 +1,11 @@
 """SpecAugment (Park et al. 2019) without time warping: masks bands of mel channels and of frames.
 
-Masked values are 0, the mean of normalised features. The input is not changed, because features are shared.
+Park et al. set masked values to 0, which is the mean of their normalised features. Features that are not
+normalised, such as Whisper's, get the mean of their utterance instead, as in ESPnet
+(`espnet/utils/spec_augment.py`, unless `replace_with_zero`). `transformers` writes 0 there too
+(`WhisperModel._mask_input_features`), which is neither the mean nor silence in Whisper's scale.
+
+The input is not changed, because features are shared.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -19,6 +24,7 @@ class SpecAugment:
     No time mask is longer than `time_ratio` of its utterance. With `ends` "included", every width from 0 to
     the limit and every position can be drawn. With "excluded", as in the paper's release, widths stay below
     the limit (0 if the limit is 0), and no band reaches the last channel or the last frame of the utterance.
+    Masked values become `value`: "zero", or the "mean" of the utterance's features.
 
     Raises:
         ValueError: For a value outside its range, naming it.
@@ -37,6 +43,7 @@ class SpecAugment:
     time_width: int = 15
     time_ratio: float = 0.1
     ends: Literal["included", "excluded"] = "included"
+    value: Literal["zero", "mean"] = "zero"
 
     def __post_init__(self) -> None:
         for name in ("freq_masks", "freq_width", "time_masks", "time_width"):
@@ -46,6 +53,8 @@ class SpecAugment:
             raise ValueError(f"time_ratio={self.time_ratio} must lie in [0, 1].")
         if self.ends not in _BEYOND:
             raise ValueError(f"ends={self.ends!r} must be {' or '.join(map(repr, _BEYOND))}.")
+        if self.value not in ("zero", "mean"):
+            raise ValueError(f"value={self.value!r} must be 'zero' or 'mean'.")
 
     def __call__(self, features: Tensor, lengths: Tensor, generator: torch.Generator) -> Tensor:
         """Return a masked copy of features (B, T, mels) whose utterances have `lengths` (B,) frames.
@@ -59,8 +68,12 @@ class SpecAugment:
         beyond = _BEYOND[self.ends]
         in_freq = _bands(channels, freq_limits, self.freq_masks, mels, beyond, generator)
         in_time = _bands(lengths, time_limits, self.time_masks, time, beyond, generator)
-        hidden = in_time.unsqueeze(2) | in_freq.unsqueeze(1)
-        return features.masked_fill(hidden.to(features.device), 0.0)
+        hidden = (in_time.unsqueeze(2) | in_freq.unsqueeze(1)).to(features.device)
+        if self.value == "zero":
+            return features.masked_fill(hidden, 0.0)
+        inside = torch.arange(time) < lengths.unsqueeze(1)  # padding stays 0
+        hidden &= inside.unsqueeze(2).to(features.device)
+        return torch.where(hidden, _means(features, lengths)[:, None, None], features)
 
 
 # A draw up to n has n values, or one more.
@@ -74,6 +87,11 @@ def make_augment(augment: SpecAugment | None, settings: LearningSettings) -> Spe
     names = {field.name for field in fields(SpecAugment)} & type(settings).model_fields.keys()
     chosen = {name: getattr(settings, name) for name in names}
     return replace(augment, **{name: value for name, value in chosen.items() if value is not None})
+
+
+def _means(features: Tensor, lengths: Tensor) -> Tensor:
+    """Return the mean (B,) of each utterance's features, without padding."""
+    return torch.stack([one[:length].mean() for one, length in zip(features, lengths.tolist(), strict=True)])
 
 
 def _bands(

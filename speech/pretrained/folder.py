@@ -23,6 +23,9 @@ WEIGHTS, SETTINGS = "*.safetensors", ("*.json", "*.txt", "*.model")
 REVISION = ".revision"
 EXPORTED = "murmuration.json"
 """What `murmur export` says of a model, in the folder that it writes."""
+WHISPER = "whisper"
+WHISPER_FRONT_END = {"chunk_length": 30, "feature_size": 80, "hop_length": 160, "sampling_rate": 16_000}
+"""What transformers' `WhisperFeatureExtractor` takes where a folder says nothing."""
 _TOKENISERS = ("tokenizer.json", "vocab.json", "tokenizer_config.json")
 
 
@@ -67,12 +70,15 @@ class ModelFolder:
 
     @cached_property
     def preprocessor(self) -> dict[str, Any]:
-        """The settings of its front end; those in a processor's file go first, as in the library."""
-        if (self.path / _PROCESSOR).is_file():
-            nested = self._json(_PROCESSOR).get("feature_extractor")
-            if isinstance(nested, dict):
-                return nested
-        return self._json(PREPROCESSOR)
+        """The settings of its front end; those in a processor's file go first, as in the library.
+
+        What a Whisper's lack has the library's defaults.
+        """
+        nested = (
+            self._json(_PROCESSOR).get("feature_extractor") if (self.path / _PROCESSOR).is_file() else None
+        )
+        found = nested if isinstance(nested, dict) else self._json(PREPROCESSOR)
+        return {**WHISPER_FRONT_END, **found} if self.kind == WHISPER else found
 
     @cached_property
     def exported(self) -> dict[str, str]:

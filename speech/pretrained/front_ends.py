@@ -1,5 +1,6 @@
 """Front ends of pre-trained models: the feature extractors of `transformers`, one utterance at a time."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from speech.errors import ModelError
-from speech.pretrained.folder import ModelFolder
+from speech.pretrained.folder import PREPROCESSOR, WHISPER_FRONT_END, ModelFolder
 from speech.pretrained.library_parts import library_extractor
 
 INPUTS = ("input_features", "input_values")
@@ -76,6 +77,9 @@ class WhisperFrontEnd(LibraryFrontEnd):
     The features are those of the utterance in a window that silence fills, up to `tail_seconds` after its
     end. All later frames have one value, which follows from the features (`Whisper`).
 
+    Raises:
+        ModelError: For a setting of the folder that is no number above 0.
+
     Example:
         >>> from pathlib import Path
         >>> folder = ModelFolder(Path("whisper-tiny.en"))  # doctest: +SKIP
@@ -84,6 +88,15 @@ class WhisperFrontEnd(LibraryFrontEnd):
     """
 
     tail_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, usual in WHISPER_FRONT_END.items():
+            value = self.folder.preprocessor[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise ModelError(
+                    f"{self.folder.path / PREPROCESSOR}: {name} = {value!r} must be a number above 0 "
+                    f"(Whisper's own is {usual}); copy the file again."
+                )
 
     def written(self) -> Mapping[str, Any]:
         """The settings of the extractor, and the tail."""

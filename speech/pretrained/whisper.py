@@ -19,7 +19,7 @@ from speech.features.spec_augment import SpecAugment
 from speech.model.modes import evaluating
 from speech.model.stem import Stem
 from speech.pretrained.attention_times import Span, recorded_attention, token_spans
-from speech.pretrained.folder import ModelFolder
+from speech.pretrained.folder import WHISPER, ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
 from speech.pretrained.seq2seq import IGNORED, PretrainedSeq2Seq
 from speech.text import Alphabet
@@ -44,7 +44,7 @@ class Whisper(PretrainedSeq2Seq):
         tail = SHORT_TAIL_SECONDS if window == "short" else 0.0
         self._whole = WhisperFrontEnd(folder, tail_seconds=tail)
         super().__init__(base, folder, alphabet, self._whole)
-        self.augment = SpecAugment()
+        self.augment = SpecAugment(value="mean")  # its log-mel features are not normalised: 0 is loud
         self.window_seconds = folder.window_seconds
         for layer in self._decoder.layers:
             layer.encoder_attn.register_forward_pre_hook(self._masked, with_kwargs=True)
@@ -53,7 +53,7 @@ class Whisper(PretrainedSeq2Seq):
     @classmethod
     def takes(cls, config: Any) -> bool:
         """Whether a configuration is Whisper's."""
-        return bool(config.model_type == "whisper")
+        return bool(config.model_type == WHISPER)
 
     @classmethod
     def _around(

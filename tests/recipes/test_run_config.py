@@ -86,6 +86,10 @@ FAULTS = {
         {"model.trainable": "output.*", "model.seed": "random"},
         "model.trainable = 'output.*' and model.seed = 'random'",
     ),
+    "digest of a preset": (
+        {"model.digest": "0" * 64},
+        f"model.digest = '{'0' * 64}' and model.name = 'tiny': a preset has no files that could",
+    ),
     "epochs and steps": ({"local.steps": 3}, "set exactly one of them above 0"),
     "batches of two kinds": ({"local.batch-seconds": 60.0}, "local.batch-size = 5 and local.batch-seconds"),
     "z and epsilon": ({"privacy.target-epsilon": 3.0}, "one follows from the other"),

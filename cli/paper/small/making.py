@@ -136,7 +136,7 @@ def _central(job: Job, config: RunConfig, corpus: Corpus) -> _Trained:
     trained = pretrain(
         corpus,
         settings,
-        start=start_of(config.model, settings),
+        start=start_of(config.model, settings, config.corpus.max_seconds),
         feature_folder=feature_cache(),
         on_step=lambda step, early: steps.append({"round": step.number, "loss": step.loss}),
     )

@@ -29,7 +29,8 @@ from tests.speech import toy
 app = typer.Typer()
 app.command()(command.pretrain)
 
-TRAINING = "[pretrain]\nepochs = 1\nbatch-size = 4\nspec-augment = false\n"
+WINDOW = "[corpus]\nmax-seconds = 4\n"
+TRAINING = f"{WINDOW}[pretrain]\nepochs = 1\nbatch-size = 4\nspec-augment = false\n"
 MODELS = {
     "whisper": 'adapters = "*decoder*.fc?"\nadapter-rank = 2\ntrainable = "adapters"\nwindow = "short"\n'
     "cache-frozen = true\n",
@@ -129,8 +130,8 @@ def test_a_preset_goes_on_from_its_model_file(folder: Path, tmp_path: Path) -> N
         torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
-def test_the_command_line_names_the_model_instead_of_the_recipe(folder: Path) -> None:
-    recipe = read_recipe(SEED_RECIPE, given_by(str(folder / "whisper")))
+def test_the_command_line_names_the_model_instead_of_the_recipe(folder: Path, tmp_path: Path) -> None:
+    recipe = read_recipe(written(tmp_path, WINDOW), given_by(str(folder / "whisper")))
     assert (recipe.model.name, recipe.model.seed) == (str(folder / "whisper"), "base")
     start = recipe.start
     assert start is not None and start.identity["base model"] == ModelFolder(folder / "whisper").digest
@@ -164,6 +165,22 @@ def test_a_table_that_cannot_be_used_names_key_value_and_remedy(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         read_recipe(written(tmp_path, f"[model]\n{text}\n"))
+
+
+FAULTS = {
+    "a window that is too short": ("whisper", "max-seconds = 4.5", "all", "the model takes 4 seconds"),
+    "parts of a weight": ("wav2vec2", "", "*encoder*", "are the length and the direction of a normed weight"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_model_that_a_run_would_refuse_is_refused(folder: Path, tmp_path: Path, case: str) -> None:
+    model, corpus, trainable, message = FAULTS[case]
+    text = f'[corpus]\n{corpus}\n[model]\ntrainable = "{trainable}"\n[pretrain]\nepochs = 1\n'
+    words = ["--recipe", written(tmp_path, text), "--out", tmp_path / "m", "--from", folder / model]
+    words += ["--corpus-kind", "manifest", "--corpus-path", folder / "manifest.jsonl"]
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 1 and message in result.output
 
 
 def test_layers_that_are_not_there_are_named(folder: Path, tmp_path: Path) -> None:

@@ -100,6 +100,22 @@ def test_no_masks_hide_nothing() -> None:
     assert torch.equal(mask(features, torch.tensor([9, 9]), torch.Generator()), features)
 
 
+def test_masked_values_are_the_mean_of_the_utterance_where_features_are_not_normalised() -> None:
+    """The same places as with 0; padding and the other utterance are not in the mean."""
+    generator = torch.Generator().manual_seed(3)
+    features, lengths = torch.randn(2, 60, 40, generator=generator) + 5, torch.tensor([60, 40])
+    features[1, 40:] = 0
+    zeros, means = (
+        SpecAugment(value=value)(features, lengths, torch.Generator().manual_seed(0))
+        for value in ("zero", "mean")
+    )
+    hidden = zeros != features
+    assert hidden.any() and torch.equal(means[~hidden], features[~hidden])
+    for row, length in enumerate(lengths.tolist()):
+        masked = means[row, :length][hidden[row, :length]]
+        torch.testing.assert_close(masked, features[row, :length].mean().expand_as(masked))
+
+
 def test_the_masks_of_the_paper() -> None:
     paper = MODEL_PRESETS["paper"].augment
     assert (paper.freq_masks, paper.freq_width, paper.time_masks, paper.time_width) == (2, 30, 10, 50)
@@ -115,7 +131,8 @@ def test_settings_change_the_masks_of_the_preset_or_turn_them_off() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("freq_width", -1), ("time_masks", -1), ("time_ratio", 1.5), ("ends", "'none'")]
+    ("name", "value"),
+    [("freq_width", -1), ("time_masks", -1), ("time_ratio", 1.5), ("ends", "'none'"), ("value", "'loud'")],
 )
 def test_impossible_masks_are_refused(name: str, value: float | str) -> None:
     with pytest.raises(ValueError, match=f"{name}={value} must"):

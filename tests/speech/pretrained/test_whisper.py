@@ -1,6 +1,9 @@
 """Whisper: the padded window is the library's own, and padding changes nothing in the short one."""
 
+import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +12,9 @@ import torch
 from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
 from speech.data.examples import Example
+from speech.errors import ModelError
+from speech.pretrained.folder import WHISPER_FRONT_END, ModelFolder
+from speech.pretrained.front_ends import WhisperFrontEnd
 from speech.pretrained.whisper import SHORT_TAIL_SECONDS
 from tests.pretrained_models import RATE_HZ, examples_of, load, waveforms
 
@@ -102,6 +108,42 @@ def test_a_mask_of_one_batch_is_not_left_for_the_next(folder_of):
         alone = model.evaluate(collate(examples[:1])).losses
         model.evaluate(collate(examples))
         assert torch.equal(model.evaluate(collate(examples[:1])).losses, alone)
+
+
+def without(folder_of, place, **settings):
+    """A copy of the tiny Whisper's folder whose front end says nothing else than these settings."""
+    folder = shutil.copytree(folder_of("whisper"), place)
+    kind = {"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 16}
+    (folder / "preprocessor_config.json").write_text(json.dumps(kind | settings))
+    return folder
+
+
+def test_what_a_folder_does_not_say_is_the_librarys_default(folder_of, tmp_path):
+    from transformers import AutoFeatureExtractor
+
+    folder = without(folder_of, tmp_path / "silent")
+    ours, theirs = WhisperFrontEnd(ModelFolder(folder)), AutoFeatureExtractor.from_pretrained(folder)
+    assert ours.window_frames == theirs.nb_max_frames == 3000
+    assert ModelFolder(folder).window_seconds == theirs.chunk_length
+    assert (ours.sample_rate_hz, ours.hop_seconds) == (theirs.sampling_rate, theirs.hop_length / 16_000)
+    assert ours.extractor()(waveforms()[0]).shape[1] == ours.width == 16
+    assert type(theirs)().feature_size == WHISPER_FRONT_END["feature_size"]
+
+
+@pytest.mark.parametrize("value", [None, 0, "30", True])
+def test_a_window_that_is_no_length_is_refused(folder_of, tmp_path, value):
+    folder = ModelFolder(without(folder_of, tmp_path / "bad", chunk_length=value))
+    with pytest.raises(ModelError, match=re.escape(f"chunk_length = {value!r} must be a number above 0")):
+        WhisperFrontEnd(folder)
+
+
+def test_masks_of_training_are_no_loud_spots(folder_of):
+    """In Whisper's scale 0 is above all of a quiet utterance; its mean is inside its own range."""
+    model = load(folder_of("whisper"))
+    quiet = model.front_end.extractor()(1e-4 * waveforms()[1])
+    assert quiet.max() < 0 and model.augment.value == "mean"
+    masked = model.augment(quiet[None], torch.tensor([len(quiet)]), torch.Generator().manual_seed(0))
+    assert not torch.equal(masked[0], quiet) and quiet.min() <= masked.min() and masked.max() <= quiet.max()
 
 
 @pytest.fixture(scope="module")
