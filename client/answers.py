@@ -87,7 +87,7 @@ def query(message: Message, context: Context) -> RecordDict:
     if node.simulated:
         _make_ready()
     if node.held.anybody_left or not node.simulated:
-        registered_speakers.keep(context.state, node.dataset, counted)
+        registered_speakers.keep(context.state, node.held.part, counted)
         departure_counts.note(context.node_config, context.run_id, context.node_id, left)
         if run:
             departure_counts.note(context.node_config, run, node.held.part, left)
@@ -102,18 +102,19 @@ def _left_at_start(context: Context, node: Node, run: str) -> int:
     return min(noted, node.held.left)
 
 
-def _called(context: Context, node: Node, dataset: str) -> Sequence[str]:
-    """The speakers by the server's numbers; `dataset` is what this node reported at registration."""
+def _called(context: Context, node: Node, task: Task) -> Sequence[str]:
+    """The speakers by the server's numbers; the task has what this node reported at registration."""
+    registered = f"{task.dataset or node.dataset} {task.portion or node.held.portion}"
     if (
         node.held.anybody_left
-        and dataset == node.dataset
-        and not registered_speakers.knows(context.state, dataset)
+        and registered == node.held.part
+        and not registered_speakers.knows(context.state, registered)
     ):
         left = departure_counts.noted(context.node_config, context.run_id, context.node_id)
         if left is not None or node.simulated:  # a simulation forgets nothing: no speaker had left
             return node.held.departures.without(node.held.everybody, first=left or 0)
     return registered_speakers.called(
-        context.state, dataset, node.dataset, node.speakers, some_left=node.held.anybody_left
+        context.state, registered, node.held.part, node.speakers, some_left=node.held.anybody_left
     )
 
 
@@ -132,7 +133,7 @@ def train(message: Message, context: Context) -> RecordDict:
     """Return the sum of the drawn speakers' clipped updates."""
     task, vector = Task.from_message(message)
     node = node_of(context)
-    speakers = _called(context, node, task.dataset or node.dataset)
+    speakers = _called(context, node, task)
     exchange = node.exchange(message.content, context.state, speakers)
     node.load(task, vector)
     del vector, message.content[MODEL]  # Flower keeps the message until it is answered

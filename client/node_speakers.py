@@ -17,7 +17,7 @@ from client.state.departures import Departures
 from recipes import WITHOUT_FILES, ConfigError
 from speech.corpora.corpus import Corpus
 from speech.corpora.speakers import require_one_for_each_node
-from wire.node_info import MOST_TOKENS, NodeInfo
+from wire.node_info import MOST_TOKENS, NodeInfo, portion_of
 from wire.pseudonyms import fingerprint, key_of, tokens_of
 
 
@@ -45,7 +45,12 @@ class NodeSpeakers:
     @property
     def part(self) -> str:
         """A lasting name of this part of the corpus."""
-        return f"{self.corpus.digest} {self.speech.split} {self.speech.index} {self.speech.parts}"
+        return f"{self.corpus.digest} {self.portion}"
+
+    @property
+    def portion(self) -> str:
+        """Which part of the corpus this is."""
+        return portion_of(self.speech.split, self.speech.index, self.speech.parts)
 
     def without_first(self, left: int) -> Sequence[str]:
         """`everybody` without the first `left` speakers who left."""

@@ -97,7 +97,9 @@ def register_nodes(
         require_nobody_in_anchor(infos, anchor)
     datasets = {node: info.dataset for node, info in infos.items()}
     return Registration(
-        population_index=PopulationIndex.of(counts, datasets),
+        population_index=PopulationIndex.of(
+            counts, datasets, {node: info.portion for node, info in infos.items()}
+        ),
         dataset=_dataset_of(set(datasets.values())),
         skipped=_skipped_by(infos.values()),
         frozen=frozen,

@@ -148,6 +148,7 @@ class DPFedOpt(TrainingOnly):
                 quantiser=self.quantiser,
                 run=self._run_of_batches(),
                 dataset=self.population_index.dataset(node),
+                portion=self.population_index.portion(node),
                 frozen=self.frozen,
                 raw_metrics=self._on_raw_metrics is not None,
                 plan=self.declared,

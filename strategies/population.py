@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class PopulationIndex:
-    """The nodes of a run, their numbers of speakers and the digests of their data; fixed for the run.
+    """The nodes of a run, their numbers of speakers and the data that these are from; fixed for the run.
 
     Example:
         >>> nodes = PopulationIndex.of({7: 3, 5: 2})
@@ -27,27 +27,49 @@ class PopulationIndex:
     nodes: tuple[int, ...]
     counts: tuple[int, ...]
     datasets: tuple[str, ...]
+    portions: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len({len(set(self.nodes)), len(self.nodes), len(self.counts), len(self.datasets)}) != 1:
+        columns = (set(self.nodes), self.nodes, self.counts, self.datasets, self.portions)
+        if len(set(map(len, columns))) != 1:
             raise ValueError(f"nodes {self.nodes}, counts {self.counts}, {self.datasets} do not pair up")
         for node, count in zip(self.nodes, self.counts, strict=True):
             if count < 1:
                 raise ValueError(f"node {node} holds {count} speakers: leave it out of the population")
 
     @classmethod
-    def of(cls, counts: Mapping[int, int], datasets: Mapping[int, str] | None = None) -> PopulationIndex:
-        """Make it from node id -> number of speakers, and node id -> digest of its data set if known."""
+    def of(
+        cls,
+        counts: Mapping[int, int],
+        datasets: Mapping[int, str] | None = None,
+        portions: Mapping[int, str] | None = None,
+    ) -> PopulationIndex:
+        """Make it from the number of speakers of each node id, and what is known of their data.
+
+        Args:
+            counts: Node id -> number of speakers.
+            datasets: Node id -> digest of its data set.
+            portions: Node id -> the part of the data set that it holds (`wire.node_info.NodeInfo.portion`).
+        """
         nodes = tuple(sorted(counts))
         return cls(
             nodes=nodes,
             counts=tuple(counts[node] for node in nodes),
             datasets=tuple((datasets or {}).get(node, "") for node in nodes),
+            portions=tuple((portions or {}).get(node, "") for node in nodes),
         )
 
     def dataset(self, node: int) -> str:
         """The digest of the data that `node` held at registration; empty if unknown."""
         return self._datasets[node]
+
+    def portion(self, node: int) -> str:
+        """The part of that data that `node` held at registration; empty if unknown."""
+        return self._portions[node]
+
+    @cached_property
+    def _portions(self) -> dict[int, str]:
+        return dict(zip(self.nodes, self.portions, strict=True))
 
     @cached_property
     def _datasets(self) -> dict[int, str]:

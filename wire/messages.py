@@ -28,7 +28,7 @@ from wire.raw_metrics import RECORD as RAW
 from wire.raw_metrics import RawMetrics
 from wire.records import find_record, read_record, whole_number
 
-VERSION = 7
+VERSION = 8
 MODEL = "model"
 CONTROL = "control"  # the record of SCAFFOLD's control variates
 
@@ -76,6 +76,7 @@ class Task:
         quantiser: Quantisation of the updates.
         run: The run's name in the random choices of a speaker's training (`client.training.speaker_round`).
         dataset: Digest of the node's data at registration; "" if unknown.
+        portion: The part of that data that the node held (`wire.node_info.NodeInfo.portion`); "" if unknown.
         frozen: Digest of the parameters that are not trained; "" if all are.
         raw_metrics: Whether the server asks for un-noised metrics; simulations only.
         plan: The declared privacy plan; None in simulations.
@@ -99,6 +100,7 @@ class Task:
     quantiser: Quantiser
     run: str = ""
     dataset: str = ""
+    portion: str = ""
     frozen: str = ""
     raw_metrics: bool = False
     plan: DeclaredPlan | None = None
@@ -113,6 +115,7 @@ class Task:
                 "run": self.run,
                 "layout": self.layout,
                 "dataset": self.dataset,
+                "portion": self.portion,
                 "frozen": self.frozen,
                 "speakers": list(self.speakers),
                 "bound-offsets": list(self.bounds.offsets),
@@ -146,6 +149,7 @@ class Task:
             run=str(config["run"]),
             layout=str(config["layout"]),
             dataset=str(config["dataset"]),
+            portion=str(config["portion"]),
             frozen=str(config["frozen"]),
             speakers=tuple(config["speakers"]),
             bounds=ClipBounds(

@@ -109,6 +109,21 @@ class NodeInfo:
         """Corpus and split, which all nodes with parts of one split share."""
         return self.dataset, self.split
 
+    @property
+    def portion(self) -> str:
+        """Which part of its data set the node holds."""
+        return portion_of(self.split, self.part, self.parts)
+
+
+def portion_of(split: str, part: int, parts: int) -> str:
+    """Name a part of a data set.
+
+    Example:
+        >>> portion_of("train", 0, 2)
+        'train 0 2'
+    """
+    return f"{split} {part} {parts}"
+
 
 def _require_short(what: str, value: object) -> None:
     """Refuse whole numbers beyond 64 bits before they are compared or printed."""

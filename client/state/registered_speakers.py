@@ -20,46 +20,46 @@ RECORD = "registered-speakers"
 log = logging.getLogger("murmuration.client")
 
 
-def keep(state: RecordDict, dataset: str, speakers: Sequence[str]) -> None:
-    """Keep the speakers by number, and the digest of their data set."""
-    state[RECORD] = ConfigRecord({"dataset": dataset, "speakers": list(speakers), "logged": dataset})
+def keep(state: RecordDict, part: str, speakers: Sequence[str]) -> None:
+    """Keep the speakers by number, and the name of the part of a data set that they are."""
+    state[RECORD] = ConfigRecord({"part": part, "speakers": list(speakers), "logged": part})
 
 
-def knows(state: RecordDict, dataset: str) -> bool:
-    """Whether the speakers by number are kept from the registration with `dataset`."""
+def knows(state: RecordDict, part: str) -> bool:
+    """Whether the speakers by number are kept from the registration with `part`."""
     kept = find_record(state, RECORD, ConfigRecord)
-    return kept is not None and kept["dataset"] == dataset
+    return kept is not None and kept["part"] == part
 
 
 def called(
-    state: RecordDict, dataset: str, now: str, speakers: Sequence[str], *, some_left: bool = False
+    state: RecordDict, part: str, now: str, speakers: Sequence[str], *, some_left: bool = False
 ) -> Sequence[str]:
-    """The speakers by number, as they were at the registration with `dataset`.
+    """The speakers by number, as they were at the registration with `part`.
 
     Args:
         state: Flower's state of the node in this run.
-        dataset: The digest that the node reported at registration.
-        now: The digest of the node's data set now.
-        speakers: The speakers of that data set.
+        part: The data set, split and part that the node reported at registration.
+        now: Those of the node now.
+        speakers: The speakers of that part.
         some_left: Whether speakers of it have left (`client.state.departures`), before registration or since.
 
     Returns:
         The speakers by number. Some of them may be gone; they are not trained and count as zero.
 
     Raises:
-        ConfigError: If the data set has changed and the speakers of the registration are not kept.
+        ConfigError: If the part has changed and the speakers of the registration are not kept.
     """
-    if dataset == now and not some_left:
+    if part == now and not some_left:
         return speakers
     kept = find_record(state, RECORD, ConfigRecord)
-    if kept is None or kept["dataset"] != dataset:
+    if kept is None or kept["part"] != part:
         raise ConfigError(
             f"this node's speech has changed since registration (it has {len(speakers)} speakers now), "
             "and it no longer knows the speakers that it registered: none of them is trained. Restore the "
-            "old speech, or start a new run, whose plan counts the present speakers"
+            "old speech and node configuration, or start a new run, whose plan counts the present speakers"
         )
     before = [str(name) for name in list(kept["speakers"])]
-    if dataset != now and kept["logged"] != now:
+    if part != now and kept["logged"] != now:
         kept["logged"] = now
         gone, new = set(before) - set(speakers), set(speakers) - set(before)
         log.warning(

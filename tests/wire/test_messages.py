@@ -147,7 +147,7 @@ def test_a_count_that_is_none_is_refused(count):
 def test_another_version_of_the_protocol_is_refused():
     message = sent()
     message.content["task"]["version"] = 99
-    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 7: install the same release"):
+    with pytest.raises(ValueError, match=r"server speaks protocol 99, this node 8: install the same release"):
         Task.from_message(message)
     content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
     content["answer"]["version"] = 1

@@ -53,13 +53,14 @@ def register_nodes(context):
     return app(message, context).content["answer"]["dataset"]
 
 
-def train(context, dataset, *speakers):
+def train(context, dataset, *speakers, portion="train 0 1"):
     """The reply to a task for speakers, by number."""
     task = Task(
         round_number=1,
         nonce="n",
         layout=LAYOUT.digest,
         dataset=dataset,
+        portion=portion,
         speakers=speakers,
         bounds=BOUNDS,
         quantiser=QUANTISER,
@@ -120,6 +121,20 @@ def test_a_node_that_was_started_anew_with_the_same_speech_goes_on(hospital):
     total, now = sum_of(context, dataset, 1)
     assert total.any()
     assert now == dataset
+
+
+def test_a_node_that_was_started_anew_with_another_split_of_the_same_speech_trains_nobody(tmp_path):
+    manifest = make_corpus(tmp_path, {"train": 2, "more": 2}, utterances=1)
+    own = {"corpus-kind": "manifest", "corpus-path": str(manifest), "limits": "none"}
+    run = {"run_id": 1, "node_id": 2, "run_config": default_config()}
+    dataset = register_nodes(Context(node_config=own, state=RecordDict(), **run))
+    forget()
+    anew = Context(node_config={**own, "corpus-split": "more"}, state=RecordDict(), **run)
+    assert register_nodes(anew) == dataset  # the whole corpus has one digest
+    anew.state = RecordDict()
+    reply = train(anew, dataset, 0)
+    forget()
+    assert "has changed since registration" in reply.content["answer"]["problem"]
 
 
 def test_the_registration_of_another_data_set_is_not_taken():
