@@ -12,21 +12,24 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-compose test-newest-flower bench lint clean
+.PHONY: run test test-compose test-newest-flower newest-flower bench lint clean
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
-# A file of tests is one process's; two at a time, for many wait for what they started.
+# A file of tests is one process's; three at a time on two cores, for many wait for what they started.
+TEST_PROCESSES ?= 3
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # The compose file in a real Docker engine, which is installed where there is none and it may be.
 test-compose: $(VENV)/.installed
 	PYTHON=$(BIN)/python docker/test-compose.sh
 
 # The simulation and two SuperNodes with a later Flower than the pinned one, in an environment of its own.
-test-newest-flower: $(VENV)/.installed
-	.ci/newest-flower $(VENV)
+test-newest-flower: newest-flower
+	.ci/newest-flower $(VENV) test
+newest-flower: $(VENV)/.installed
+	.ci/newest-flower $(VENV) install
 
 # What is measured without a GPU, a corpus or much time; rewrites benchmarks/README.md.
 bench: $(VENV)/.installed

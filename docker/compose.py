@@ -91,7 +91,7 @@ services:
       args: {{PROXY_IMAGE: "${{PROXY_IMAGE:-nginx:1.28}}"}}
     healthcheck:
       test: ["CMD", "bash", "-c", "exec 3<> /dev/tcp/127.0.0.1/9092"]
-      interval: 15s
+      interval: 5s
       timeout: 5s
       retries: 3
       start_period: 10s

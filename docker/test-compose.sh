@@ -46,7 +46,7 @@ finish() {
   exit "$status"
 }
 tear_down() {
-  compose --profile run down --volumes --remove-orphans --timeout 10
+  compose --profile run down --volumes --remove-orphans --timeout 1
   docker image rm "$MURMURATION_IMAGE" "$MURMURATION_PROXY_IMAGE"
   ended=1
 }

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
@@ -18,6 +19,7 @@ from packaging.version import Version
 from cli.composing import staged_app
 from cli.processes import free_port
 from tests.corpora import make_corpus
+from tests.flower_commands import FlowerCommands
 from tests.processes import run_command, server, wait_until
 
 SPEAKS_GRPC = Version(version("flwr")) < Version("1.40")
@@ -56,7 +58,10 @@ class Loopback:
         answers = accepts if self.one_port else speaks_grpc
         with started as process:
             wait_until(lambda: answers(self.fleet), seconds=60, what="the SuperLink's port for nodes")
-            yield process
+            try:
+                yield process
+            finally:
+                self.commands.close()
 
     def supernode(self, name: str, corpus: Path, **variables: str) -> AbstractContextManager[Popen[bytes]]:
         """A SuperNode beside its speech; its ClientApps run in processes of its own."""
@@ -77,9 +82,14 @@ class Loopback:
             home=self.home, log=self.folder / f"{name}.log",
         )  # fmt: skip
 
+    @cached_property
+    def commands(self) -> FlowerCommands:
+        """For what is asked again and again."""
+        return FlowerCommands(self.home)
+
     def online(self) -> int:
         """How many SuperNodes are connected."""
-        return self.flwr("supernode", "list", "--format", "json").stdout.count('"online"')
+        return self.commands.online()
 
     def flwr(self, *words: str | Path) -> CompletedProcess[str]:
         """A `flwr` command to its end."""
@@ -92,8 +102,7 @@ class Loopback:
         return str(json.loads(answer[answer.index("{") :])["run-id"])
 
     def status(self, run_id: str) -> str:
-        answer = self.flwr("ls", "--run-id", run_id, "--format", "json").stdout
-        return str(json.loads(answer[answer.index("{") :])["runs"][0]["status"])
+        return self.commands.status(run_id)
 
     def metrics(self) -> list[dict]:
         """The lines of the newest run, so far."""

@@ -76,12 +76,18 @@ def server(
 
 
 def wait_until(true: Callable[[], object], *, seconds: float, what: str | Callable[[], str]) -> None:
-    """Poll until `true()` is so; `what` was waited for, in words, or says what there is instead."""
-    deadline = time.monotonic() + seconds
+    """Poll until `true()` is so; `what` was waited for, in words, or says what there is instead.
+
+    What is waited for needs the processors: a look that takes long is seldom taken.
+    """
+    began = time.monotonic()
+    deadline = began + seconds
     while not true():
-        if time.monotonic() > deadline:
+        looked = time.monotonic()
+        if looked > deadline:
             raise TimeoutError(f"{what if isinstance(what, str) else what()}: not within {seconds} s")
-        time.sleep(0.3)
+        time.sleep(min(2.0, max(0.3, 4 * (looked - began))))
+        began = time.monotonic()
 
 
 def kill_all_of(home: Path) -> None:

@@ -98,6 +98,7 @@ def federation(tmp_path_factory):
             )
         )  # fmt: skip
         wait_until(lambda: speaks_grpc(made.fleet), seconds=60, what="the SuperLink's gRPC port")
+        stack.callback(made.commands.close)
         yield made
 
 

@@ -4,7 +4,6 @@ The SuperLink, the proxy and the SuperNode are real processes with TLS and node 
 sent to the bare SuperLink at the end: it does grow, so these tests can fail.
 """
 
-import json
 import socket
 import ssl
 import struct
@@ -12,6 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import grpc
@@ -25,6 +25,7 @@ from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 from cli.deploy import credentials
 from cli.deploy.admission import Admission, admission, load_node_key
 from cli.processes import free_port
+from tests.flower_commands import FlowerCommands
 from tests.processes import run_command, server, wait_until
 from tests.proxy import find_nginx, proxy
 
@@ -73,9 +74,9 @@ class Site:
         with ThreadPoolExecutor(4) as pool:
             return set(pool.map(lambda _: self.send(port, body), range(4)))
 
-    def flwr(self, *words):
-        answer = run_command("flwr", *words, "--format", "json", home=self.folder, cwd=self.folder).stdout
-        return json.loads(answer[answer.index("{") :])
+    @cached_property
+    def commands(self):
+        return FlowerCommands(self.folder)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,7 @@ def site(tmp_path_factory):
         words = ("deploy", "connection", f"127.0.0.1:{runtime}", "--folder", folder)
         assert run_command("murmur", *words, home=folder, cwd=folder).returncode == 0
         wait_until(lambda: _listens(made), seconds=60, what="the SuperLink's gRPC port")
+        stack.callback(made.commands.close)
         yield made
 
 
@@ -121,7 +123,7 @@ def _listens(site):
 @pytest.fixture(scope="module")
 def node(site):
     """A registered SuperNode that is connected through the proxy."""
-    site.flwr("supernode", "register", str(site.folder / "node.pub"))
+    site.commands("supernode", "register", str(site.folder / "node.pub"))
     command = (
         "flower-supernode", "--isolation", "process", "--superlink", f"localhost:{site.public}",
         "--root-certificates", site.folder / "ca.crt",
@@ -131,10 +133,6 @@ def node(site):
     )  # fmt: skip
     with server(*command, home=site.folder / "node", log=site.folder / "supernode.log") as process:
         yield process
-
-
-def nodes_online(site):
-    return json.dumps(site.flwr("supernode", "list")).count('"online"')
 
 
 def test_what_is_sent_without_a_key_takes_no_memory_through_the_proxy(site):
@@ -161,7 +159,7 @@ def test_nothing_but_the_fleet_api_is_behind_the_door(site):
 
 
 def test_an_honest_supernode_connects_and_sends_whole_chunks(site, node):
-    wait_until(lambda: nodes_online(site) == 1, seconds=40, what="the node online")
+    wait_until(lambda: site.commands.online() == 1, seconds=40, what="the node online")
     key = load_node_key(site.folder / "node.key")
     address, authority = f"localhost:{site.public}", site.folder / "ca.crt"
     assert admission(address, authority, key, SECONDS)[0] is Admission.ADMITTED
@@ -203,7 +201,7 @@ def frame(kind, flags, stream, payload):
 def test_one_address_cannot_take_all_requests(site, node):
     """While it has sixteen unfinished ones, it is told to come back later: a SuperNode does."""
     unready = (grpc.StatusCode.UNAVAILABLE, "Received http2 header with status: 503")
-    wait_until(lambda: nodes_online(site) == 1, seconds=40, what="the node online")
+    wait_until(lambda: site.commands.online() == 1, seconds=40, what="the node online")
     with ExitStack() as stack:
         for _ in range(20):
             stack.enter_context(half_a_request(site))
@@ -224,7 +222,7 @@ def test_one_address_cannot_take_all_requests(site, node):
         seconds=20,
         what="the node's return",
     )
-    assert node.poll() is None and nodes_online(site) == 1
+    assert node.poll() is None and site.commands.online() == 1
 
 
 def test_the_bare_superlink_does_grow(site):

@@ -11,6 +11,7 @@ import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from optim.trainable import freeze
 from privacy import packed_bytes, read_ledger
 from server.factory import make_bounds, starting_model
 from tests.corpora import make_corpus
+from tests.flower_commands import FlowerCommands
 from tests.hosts import Host, hosts, slow_uplink, why_no_hosts
 from tests.loopback import rounds_answered
 from tests.model_copies import other_copy
@@ -91,6 +93,10 @@ class Site:
 
     def log(self, name):
         return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    @cached_property
+    def commands(self):
+        return FlowerCommands(self.folder, self.host.command())
 
 
 @pytest.fixture(scope="module")
@@ -187,13 +193,9 @@ def federation(sites):
                     "--secret", site.folder / "superexec.secret", "--approved", site.folder / "approved",
                 )
             )  # fmt: skip
-        wait_until(lambda: online(superlink) == 2, seconds=60, what="both nodes online")
+        stack.callback(superlink.commands.close)
+        wait_until(lambda: superlink.commands.online() == 2, seconds=60, what="both nodes online")
         yield superlink
-
-
-def online(superlink):
-    listed = superlink.run(tool("flwr"), "supernode", "list", "--format", "json").stdout
-    return listed.count('"online"')
 
 
 def test_nothing_but_the_grpc_port_is_open(federation, sites):
@@ -226,7 +228,7 @@ def test_a_stranger_is_told_no(federation, sites, keys, authority, refusal, tmp_
             lambda: process.poll() is not None or refusal in site.log("x"), seconds=60, what="a refusal"
         )
     assert refusal in site.log("x"), site.log("x")
-    assert online(superlink) == 2
+    assert superlink.commands.online() == 2
 
 
 def test_a_node_sent_to_a_wrong_address_gives_up_and_says_so(federation, sites, tmp_path):
@@ -257,7 +259,7 @@ def test_the_doctor_tells_an_admitted_key_from_an_unknown_one(federation, sites,
     credentials.make_node_key(tmp_path, "unknown")
     answer = stranger.run(tool("murmur"), *question, tmp_path / "unknown.key")
     assert (answer.returncode, "not registered, or revoked" in answer.stdout) == (1, True), answer.stdout
-    assert online(superlink) == 2, "asking has disturbed a node"
+    assert superlink.commands.online() == 2, "asking has disturbed a node"
 
 
 def private_parts(site):
@@ -279,15 +281,14 @@ def test_a_private_run_that_no_impostor_can_take(federation, sites):
     connected = ("--root-certificates", own / "ca.crt")
     app = staged_app(own / "app")
     done = superlink.run(tool("flwr"), "run", str(app), "--run-config", config, "--format", "json")
-    run_id = json.loads(done.stdout[done.stdout.index("{") :])["run-id"]
+    run_id = str(json.loads(done.stdout[done.stdout.index("{") :])["run-id"])
     for guess in ("", "not the secret"):  # from the server's own host, where the port is reachable
         taken = superlink.run(sys.executable, "-c", TAKE_TASK, "127.0.0.1:8000", own / "ca.crt", guess)
         assert "401 Unauthorized" in taken.stdout, taken.stdout
     secret = ("--superexec-auth-secret-file", own / "superexec.secret")
 
     def status():
-        listed = superlink.run(tool("flwr"), "ls", "--run-id", str(run_id), "--format", "json").stdout
-        return json.loads(listed[listed.index("{") :])["runs"][0]["status"]
+        return superlink.commands.status(run_id)
 
     assert status() == "pending"
     with (

@@ -5,6 +5,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 
 import pytest
 
@@ -46,13 +47,16 @@ def without_code(text: str) -> str:
     return re.sub(r"`[^`\n]*`", "", text)
 
 
-def texts() -> Iterator[tuple[str, str]]:
+@cache
+def texts() -> tuple[tuple[str, str], ...]:
     """Strings and comments of the code: docstrings, help, messages."""
-    for room in ROOMS:
-        for file in sorted((ROOT / room).rglob("*.py")):
-            for token in tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline):
-                if token.type in (tokenize.STRING, tokenize.COMMENT):
-                    yield f"{file.relative_to(ROOT)}:{token.start[0]}", without_code(token.string)
+    return tuple(
+        (f"{file.relative_to(ROOT)}:{token.start[0]}", without_code(token.string))
+        for room in ROOMS
+        for file in sorted((ROOT / room).rglob("*.py"))
+        for token in tokenize.generate_tokens(io.StringIO(file.read_text(encoding="utf-8")).readline)
+        if token.type in (tokenize.STRING, tokenize.COMMENT)
+    )
 
 
 def found(pattern: str, text: str) -> list[str]:
@@ -90,12 +94,17 @@ def test_a_grid_is_flowers():
     assert not [f"{place}: {line}" for place, text in ours for line in found("grids?", text)]
 
 
-def public_names() -> Iterator[tuple[str, str]]:
+@cache
+def public_names() -> tuple[tuple[str, str], ...]:
     """Classes, functions and constants, each with its file."""
-    for room in ROOMS:
-        for file in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                yield from ((str(file.relative_to(ROOT)), name) for name in names_of(node) if name[0] != "_")
+    return tuple(
+        (str(file.relative_to(ROOT)), name)
+        for room in ROOMS
+        for file in (ROOT / room).rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for name in names_of(node)
+        if name[0] != "_"
+    )
 
 
 def names_of(node: ast.AST) -> list[str]:

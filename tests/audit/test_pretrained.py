@@ -42,6 +42,14 @@ KINDS = (
 )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _short_warm_up():
+    """What a speaker process trains on before its first speaker is as long as the longest utterance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("client.training.speaker_training.NOISE_SECONDS", 4)
+        yield
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Runs of a stage, each done once; those of a recipe replay its run with nobody's speech."""

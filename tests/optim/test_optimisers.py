@@ -5,7 +5,6 @@ import math
 from pathlib import Path
 
 import pytest
-import pytorch_optimizer
 import torch
 
 from base.registries import SERVER_OPTIMISERS
@@ -18,6 +17,14 @@ from tests.optim.trajectories import SHAPES, STEPS, flat, gradient, learning_rat
 LAYOUT = LayerLayout.of(SHAPES)
 OPTAX = json.loads(Path(__file__).with_name("optax_golden.json").read_text())
 NAMES = sorted(SERVER_OPTIMISERS)
+
+
+@pytest.fixture(scope="module")
+def pytorch_optimizer():
+    """Loaded by the process that uses it: each one that shares the tests loads this file."""
+    import pytorch_optimizer
+
+    return pytorch_optimizer
 
 
 def walk(optimiser, dtype=torch.float64, layers=SHAPES, rate=learning_rate):
@@ -84,11 +91,11 @@ def test_it_is_optaxs_with_our_defaults_where_nothing_is_set(case):
     close(ours, torch.tensor(OPTAX[case], dtype=torch.float64))
 
 
-def test_yogi_is_that_of_pytorch_optimizer():
+def test_yogi_is_that_of_pytorch_optimizer(pytorch_optimizer):
     close(walk(make_optimiser("yogi")), walk_theirs(lambda p: pytorch_optimizer.Yogi(p, eps=1e-3)))
 
 
-def test_lars_is_that_of_pytorch_optimizer_at_a_constant_rate():
+def test_lars_is_that_of_pytorch_optimizer_at_a_constant_rate(pytorch_optimizer):
     """Theirs leaves biases alone, multiplies by the rate after the momentum, and decays in another place."""
     optimiser = make_optimiser("lars", LayerLayout.of({"matrix": SHAPES["matrix"]}))
     settings = {"layers": ["matrix"], "rate": lambda step: 0.05}
@@ -98,7 +105,7 @@ def test_lars_is_that_of_pytorch_optimizer_at_a_constant_rate():
     )
 
 
-def test_lamb_is_that_of_pytorch_optimizer():
+def test_lamb_is_that_of_pytorch_optimizer(pytorch_optimizer):
     """Theirs knows no bias correction. The trust ratio takes any factor of an update away, so only the
     epsilon feels the difference, and theirs is set to what it would have to be."""
     epsilon = 1e-4

@@ -1,11 +1,12 @@
-"""Kills servers with SIGKILL and looks at what they leave: `python -m tests.server.kill_runs FOLDER CORPUS`.
+"""Kills servers with SIGKILL and looks at what they leave: `python -m tests.server.kill_runs CORPUS`.
 
 One process imports everything once and forks a server for each attempt, so that an attempt takes a fraction
-of a second. The server is the real one; its nodes hold silent speakers and write down every model they are
-sent, as a curious node would. With a plain step on the server, two models in a row differ by the noise of
-the release between them.
+of a second; what its own runs have computed, the servers have too. The server is the real one; its nodes hold
+silent speakers and write down every model they are sent, as a curious node would. With a plain step on the
+server, two models in a row differ by the noise of the release between them.
 
-Prints one JSON object: what was tried, and every violation of what the ledger promises.
+Reads lines, `FOLDER SABOTAGE DEATHS` each; answers each by one JSON object: what was tried, and every
+violation of what the ledger promises. All else that it prints goes to the standard error.
 """
 
 import json
@@ -15,14 +16,16 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from safetensors import safe_open
 
-from privacy import Ledger, epsilon, ledger_releases, read_ledger
+from base.registries import MODEL_PRESETS
+from privacy import Ledger, epsilon, ledger_releases, pld_epsilon, read_ledger
 from server.errors import ResumeRefused
 from server.storage.checkpoints import load_checkpoint
 from server.storage.run_folder import RunFolder
@@ -30,13 +33,15 @@ from speech.model.checkpoint import load_model
 from strategies import bind, dp_fed_opt
 from tests.server.in_process import federate, recipe
 
+PRESET = "killed"  # a model with little more than what is watched: `make_small_preset`
 WATCHED = 20_000  # coordinates of a model that are written down and compared
 TOO_ALIKE = 12 / WATCHED**0.5  # correlation of independent noise: 12 standard deviations, never by chance
 # Of five speakers: a round whose cohort is empty shows no node the model; a cohort of 4 has one in 15 tests.
 SETTINGS = {"training.cohort": 4.9, "training.rounds": 5, "server.learning-rate": 1.0,
             "server.schedule": "constant",
-            "server.optimiser": "sgd", "server.momentum": 0.0}  # fmt: skip
+            "server.optimiser": "sgd", "server.momentum": 0.0, "model.name": PRESET}  # fmt: skip
 DELTA = 1e-6
+LOST = 2  # deaths, and so releases without a checkpoint, that a run may have
 RANDOM_KILLS = 50
 
 
@@ -268,16 +273,33 @@ def shared_noise(noise: list[np.ndarray]) -> list[str]:
     return [f"releases {i} and {j} share noise" for i, j in np.argwhere(alike)]
 
 
-def main() -> None:
-    folder, corpus, sabotage, deaths = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4]
-    torch.set_num_threads(1)
-    warm = folder / "warm"
-    warm.mkdir(parents=True)
-    for _ in range(2):  # the first one imports what is imported late; forked servers then need not
+def make_small_preset() -> None:
+    tiny = MODEL_PRESETS["tiny"]
+    shape = replace(tiny.shape, width=32, heads=2, feed_forward=64, layers=1)
+    MODEL_PRESETS._added[PRESET] = replace(tiny, shape=shape)
+
+
+def warm_up(folder: Path, corpus: Path) -> float:
+    """Load and compute what every run needs; returns how long a run then takes, in seconds.
+
+    The epsilons, and the model card's for two devices, are most of a run's work, and are kept.
+    """
+    os.environ["MURMUR_HOME"] = str(folder)
+    for _ in range(2):  # the first one imports what is imported late
         began = time.monotonic()
-        os.environ["MURMUR_HOME"] = str(warm)
         federate(recipe(corpus, **SETTINGS), run_id=str(time.monotonic_ns()))
     seconds = time.monotonic() - began
+    (ledger,) = (folder / "runs" / "ledgers").glob("*.jsonl")
+    one = read_ledger(ledger)[0].release
+    for lost in range(LOST + 1):
+        releases = [one] * (SETTINGS["training.rounds"] + lost)
+        epsilon(releases, DELTA)
+        pld_epsilon(releases, DELTA, devices=2)
+    return seconds
+
+
+def killed(folder: Path, corpus: Path, sabotage: str, deaths: str, seconds: float) -> dict[str, object]:
+    """The report of all cases of a kind."""
     kinds = {
         "random": lambda: random_deaths(seconds),
         "every": lambda: every_death(step=4),
@@ -303,7 +325,20 @@ def main() -> None:
         report["violations"] += [f"case {number}: {what}" for what in case.violations]
     report["violations"] += shared_noise(noise)[:10]
     report["noise_vectors"] = len(noise)
-    sys.__stdout__.write("\n" + json.dumps(report) + "\n")
+    return report
+
+
+def main() -> None:
+    corpus = Path(sys.argv[1])
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    torch.set_num_threads(1)
+    make_small_preset()
+    with TemporaryDirectory() as warm:
+        seconds = warm_up(Path(warm), corpus)
+    for line in sys.stdin:
+        folder, sabotage, deaths = line.split()
+        print(json.dumps(killed(Path(folder), corpus, sabotage, deaths, seconds)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

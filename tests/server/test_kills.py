@@ -20,22 +20,35 @@ def corpus(tmp_path_factory):
     return make_corpus(tmp_path_factory.mktemp("corpus"), {"train": 5, "test": 1}, utterances=1)
 
 
-def kill(folder, corpus, sabotage, deaths):
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.server.kill_runs", str(folder), str(corpus), sabotage, deaths],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture(scope="module")
+def kill(corpus, tmp_path_factory):
+    """Kills servers as `tests.server.kill_runs` does, in one process of it; returns its reports."""
+    log = tmp_path_factory.mktemp("kills") / "log.txt"
+    with log.open("w") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.server.kill_runs", str(corpus)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=sink,
+            text=True,
+        )
+
+    def report(folder, sabotage, deaths):
+        print(folder, sabotage, deaths, file=process.stdin, flush=True)
+        answer = process.stdout.readline()
+        assert answer, log.read_text()[-5000:]
+        return json.loads(answer)
+
+    yield report
+    process.stdin.close()
+    assert process.wait(60) == 0, log.read_text()[-5000:]
+    process.stdout.close()
 
 
 @pytest.mark.parametrize("deaths", ["random", "every"])
-def test_a_killed_run_hides_nothing_and_never_reuses_noise(tmp_path, corpus, deaths):
-    report = kill(tmp_path, corpus, "none", deaths)
+def test_a_killed_run_hides_nothing_and_never_reuses_noise(tmp_path, kill, deaths):
+    report = kill(tmp_path, "none", deaths)
     assert report["violations"] == []
     assert report["kills"] >= (50 if deaths == "random" else 20)
     assert report["noise_vectors"] >= 0.9 * report["releases"] > 4 * report["cases"]
@@ -45,6 +58,6 @@ def test_a_killed_run_hides_nothing_and_never_reuses_noise(tmp_path, corpus, dea
 @pytest.mark.parametrize(
     ("sabotage", "found"), [("spend-late", "models are visible"), ("same-noise", "share noise")]
 )
-def test_a_server_that_breaks_the_promise_is_found(tmp_path, corpus, sabotage, found):
-    report = kill(tmp_path, corpus, sabotage, "some")
+def test_a_server_that_breaks_the_promise_is_found(tmp_path, kill, sabotage, found):
+    report = kill(tmp_path, sabotage, "some")
     assert any(found in violation for violation in report["violations"])
