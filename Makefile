@@ -16,8 +16,8 @@ export RAY_USAGE_STATS_ENABLED := 0
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
-# A file of tests is one process's; three at a time on two cores, for many wait for what they started.
-TEST_PROCESSES ?= 3
+# A file of tests is one process's; two at a time, for many wait for what they started.
+TEST_PROCESSES ?= 2
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 

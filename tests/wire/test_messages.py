@@ -152,7 +152,7 @@ def test_another_version_of_the_protocol_is_refused():
     content = answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
     content["answer"]["version"] = 1
     with pytest.raises(
-        ReplyRejected, match=r"node speaks protocol 1, this server 7: install the same release"
+        ReplyRejected, match=r"node speaks protocol 1, this server 8: install the same release"
     ):
         Answer.from_message(Message(content, reply_to=sent()))
 
