@@ -5,6 +5,7 @@ Guarantee: all checks are made before the first round, and nothing is drawn or s
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -165,7 +166,9 @@ def prepare_run(
             spent_elsewhere=opened.account.elsewhere,
         ),
         round_deadline_seconds=config.training.round_deadline_seconds,
-        on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
+        on_raw_metrics=partial(opened.folder.append_raw_metrics, layout.names)
+        if config.run.raw_metrics
+        else None,
         declared=declared,
     )
     average = ModelAverage(make_averaging(config.server), vector, config.training.rounds)

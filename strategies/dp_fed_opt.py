@@ -162,6 +162,7 @@ class DPFedOpt(TrainingOnly):
             tasks=tasks,
             envelopes=[message.metadata for message in messages],
             bytes_down=array_bytes(messages[0].content) if messages else 0,
+            tensors=len(self.layout),
             on_raw_metrics=self._on_raw_metrics,
         )
         return messages
