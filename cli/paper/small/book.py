@@ -6,7 +6,9 @@ Guarantee: every number of the page is computed from result files, and the numbe
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from base.durable_file import replace_durably
@@ -59,8 +61,29 @@ class Book:
         for data in sorted(one.name for one in place.iterdir()) if place.is_dir() else ():
             jobs = Jobs(study=study, source=Source(name=data))
             yield f"## {data}, {study.size} size"
-            for experiment in study.experiments.values():
-                yield from self._experiment(study, jobs, experiment)
+            for section, experiments in groupby(study.experiments.values(), key=lambda one: one.section):
+                those = list(experiments)
+                if section:
+                    yield f"## {section} ({data}, {study.size} size)"
+                    yield from self._in_all(study, jobs, those)
+                for experiment in those:
+                    yield from self._experiment(study, jobs, experiment)
+
+    def _in_all(self, study: Study, jobs: Jobs, experiments: Sequence[Experiment]) -> Iterator[str]:
+        """What several experiments of a section say of the same claim, those that have all their runs."""
+        verdicts: dict[str, list[str]] = {}
+        asked = Counter(claim.text for one in experiments for claim in one.claims)
+        for experiment in experiments:
+            cells = {cell.name: cell for cell in study.cells_of(experiment)}
+            drawn = [one for cell in cells.values() if (one := self._drawn(jobs, cell)) is not None]
+            tables = {one.cell.name: Table.of(one.results) for one in drawn}
+            for claim in experiment.claims if len(drawn) == len(cells) else ():
+                found = findings(claim, cells, tables)
+                verdicts.setdefault(claim.text, []).extend(one.verdict for one in found)
+        for text, said in verdicts.items():
+            if asked[text] > 1:
+                counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(said).items())
+                yield f"{text}, in all experiments of this section: **{counts}**, of {len(said)} comparisons."
 
     def _experiment(self, study: Study, jobs: Jobs, experiment: Experiment) -> Iterator[str]:
         cells = {cell.name: cell for cell in study.cells_of(experiment)}

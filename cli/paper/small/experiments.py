@@ -25,7 +25,8 @@ Settings = dict[str, Setting]
 Grid = dict[str, tuple[Setting, ...]]
 FEDERATED, CENTRAL = "federated", "central"
 BY_SPEAKER, IID = "by speaker", "iid"
-EMBEDDED, RANDOM = "embedded", "random"
+EMBEDDED, RANDOM, GROWN = "embedded", "random", "grown"
+PRESET = "model.name"
 
 
 class _Table(BaseModel):
@@ -41,7 +42,7 @@ class _Cells(_Table):
     name: str = Field(min_length=1)
     trainer: Literal["federated", "central"] = "federated"
     speakers: Literal["by speaker", "iid"] = "by speaker"
-    start: Literal["embedded", "random"] = "embedded"
+    start: Literal["embedded", "random", "grown"] = "embedded"
     settings: Settings = {}
     full: Settings = {}
     only_full: bool = False
@@ -80,6 +81,7 @@ class Experiment(_Table):
     setting: str
     cells: tuple[str, ...] = Field(min_length=1)
     x: str = ""
+    section: str = ""
     claims: tuple[Claim, ...] = ()
     only_full: bool = False
 
@@ -102,7 +104,7 @@ class Cell:
         name: its own, such as "clip/global/clip/0.03".
         trainer: "federated" or "central".
         speakers: "by speaker" or "iid".
-        start: "embedded" or "random".
+        start: "embedded", "random", or "grown": the embedded seed with more blocks.
         settings: of the run configuration, or of central training, that are not the defaults.
         varied: those of them that the sweep sets.
         tune: the grid of settings that are chosen on dev; empty for none.
@@ -115,6 +117,11 @@ class Cell:
     settings: Mapping[str, Setting]
     varied: Mapping[str, Setting]
     tune: Mapping[str, tuple[Setting, ...]]
+
+    @property
+    def preset(self) -> str:
+        """The model preset that it trains."""
+        return str(self.settings.get(PRESET, "tiny"))
 
     @property
     def choices(self) -> list[Settings]:

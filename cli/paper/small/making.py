@@ -12,14 +12,15 @@ from typing import Any
 
 from cli.composing import default_config
 from cli.paper.results.record import VERSION, Data, Model, Privacy, Result, WordErrors, write_result
-from cli.paper.small.experiments import CENTRAL, RANDOM, Cell
+from cli.paper.small.experiments import CENTRAL, Cell
 from cli.paper.small.federation import federate
 from cli.paper.small.jobs import Job
 from cli.paper.small.speech import TRAIN, prepare
+from cli.paper.small.starts import start_weights
 from privacy.plan import ADJACENCY
 from recipes import RunConfig, feature_cache
 from server.evaluation import HeldOut
-from server.factory import make_extrapolated, make_plan, starting_model
+from server.factory import make_extrapolated, make_plan
 from server.storage.json_lines import read_lines
 from server.storage.run_folder import RunFolder
 from speech.corpora.corpus import Corpus
@@ -27,7 +28,7 @@ from speech.corpora.loading import load_corpus
 from speech.evaluation.assessment import Assessment
 from speech.evaluation.bootstrap import LEVEL
 from speech.evaluation.evaluation import assess
-from speech.model.checkpoint import load_model, save_model
+from speech.model.checkpoint import load_model
 from speech.model.recogniser import Recogniser
 
 POPULATION_NAME = "small"
@@ -66,20 +67,12 @@ def make(job: Job, dev_share: float, prepared: Path, folder: Path) -> Path:
     return job.path(folder)
 
 
-def start_weights(seed: int, prepared: Path) -> Path:
-    """Write a seed's random start weights of the model `tiny`, unless they are there; return their file."""
-    file = prepared / f"random-{seed}.safetensors"
-    if not file.is_file():
-        section = RunConfig.from_flat({**default_config(), "model.seed": RANDOM}).model
-        save_model(file, starting_model(section, "en", random_seed=seed), section.name)
-    return file
-
-
 def _config(job: Job, manifest: Path, prepared: Path, place: Path) -> RunConfig:
     """The run configuration; of central training, what it shares with a run: the model and the speech."""
     cell = job.cell
     settings = {} if cell.trainer == CENTRAL else dict(cell.settings)
-    start = {"model.seed": str(start_weights(job.seed, prepared))} if cell.start == RANDOM else {}
+    weights = start_weights(cell, job.seed, prepared)
+    start = {} if weights is None else {"model.seed": str(weights)}
     return RunConfig.from_flat(
         {
             **default_config(),
@@ -170,7 +163,7 @@ def _result(job: Job, corpus: Corpus, trained: _Trained, seconds: float) -> Resu
             "seed": job.seed,
             "purpose": job.purpose,
             "model": Model(
-                name="tiny",
+                name=cell.preset,
                 start=cell.start,
                 parameters=sum(one.numel() for one in parameters),
                 trained=sum(one.numel() for one in parameters if one.requires_grad),

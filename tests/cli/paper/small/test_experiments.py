@@ -13,19 +13,20 @@ from tests.cli.paper.small.toy import STUDY, study_file
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_cell_of_the_study_is_a_run_with_valid_settings(full):
-    study = read_study(full=full)
+    study, default = read_study(full=full), default_config()
     for cell in study.cells.values():
         for settled in [cell.chosen(choice) for choice in cell.choices] or [cell]:
             if cell.trainer == CENTRAL:
                 PretrainConfig.model_validate({"epochs": 0, **settled.settings})
             else:
-                RunConfig.from_flat({**default_config(), **settled.settings})
+                RunConfig.from_flat({**default, **settled.settings})
     used = {cell.name for one in study.experiments.values() for cell in study.cells_of(one)}
     assert used == set(study.cells), "a cell that no experiment uses"
 
 
-def test_every_claim_of_the_study_compares_something():
-    study = read_study()
+@pytest.mark.parametrize("full", [False, True])
+def test_every_claim_of_the_study_compares_something(full):
+    study = read_study(full=full)
     counts = [[1, 2]]
     tables = {name: Table(seeds=(1,), errors=_array(counts), words=_array([9, 9])) for name in study.cells}
     for experiment in study.experiments.values():
