@@ -52,19 +52,21 @@ from strategies import (
     bind,
     strategy_class,
 )
+from strategies.dp_fed_opt import OnMean
 from strategies.flower_seam import is_simulation
 from wire.declared_plan import DeclaredPlan
 
 MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process
 
 
-def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
+def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMean | None = None) -> Path:
     """Run the federation that `config` describes; return the run folder.
 
     Args:
         grid: Flower's grid.
         config: The run configuration.
         run_id: Flower's number of the run.
+        on_mean: For experiments: called with each round's released mean before the server's step.
 
     Raises:
         ConfigError, SpeechError, RegistrationError, ResumeRefused, PrivacyError: If the run cannot start or
@@ -95,6 +97,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
         declared = DeclaredPlan.of(plan)
         declare(streaming, declared, index.nodes, config.training.wait_seconds)
     run = prepare_run(config, model, held_out, registration, plan, run_id, own_id, interrupted, declared)
+    run.strategy.on_mean = on_mean
     with run.strategy.ledger:
         return run.run(streaming)
 

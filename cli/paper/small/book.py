@@ -18,6 +18,7 @@ from cli.paper.small.claims import answer, findings
 from cli.paper.small.experiments import Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
+from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoothness_table
 from cli.paper.small.speech import Source
 from privacy.display import epsilon_text
 
@@ -99,10 +100,27 @@ class Book:
         figure = self._page.with_suffix("") / f"{study.size}-{jobs.source.name}-{experiment.name}.png"
         draw(drawn, experiment.x, figure)
         yield f"![{experiment.title}]({self._link(figure)})"
+        if inside := looked_into(drawn):
+            yield from self._inside(experiment, inside, figure)
         tables = {one.cell.name: Table.of(one.results) for one in drawn}
         answers = [answer(claim, findings(claim, cells, tables)) for claim in experiment.claims]
         yield "\n".join(["**Answer.**", "", *(f"- {one}" for one in answers)])
         yield f"Run again what is missing: {command}"
+
+    def _inside(self, experiment: Experiment, cells: Sequence[Drawn], figure: Path) -> Iterator[str]:
+        """What the runs of these cells show of their layers, and of the path of their models."""
+        layers = figure.with_name(f"{figure.stem}-layers.png")
+        draw_layers(cells, layers)
+        yield (
+            "The norms of updates before clipping, by kind of layer, and the norm of the mean update over "
+            f"that of noise of {NOISE_SHOWN:g} C on the sum:"
+        )
+        yield f"![{experiment.title}: layers]({self._link(layers)})"
+        yield (
+            "s is the change of the mean update from one round to the next over that of the model (the probe "
+            "of arXiv 2309.13102 along the server's path); a smoother path has a lower s:"
+        )
+        yield smoothness_table(cells)
 
     def _drawn(self, jobs: Jobs, cell: Cell) -> Drawn | None:
         """A cell whose runs are all there."""

@@ -11,16 +11,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cli.composing import default_config
-from cli.paper.results.record import VERSION, Data, Model, Privacy, Result, WordErrors, write_result
-from cli.paper.small.experiments import CENTRAL, Cell
+from cli.paper.results.record import VERSION, Data, Layers, Model, Privacy, Result, WordErrors, write_result
+from cli.paper.small.experiments import CENTRAL, LOOK, NOISE, NOISE_ON, Cell
 from cli.paper.small.federation import federate
+from cli.paper.small.inside import GroupNoise, Probe
 from cli.paper.small.jobs import Job
 from cli.paper.small.speech import TRAIN, prepare
 from cli.paper.small.starts import start_weights
+from optim.flat_model import layout_of
+from optim.trainable import freeze
 from privacy.plan import ADJACENCY
 from recipes import RunConfig, feature_cache
 from server.evaluation import HeldOut
-from server.factory import make_extrapolated, make_plan
+from server.factory import make_extrapolated, make_plan, starting_model
 from server.storage.json_lines import read_lines
 from server.storage.run_folder import RunFolder
 from speech.corpora.corpus import Corpus
@@ -44,6 +47,7 @@ class _Trained:
     cohort: float
     rounds: int
     privacy: Privacy
+    layers: Layers | None = None
 
 
 def make(job: Job, dev_share: float, prepared: Path, folder: Path) -> Path:
@@ -61,7 +65,7 @@ def make(job: Job, dev_share: float, prepared: Path, folder: Path) -> Path:
     with TemporaryDirectory(prefix="murmur-") as place:
         config = _config(job, manifest, prepared, Path(place))
         central = job.cell.trainer == CENTRAL
-        trained = _central(job, config, corpus) if central else _federated(config, corpus)
+        trained = _central(job, config, corpus) if central else _federated(job.cell, config, corpus)
     result = _result(job, corpus, trained, time.monotonic() - began)
     write_result(job.path(folder), result)
     return job.path(folder)
@@ -70,7 +74,7 @@ def make(job: Job, dev_share: float, prepared: Path, folder: Path) -> Path:
 def _config(job: Job, manifest: Path, prepared: Path, place: Path) -> RunConfig:
     """The run configuration; of central training, what it shares with a run: the model and the speech."""
     cell = job.cell
-    settings = {} if cell.trainer == CENTRAL else dict(cell.settings)
+    settings = {} if cell.trainer == CENTRAL else cell.run_settings
     weights = start_weights(cell, job.seed, prepared)
     start = {} if weights is None else {"model.seed": str(weights)}
     return RunConfig.from_flat(
@@ -88,8 +92,9 @@ def _config(job: Job, manifest: Path, prepared: Path, place: Path) -> RunConfig:
     )
 
 
-def _federated(config: RunConfig, corpus: Corpus) -> _Trained:
-    folder = RunFolder(federate(config))
+def _federated(cell: Cell, config: RunConfig, corpus: Corpus) -> _Trained:
+    on_mean = _on_mean(cell, config)
+    folder = RunFolder(federate(config, on_mean=on_mean))
     model = load_model(folder.model).model
     held_out = HeldOut.of(config.corpus, model)
     metrics = read_lines(folder.metrics)
@@ -100,7 +105,22 @@ def _federated(config: RunConfig, corpus: Corpus) -> _Trained:
         cohort=config.training.cohort,
         rounds=config.training.rounds,
         privacy=_privacy(config, metrics[-1], len(corpus.speakers(TRAIN))),
+        layers=on_mean.layers(read_lines(folder.not_private)) if isinstance(on_mean, Probe) else None,
     )
+
+
+def _on_mean(cell: Cell, config: RunConfig) -> Probe | GroupNoise | None:
+    """What the cell does with each round's mean; nothing for most."""
+    settings = cell.settings
+    if not (settings.get(LOOK) or NOISE_ON in settings):
+        return None
+    model = starting_model(config.model, "en")
+    freeze(model, config.model.trained)
+    layout = layout_of(model, config.privacy.groups)
+    if settings.get(LOOK):
+        return Probe(layout=layout)
+    std = float(settings[NOISE]) * config.privacy.clip_bound / config.training.cohort
+    return GroupNoise(layout=layout, group=str(settings[NOISE_ON]), std=std)
 
 
 def _privacy(config: RunConfig, last: Mapping[str, Any], population: int) -> Privacy:
@@ -179,6 +199,7 @@ def _result(job: Job, corpus: Corpus, trained: _Trained, seconds: float) -> Resu
             "command": job.command,
             "settings": dict(cell.settings),
             "curve": tuple(trained.curve),
+            "layers": trained.layers,
         }
     )
 

@@ -19,7 +19,7 @@ def test_every_cell_of_the_study_is_a_run_with_valid_settings(full):
             if cell.trainer == CENTRAL:
                 PretrainConfig.model_validate({"epochs": 0, **settled.settings})
             else:
-                RunConfig.from_flat({**default, **settled.settings})
+                RunConfig.from_flat({**default, **settled.run_settings})
     used = {cell.name for one in study.experiments.values() for cell in study.cells_of(one)}
     assert used == set(study.cells), "a cell that no experiment uses"
 
