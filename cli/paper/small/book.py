@@ -18,7 +18,7 @@ from cli.paper.small.claims import answer, findings
 from cli.paper.small.experiments import Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
-from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoothness_table
+from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
 from cli.paper.small.speech import Source
 from privacy.display import epsilon_text
 
@@ -121,6 +121,7 @@ class Book:
             "of arXiv 2309.13102 along the server's path); a smoother path has a lower s:"
         )
         yield smoothness_table(cells)
+        yield smoother_is_better(cells)
 
     def _drawn(self, jobs: Jobs, cell: Cell) -> Drawn | None:
         """A cell whose runs are all there."""

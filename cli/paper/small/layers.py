@@ -7,6 +7,7 @@ the norm of the mean update of a tensor over the norm that noise of `NOISE_SHOWN
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,14 @@ def smoothness_table(cells: Sequence[Drawn]) -> str:
         median, high = np.quantile(steps, [0.5, 0.9])
         lines.append(f"| {cell.cell.name} | {median:.3g} | {high:.3g} | {100 * cell.wer.value:.1f} |")
     return "\n".join(lines)
+
+
+def smoother_is_better(cells: Sequence[Drawn]) -> str:
+    """Say of how many pairs of cells the one with the lower median s has the lower WER, too."""
+    known = [(float(np.median(_steps(one))), one.wer.value) for one in cells]
+    pairs = [(a, b) for a, b in combinations(known, 2) if a[0] != b[0] and a[1] != b[1]]
+    agree = sum((a[0] < b[0]) == (a[1] < b[1]) for a, b in pairs)
+    return f"In {agree} of {len(pairs)} pairs, the runs with the lower median s have the lower WER, too."
 
 
 def _steps(one: Drawn) -> list[float]:

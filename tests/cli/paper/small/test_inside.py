@@ -1,14 +1,17 @@
 """A look at a round's mean, and noise on a part of it: what is seen and changed; never in a private run."""
 
+import json
 import math
 
 import pytest
 import torch
 
 from cli.paper.results.record import Layers, ResultError, read_result, write_result
+from cli.paper.results.statistics import Estimate
 from cli.paper.small.experiments import read_study
+from cli.paper.small.figures import Drawn
 from cli.paper.small.inside import GROUPS, GroupNoise, Probe, group_of, signal_to_noise
-from cli.paper.small.layers import norms_by_group
+from cli.paper.small.layers import norms_by_group, smoother_is_better, smoothness_table
 from privacy import LayerLayout
 from recipes import ConfigError
 from speech.model.ctc_transformer import build_model
@@ -60,7 +63,7 @@ def test_noise_is_on_its_group_alone(group, noisy):
 
 def test_the_layers_of_a_result_come_back_and_those_without_have_no_field(tmp_path):
     layers = {"tensors": ["a"], "sizes": [3], "rounds": [1], "mean_norms": [[0.5]], "smoothness": []}
-    result = made(layers=Layers.model_validate_json(_json({**layers, "update_norms": [[1.0]]})))
+    result = made(layers=Layers.model_validate_json(json.dumps({**layers, "update_norms": [[1.0]]})))
     write_result(tmp_path / "one.json", result)
     assert read_result(tmp_path / "one.json") == result
     write_result(tmp_path / "none.json", made())
@@ -70,12 +73,6 @@ def test_the_layers_of_a_result_come_back_and_those_without_have_no_field(tmp_pa
     (tmp_path / "one.json").write_text(text.replace('"rounds": [\n   1', '"rounds": [\n   1,\n   2'))
     with pytest.raises(ResultError, match="update_norms needs 1 numbers for each of 2 rounds"):
         read_result(tmp_path / "one.json")
-
-
-def _json(value):
-    import json
-
-    return json.dumps(value)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +87,23 @@ def test_a_private_run_is_neither_looked_into_nor_changed(tmp_path, settings, wo
     text = STUDY.replace('settings = { "privacy.clip-bound" = 0.1 }', f"settings = {{ {settings} }}")
     with pytest.raises(ConfigError, match=words):
         read_study(study_file(tmp_path, text))
+
+
+def test_the_table_of_smoothness_is_sorted_and_says_whether_it_goes_with_wer():
+    steps = {"smooth/iid/sgd": (3.0, 5.0), "smooth/iid/adam": (1.0, 1.0), "smooth/iid/lamb": (2.0, 2.0)}
+    rates = {"smooth/iid/sgd": 0.4, "smooth/iid/adam": 0.3, "smooth/iid/lamb": 0.2}
+    cells, names = read_study(full=True).cells, {"tensors": (), "sizes": (), "rounds": ()}
+    drawn = [
+        Drawn(
+            cell=cells[name],
+            wer=Estimate(value=rates[name], low=0.0, high=1.0),
+            results=(made(layers={**names, "update_norms": (), "mean_norms": (), "smoothness": own}),),
+        )
+        for name, own in steps.items()
+    ]
+    assert smoothness_table(drawn).splitlines()[2:] == [
+        "| smooth/iid/adam | 1 | 1 | 30.0 |",
+        "| smooth/iid/lamb | 2 | 2 | 20.0 |",
+        "| smooth/iid/sgd | 4 | 4.8 | 40.0 |",
+    ]
+    assert smoother_is_better(drawn).startswith("In 2 of 3 pairs")
