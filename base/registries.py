@@ -79,6 +79,9 @@ MODEL_PRESETS = Registry(
     "murmuration.model_presets",
     {
         "tiny": "speech.model.presets:TINY",
+        "tiny-6": "speech.model.presets:TINY_6",
+        "tiny-12": "speech.model.presets:TINY_12",
+        "tiny-24": "speech.model.presets:TINY_24",
         "small": "speech.model.presets:SMALL",
         "conformer": "speech.model.presets:CONFORMER",
         "paper": "speech.model.presets:PAPER",

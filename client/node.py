@@ -163,8 +163,9 @@ class Node:
             trained = train_speaker(speaker_round, self.held.speech.split)
             if trained is not None:
                 update, report = trained
+                norms = self.rules.layout.norms(update[: self.rules.layout.size]) if raw is not None else []
                 clipped = total.add(update[: task.bounds.size], report.loss)
                 if raw is not None:
-                    raw.add(train_loss=report.loss, clipped_share=clipped)
+                    raw.add(train_loss=report.loss, clipped_share=clipped, update_norms=norms)
         forget_departed(self.held.departures, self.held.corpus, self._learner)
         return total.integers, raw

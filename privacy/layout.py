@@ -112,3 +112,15 @@ class LayerLayout:
             name: vector[begins[layer] : begins[layer + 1]].view(self.shapes[layer])
             for layer, name in enumerate(self.names)
         }
+
+    def norms(self, vector: torch.Tensor) -> list[float]:
+        """The L2 norm of each layer of ``vector``, summed in 64 bits; raises as ``views``.
+
+        Example:
+            >>> LayerLayout.of({"weight": (2,), "bias": (1,)}).norms(torch.tensor([3.0, 4.0, -2.0]))
+            [5.0, 2.0]
+        """
+        return [
+            float(torch.linalg.vector_norm(layer, dtype=torch.float64))
+            for layer in self.views(vector).values()
+        ]

@@ -5,6 +5,7 @@ Guarantee: all checks are made before the first round, and nothing is drawn or s
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from threading import Thread
 
@@ -52,19 +53,21 @@ from strategies import (
     bind,
     strategy_class,
 )
+from strategies.dp_fed_opt import OnMean
 from strategies.flower_seam import is_simulation
 from wire.declared_plan import DeclaredPlan
 
 MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process
 
 
-def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
+def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMean | None = None) -> Path:
     """Run the federation that `config` describes; return the run folder.
 
     Args:
         grid: Flower's grid.
         config: The run configuration.
         run_id: Flower's number of the run.
+        on_mean: For experiments: called with each round's released mean before the server's step.
 
     Raises:
         ConfigError, SpeechError, RegistrationError, ResumeRefused, PrivacyError: If the run cannot start or
@@ -102,6 +105,7 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str) -> Path:
     run = prepare_run(
         config, model, held_out, registration, plan, run_id, own_id, interrupted, declared, anchor
     )
+    run.strategy.on_mean = on_mean
     with run.strategy.ledger:
         return run.run(streaming)
 
@@ -183,7 +187,9 @@ def prepare_run(
             spent_elsewhere=opened.account.elsewhere,
         ),
         round_deadline_seconds=config.training.round_deadline_seconds,
-        on_raw_metrics=opened.folder.append_raw_metrics if config.run.raw_metrics else None,
+        on_raw_metrics=partial(opened.folder.append_raw_metrics, layout.names)
+        if config.run.raw_metrics
+        else None,
         declared=declared,
     )
     average = ModelAverage(make_averaging(config.server), vector, config.training.rounds)

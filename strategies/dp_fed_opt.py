@@ -39,9 +39,15 @@ from wire.messages import Task, pack_vector
 from wire.raw_metrics import RawMetrics
 from wire.traffic import array_bytes
 
+OnMean = Callable[[int, Tensor, Tensor], None]
+"""Called with the round, the released mean (d,), and the vector (d,) before the step. It may change the mean.
+Post-processing: it sees what has been released, and nothing else."""
+
 
 class DPFedOpt(TrainingOnly):
     """User-level DP federated optimisation under one frozen `PrivacyPlan`, with any server optimiser.
+
+    The attribute `on_mean` is for experiments: None, or an `OnMean` that is called before each server step.
 
     Args:
         model: The model, which the strategy changes in place.
@@ -94,6 +100,7 @@ class DPFedOpt(TrainingOnly):
         self.round_deadline_seconds = round_deadline_seconds
         self._on_raw_metrics = on_raw_metrics
         self.declared = declared
+        self.on_mean: OnMean | None = None
         self.last_report: RoundReport | None = None
         self.failures: dict[int, list[str]] = {}
         self.changed: set[int] = set()  # nodes whose data changed after registration
@@ -163,6 +170,7 @@ class DPFedOpt(TrainingOnly):
             tasks=tasks,
             envelopes=[message.metadata for message in messages],
             bytes_down=array_bytes(messages[0].content) if messages else 0,
+            tensors=len(self.layout),
             on_raw_metrics=self._on_raw_metrics,
         )
         return messages
@@ -198,7 +206,10 @@ class DPFedOpt(TrainingOnly):
         statistics = read_statistics(
             in_steps[: self.bounds.statistics], self.plan.cohort, self.bounds, self.quantiser
         )
-        self.optimiser.step_(self.vector, released[: self.layout.size], rate)
+        mean = released[: self.layout.size]
+        if self.on_mean is not None:
+            self.on_mean(server_round, mean, self.vector)
+        self.optimiser.step_(self.vector, mean, rate)
         self.last_report = RoundReport(
             round_number=server_round,
             drawn=current.drawn,

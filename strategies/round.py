@@ -102,6 +102,7 @@ class OpenRound:
         tasks: The task of each node.
         envelopes: The metadata of the messages that carry the tasks.
         bytes_down: Bytes of the arrays in each message.
+        tensors: How many tensors are trained: as many norms a node may send.
         on_raw_metrics: Called with (round, node, metrics) for each node that sends un-noised metrics.
         changed: Nodes that answered and hold other data than at registration.
         on_taken: Called with each reply that was added.
@@ -112,6 +113,7 @@ class OpenRound:
     tasks: dict[int, Task]
     envelopes: list[Metadata]
     bytes_down: int
+    tensors: int = 0
     on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None
     changed: set[int] = field(default_factory=set)
     on_taken: Callable[[Message], None] | None = None
@@ -150,6 +152,10 @@ class OpenRound:
         if reply.has_error() and reply.error.code == NOT_SENT:
             self._not_sent.add(node)
         answer = Answer.from_message(reply)
+        if answer.raw and len(answer.raw.update_norms) not in (0, self.tensors):
+            raise ReplyRejected(
+                f"it sends {len(answer.raw.update_norms)} norms of an update of {self.tensors} tensors"
+            )
         total.add(node, answer)
         if self.on_taken:
             self.on_taken(reply)

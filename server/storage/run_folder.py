@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -142,11 +142,20 @@ class RunFolder:
         """Metrics without noise, of a simulation."""
         return self.path / "not_private.jsonl"
 
-    def append_raw_metrics(self, round_number: int, node: int, raw: RawMetrics) -> None:
-        """Add a line to not_private.jsonl; its first line is a warning."""
+    def append_raw_metrics(
+        self, tensors: Sequence[str], round_number: int, node: int, raw: RawMetrics
+    ) -> None:
+        """Add a line to not_private.jsonl; its first line is a warning, with the names of the tensors.
+
+        Args:
+            tensors: The names of the trained tensors, in the order of `raw.update_norms`.
+            round_number: The round, from 1.
+            node: The node's number.
+            raw: What it sent.
+        """
         if not self.not_private.exists():
             self.not_private.touch(0o600)
-            append_lines(self.not_private, {"not_private": NOT_PRIVATE})
+            append_lines(self.not_private, {"not_private": NOT_PRIVATE, "tensors": list(tensors)})
         append_lines(self.not_private, raw.as_line(round_number, node))
 
     @property

@@ -2,7 +2,8 @@
 
 `paper` is the encoder of arXiv 2310.00098 (App. F). Beside it stand its ablations, the post-LN model (Table
 7) and other sizes (H.7). All of them follow the authors' release, apple/ml-pfl4asr; docs/models.md has a
-table of that. `tiny` and `small` train in minutes on one CPU core. `conformer` has another block.
+table of that. `tiny` and `small` train in minutes on one CPU core; `tiny-6`, `-12` and `-24` are `tiny` with
+more blocks, for `murmur paper small`. `conformer` has another block.
 
 Recipes and model files name a preset; `base.registries.MODEL_PRESETS` finds it.
 """
@@ -75,6 +76,7 @@ TINY = Preset(
     features=_SMALL_FEATURES,
     augment=SpecAugment(),
 )
+TINY_6, TINY_12, TINY_24 = (replace(TINY, shape=replace(TINY.shape, layers=n)) for n in (6, 12, 24))
 SMALL = replace(TINY, shape=replace(TINY.shape, width=192, feed_forward=768, layers=6))
 
 PAPER = Preset(

@@ -149,6 +149,11 @@ def test_a_part_of_a_simulation_sends_raw_metrics_if_asked(manifest):
     assert raw.trained == 2
     assert raw.train_loss > 0
     assert raw.clipped_share >= 0
+    tensors = len(list(build_model("tiny", "en").parameters()))
+    assert len(raw.update_norms) == tensors and all(norm > 0 for norm in raw.update_norms)
+    tighter, _ = task((0, 2), raw_metrics=True, bound=1e-3)  # the norms are those before clipping
+    unclipped = Answer.from_message(app(tighter, context(manifest))).raw.update_norms
+    assert unclipped == pytest.approx(raw.update_norms, rel=1e-3)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["its own corpus", "no partition"])

@@ -251,6 +251,8 @@ def of_records(draw: st.DrawFn) -> Mutation:
     number = st.one_of(mutations.floats, mutations.integers, mutations.scalars)
     own = st.just(1)
     metrics = {name: draw(st.one_of(own, number)) for name in ("trained", "train-loss", "clipped-share")}
+    if draw(st.booleans()):
+        metrics["update-norms"] = draw(st.one_of(number, st.lists(mutations.floats, max_size=4)))
     kind = draw(st.sampled_from(["drop", "config", "metrics", "arrays", "empty", "raw", "raw", "raw"]))
 
     def apply(draft: Draft) -> None:

@@ -54,6 +54,16 @@ def test_raw_metrics_that_no_mean_can_be_taken_of_end_no_round(tmp_path: Path, t
     assert not counts["added"]
 
 
+@pytest.mark.parametrize("norms", [1.0, ["1"], [1], [math.nan] * 3, [-1.0] * 3, [math.inf] * 3, [1.0] * 99])
+def test_norms_that_are_none_of_an_update_end_no_round(tmp_path: Path, norms: object) -> None:
+    federation = Federation(tmp_path, SHAPES, {1: 2, 2: 1}, raw_metrics=True)
+    raw = ConfigRecord({"trained": 1, "train-loss": 1.0, "clipped-share": 0.0, "update-norms": norms})
+    change = Mutation("raw", lambda draft: draft.records.update({"not-private": raw}))
+    played, counts = play(federation, [Mutant("inside", 0, (change,))], streamed=False)
+    check(federation, played)
+    assert not counts["added"]
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

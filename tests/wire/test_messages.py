@@ -59,9 +59,17 @@ def test_an_answer_arrives_as_it_was_sent():
 
 def test_raw_metrics_travel_only_where_there_are_any():
     assert "not-private" not in answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)).to_record()
-    raw = RawMetrics(trained=2, train_loss=3.5, clipped_share=0.25)
-    answer = replace(answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)), raw=raw)
-    assert Answer.from_message(Message(answer.to_record(), reply_to=sent())).raw == raw
+    for norms in ((), (0.5, 0.0)):
+        raw = RawMetrics(trained=2, train_loss=3.5, clipped_share=0.25, update_norms=norms)
+        answer = replace(answer_to(TASK, lambda number: torch.zeros(LAYOUT.size)), raw=raw)
+        assert Answer.from_message(Message(answer.to_record(), reply_to=sent())).raw == raw
+
+
+def test_an_update_that_is_not_finite_adds_no_norms():
+    raw = RawMetrics()
+    for norms in ([3.0, 4.0], [math.nan, 1.0], [1.0, 2.0]):
+        raw.add(train_loss=1.0, clipped_share=0.0, update_norms=norms)
+    assert (raw.trained, raw.update_norms) == (3, (4.0, 6.0))
 
 
 def test_raw_metrics_that_cannot_be_read_spoil_the_reply():

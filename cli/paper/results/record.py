@@ -12,7 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -147,6 +147,34 @@ class WordErrors(Part):
         return self
 
 
+class Layers(Part):
+    """What a run without noise shows of its layers; no guarantee covers it. Optional, for experiments"""
+
+    tensors: tuple[Text, ...] = Field(description="names of the trained tensors")
+    sizes: tuple[Count, ...] = Field(description="their numbers of values")
+    rounds: tuple[Count, ...] = Field(description="the rounds in which somebody was trained")
+    update_norms: tuple[tuple[NotNegative, ...], ...] = Field(
+        description="for each of these rounds and tensors: the speakers' mean L2 norm before clipping"
+    )
+    mean_norms: tuple[tuple[NotNegative, ...], ...] = Field(
+        description="for each of these rounds and tensors: the L2 norm of the mean of the clipped updates"
+    )
+    smoothness: tuple[NotNegative, ...] = Field(
+        description="change of the mean update over change of the model (norms), by round from the second"
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Layers:
+        if len(self.sizes) != len(self.tensors):
+            raise ValueError(f"{len(self.tensors)} tensors have {len(self.sizes)} sizes")
+        for name, table in (("update_norms", self.update_norms), ("mean_norms", self.mean_norms)):
+            if len(table) != len(self.rounds) or any(len(line) != len(self.tensors) for line in table):
+                raise ValueError(
+                    f"{name} needs {len(self.tensors)} numbers for each of {len(self.rounds)} rounds"
+                )
+        return self
+
+
 class Result(Part):
     """One run."""
 
@@ -175,6 +203,7 @@ class Result(Part):
     curve: tuple[dict[str, float | int | str | None], ...] = Field(
         description="the run's own metrics, a line each evaluation or round (metrics.jsonl)"
     )
+    layers: Layers | None = Field(default=None, description=Layers.__doc__)
 
 
 def read_result(path: Path) -> Result:
@@ -207,7 +236,8 @@ def read_results(folder: Path) -> dict[Path, Result]:
 def write_result(path: Path, result: Result) -> None:
     """Write a result, as a whole and durably."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(result.model_dump(mode="json"), indent=1, allow_nan=False)
+    left_out = {"layers"} if result.layers is None else None
+    text = json.dumps(result.model_dump(mode="json", exclude=left_out), indent=1, allow_nan=False)
     replace_durably(path, f"{text}\n".encode())
 
 
@@ -228,9 +258,11 @@ def fields_of(part: type[BaseModel] = Result, prefix: str = "") -> Sequence[tupl
     """Return every field "wer.rate" with its description, in order: the lines of the schema's page."""
     found: list[tuple[str, str]] = []
     for name, field in part.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found += fields_of(kind, f"{prefix}{name}.")
+        kinds = get_args(field.annotation) if field.default is None else (field.annotation,)
+        part_of = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+        if part_of:
+            found += [(f"{prefix}{name}", field.description or "")] if field.default is None else []
+            found += fields_of(part_of[0], f"{prefix}{name}.")
         else:
             found.append((f"{prefix}{name}", field.description or ""))
     return found

@@ -6,7 +6,9 @@ Guarantee: every number of the page is computed from result files, and the numbe
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from base.durable_file import replace_durably
@@ -16,6 +18,7 @@ from cli.paper.small.claims import answer, findings
 from cli.paper.small.experiments import Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
+from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
 from cli.paper.small.speech import Source
 from privacy.display import epsilon_text
 
@@ -59,8 +62,29 @@ class Book:
         for data in sorted(one.name for one in place.iterdir()) if place.is_dir() else ():
             jobs = Jobs(study=study, source=Source(name=data))
             yield f"## {data}, {study.size} size"
-            for experiment in study.experiments.values():
-                yield from self._experiment(study, jobs, experiment)
+            for section, experiments in groupby(study.experiments.values(), key=lambda one: one.section):
+                those = list(experiments)
+                if section:
+                    yield f"## {section} ({data}, {study.size} size)"
+                    yield from self._in_all(study, jobs, those)
+                for experiment in those:
+                    yield from self._experiment(study, jobs, experiment)
+
+    def _in_all(self, study: Study, jobs: Jobs, experiments: Sequence[Experiment]) -> Iterator[str]:
+        """What several experiments of a section say of the same claim, those that have all their runs."""
+        verdicts: dict[str, list[str]] = {}
+        asked = Counter(claim.text for one in experiments for claim in one.claims)
+        for experiment in experiments:
+            cells = {cell.name: cell for cell in study.cells_of(experiment)}
+            drawn = [one for cell in cells.values() if (one := self._drawn(jobs, cell)) is not None]
+            tables = {one.cell.name: Table.of(one.results) for one in drawn}
+            for claim in experiment.claims if len(drawn) == len(cells) else ():
+                found = findings(claim, cells, tables)
+                verdicts.setdefault(claim.text, []).extend(one.verdict for one in found)
+        for text, said in verdicts.items():
+            if asked[text] > 1:
+                counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(said).items())
+                yield f"{text}, in all experiments of this section: **{counts}**, of {len(said)} comparisons."
 
     def _experiment(self, study: Study, jobs: Jobs, experiment: Experiment) -> Iterator[str]:
         cells = {cell.name: cell for cell in study.cells_of(experiment)}
@@ -76,10 +100,28 @@ class Book:
         figure = self._page.with_suffix("") / f"{study.size}-{jobs.source.name}-{experiment.name}.png"
         draw(drawn, experiment.x, figure)
         yield f"![{experiment.title}]({self._link(figure)})"
+        if inside := looked_into(drawn):
+            yield from self._inside(experiment, inside, figure)
         tables = {one.cell.name: Table.of(one.results) for one in drawn}
         answers = [answer(claim, findings(claim, cells, tables)) for claim in experiment.claims]
         yield "\n".join(["**Answer.**", "", *(f"- {one}" for one in answers)])
         yield f"Run again what is missing: {command}"
+
+    def _inside(self, experiment: Experiment, cells: Sequence[Drawn], figure: Path) -> Iterator[str]:
+        """What the runs of these cells show of their layers, and of the path of their models."""
+        layers = figure.with_name(f"{figure.stem}-layers.png")
+        draw_layers(cells, layers)
+        yield (
+            "The norms of updates before clipping, by kind of layer, and the norm of the mean update over "
+            f"that of noise of {NOISE_SHOWN:g} C on the sum:"
+        )
+        yield f"![{experiment.title}: layers]({self._link(layers)})"
+        yield (
+            "s is the change of the mean update from one round to the next over that of the model (the probe "
+            "of arXiv 2309.13102 along the server's path); a smoother path has a lower s:"
+        )
+        yield smoothness_table(cells)
+        yield smoother_is_better(cells)
 
     def _drawn(self, jobs: Jobs, cell: Cell) -> Drawn | None:
         """A cell whose runs are all there."""

@@ -25,7 +25,11 @@ Settings = dict[str, Setting]
 Grid = dict[str, tuple[Setting, ...]]
 FEDERATED, CENTRAL = "federated", "central"
 BY_SPEAKER, IID = "by speaker", "iid"
-EMBEDDED, RANDOM = "embedded", "random"
+EMBEDDED, RANDOM, GROWN = "embedded", "random", "grown"
+PRESET, RAW = "model.name", "run.raw-metrics"
+NOISY = ("privacy.noise-multiplier", "privacy.target-epsilon")
+STUDY = "study."  # begins the settings of a cell that are not those of a run (`cli.paper.small.inside`)
+STUDY_KEYS = LOOK, NOISE_ON, NOISE = "study.look-inside", "study.noise-on", "study.noise"
 
 
 class _Table(BaseModel):
@@ -41,7 +45,7 @@ class _Cells(_Table):
     name: str = Field(min_length=1)
     trainer: Literal["federated", "central"] = "federated"
     speakers: Literal["by speaker", "iid"] = "by speaker"
-    start: Literal["embedded", "random"] = "embedded"
+    start: Literal["embedded", "random", "grown"] = "embedded"
     settings: Settings = {}
     full: Settings = {}
     only_full: bool = False
@@ -80,6 +84,7 @@ class Experiment(_Table):
     setting: str
     cells: tuple[str, ...] = Field(min_length=1)
     x: str = ""
+    section: str = ""
     claims: tuple[Claim, ...] = ()
     only_full: bool = False
 
@@ -102,7 +107,7 @@ class Cell:
         name: its own, such as "clip/global/clip/0.03".
         trainer: "federated" or "central".
         speakers: "by speaker" or "iid".
-        start: "embedded" or "random".
+        start: "embedded", "random", or "grown": the embedded seed with more blocks.
         settings: of the run configuration, or of central training, that are not the defaults.
         varied: those of them that the sweep sets.
         tune: the grid of settings that are chosen on dev; empty for none.
@@ -115,6 +120,17 @@ class Cell:
     settings: Mapping[str, Setting]
     varied: Mapping[str, Setting]
     tune: Mapping[str, tuple[Setting, ...]]
+
+    @property
+    def preset(self) -> str:
+        """The model preset that it trains."""
+        return str(self.settings.get(PRESET, "tiny"))
+
+    @property
+    def run_settings(self) -> Settings:
+        """The settings of the run configuration; a cell that looks inside asks for un-noised metrics."""
+        own = {key: value for key, value in self.settings.items() if not key.startswith(STUDY)}
+        return {**own, RAW: True} if self.settings.get(LOOK) else own
 
     @property
     def choices(self) -> list[Settings]:
@@ -223,13 +239,31 @@ def word(value: Setting) -> str:
 
 
 def _require_known(path: Path, study: Study) -> None:
-    keys = default_config()
+    keys = (*default_config(), *STUDY_KEYS)
     for cell in study.cells.values():
         unknown = [key for key in (*cell.settings, *cell.tune) if key not in keys]
         if cell.trainer == FEDERATED and unknown:
             raise ConfigError(f"experiments {path}: cell {cell.name}: no setting {unknown[0]!r}")
+        _require_no_privacy(path, cell)
     for experiment in study.experiments.values():
         sides = [side for claim in experiment.claims if claim.of for side in (claim.of, claim.against)]
         for wanted in (*experiment.cells, *sides):
             if not any(matches(name, wanted) for name in study.cells):
                 raise ConfigError(f"experiments {path}: experiment {experiment.name}: no cell {wanted!r}")
+
+
+def _require_no_privacy(path: Path, cell: Cell) -> None:
+    """Refuse a look inside, or noise on a group, in a run that promises something."""
+    asked = [key for key in STUDY_KEYS if key in cell.settings]
+    noise = [key for key in NOISY if cell.settings.get(key) or any(cell.tune.get(key, ()))]
+    if asked and noise:
+        raise ConfigError(
+            f"experiments {path}: cell {cell.name}: {asked[0]} with {noise[0]} = "
+            f"{cell.settings.get(noise[0])}: it is for runs without privacy; set {noise[0]} to 0"
+        )
+    if (NOISE_ON in cell.settings) != (NOISE in cell.settings) or (
+        LOOK in cell.settings and NOISE_ON in asked
+    ):
+        raise ConfigError(
+            f"experiments {path}: cell {cell.name}: {NOISE_ON} and {NOISE} belong together, without {LOOK}"
+        )

@@ -16,16 +16,18 @@ from flwr.app import Context, Message, MessageType, RecordDict
 from recipes import RunConfig
 from server.federation import run_federation
 from strategies.direct_grid import DirectGrid, Node
+from strategies.dp_fed_opt import OnMean
 
 RUN = 1
 
 
-def federate(config: RunConfig, nodes: int = 1) -> Path:
+def federate(config: RunConfig, nodes: int = 1, on_mean: OnMean | None = None) -> Path:
     """Run the federation of `config` to its end; return the run folder. What it prints is dropped.
 
     Args:
         config: The run configuration.
         nodes: How many nodes hold the speakers; one is quickest.
+        on_mean: Called with each round's released mean before the server's step.
 
     Raises:
         ConfigError, SpeechError, RegistrationError, PrivacyError, TooFewAnswers, RepliesRefused: As
@@ -34,7 +36,7 @@ def federate(config: RunConfig, nodes: int = 1) -> Path:
     flat = config.to_flat()
     grid = DirectGrid({part + 1: _node(flat, part, nodes) for part in range(nodes)})
     with redirect_stdout(io.StringIO()):
-        return run_federation(grid, config, run_id=str(RUN))
+        return run_federation(grid, config, run_id=str(RUN), on_mean=on_mean)
 
 
 def _node(config: dict[str, Any], part: int, parts: int) -> Node:

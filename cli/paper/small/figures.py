@@ -13,6 +13,8 @@ from cli.paper.results.statistics import Estimate
 from cli.paper.small.experiments import Cell, word
 
 MOST_CURVES = len(COLOURS)
+EPSILON = "epsilon"  # the `x` of an experiment whose cells are drawn by their true epsilon
+MARKERS = "osD^v"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,9 @@ def draw(cells: Sequence[Drawn], x: str, path: Path) -> None:
     figure, (rates, curves) = loaded.subplots(
         1, 2, figsize=(11, max(3.6, 0.32 * len(cells))), constrained_layout=True
     )
-    if x:
+    if x == EPSILON:
+        _against_epsilon(rates, cells)
+    elif x:
         _against(rates, cells, x)
     else:
         _below(rates, cells)
@@ -71,6 +75,45 @@ def _against(panel: Any, cells: Sequence[Drawn], x: str) -> None:
         )
     panel.set(xlabel=x, ylabel="WER % with 95 % interval", xscale="log")
     panel.legend(frameon=False, fontsize=8)
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return the points (epsilon, rate) to which no other is at most equal in both, sorted by epsilon.
+
+    Example:
+        >>> pareto([(10.0, 0.3), (1.0, 0.5), (10.0, 0.2), (20.0, 0.4)])
+        [(1.0, 0.5), (10.0, 0.2)]
+    """
+    best: list[tuple[float, float]] = []
+    for point in sorted(points):
+        if not best or point[1] < best[-1][1]:
+            best.append(point)
+    return best
+
+
+def _against_epsilon(panel: Any, cells: Sequence[Drawn]) -> None:
+    """Rates by true epsilon, a line for the cells of a name without their varied settings, and the front."""
+    lines: dict[str, list[Drawn]] = {}
+    for one in cells:
+        name = "/".join(one.cell.name.split("/")[: -len(one.cell.varied) or None])
+        lines.setdefault(name, []).append(one)
+    for number, (label, line) in enumerate(lines.items()):
+        rates, lengths = _bars(line)
+        look = {
+            "color": COLOURS[number % MOST_CURVES],
+            "marker": MARKERS[number // MOST_CURVES % len(MARKERS)],
+        }
+        panel.errorbar(list(map(_epsilon, line)), rates, yerr=lengths, label=label, alpha=0.8, **look)
+    front = pareto([(_epsilon(one), 100 * one.wer.value) for one in cells])
+    panel.plot(
+        *zip(*front, strict=True), color="black", drawstyle="steps-post", label="Pareto front", zorder=0
+    )
+    panel.set(xlabel="true epsilon", ylabel="WER % with 95 % interval", xscale="log")
+    panel.legend(frameon=False, fontsize=7)
+
+
+def _epsilon(one: Drawn) -> float:
+    return max(run.privacy.epsilon for run in one.results)
 
 
 def _curves(panel: Any, cells: Sequence[Drawn]) -> None:

@@ -11,11 +11,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cli.composing import default_config
-from cli.paper.results.record import VERSION, Data, Model, Privacy, Result, WordErrors, write_result
-from cli.paper.small.experiments import CENTRAL, RANDOM, Cell
+from cli.paper.results.record import VERSION, Data, Layers, Model, Privacy, Result, WordErrors, write_result
+from cli.paper.small.experiments import CENTRAL, LOOK, NOISE, NOISE_ON, Cell
 from cli.paper.small.federation import federate
+from cli.paper.small.inside import GroupNoise, Probe
 from cli.paper.small.jobs import Job
 from cli.paper.small.speech import TRAIN, prepare
+from cli.paper.small.starts import start_weights
+from optim.flat_model import layout_of
+from optim.trainable import freeze
 from privacy.plan import ADJACENCY
 from recipes import RunConfig, feature_cache
 from server.evaluation import HeldOut
@@ -27,7 +31,7 @@ from speech.corpora.loading import load_corpus
 from speech.evaluation.assessment import Assessment
 from speech.evaluation.bootstrap import LEVEL
 from speech.evaluation.evaluation import assess
-from speech.model.checkpoint import load_model, save_model
+from speech.model.checkpoint import load_model
 from speech.model.recogniser import Recogniser
 
 POPULATION_NAME = "small"
@@ -43,6 +47,7 @@ class _Trained:
     cohort: float
     rounds: int
     privacy: Privacy
+    layers: Layers | None = None
 
 
 def make(job: Job, dev_share: float, prepared: Path, folder: Path) -> Path:
@@ -60,26 +65,18 @@ def make(job: Job, dev_share: float, prepared: Path, folder: Path) -> Path:
     with TemporaryDirectory(prefix="murmur-") as place:
         config = _config(job, manifest, prepared, Path(place))
         central = job.cell.trainer == CENTRAL
-        trained = _central(job, config, corpus) if central else _federated(config, corpus)
+        trained = _central(job, config, corpus) if central else _federated(job.cell, config, corpus)
     result = _result(job, corpus, trained, time.monotonic() - began)
     write_result(job.path(folder), result)
     return job.path(folder)
 
 
-def start_weights(seed: int, prepared: Path) -> Path:
-    """Write a seed's random start weights of the model `tiny`, unless they are there; return their file."""
-    file = prepared / f"random-{seed}.safetensors"
-    if not file.is_file():
-        section = RunConfig.from_flat({**default_config(), "model.seed": RANDOM}).model
-        save_model(file, starting_model(section, "en", random_seed=seed), section.name)
-    return file
-
-
 def _config(job: Job, manifest: Path, prepared: Path, place: Path) -> RunConfig:
     """The run configuration; of central training, what it shares with a run: the model and the speech."""
     cell = job.cell
-    settings = {} if cell.trainer == CENTRAL else dict(cell.settings)
-    start = {"model.seed": str(start_weights(job.seed, prepared))} if cell.start == RANDOM else {}
+    settings = {} if cell.trainer == CENTRAL else cell.run_settings
+    weights = start_weights(cell, job.seed, prepared)
+    start = {} if weights is None else {"model.seed": str(weights)}
     return RunConfig.from_flat(
         {
             **default_config(),
@@ -95,8 +92,9 @@ def _config(job: Job, manifest: Path, prepared: Path, place: Path) -> RunConfig:
     )
 
 
-def _federated(config: RunConfig, corpus: Corpus) -> _Trained:
-    folder = RunFolder(federate(config))
+def _federated(cell: Cell, config: RunConfig, corpus: Corpus) -> _Trained:
+    on_mean = _on_mean(cell, config)
+    folder = RunFolder(federate(config, on_mean=on_mean))
     model = load_model(folder.model).model
     held_out = HeldOut.of(config.corpus, model)
     metrics = read_lines(folder.metrics)
@@ -107,7 +105,22 @@ def _federated(config: RunConfig, corpus: Corpus) -> _Trained:
         cohort=config.training.cohort,
         rounds=config.training.rounds,
         privacy=_privacy(config, metrics[-1], len(corpus.speakers(TRAIN))),
+        layers=on_mean.layers(read_lines(folder.not_private)) if isinstance(on_mean, Probe) else None,
     )
+
+
+def _on_mean(cell: Cell, config: RunConfig) -> Probe | GroupNoise | None:
+    """What the cell does with each round's mean; nothing for most."""
+    settings = cell.settings
+    if not (settings.get(LOOK) or NOISE_ON in settings):
+        return None
+    model = starting_model(config.model, "en")
+    freeze(model, config.model.trained)
+    layout = layout_of(model, config.privacy.groups)
+    if settings.get(LOOK):
+        return Probe(layout=layout)
+    std = float(settings[NOISE]) * config.privacy.clip_bound / config.training.cohort
+    return GroupNoise(layout=layout, group=str(settings[NOISE_ON]), std=std)
 
 
 def _privacy(config: RunConfig, last: Mapping[str, Any], population: int) -> Privacy:
@@ -170,7 +183,7 @@ def _result(job: Job, corpus: Corpus, trained: _Trained, seconds: float) -> Resu
             "seed": job.seed,
             "purpose": job.purpose,
             "model": Model(
-                name="tiny",
+                name=cell.preset,
                 start=cell.start,
                 parameters=sum(one.numel() for one in parameters),
                 trained=sum(one.numel() for one in parameters if one.requires_grad),
@@ -186,6 +199,7 @@ def _result(job: Job, corpus: Corpus, trained: _Trained, seconds: float) -> Resu
             "command": job.command,
             "settings": dict(cell.settings),
             "curve": tuple(trained.curve),
+            "layers": trained.layers,
         }
     )
 

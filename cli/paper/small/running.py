@@ -68,14 +68,13 @@ class Running:
         """Write the speech and the start weights of all jobs: two processes must not write the same."""
         if self.make is not None:
             return
-        from cli.paper.small.experiments import RANDOM
-        from cli.paper.small.making import start_weights
         from cli.paper.small.speech import prepare
+        from cli.paper.small.starts import start_weights
 
         for source, speakers, seed in {(job.source, job.cell.speakers, job.seed) for job in jobs}:
             prepare(source, speakers, seed, self.jobs.study.dev_share, prepared)
-        for seed in {job.seed for job in jobs if job.cell.start == RANDOM}:
-            start_weights(seed, prepared)
+        for job in jobs:
+            start_weights(job.cell, job.seed, prepared)
 
     def _made(self, jobs: Sequence[Job], prepared: Path) -> Iterator[Path]:
         share, folder = self.jobs.study.dev_share, self.folder

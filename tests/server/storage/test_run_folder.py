@@ -51,12 +51,17 @@ def test_metrics_are_strict_json_even_without_a_number(tmp_path):
 
 def test_raw_metrics_have_a_file_of_their_own_that_says_what_it_is(tmp_path):
     folder = RunFolder.create(CONFIG, "1")
-    folder.append_raw_metrics(1, 7, RawMetrics(trained=2, train_loss=3.0, clipped_share=1.0))
-    folder.append_raw_metrics(2, 7, RawMetrics())
+    names = ("weight", "bias")
+    raw = RawMetrics(trained=2, train_loss=3.0, clipped_share=1.0, update_norms=(4.0, 0.0))
+    folder.append_raw_metrics(names, 1, 7, raw)
+    folder.append_raw_metrics(names, 2, 7, RawMetrics())
     first, *lines = map(json.loads, folder.not_private.read_text().splitlines())
     assert "No epsilon of this run covers them" in first["not_private"]
-    assert lines[0] == {"round": 1, "node": 7, "speakers": 2, "train_loss": 1.5, "clipped_share": 0.5}
-    assert lines[1] == {"round": 2, "node": 7, "speakers": 0, "train_loss": None, "clipped_share": None}
+    assert first["tensors"] == ["weight", "bias"]
+    sizes = {"train_loss": 1.5, "clipped_share": 0.5, "update_norms": [2.0, 0.0]}
+    assert lines[0] == {"round": 1, "node": 7, "speakers": 2, **sizes}
+    nothing = {"train_loss": None, "clipped_share": None, "update_norms": []}
+    assert lines[1] == {"round": 2, "node": 7, "speakers": 0, **nothing}
 
 
 def report_of(round_number):

@@ -61,7 +61,12 @@ def test_the_whole_paper_model_takes_a_step_on_a_cpu() -> None:
 
 @pytest.mark.parametrize(
     ("preset", "parameters", "tensors"),
-    [("tiny", 372_222, 32), ("small", 2_737_374, 56), ("conformer", 7_937_600, 488)],
+    [
+        ("tiny", 372_222, 32),
+        ("tiny-24", 2_702_718, 200),
+        ("small", 2_737_374, 56),
+        ("conformer", 7_937_600, 488),
+    ],
 )
 def test_small_presets(preset: str, parameters: int, tensors: int) -> None:
     found = list(build_model(preset).parameters())

@@ -22,6 +22,8 @@ SMALLER = (
     .replace("tune = {", "# tune = {")
     .replace('cells = ["central", "start"]', 'cells = ["central", "start", "noise"]')
     .replace('of = "central"', 'of = "noise"')
+    .replace("training.cohort = 2.0", "training.cohort = 3.0")  # all to whom speech is dealt
+    .replace('start = "random"', 'start = "random"\nsettings = { "study.look-inside" = true }')
 )
 HEAD, _, REST = SMALLER.partition("[[experiments]]")
 SMALLER = HEAD + REST[REST.index("[[experiments]]") :]
@@ -52,11 +54,17 @@ def test_real_runs_leave_results_and_a_book(tmp_path, corpus):
     noisy, start = found["noise/dim/0.5"], found["start"]
     assert 0 < noisy.privacy.epsilon < math.inf and noisy.privacy.extrapolated_population == 1_000_000
     assert start.privacy.epsilon == math.inf and start.model.start == "random"
+    assert len(start.layers.tensors) == len(start.layers.sizes) == 32 and noisy.layers is None
+    assert start.layers.rounds == (1,)
+    seen = zip(start.layers.update_norms, start.layers.mean_norms, strict=True)
+    assert all(0 < mean <= 4 * norm for line in seen for norm, mean in zip(*line, strict=True))
     assert (noisy.population, noisy.data.split, len(noisy.wer.by_speaker)) == (4, "test", 2)
     assert [line["round"] for line in noisy.curve] == [0, 1]
     assert noisy.command == "murmur paper small --speech speech --again noise/dim/0.5/seed-1"
     assert str(tmp_path) not in "".join(one.model_dump_json() for one in found.values())
-    assert "noise/dim/0.5 less start" in (tmp_path / "results.md").read_text()
+    page = (tmp_path / "results.md").read_text()
+    assert "noise/dim/0.5 less start" in page and "| runs | s, median |" in page
+    assert (tmp_path / "results" / "short-speech-start-layers.png").is_file()
     assert "1 of" not in murmur(*arguments).output  # all is there
 
 

@@ -3,29 +3,33 @@
 import pytest
 
 from cli.composing import default_config
+from cli.paper.results.plotting import pyplot
 from cli.paper.results.statistics import Estimate, Table
 from cli.paper.small.claims import FAILS, HOLDS, UNDECIDED, Finding, findings
 from cli.paper.small.experiments import CENTRAL, read_study
+from cli.paper.small.figures import Drawn, _against_epsilon
 from recipes import ConfigError, RunConfig
 from speech.pretraining import PretrainConfig
+from tests.cli.paper.results.made import made
 from tests.cli.paper.small.toy import STUDY, study_file
 
 
 @pytest.mark.parametrize("full", [False, True])
 def test_every_cell_of_the_study_is_a_run_with_valid_settings(full):
-    study = read_study(full=full)
+    study, default = read_study(full=full), default_config()
     for cell in study.cells.values():
         for settled in [cell.chosen(choice) for choice in cell.choices] or [cell]:
             if cell.trainer == CENTRAL:
                 PretrainConfig.model_validate({"epochs": 0, **settled.settings})
             else:
-                RunConfig.from_flat({**default_config(), **settled.settings})
+                RunConfig.from_flat({**default, **settled.run_settings})
     used = {cell.name for one in study.experiments.values() for cell in study.cells_of(one)}
     assert used == set(study.cells), "a cell that no experiment uses"
 
 
-def test_every_claim_of_the_study_compares_something():
-    study = read_study()
+@pytest.mark.parametrize("full", [False, True])
+def test_every_claim_of_the_study_compares_something(full):
+    study = read_study(full=full)
     counts = [[1, 2]]
     tables = {name: Table(seeds=(1,), errors=_array(counts), words=_array([9, 9])) for name in study.cells}
     for experiment in study.experiments.values():
@@ -91,3 +95,24 @@ def test_a_verdict_follows_from_the_interval(expect, low, high, verdict):
     margin = 2.0 if expect in ("within", "ratio-below") else 0.0
     found = Finding(of="a", against="b", estimate=estimate, expect=expect, margin=margin)
     assert found.verdict == verdict
+
+
+def test_cells_are_drawn_by_epsilon_a_line_for_each_mechanism_and_the_front(tmp_path):
+    study = read_study(full=True)
+    epsilons = {0.01: 900.0, 0.03: 90.0, 0.1: 9.0}
+    cells = [
+        Drawn(
+            cell=cell,
+            wer=Estimate(value=rate, low=rate - 0.1, high=rate + 0.1),
+            results=(made(epsilon=epsilons[cell.varied["privacy.noise-multiplier"]]),),
+        )
+        for rate, name in ((0.4, "global"), (0.5, "dim"))
+        for cell in study.cells_of(study.experiments["beyond"])
+        if f"/{name}/" in cell.name
+    ]
+    figure, panel = pyplot().subplots()
+    _against_epsilon(panel, cells)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()}
+    assert lines["Pareto front"] == [[9.0, 40.0]]
+    assert [one.get_label() for one in panel.containers] == ["beyond/global", "beyond/dim"]
+    pyplot().close(figure)

@@ -1,13 +1,17 @@
 """A federation in one process: how many nodes hold the speakers changes nothing, to the bit."""
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from cli.composing import default_config
+from cli.paper.small.experiments import read_study
 from cli.paper.small.federation import federate
+from cli.paper.small.starts import start_weights
 from client import speaker_processes
-from recipes import RunConfig
+from recipes import RunConfig, seed_model
 from server.storage.run_folder import RunFolder
+from speech.model.checkpoint import load_model
 from tests.corpora import make_corpus
 
 
@@ -39,3 +43,16 @@ def test_one_node_and_two_give_the_same_model(tmp_path):
     one, two, seed = (load_file(file) for file in (one, two, seed))
     assert all(one[name].equal(two[name]) for name in one)
     assert any(not one[name].equal(seed[name]) for name in one)
+
+
+def test_a_grown_model_computes_what_the_seed_does_and_can_learn_in_all_blocks(tmp_path):
+    cell = read_study(full=True).cells["depth/tiny-6/global"]
+    model = load_model(start_weights(cell, 1, tmp_path)).model
+    seed = load_model(seed_model("embedded")).model
+    features, lengths = torch.randn(1, 80, 40), torch.tensor([80])
+    with torch.no_grad():
+        assert torch.equal(model(features, lengths)[0], seed(features, lengths)[0])
+    assert sum(value.numel() for value in model.parameters()) == 705_150
+    assert all(
+        value.any() for name, value in model.named_parameters() if name.endswith(("wqkv.weight", "w1.weight"))
+    )

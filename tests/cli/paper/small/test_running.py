@@ -99,6 +99,17 @@ def test_the_book_has_each_number_with_its_file_and_an_answer_to_each_claim(tmp_
     assert page.read_text() == before
 
 
+def test_a_section_counts_what_its_experiments_say_of_the_same_claim(tmp_path):
+    text = STUDY.replace('setting = "A toy."', 'setting = "A toy."\nsection = "All toys"')
+    text = text.replace('text = "central training is better"', 'text = "noise costs"')
+    jobs = complete(tmp_path, Maker(), text=text)
+    page = tmp_path / "results.md"
+    Book(tmp_path / "results", page).write([jobs.study])
+    said = page.read_text()
+    assert said.count("## All toys (embedded, short size)") == 1
+    assert "noise costs, in all experiments of this section: **2 holds, 1 is undecided**, of 3" in said
+
+
 def test_an_experiment_without_all_its_runs_has_no_answer(tmp_path):
     jobs = complete(tmp_path, Maker())
     (tmp_path / "results" / "small" / "short" / "embedded" / "start" / "seed-2.json").unlink()
