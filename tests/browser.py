@@ -1,4 +1,5 @@
-"""Headless Chromium, spoken to through two pipes in its own DevTools protocol (no driver, no port, no network)."""
+"""Headless Chromium, spoken to through two pipes in its own DevTools protocol (no driver, no port, no
+network)."""
 
 import base64
 import itertools
@@ -13,11 +14,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
 WITHOUT = "no Chromium here: apt-get install chromium"
 _FLAGS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-sandbox", "--disable-gpu", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
+    *(
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--disable-extensions",
+    ),
     *("--disable-dev-shm-usage", "--hide-scrollbars", "--mute-audio", "about:blank"),
 )
 _PATIENCE = 120.0  # seconds for one answer, on a busy machine
@@ -60,8 +68,10 @@ class Page:
         self.command("Page.navigate", url=file.resolve().as_uri())
         while not self._loaded:
             self._event(self._next())
-        self.wait("document.documentElement.dataset.ready === 'yes' && "
-                  "[...document.querySelectorAll('.plot')].every((one) => one.dataset.drawn)")
+        self.wait(
+            "document.documentElement.dataset.ready === 'yes' && "
+            "[...document.querySelectorAll('.plot')].every((one) => one.dataset.drawn)"
+        )
 
     def wait(self, condition: str) -> None:
         """Wait until an expression is true."""
@@ -80,7 +90,13 @@ class Page:
 
     def size(self, width: int, height: int = 900) -> None:
         """Set the size of the window, in CSS pixels."""
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        self.command(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
 
     def scheme(self, name: str) -> None:
         """Prefer 'light' or 'dark' colours."""

@@ -1,6 +1,7 @@
 """The charts of a report as plain values, thinned to what a screen can show; `page/report.js` draws them.
 
-Each chart has a sentence that says what it shows, for those who do not see it, and a table beside it on the page.
+Each chart has a sentence that says what it shows, for those who do not see it, and a table beside it on the
+page.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
+
+import numpy as np
 
 from cli.report.cohorts import Expectation
 from cli.report.owner_files import TensorBounds, Traffic, UpdateNorms
@@ -80,7 +83,7 @@ def curves(
         "y": y_title,
         "percent": percent,
         "series": series,
-        "said": f"{title}. {said}",
+        "said": said,
     }
 
 
@@ -93,8 +96,8 @@ def _course(series: Mapping[str, Any], percent: bool, x_title: str) -> str:
         return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
 
     return (
-        f"{series['name']}: {shown(first)} at {x_title} {first_x:.3g}, {shown(last)} at {x_title} {last_x:.3g}; lowest "
-        f"{shown(low[1])} at {x_title} {low[0]:.3g}."
+        f"{series['name']}: {shown(first)} at {x_title} {first_x:.3g}, {shown(last)} at {x_title} "
+        f"{last_x:.3g}; lowest {shown(low[1])} at {x_title} {low[0]:.3g}."
     )
 
 
@@ -121,10 +124,7 @@ def heat_map(norms: UpdateNorms, bounds: TensorBounds | None) -> Chart:
     columns = _binned(norms.norms, norms.rounds, MOST_COLUMNS)
     per_row = math.ceil(len(norms.tensors) / MOST_ROWS)
     starts = range(0, len(norms.tensors), per_row)
-    values = [
-        [math.fsum(row[start : start + per_row]) / len(row[start : start + per_row]) for _, _, row in columns]
-        for start in starts
-    ]
+    values = [[float(np.mean(row[start : start + per_row])) for _, _, row in columns] for start in starts]
     rows = [_row_name(norms.tensors[start : start + per_row]) for start in starts]
     limits = None
     if bounds is not None:
@@ -138,8 +138,9 @@ def heat_map(norms: UpdateNorms, bounds: TensorBounds | None) -> Chart:
         "columns": [[first, last] for first, last, _ in columns],
         "values": [[float(f"{value:.3g}") for value in row] for row in values],
         "bounds": limits and [float(f"{one:.4g}") for one in limits],
-        "said": f"Mean L2 norm of the speakers' updates of {len(norms.tensors)} tensors over {len(norms.rounds)} rounds. "
-        f"The largest on average is {norms.tensors[top]}, with {norms.mean[top]:.3g}.",
+        "said": f"Mean L2 norm of the speakers' updates of {len(norms.tensors)} tensors over "
+        f"{len(norms.rounds)} rounds. The largest on average is {norms.tensors[top]}, with "
+        f"{norms.mean[top]:.3g}.",
     }
 
 
@@ -155,8 +156,7 @@ def _binned(
     found = []
     for start in range(0, len(rounds), size):
         part = rows[start : start + size]
-        mean = [math.fsum(column) / len(part) for column in zip(*part, strict=True)]
-        found.append((rounds[start], rounds[start : start + size][-1], mean))
+        found.append((rounds[start], rounds[start : start + size][-1], np.mean(part, axis=0).tolist()))
     return found
 
 
@@ -209,6 +209,6 @@ def speaker_chart(evaluation: Mapping[str, Any]) -> Chart | None:
         "rates": [[rate, name] for rate, name in thinned(rates, 1000)],
         "worst": worst,
         "mean": (evaluation.get("wer") or {}).get("rate"),
-        "said": f"{len(rates)} speakers: the best has a WER of {100 * rates[0][0]:.1f} %, the median {100 * median:.1f} %, "
-        f"the worst {100 * rates[-1][0]:.1f} %.",
+        "said": f"{len(rates)} speakers: the best has a WER of {100 * rates[0][0]:.1f} %, the median "
+        f"{100 * median:.1f} %, the worst {100 * rates[-1][0]:.1f} %.",
     }

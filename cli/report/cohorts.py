@@ -15,8 +15,8 @@ SIGMAS = 1.96
 class Expectation:
     """Mean and standard deviation of a round's number of drawn speakers.
 
-    Of N/b speakers (b bands) each is drawn with probability b S / N, so the number is binomial. A cap cuts it off
-    above, which moves the mean a little: `cap` says so.
+    Of N/b speakers (b bands) each is drawn with probability b S / N, so the number is binomial. A cap cuts
+    it off above, which moves the mean a little: `cap` says so.
     """
 
     mean: float
@@ -50,6 +50,6 @@ class Expectation:
         mean = math.fsum(drawn) / len(drawn)
         cap = f" At most {self.cap} take part in a round." if self.cap else ""
         return (
-            f"{mean:.1f} speakers were drawn in a round, {self.mean:g} are expected; {inside} of {len(drawn)} rounds "
-            f"lie between {low:.0f} and {high:.0f}, where 95 % are expected.{cap}"
+            f"{mean:.1f} speakers were drawn in a round, {self.mean:g} are expected; {inside} of "
+            f"{len(drawn)} rounds lie between {low:.0f} and {high:.0f}, where 95 % are expected.{cap}"
         )

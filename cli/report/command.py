@@ -23,13 +23,15 @@ class Reader(StrEnum):
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders, or names in the runs folder.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Run folders, or names in the runs folder.")
+    ],
     reader: Annotated[
         Reader,
         typer.Option(
             "--for",
-            help="public: only what the ledger covers. owner: also cohorts, nodes, traffic and metrics without "
-            "noise, which must stay with the server.",
+            help="public: only what the ledger covers. owner: also cohorts, nodes, traffic and metrics "
+            "without noise, which must stay with the server.",
         ),
     ] = Reader.public,
     out: Annotated[
@@ -38,7 +40,10 @@ def report(
     ] = None,
     evaluation: Annotated[
         list[Path] | None,
-        typer.Option(help="What `murmur evaluate --run RUN --json` wrote, for its speakers and transcripts; repeatable."),
+        typer.Option(
+            help="What `murmur evaluate --run RUN --json` wrote, for its speakers and transcripts; "
+            "repeatable."
+        ),
     ] = None,
     corpus_may_be_published: Annotated[
         bool,

@@ -15,7 +15,8 @@ _REMEDY = "give a file that `murmur evaluate --run RUN --json` wrote"
 
 
 def read_evaluation(path: Path) -> Mapping[str, Any]:
-    """Return the content of a file. Raises `ConfigError` if it is not what `murmur evaluate --json` writes."""
+    """Return the content of a file. Raises `ConfigError` if it is not what `murmur evaluate --json`
+    writes."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -40,8 +41,8 @@ def by_run(files: Sequence[Path], runs: Sequence[RunFacts]) -> dict[str, Mapping
         own = [one for one in runs if one.folder.path.resolve() == folder]
         if not own and not (len(runs) == 1 and not folder.is_dir()):  # the folder may have been moved since
             raise ConfigError(
-                f"--evaluation {path}: is of the model {content['model']}, which is in none of these run folders; "
-                "evaluate the model of the run"
+                f"--evaluation {path}: is of the model {content['model']}, which is in none of these run "
+                "folders; evaluate the model of the run"
             )
         run = (own or runs)[0].run
         if run in found:

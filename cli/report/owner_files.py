@@ -1,7 +1,7 @@
 """What only the owner's report shows: cohorts, nodes, faults, traffic, and metrics without noise.
 
-`traffic.jsonl` is secret (the gain from sampling rests on it), and no epsilon covers `not_private.jsonl`. Only this
-module opens them, and nothing here is called for a public report.
+`traffic.jsonl` is secret (the gain from sampling rests on it), and no epsilon covers `not_private.jsonl`.
+Only this module opens them, and nothing here is called for a public report.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 from safetensors import safe_open
 
 from cli.report.run_facts import RunFacts
@@ -90,19 +92,15 @@ class UpdateNorms:
         rounds = tuple(sorted(by_round))
         return cls(tensors=tensors, rounds=rounds, norms=tuple(_mean(by_round[one]) for one in rounds))
 
-    @property
+    @cached_property
     def mean(self) -> tuple[float, ...]:
         """The mean over the rounds, by tensor."""
-        return tuple(math.fsum(column) / len(self.rounds) for column in zip(*self.norms, strict=True))
+        return tuple(np.mean(self.norms, axis=0).tolist())
 
 
 def _mean(nodes: Sequence[tuple[float, Sequence[float]]]) -> tuple[float, ...]:
-    speakers = math.fsum(count for count, _ in nodes)
-    columns = zip(*(norms for _, norms in nodes), strict=True)
-    weights = [count for count, _ in nodes]
-    return tuple(
-        math.fsum(w * norm for w, norm in zip(weights, column, strict=True)) / speakers for column in columns
-    )
+    weights, rows = zip(*nodes, strict=True)
+    return tuple(np.average(rows, axis=0, weights=weights).tolist())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +116,8 @@ class TensorBounds:
 
     @classmethod
     def of(cls, facts: RunFacts, tensors: Sequence[str]) -> TensorBounds | None:
-        """Of a run; None if the rule bounds other slices than tensors, or the model file lacks some of them."""
+        """Of a run; None if the rule bounds other slices than tensors, or the model file lacks some of
+        them."""
         shapes = _shapes(facts.folder, tensors)
         if shapes is None:
             return None
@@ -149,7 +148,8 @@ class TensorBounds:
     def signal_to_noise(self, norms: Sequence[float]) -> list[float] | None:
         """At most so large is a tensor's mean clipped update beside its noise: min(norm, C_h) / noise.
 
-        The norm of a mean is at most the mean of the norms, so the true ratio is smaller where speakers disagree.
+        The norm of a mean is at most the mean of the norms, so the true ratio is smaller where speakers
+        disagree.
         """
         if self.noise is None:
             return None

@@ -1,4 +1,5 @@
-"""What only the owner's page says of a run: cohorts, faults, nodes, traffic and norms without noise, in tables."""
+"""What only the owner's page says of a run: cohorts, faults, nodes, traffic and norms without noise, in
+tables."""
 
 from __future__ import annotations
 
@@ -104,9 +105,7 @@ def _faults(traffic: Traffic) -> Table | None:
 def _nodes(traffic: Traffic) -> Table | None:
     items = list(traffic.nodes.items())
     more = f" ({MOST_NODES} of {len(items)})" if len(items) > MOST_NODES else ""
-    rows = [
-        (f"{node}", f"{down / 1e6:,.2f}", f"{up / 1e6:,.2f}") for node, (down, up) in items[:MOST_NODES]
-    ]
+    rows = [(f"{node}", f"{down / 1e6:,.2f}", f"{up / 1e6:,.2f}") for node, (down, up) in items[:MOST_NODES]]
     titles = ("node", "MB down", "MB up")
     return Table(caption=f"Traffic by node{more}", titles=titles, rows=rows) if rows else None
 
@@ -132,11 +131,13 @@ def _without_bounds(facts: RunFacts, bounds: TensorBounds | None) -> str:
     section = facts.config.privacy
     if bounds is None:
         return (
-            f"The clip rule '{section.clip_rule}' bounds no single tensors, or the model file does not have these "
-            f"tensors: the bound C of the whole update is {section.clip_bound:g}."
+            f"The clip rule '{section.clip_rule}' bounds no single tensors, or the model file does not have "
+            f"these tensors: the bound C of the whole update is {section.clip_bound:g}."
         )
     if section.adaptive_clip:
         return "The bounds follow the updates; those at the start are shown."
     if facts.plan.bands > 1:
-        return "Later rounds take a part of each round's noise back (bands): a ratio for one round would say little."
+        return (
+            "Later rounds take a part of each round's noise back (bands): a ratio for one round says little."
+        )
     return ""

@@ -1,8 +1,8 @@
 """The page: what all runs say together, its charts, and its HTML.
 
-Guarantee: the file asks for nothing outside itself: styles and programs are in it, and its content security policy
-allows no request and no program but these, by their SHA-256. All text is escaped where it is put in, in HTML by
-jinja2, in the embedded data by `htmlsafe_json_dumps`.
+Guarantee: the file asks for nothing outside itself: styles and programs are in it, and its content security
+policy allows no request and no program but these, by their SHA-256. All text is escaped where it is put in,
+in HTML by jinja2, in the embedded data by `htmlsafe_json_dumps`.
 """
 
 from __future__ import annotations
@@ -79,17 +79,21 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
         public.require_private([one.short for one in runs if not one.plan.is_private])
     sections = [_section(one, evaluations.get(one.run), _label(one, runs, asked), asked) for one in runs]
     charts: dict[str, Chart] = {}
-    return _environment(charts).get_template("report.html.j2").render(
-        runs=sections,
-        curves=_curves([one.view for one in sections]),
-        differences=_differences([one.view for one in sections]),
-        asked=asked,
-        title=_title(sections),
-        release=release(),
-        made=f"{datetime.now(UTC):%Y-%m-%d}",
-        styles=_text("report.css"),
-        programs=[_text(name) for name in PROGRAMS],
-        hashes=[_hash(_text(name)) for name in PROGRAMS],
+    return (
+        _environment(charts)
+        .get_template("report.html.j2")
+        .render(
+            runs=sections,
+            curves=_curves([one.view for one in sections]),
+            differences=_differences([one.view for one in sections]),
+            asked=asked,
+            title=_title(sections),
+            release=release(),
+            made=f"{datetime.now(UTC):%Y-%m-%d}",
+            styles=_text("report.css"),
+            programs=[_text(name) for name in PROGRAMS],
+            hashes=[_hash(_text(name)) for name in PROGRAMS],
+        )
     )
 
 
@@ -104,9 +108,7 @@ def _title(sections: Sequence[Section]) -> str:
     return f"Report of {len(sections)} runs"
 
 
-def _section(
-    facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked
-) -> Section:
+def _section(facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked) -> Section:
     found = _evaluation(facts, measured, asked)
     words = found.get("worst_utterances", ())
     return Section(
@@ -122,7 +124,8 @@ def _section(
 
 
 def _evaluation(facts: RunFacts, measured: Mapping[str, Any] | None, asked: Asked) -> dict[str, Any]:
-    """The file of `murmur evaluate` if there is one, else evaluation.json; for the public what may be shown."""
+    """The file of `murmur evaluate` if there is one, else evaluation.json; for the public what may be
+    shown."""
     found = measured if measured is not None else facts.evaluation
     if found is None or (asked.for_public and not facts.held_out_is_covered):
         return {}
@@ -136,13 +139,26 @@ def _curves(views: Sequence[RunView]) -> list[Chart]:
     runs = [(view.label, view.lines) for view in views]
     rates, epsilon = {"wer": "WER", "cer": "CER"}, "epsilon_rdp_this_run"
     private = [(view.label, view.lines) for view in views if view.private]
-    noised = {"train_loss_noised": "training loss, noised"}, {"clipped_share_noised": "clipped share, noised"}
     found = [
         curves("Word error rate and character error rate by round", runs, "round", rates, percent=True),
-        curves("Word error rate against epsilon (RDP, this run)", private, epsilon, {"wer": "WER"}, percent=True, x_title="epsilon"),
+        curves(
+            "Word error rate against epsilon (RDP, this run)",
+            private,
+            epsilon,
+            {"wer": "WER"},
+            percent=True,
+            x_title="epsilon",
+        ),
         curves("Loss on held-out speech", runs, "round", {"loss": "loss"}),
         curves("Epsilon spent by round (RDP, this run)", private, "round", {epsilon: "epsilon"}),
-        *(curves(f"{next(iter(one.values())).capitalize()}", runs, "round", one) for one in noised),
+        curves("Training loss, with noise", runs, "round", {"train_loss_noised": "training loss"}),
+        curves(
+            "Share of clipped layers, with noise",
+            runs,
+            "round",
+            {"clipped_share_noised": "clipped share"},
+            percent=True,
+        ),
     ]
     return [one for one in found if one is not None]
 
@@ -188,7 +204,15 @@ def _quantiles(found: Mapping[str, Any]) -> Table | None:
     quantiles, tenth = found.get("speaker_wer_quantiles"), found.get("worst_tenth") or {}
     if not quantiles:
         return None
-    names = {"0": "best", "0.1": "10 %", "0.25": "25 %", "0.5": "median", "0.75": "75 %", "0.9": "90 %", "1": "worst"}
+    names = {
+        "0": "best",
+        "0.1": "10 %",
+        "0.25": "25 %",
+        "0.5": "median",
+        "0.75": "75 %",
+        "0.9": "90 %",
+        "1": "worst",
+    }
     known = {names[key]: percent(quantiles[key]) for key in names if key in quantiles}
     if tenth:
         known["worst tenth together"] = percent(tenth.get("wer"))
@@ -220,13 +244,15 @@ def _against(found: Mapping[str, Any]) -> str:
     )
     before = (other.get("wer") or {}).get("rate")
     return (
-        f"Beside the model that it was compared with (WER {percent(before)}): {100 * other['wer_difference']:+.1f} "
+        f"Beside the model that it was compared with (WER {percent(before)}): "
+        f"{100 * other['wer_difference']:+.1f} "
         f"points{said}."
     )
 
 
 def _environment(charts: dict[str, Chart]) -> Any:
-    """jinja2 with escaping; `chart(one)` files a chart and returns its number, `data()` all of them as JSON."""
+    """jinja2 with escaping; `chart(one)` files a chart and returns its number, `data()` all of them as
+    JSON."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from jinja2.utils import htmlsafe_json_dumps
 

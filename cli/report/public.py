@@ -7,12 +7,13 @@ Guarantee:
     - a noised number that the ledger covers (`METRICS`), or what follows from such numbers alone,
     - an error rate on held-out speakers who are not in the population (`EVALUATION`).
 
-    `traffic.jsonl`, `not_private.jsonl`, `summary.txt`, checkpoint tensors and models are never opened for it. Text
-    passes only where the program itself chose the words. A run without privacy has no public report: its ledger
-    covers nothing. Error rates of a run whose held-out speakers may be in the population are left out.
+    `traffic.jsonl`, `not_private.jsonl`, `summary.txt`, checkpoint tensors and models are never opened for
+    it. Text passes only where the program itself chose the words. A run without privacy has no public
+    report: its ledger covers nothing. Error rates of a run whose held-out speakers may be in the population
+    are left out.
 
-docs/privacy.md ("Who sees what") says why: with the number of drawn speakers, who was asked, bytes or seconds the
-gain from sampling would be lost, and un-noised metrics are covered by no epsilon.
+docs/privacy.md ("Who sees what") says why: with the number of drawn speakers, who was asked, bytes or
+seconds the gain from sampling would be lost, and un-noised metrics are covered by no epsilon.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ METRICS: tuple[str, ...] = (
     *("epsilon_rdp_this_run", "epsilon_rdp_extrapolated", "epsilon_rdp_model", "epsilon_rdp_population"),
     *(f"{one.name}_noised" for one in STATISTICS),
 )
-"""Fields of a line of metrics.jsonl, all numbers. What is in `ON_HELD_OUT` is left out where it is not covered."""
+"""Fields of a line of metrics.jsonl, all numbers. What is in `ON_HELD_OUT` is left out where it is not
+covered."""
 ON_HELD_OUT = ("loss", "wer", "cer")
 
 _COUNTS = {name: NUMBER for name in ("rate", "errors", "of", "substitutions", "insertions", "deletions")}
@@ -55,8 +57,8 @@ EVALUATION: Shape = {
     "hours": NUMBER,
     "against": {**_ASSESSMENT, "wer_difference": NUMBER, "interval": _INTERVAL, "speakers_better": NUMBER},
 }
-"""Of evaluation.json, and of a file of `murmur evaluate --json`. Names of speakers, transcripts and the values of
-fields are not in it: the corpus' owner adds them by --corpus-may-be-published."""
+"""Of evaluation.json, and of a file of `murmur evaluate --json`. Names of speakers, transcripts and the
+values of fields are not in it: the corpus' owner adds them by --corpus-may-be-published."""
 
 OF_A_PUBLISHED_CORPUS = ("by_speaker", "worst_utterances", "by")
 """What --corpus-may-be-published adds of a file of `murmur evaluate --json`."""
@@ -128,8 +130,8 @@ def public_evaluation(found: Mapping[str, Any], *, corpus_may_be_published: bool
     """
     if found.get("warnings"):
         raise ConfigError(
-            "this evaluation warns that no epsilon covers its figures, so they can be in no public report: leave "
-            "--evaluation out, evaluate on other speakers, or make the report --for owner"
+            "this evaluation warns that no epsilon covers its figures, so they can be in no public report: "
+            "leave --evaluation out, evaluate on other speakers, or make the report --for owner"
         )
     shown = picked(found, EVALUATION)
     if corpus_may_be_published:
@@ -165,8 +167,8 @@ def number(value: object) -> float | None:
 def may_show_held_out(config: RunConfig, evaluation: Mapping[str, Any] | None) -> bool:
     """Whether error rates are of speakers outside the population.
 
-    With `corpus.shared-speakers` they may be of its own, and then no epsilon covers them. Without it the server
-    refuses a corpus whose speakers are in two splits, before the first round.
+    With `corpus.shared-speakers` they may be of its own, and then no epsilon covers them. Without it the
+    server refuses a corpus whose speakers are in two splits, before the first round.
     """
     shared = (evaluation or {}).get("speakers_in_training", 0)
     return not config.corpus.shared_speakers and shared == 0
@@ -176,6 +178,7 @@ def require_private(names: Sequence[str]) -> None:
     """Raise `ConfigError` if any of the runs named is without privacy."""
     if names:
         raise ConfigError(
-            f"--for public: {', '.join(names)} added no secret noise, so its ledger covers nothing that could be "
-            "shown; make the report --for owner, and judge for yourself what of it may be published"
+            f"--for public: {', '.join(names)} added no secret noise, so its ledger covers nothing that "
+            "could be shown; make the report --for owner, and judge for yourself what of it may be "
+            "published"
         )

@@ -1,8 +1,8 @@
 """What is read from a run folder for every report, and the guarantee that follows from its ledger.
 
 Guarantee: only `config.toml`, the metadata of the newest checkpoint, the ledger, `metrics.jsonl` and
-`evaluation.json` are opened here; `cli.report.owner_files` alone opens what stays with the server. Each epsilon is
-computed from the ledger, and a run whose releases are not in it is refused (`SpendingUnknown`).
+`evaluation.json` are opened here; `cli.report.owner_files` alone opens what stays with the server. Each
+epsilon is computed from the ledger, and a run whose releases are not in it is refused (`SpendingUnknown`).
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class RunFacts:
         newest = folder.newest_checkpoint()
         if newest is None or not (path / "config.toml").is_file():
             raise ConfigError(
-                f"{path} is not the folder of a run that began: it lacks config.toml or a checkpoint; give a folder "
-                "that `murmur run` made"
+                f"{path} is not the folder of a run that began: it lacks config.toml or a checkpoint; give "
+                "a folder that `murmur run` made"
             )
         config, checkpoint = config_of_run(path), load_checkpoint(newest, tensors=False)
         entries = read_ledger(folder.ledger) if folder.ledger.is_file() else ()

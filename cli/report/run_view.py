@@ -1,6 +1,7 @@
 """What a report says of one run, for its owner or for the public, in the words and tables of the page.
 
-Guarantee: for the public, all that comes from a file passes through `cli.report.public`; `OwnerView` is not made.
+Guarantee: for the public, all that comes from a file passes through `cli.report.public`; `OwnerView` is not
+made.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from server.report.live_table import warning
 
 Row = tuple[str, ...]
 NOT_HELD_OUT = (
-    "Error rates are left out: held-out speakers may be in the population, and no epsilon covers what is computed from "
-    "their speech."
+    "Error rates are left out: held-out speakers may be in the population, and no epsilon covers what is "
+    "computed from their speech."
 )
-RAW_METRICS = "The nodes' metrics were also written without noise; no epsilon covers a choice that is based on them."
+RAW_METRICS = (
+    "The nodes' metrics were also written without noise; no epsilon covers a choice that is based on them."
+)
 _TITLES = {
     "loss": "loss",
     "wer": "WER",
@@ -70,9 +73,7 @@ class RunView:
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
 
-def run_view(
-    facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_public: bool
-) -> RunView:
+def run_view(facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_public: bool) -> RunView:
     """The view of a run.
 
     Args:
@@ -126,7 +127,10 @@ def _facts(facts: RunFacts, *, for_public: bool) -> list[tuple[str, str]]:
         ("run", facts.short) if for_public else own[1],
         *own[:1],
         ("days of its releases", days),
-        ("made by", f"Murmuration {facts.release}" if facts.release else "a release that its folder does not name"),
+        (
+            "made by",
+            f"Murmuration {facts.release}" if facts.release else "a release that its folder does not name",
+        ),
         ("model", str(names.get("model.name", "a model of the owner's"))),
         ("speech", speech.get(config.corpus.kind, f"kind '{config.corpus.kind}'")),
         ("population N", f"{plan.population:,} speakers"),
@@ -148,13 +152,16 @@ def _sentence(facts: RunFacts) -> str:
     """The guarantee in one plain sentence."""
     plan, found = facts.plan, facts.headline
     if not plan.is_private:
-        return f"{warning(plan)[0].removeprefix('privacy: ')}. Nothing on this page is covered by a guarantee."
+        return (
+            f"{warning(plan)[0].removeprefix('privacy: ')}. Nothing on this page is covered by a guarantee."
+        )
     chained = " and of the runs that made its seed model" if facts.inherited else ""
+    epsilon = epsilon_text(found.value)
     return (
-        f"Whoever sees all models of all rounds of this run{chained} learns hardly more about any one speaker than if "
-        f"that speaker's recordings had never been used: no outcome is more than e^{epsilon_text(found.value)} times as "
-        f"likely, but for a probability of {plan.delta:g} (epsilon {epsilon_text(found.value)} at delta {plan.delta:g} "
-        f"by {found.accountant}; adjacency: {plan.adjacency}; sampler: {plan.sampler})."
+        f"Whoever sees all models of all rounds of this run{chained} learns hardly more about any one "
+        "speaker than if that speaker's recordings had never been used: no outcome is more than "
+        f"e^{epsilon} times as likely, but for a probability of {plan.delta:g} (epsilon {epsilon} at delta "
+        f"{plan.delta:g} by {found.accountant}; adjacency: {plan.adjacency}; sampler: {plan.sampler})."
     )
 
 
@@ -166,18 +173,24 @@ def _bounds(facts: RunFacts) -> Table:
         if facts.inherited:
             rows += [("this run alone", f"{_epsilon(facts.spent)} ({_both(facts.spent)})")]
         if facts.other_releases:
-            said = f"{_epsilon(facts.together)} ({_both(facts.together)}), if their parameters were fixed in advance"
-            rows += [("all runs on these speakers", said)]
+            said = f"{_epsilon(facts.together)} ({_both(facts.together)})"
+            rows += [("all runs on these speakers", f"{said}, if all parameters were fixed in advance")]
     rows += [
         ("delta", f"{plan.delta:g}"),
         ("unit", "one speaker, with all their speech"),
         ("adjacency", plan.adjacency),
         ("sampler", plan.sampler),
-        ("accountant", f"{facts.headline.accountant}, the smaller of two upper bounds" if plan.is_private else "none"),
+        (
+            "accountant",
+            f"{facts.headline.accountant}, the smaller of two upper bounds" if plan.is_private else "none",
+        ),
         ("releases in the ledger", f"{facts.releases:,}"),
         ("noise multiplier z, on the sum", f"{plan.noise_multiplier:.4g}"),
         ("noise on the mean, z / S", f"{plan.sigma_dp:.3g}"),
-        ("trust", "the server is trusted to draw, to add the noise and to forget the nodes' sums (central DP)"),
+        (
+            "trust",
+            "the server is trusted to draw, to add the noise and to forget the nodes' sums (central DP)",
+        ),
     ]
     return Table(caption="What the guarantee depends on", titles=("", "this run"), rows=rows)
 
@@ -191,8 +204,9 @@ def _weak(facts: RunFacts) -> list[str]:
 def _extrapolation(facts: RunFacts) -> str:
     larger = facts.larger
     return (
-        f"the same noise on the mean with a population of {larger.population:,} and a cohort of {larger.cohort:,.0f} "
-        f"({_both(facts.extrapolated)}), if the model were the same there. No run had that population."
+        f"the same noise on the mean with a population of {larger.population:,} and a cohort of "
+        f"{larger.cohort:,.0f} ({_both(facts.extrapolated)}), if the model were the same there. No run had "
+        "that population."
     )
 
 

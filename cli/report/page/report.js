@@ -27,7 +27,7 @@
   function legend(names, looks) {
     return element("ul", { class: "legend" }, ...names.map((name, index) => {
       const line = element("line", { x1: 0, y1: 6, x2: 30, y2: 6, stroke: looks[index].colour, "stroke-width": 3, "stroke-dasharray": looks[index].dash });
-      return element("li", {}, element("svg", { viewBox: "0 0 30 12", "aria-hidden": "true" }, line), name);
+      return element("li", {}, element("svg", { class: "swatch", viewBox: "0 0 30 12", "aria-hidden": "true" }, line), name);
     }));
   }
 
@@ -139,7 +139,9 @@
   const kinds = { lines, cohort, heat, tensors, speakers };
   function draw(holder, width) {
     const chart = charts[holder.id];
-    holder.replaceChildren(...kinds[chart.chart](chart, width));
+    const drawn = kinds[chart.chart](chart, width);
+    for (const one of drawn) one.setAttribute("aria-hidden", "true"); // the holder's label says what they show
+    holder.replaceChildren(...drawn);
     holder.dataset.drawn = chart.chart;
   }
 
