@@ -35,6 +35,7 @@ BY_HAND = {
     "smallest_epsilon": "the smallest such run found that gains 3 points of WER: two minutes",
     "real_digits": "a federation on real voices; needs a corpus",
     "central_training": "central training on real voices; needs corpora",
+    "report_size": "`murmur report` of 2,000 rounds and 300 tensors; needs Chromium, a minute",
     "soak": "a compose federation under faults for two hours (docker/soak.sh); root, a Docker engine",
 }
 

@@ -130,6 +130,8 @@ class Page:
                 self._loaded = True
             case "Network.requestWillBeSent":
                 self.requests.append(values["request"]["url"])
+            case "Page.javascriptDialogOpening":
+                self.errors.append(f"a dialog: {values['message']}")
             case "Runtime.exceptionThrown":
                 self.errors.append(str(values["exceptionDetails"]))
             case "Runtime.consoleAPICalled" if values["type"] in ("error", "warning"):

@@ -42,10 +42,10 @@ class Traffic:
             elif "node" in line:
                 by_node[line["round"], line["node"]] = line
         totals: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
-        for (_, node), line in by_node.items():
+        for (_, node), one in by_node.items():
             down, up = totals[node]
-            totals[node] = (down + line["bytes_down"], up + line["bytes_up"])
-        return cls(rounds=tuple(rounds[one] for one in sorted(rounds)), nodes=dict(sorted(totals.items())))
+            totals[node] = (down + one["bytes_down"], up + one["bytes_up"])
+        return cls(rounds=tuple(rounds[number] for number in sorted(rounds)), nodes=dict(sorted(totals.items())))
 
     @property
     def faults(self) -> list[tuple[int, str, int]]:
@@ -77,10 +77,11 @@ class UpdateNorms:
     @classmethod
     def of(cls, folder: RunFolder) -> UpdateNorms | None:
         """Read not_private.jsonl; None if it has no norms of tensors."""
-        first, *lines = read_lines(folder.not_private) or [{}]
+        lines = read_lines(folder.not_private)
+        first = lines[0] if lines else {}
         tensors = tuple(str(name) for name in first.get("tensors", ()))
         newest: dict[tuple[int, int], tuple[float, Sequence[float]]] = {}
-        for line in lines:
+        for line in lines[1:]:
             norms, speakers = line.get("update_norms") or (), line.get("trained", line.get("speakers", 0))
             if tensors and len(norms) == len(tensors) and speakers:
                 newest[line["round"], line["node"]] = (speakers, norms)

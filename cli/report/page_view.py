@@ -77,27 +77,25 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
     """
     if asked.for_public:
         public.require_private([one.short for one in runs if not one.plan.is_private])
-    sections = [_section(one, evaluations.get(one.run), _label(one, runs, asked), asked) for one in runs]
+    sections = [_section(one, evaluations.get(one.run), _label(one, asked), asked) for one in runs]
     charts: dict[str, Chart] = {}
-    return (
-        _environment(charts)
-        .get_template("report.html.j2")
-        .render(
-            runs=sections,
-            curves=_curves([one.view for one in sections]),
-            differences=_differences([one.view for one in sections]),
-            asked=asked,
-            title=_title(sections),
-            release=release(),
-            made=f"{datetime.now(UTC):%Y-%m-%d}",
-            styles=_text("report.css"),
-            programs=[_text(name) for name in PROGRAMS],
-            hashes=[_hash(_text(name)) for name in PROGRAMS],
-        )
+    template = _environment(charts).get_template("report.html.j2")
+    text: str = template.render(
+        runs=sections,
+        curves=_curves([one.view for one in sections]),
+        differences=_differences([one.view for one in sections]),
+        asked=asked,
+        title=_title(sections),
+        release=release(),
+        made=f"{datetime.now(UTC):%Y-%m-%d}",
+        styles=_text("report.css"),
+        programs=[_text(name) for name in PROGRAMS],
+        hashes=[_hash(_text(name)) for name in PROGRAMS],
     )
+    return text
 
 
-def _label(facts: RunFacts, runs: Sequence[RunFacts], asked: Asked) -> str:
+def _label(facts: RunFacts, asked: Asked) -> str:
     """The run's name on the page: its id for the public, for the owner the name of its folder."""
     return f"run {facts.short}" if asked.for_public else facts.folder.path.resolve().name
 

@@ -155,13 +155,14 @@ def _sentence(facts: RunFacts) -> str:
         return (
             f"{warning(plan)[0].removeprefix('privacy: ')}. Nothing on this page is covered by a guarantee."
         )
-    chained = " and of the runs that made its seed model" if facts.inherited else ""
+    chained = ", and those of the runs that made its seed model" if facts.inherited else ""
     epsilon = epsilon_text(found.value)
     return (
-        f"Whoever sees all models of all rounds of this run{chained} learns hardly more about any one "
-        "speaker than if that speaker's recordings had never been used: no outcome is more than "
-        f"e^{epsilon} times as likely, but for a probability of {plan.delta:g} (epsilon {epsilon} at delta "
-        f"{plan.delta:g} by {found.accountant}; adjacency: {plan.adjacency}; sampler: {plan.sampler})."
+        f"Whether any one speaker's recordings were used or not changes how likely any outcome is (all "
+        f"models "
+        f"of all rounds{chained}, with all numbers that carry noise) by a factor of at most e^{epsilon}, but "
+        f"for a probability of {plan.delta:g}: epsilon {epsilon} at delta {plan.delta:g} by "
+        f"{found.accountant}; adjacency: {plan.adjacency}; sampler: {plan.sampler}."
     )
 
 
@@ -217,7 +218,7 @@ def percent(rate: float | None) -> str:
 
 def _results(lines: Sequence[Mapping[str, Any]], evaluation: Mapping[str, Any]) -> list[Mapping[str, str]]:
     """WER and CER before and after, with the interval where the run was evaluated at its end."""
-    found = []
+    found: list[Mapping[str, str]] = []
     for name in _SHARES:
         measured = [line[name] for line in lines if line.get(name) is not None]
         rates = evaluation.get(name) or {}

@@ -72,6 +72,8 @@
       Plot.dot(chart.points, { x: (p) => p[0], y: (p) => p[1], fill: "var(--s0)", r: rounds.length > 120 ? 1.8 : 3.5 }),
       Plot.tip(chart.points, Plot.pointer({ x: (p) => p[0], y: (p) => p[1], title: (p) => `round ${p[0]}: ${p[1]} drawn` })),
     ] });
+    const [low, high] = d3.extent([...chart.band, ...chart.points.map((p) => p[1])]);
+    options.y.domain = [Math.max(0, low - 0.15 * (high - low)), high + 0.15 * (high - low)];
     const names = ["drawn", `expected, ${short(chart.mean)}; shaded: 95 % of the rounds`];
     return [legend(names, [{ colour: "var(--s0)", dash: "1 5" }, { colour: "var(--s2)", dash: "6 4" }]), Plot.plot(options)];
   }
@@ -84,7 +86,7 @@
     const few = rows <= 40;
     const left = few ? Math.min(width * 0.4, 12 + 6.4 * d3.max(chart.rows, (name) => Math.min(name.length, 34))) : 52;
     const clipped = (name) => { const most = Math.max(8, Math.floor((left - 12) / 6.4)); return name.length > most ? `…${name.slice(1 - most)}` : name; };
-    const size = Math.floor(columns / 8) || 1;
+    const size = Math.ceil(columns / Math.max(3, (width - left) / 60));
     const height = few ? 70 + rows * 15 : Math.min(640, 90 + rows * 2);
     const title = (cell) => `${chart.rows[cell.y]}\n${whole(chart.columns[cell.x])}: norm ${short(cell.value)}${chart.bounds ? `\nclip bound ${short(chart.bounds[cell.y])}` : ""}`;
     const options = {
