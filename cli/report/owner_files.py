@@ -45,7 +45,9 @@ class Traffic:
         for (_, node), one in by_node.items():
             down, up = totals[node]
             totals[node] = (down + one["bytes_down"], up + one["bytes_up"])
-        return cls(rounds=tuple(rounds[number] for number in sorted(rounds)), nodes=dict(sorted(totals.items())))
+        return cls(
+            rounds=tuple(rounds[number] for number in sorted(rounds)), nodes=dict(sorted(totals.items()))
+        )
 
     @property
     def faults(self) -> list[tuple[int, str, int]]:
