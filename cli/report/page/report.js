@@ -88,7 +88,7 @@
     const clipped = (name) => { const most = Math.max(8, Math.floor((left - 12) / 6.4)); return name.length > most ? `…${name.slice(1 - most)}` : name; };
     const size = Math.ceil(columns / Math.max(3, (width - left) / 60));
     const height = few ? 70 + rows * 15 : Math.min(640, 90 + rows * 2);
-    const title = (cell) => `${chart.rows[cell.y]}\n${whole(chart.columns[cell.x])}: norm ${short(cell.value)}${chart.bounds ? `\nclip bound ${short(chart.bounds[cell.y])}` : ""}`;
+    const title = (cell) => `${chart.rows[cell.y]}, ${whole(chart.columns[cell.x])}: norm ${short(cell.value)}${chart.bounds ? `, clip bound ${short(chart.bounds[cell.y])}` : ""}`;
     const options = {
       width, height, marginLeft: left, marginBottom: 40, marginTop: 8,
       style: { background: "none", fontSize: "11px", overflow: "visible" },
@@ -97,12 +97,17 @@
       color: { type: "log", scheme: "cividis", domain: [d3.min(positive) || 1e-9, d3.max(positive) || 1], label: "mean norm before clipping", tickFormat: "~g" },
       marks: [
         Plot.raster(cells, { x1: -0.5, x2: columns - 0.5, y1: -0.5, y2: rows - 0.5, width: columns, height: rows, x: "x", y: "y", fill: "value", imageRendering: "pixelated" }),
-        Plot.tip(cells, Plot.pointer({ x: "x", y: "y", title, maxRadius: 60 })),
       ],
     };
     const drawn = Plot.plot(options);
     const key = Plot.legend({ color: options.color, width: Math.min(width, 320), style: { background: "none" }, ticks: 3 });
-    return [key, drawn];
+    const read = element("p", { class: "readout" }, "Point at a cell to read it.");
+    drawn.addEventListener("pointermove", (event) => { // one listener: a tip for each of 50,000 cells takes seconds
+      const [px, py] = d3.pointer(event, drawn);
+      const x = Math.round(drawn.scale("x").invert(px)), y = Math.round(drawn.scale("y").invert(py));
+      if (x >= 0 && x < columns && y >= 0 && y < rows) read.textContent = title({ x, y, value: chart.values[y][x] });
+    });
+    return [key, drawn, read];
   }
 
   function tensors(chart, width) {
