@@ -2,11 +2,13 @@
 network)."""
 
 import base64
+import fcntl
 import itertools
 import json
 import os
 import select
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -143,15 +145,14 @@ class Page:
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:
     """A tab of a Chromium of its own, whose profile lies in `folder`; it ends with the block."""
-    theirs_in, ours_out = os.pipe()
-    ours_in, theirs_out = os.pipe()
+    (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
+    # The child's are moved above 4, so that none is overwritten before it is used.
+    theirs = [fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in (theirs_in, theirs_out)]
 
     def pipes() -> None:
-        os.dup2(theirs_in, 3)
-        os.dup2(theirs_out, 4)
+        os.dup2(theirs[0], 3)
+        os.dup2(theirs[1], 4)
 
-    # Above 4, so that none of them is overwritten before it is used.
-    theirs_in, theirs_out = (os.dup(os.dup(one)) for one in (theirs_in, theirs_out))
     process = subprocess.Popen(
         [CHROMIUM, *_FLAGS[:-1], f"--user-data-dir={folder}", _FLAGS[-1]],
         stdout=subprocess.DEVNULL,
@@ -160,8 +161,12 @@ def browser(folder: Path) -> Iterator[Page]:
         preexec_fn=pipes,
         start_new_session=True,
     )
+    for one in (theirs_in, theirs_out, *theirs):
+        os.close(one)
     try:
         yield Page(ours_in, ours_out)
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # its helpers write into the profile too
         process.wait()
+        os.close(ours_in)
+        os.close(ours_out)
