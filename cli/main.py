@@ -35,6 +35,9 @@ COMMANDS = {
         "cli.export:export",
         "Write a model with its features inside: 16 kHz sound in, log-probabilities out.",
     ),
+    "report": LazyCommand(
+        "cli.report.command:report", "Write one HTML file about a run, or several side by side."
+    ),
     "card": LazyCommand("cli.card:card", "Print the model card (Markdown with a Hugging Face header)."),
     "lm": LazyCommand(
         "cli.language_model:language_model",

@@ -144,6 +144,7 @@ def answer(
     choice: Choice,
 ) -> dict[str, Any]:
     """Everything in plain values, fit for JSON."""
+    by_other = {one.id: one.hypothesis for one in others[0].assessment.utterances} if others else {}
     found: dict[str, Any] = {
         "corpus": speech.corpus.name,
         "split": speech.split,
@@ -164,6 +165,7 @@ def answer(
                 "errors": result.words.errors,
                 "reference": result.reference,
                 "hypothesis": result.hypothesis,
+                **({"hypothesis_against": by_other[result.id]} if others else {}),
             }
             for result in mine.assessment.worst_utterances(worst)
         ],

@@ -1,6 +1,6 @@
 """The run folder: all files that a run leaves, and the link `latest` to the newest run folder.
 
-config.toml        the complete configuration; a comment has the run's id
+config.toml        the complete configuration; comments have the run's id and the release
 ledger.jsonl       the privacy ledger of the population (a link, see server/storage/populations.py): each
                    release, written before it was released; the entries of this run have its id
 metrics.jsonl      one line per round; a line with "resumed": true begins the rounds of a resumed run and
@@ -28,6 +28,7 @@ from typing import Any
 
 import tomli_w
 
+from base.release import release
 from recipes import ConfigError, RunConfig, runs_folder
 from server.storage.checkpoints import UNFINISHED, load_checkpoint
 from server.storage.json_lines import append_lines, cut_torn_line
@@ -82,7 +83,8 @@ class RunFolder:
             path = _fresh(path)
             (path / "checkpoints").mkdir()
             nested: dict[str, dict[str, Any]] = config.model_dump(by_alias=True)
-            text = f"# privacy: {config.privacy.stamp}\n# run: {run}\n\n{tomli_w.dumps(nested)}"
+            about = f"# privacy: {config.privacy.stamp}\n# run: {run}\n# release: {release()}\n"
+            text = f"{about}\n{tomli_w.dumps(nested)}"
             (path / "config.toml").write_text(text, encoding="utf-8")
             _point(parent / "latest", path)
         except OSError as error:

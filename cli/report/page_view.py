@@ -1,0 +1,278 @@
+"""The page: what all runs say together, its charts, and its HTML.
+
+Guarantee: the file asks for nothing outside itself: styles and programs are in it, and its content security
+policy allows no request and no program but these, by their SHA-256. All text is escaped where it is put in,
+in HTML by jinja2, in the embedded data by `htmlsafe_json_dumps`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from base.release import release
+from cli.report import public
+from cli.report.charts import Chart, curves, speaker_chart
+from cli.report.evaluations import aligned
+from cli.report.owner_view import OwnerView, owner_view
+from cli.report.run_facts import RunFacts
+from cli.report.run_view import RunView, Table, percent, run_view
+
+PAGE = Path(__file__).with_name("page")
+PROGRAMS = ("d3.min.js", "plot.umd.min.js", "report.js")
+MOST_SPEAKERS = 200  # of a table
+Audience = Literal["owner", "public"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the person asked for.
+
+    Attributes:
+        audience: Who reads the page.
+        corpus_may_be_published: Whether a public page may name held-out speakers and quote their transcripts.
+        command: The command that made it, in the words that the page may have.
+    """
+
+    audience: Audience
+    corpus_may_be_published: bool
+    command: str
+
+    @property
+    def for_public(self) -> bool:
+        """Whether it is for the public."""
+        return self.audience == "public"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One run on the page: its view, its charts, and what only the owner sees."""
+
+    view: RunView
+    owner: OwnerView | None
+    speakers: Chart | None
+    speaker_table: Table | None
+    quantiles: Table | None
+    by: Table | None
+    against: str
+    utterances: Sequence[Mapping[str, Any]]
+
+
+def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]], asked: Asked) -> str:
+    """The HTML of a report.
+
+    Args:
+        runs: The runs, in the order of the command.
+        evaluations: Files of `murmur evaluate`, by the ids of the runs.
+        asked: What the person asked for.
+
+    Raises:
+        ConfigError: If something asked for cannot be in a public report.
+    """
+    if asked.for_public:
+        public.require_private([one.short for one in runs if not one.plan.is_private])
+    sections = [_section(one, evaluations.get(one.run), _label(one, asked), asked) for one in runs]
+    charts: dict[str, Chart] = {}
+    template = _environment(charts).get_template("report.html.j2")
+    text: str = template.render(
+        runs=sections,
+        curves=_curves([one.view for one in sections]),
+        differences=_differences([one.view for one in sections]),
+        asked=asked,
+        title=_title(sections),
+        release=release(),
+        made=f"{datetime.now(UTC):%Y-%m-%d}",
+        styles=_text("report.css"),
+        programs=[_text(name) for name in PROGRAMS],
+        hashes=[_hash(_text(name)) for name in PROGRAMS],
+    )
+    return text
+
+
+def _label(facts: RunFacts, asked: Asked) -> str:
+    """The run's name on the page: its id for the public, for the owner the name of its folder."""
+    return f"run {facts.short}" if asked.for_public else facts.folder.path.resolve().name
+
+
+def _title(sections: Sequence[Section]) -> str:
+    if len(sections) == 1:
+        return f"Report of {sections[0].view.label}"
+    return f"Report of {len(sections)} runs"
+
+
+def _section(facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked) -> Section:
+    found = _evaluation(facts, measured, asked)
+    words = found.get("worst_utterances", ())
+    return Section(
+        view=run_view(facts, found, label, for_public=asked.for_public),
+        owner=None if asked.for_public else owner_view(facts),
+        speakers=speaker_chart(found),
+        speaker_table=_speaker_table(found),
+        quantiles=_quantiles(found),
+        by=_by(found),
+        against=_against(found),
+        utterances=[{**one, "columns": aligned(one)} for one in words],
+    )
+
+
+def _evaluation(facts: RunFacts, measured: Mapping[str, Any] | None, asked: Asked) -> dict[str, Any]:
+    """The file of `murmur evaluate` if there is one, else evaluation.json; for the public what may be
+    shown."""
+    found = measured if measured is not None else facts.evaluation
+    if found is None or (asked.for_public and not facts.held_out_is_covered):
+        return {}
+    if asked.for_public:
+        return public.public_evaluation(found, corpus_may_be_published=asked.corpus_may_be_published)
+    return dict(found)
+
+
+def _curves(views: Sequence[RunView]) -> list[Chart]:
+    """WER and CER over rounds and epsilon, loss, and the noised statistics."""
+    runs = [(view.label, view.lines) for view in views]
+    rates, epsilon = {"wer": "WER", "cer": "CER"}, "epsilon_rdp_this_run"
+    private = [(view.label, view.lines) for view in views if view.private]
+    found = [
+        curves("Word error rate and character error rate by round", runs, "round", rates, percent=True),
+        curves(
+            "Word error rate against epsilon (RDP, this run)",
+            private,
+            epsilon,
+            {"wer": "WER"},
+            percent=True,
+            x_title="epsilon",
+        ),
+        curves("Loss on held-out speech", runs, "round", {"loss": "loss"}),
+        curves("Epsilon spent by round (RDP, this run)", private, "round", {epsilon: "epsilon"}),
+        curves("Training loss, with noise", runs, "round", {"train_loss_noised": "training loss"}),
+        curves(
+            "Share of clipped layers, with noise",
+            runs,
+            "round",
+            {"clipped_share_noised": "clipped share"},
+            percent=True,
+        ),
+    ]
+    return [one for one in found if one is not None]
+
+
+def _differences(views: Sequence[RunView]) -> Table | None:
+    """The settings in which the runs differ, and what came of it."""
+    if len(views) < 2:
+        return None
+    keys = dict.fromkeys(key for view in views for key in view.settings)
+    rows = [
+        (key, *(_value(view.settings.get(key, "left out")) for view in views))
+        for key in keys
+        if len({_value(view.settings.get(key)) for view in views}) > 1
+    ]
+    results = [("epsilon (true)", *(view.epsilon for view in views))]
+    for name in ("WER", "CER"):
+        after = [next((one["after"] for one in view.results if one["name"] == name), "") for view in views]
+        results.append((f"{name} at the end", *after))
+    return Table(
+        caption="What differs between the runs",
+        titles=("", *(view.label for view in views)),
+        rows=[*results, *rows],
+    )
+
+
+def _value(value: object) -> str:
+    return json.dumps(value) if isinstance(value, bool) else "" if value is None else str(value)
+
+
+def _speaker_table(found: Mapping[str, Any]) -> Table | None:
+    speakers = [
+        (name, one) for name, one in found.get("by_speaker", {}).items() if one.get("wer") is not None
+    ]
+    if not speakers:
+        return None
+    speakers.sort(key=lambda pair: -pair[1]["wer"])
+    some = f" (the worst {MOST_SPEAKERS} of {len(speakers)})" if len(speakers) > MOST_SPEAKERS else ""
+    rows = [(str(name), percent(one["wer"]), f"{one['words']:,}") for name, one in speakers[:MOST_SPEAKERS]]
+    return Table(caption=f"WER by speaker{some}", titles=("speaker", "WER", "words"), rows=rows)
+
+
+def _quantiles(found: Mapping[str, Any]) -> Table | None:
+    quantiles, tenth = found.get("speaker_wer_quantiles"), found.get("worst_tenth") or {}
+    if not quantiles:
+        return None
+    names = {
+        "0": "best",
+        "0.1": "10 %",
+        "0.25": "25 %",
+        "0.5": "median",
+        "0.75": "75 %",
+        "0.9": "90 %",
+        "1": "worst",
+    }
+    known = {names[key]: percent(quantiles[key]) for key in names if key in quantiles}
+    if tenth:
+        known["worst tenth together"] = percent(tenth.get("wer"))
+    return Table(caption="WER over the speakers", titles=tuple(known), rows=[tuple(known.values())])
+
+
+def _by(found: Mapping[str, Any]) -> Table | None:
+    by = found.get("by")
+    if not by:
+        return None
+    rows = []
+    for value, one in by["values"].items():
+        interval = one["wer"].get("interval") or {}
+        said = f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} %" if interval else ""
+        rows.append((value or "(none)", percent(one["wer"]["rate"]), said, f"{one['speakers']:,}"))
+    titles = (str(by["field"]), "WER", "interval", "speakers")
+    return Table(caption=f"WER by {by['field']}", titles=titles, rows=rows)
+
+
+def _against(found: Mapping[str, Any]) -> str:
+    other = found.get("against")
+    if not other or other.get("wer_difference") is None:
+        return ""
+    interval = other.get("interval") or {}
+    said = (
+        f" (interval {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}, paired by speaker)"
+        if interval
+        else ""
+    )
+    before = (other.get("wer") or {}).get("rate")
+    return (
+        f"Beside the model that it was compared with (WER {percent(before)}): "
+        f"{100 * other['wer_difference']:+.1f} "
+        f"points{said}."
+    )
+
+
+def _environment(charts: dict[str, Chart]) -> Any:
+    """jinja2 with escaping; `chart(one)` files a chart and returns its number, `data()` all of them as
+    JSON."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2.utils import htmlsafe_json_dumps
+
+    def chart(one: Chart) -> str:
+        name = f"c{len(charts)}"
+        charts[name] = one
+        return name
+
+    made = Environment(
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.globals.update(chart=chart, data=lambda: htmlsafe_json_dumps(charts, separators=(",", ":")))
+    return made
+
+
+def _text(name: str) -> str:
+    return (PAGE / name).read_text(encoding="utf-8")
+
+
+def _hash(program: str) -> str:
+    return "sha256-" + b64encode(hashlib.sha256(program.encode()).digest()).decode()

@@ -1,0 +1,153 @@
+"""Nothing in a public report is from outside the allow-list, whatever lies in the run folder."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from cli.report import public
+from cli.report.evaluations import by_run
+from cli.report.page_view import Asked, page
+from cli.report.run_facts import RunFacts
+from recipes import ConfigError
+from server.storage.run_folder import RunFolder
+from tests.cli.report.run_folders import SECRETS, copied, evaluation_file, plant
+
+# Keys of the recipe that no public page has, and why. A new key must go here or to `public.SETTINGS`.
+LEFT_OUT = {
+    "names paths": ("corpus.path", "run.folder", "run.resume"),
+    "names speakers, populations or splits": (
+        *("corpus.speaker-namespace", "privacy.population-name", "privacy.uncounted"),
+        *("corpus.train-split", "corpus.test-split"),
+    ),
+    "free text": (
+        "corpus.characters",
+        "server.optimiser-settings",
+        "privacy.clip-groups",
+        "run.release-signature",
+    ),
+    "secret": ("privacy.noise-seed",),
+    "of the machines": (
+        *("corpus.feature-cache", "run.checkpoint-every", "run.sentences-shown", "run.evaluation-device"),
+        *("run.evaluation-threads", "local.processor-seconds", "local.memory-megabytes", "local.compile"),
+        *(
+            "training.round-deadline-seconds",
+            "training.min-nodes",
+            "training.wait-seconds",
+            "training.min-answers",
+        ),
+    ),
+    "of no use without the model": ("model.digest", "model.adapter-seed"),
+}
+
+
+def written(run, *, reader="public", evaluation=None, published=False):
+    facts = [run if isinstance(run, RunFacts) else RunFacts.of(run)]
+    asked = Asked(audience=reader, corpus_may_be_published=published, command="murmur report")
+    return page(facts, by_run([evaluation] if evaluation else [], facts), asked)
+
+
+def test_planted_secrets_are_in_the_owners_page_and_in_no_public_one(run, tmp_path):
+    run = copied(run, tmp_path / "runs")
+    plant(run)
+    evaluation = evaluation_file(run, tmp_path / "evaluation.json")
+    shown = written(run, evaluation=evaluation)
+    assert not [secret for secret in (*SECRETS, str(tmp_path), run.name) if secret in shown]
+    owners = written(run, reader="owner", evaluation=evaluation)
+    expected = ("planted-reason", "planted-ward", "planted-speaker", "planted transcript", "7,137", run.name)
+    assert not [secret for secret in expected if secret not in owners]
+
+
+def test_the_public_page_is_the_same_whatever_the_secret_files_say(run, tmp_path):
+    plain, planted = copied(run, tmp_path / "a"), copied(run, tmp_path / "b")
+    for name in ("traffic.jsonl", "summary.txt", "card.md", "model.safetensors", "seed.safetensors"):
+        (planted / name).unlink()  # never opened
+    for name in ("traffic.jsonl", "not_private.jsonl"):
+        (planted / name).write_text("no JSON")
+    found = json.loads((planted / "evaluation.json").read_text())
+    (planted / "evaluation.json").write_text(
+        json.dumps({**found, "split": "planted", "new field": "planted"})
+    )
+    lines = [json.loads(line) for line in (planted / "metrics.jsonl").read_text().splitlines()]
+    (planted / "metrics.jsonl").write_text(
+        "".join(json.dumps({**line, "drawn": 7, "seconds": 0.5, "note": "planted"}) + "\n" for line in lines)
+    )
+    assert written(planted) == written(plain)
+
+
+def test_every_setting_is_decided_on(run):
+    left_out = {key for keys in LEFT_OUT.values() for key in keys}
+    every = set(RunFacts.of(run).config.to_flat())
+    assert set(public.SETTINGS) | left_out == every and not set(public.SETTINGS) & left_out
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("model", {"seed": "/srv/planted-host/seed.safetensors"}),
+        ("model", {"name": "/srv/planted-host/whisper", "seed": "base"}),
+        ("model", {"trainable": "planted/path*"}),
+        ("corpus", {"language": "planted", "characters": "abc"}),
+    ],
+)
+def test_text_of_the_owners_own_in_an_allowed_setting_is_left_out(run, section, value):
+    config = RunFacts.of(run).config
+    changed = config.model_copy(update={section: getattr(config, section).model_copy(update=value)})
+    assert "planted" not in json.dumps(public.public_settings(changed))
+    assert set(public.public_settings(config)) - set(public.public_settings(changed))
+
+
+def test_a_value_that_is_no_number_does_not_pass_as_one():
+    line = {
+        "round": 1,
+        "wer": "planted",
+        "cer": True,
+        "loss": None,
+        "epsilon_rdp_this_run": "inf",
+        "drawn": 9,
+    }
+    assert public.public_metrics(line, held_out=True) == {
+        **{"round": 1, "loss": None, "wer": None, "cer": None},
+        "epsilon_rdp_this_run": float("inf"),
+    }
+
+
+def test_error_rates_on_speakers_of_the_population_are_left_out(run, tmp_path):
+    run = copied(run, tmp_path / "runs")
+    folder = RunFolder(run)
+    found = json.loads(folder.evaluation.read_text())
+    folder.evaluation.write_text(json.dumps({**found, "speakers_in_training": 2}))
+    shown = written(run)
+    assert (
+        "Error rates are left out" in shown
+        and "Word error rate" not in shown
+        and "WER on held-out" not in shown
+    )
+    assert "no epsilon covers these error rates" in written(run, reader="owner")
+
+
+def test_speakers_and_transcripts_are_shown_where_the_corpus_may_be_published(run, tmp_path):
+    evaluation = evaluation_file(run, tmp_path / "evaluation.json")
+    shown = written(run, evaluation=evaluation, published=True)
+    assert all(
+        word in shown for word in ("planted-speaker", "planted transcript", "planted before", "planted-value")
+    )
+    assert "planted-decoding" not in shown and "planted-host" not in shown
+
+
+def test_an_evaluation_that_no_epsilon_covers_is_refused(run, tmp_path):
+    evaluation = evaluation_file(
+        run, tmp_path / "evaluation.json", warnings=["3 speakers are in the population"]
+    )
+    with pytest.raises(ConfigError, match=r"no epsilon covers its figures.*--for owner"):
+        written(run, evaluation=evaluation)
+    assert "planted-speaker" in written(run, reader="owner", evaluation=evaluation)
+
+
+@pytest.mark.parametrize("change", [{"noise_multiplier": 0.0}, {"noise_source": "seeded-not-private"}])
+def test_a_run_without_privacy_has_no_public_page(run, change):
+    facts = RunFacts.of(run)
+    run = replace(facts, plan=replace(facts.plan, **change))
+    with pytest.raises(ConfigError, match=r"--for public: .* added no secret noise.*--for owner"):
+        written(run)
+    assert "This run protects nobody" in written(run, reader="owner")
