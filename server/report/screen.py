@@ -19,6 +19,7 @@ from server.report import live_table
 from server.report.live_table import Row
 from server.report.live_terminal import LiveTerminal
 from server.report.metrics import as_metrics
+from server.report.metrics_lines import VERSION
 from server.report.run_view import RunView
 from server.report.summary import speakers_in_training
 from server.spending import Spending
@@ -109,7 +110,8 @@ class RunScreen:
         print(live_table.line(row), flush=True)
         self.view.add(row)
         resumed = {"resumed": True} if self.resumed_after is not None and report is None else {}
-        self.folder.append_metrics({**as_metrics(row), **resumed, "privacy": self.strategy.plan.stamp})
+        stamp = self.strategy.plan.stamp
+        self.folder.append_metrics({"version": VERSION, **as_metrics(row), **resumed, "privacy": stamp})
 
     def print_remarks(self, remarks: Iterable[str]) -> None:
         """Print remarks below the row of their round."""
