@@ -23,6 +23,9 @@ COMMANDS = {
         "cli.plot.command:plot",
         "Draw WER by epsilon and over rounds; of a raw-metrics simulation, each tensor's update norms too.",
     ),
+    "track": LazyCommand(
+        "cli.track.command:track", "Give the metrics of a run to TensorBoard, MLflow or Weights & Biases."
+    ),
     "paper": LazyCommand(
         "cli.paper.command:app",
         "The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with.",
