@@ -55,6 +55,7 @@ def _epsilon(axes: Any, plan: PrivacyPlan, **style: Any) -> None:
 
 
 def _bound(axes: Any, plan: PrivacyPlan) -> None:
+    axes.set(xscale="log", yscale="log", xlabel="trained parameters", ylabel="noise on the mean / C")
     axes.axhline(1, color="#5f6a72", linewidth=0.8)
     axes.annotate("the bound C of one speaker", (SIZES[0], 1), va="bottom", fontsize=6, color="#5f6a72")
     crossing = plan.sigma_dp**-2
@@ -63,4 +64,3 @@ def _bound(axes: Any, plan: PrivacyPlan) -> None:
         axes.annotate(
             f"{crossing:,.0f}", (crossing, axes.get_ylim()[0]), rotation=90, va="bottom", fontsize=6
         )
-    axes.set(xscale="log", yscale="log", xlabel="trained parameters", ylabel="noise on the mean / C")

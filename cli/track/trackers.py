@@ -130,7 +130,12 @@ class WandB:
             config=dict(settings),
             mode=os.environ.get("WANDB_MODE") or "offline",
             settings=self._library.Settings(
-                console="off", x_disable_stats=True, x_disable_meta=True, disable_git=True, save_code=False
+                console="off",
+                silent=True,
+                x_disable_stats=True,
+                x_disable_meta=True,
+                disable_git=True,
+                save_code=False,
             ),
         )
         self._run.define_metric("*", step_metric="round")
@@ -146,7 +151,7 @@ class WandB:
 
     def close(self) -> None:
         """See `Tracker`."""
-        self._run.finish(quiet=True)
+        self._run.finish()
 
 
 TRACKERS: dict[str, Callable[[Path, str, Settings], Tracker]] = {
