@@ -41,9 +41,9 @@ BY_HAND = {
 }
 
 
-def run(name: str) -> str:
-    """Run a script; returns how it failed, or nothing."""
-    print(f"\n--- {name}", flush=True)
+def run(name: str, number: int, of: int) -> str:
+    """Run a script, the `number`-th `of` all; returns how it failed, or nothing."""
+    print(f"\n--- {number} of {of}: {name}", flush=True)
     began = time.monotonic()
     try:
         done = subprocess.run(
@@ -105,7 +105,8 @@ def main() -> int:
     names = sys.argv[1:] or SCRIPTS
     if unknown := sorted(set(names) - set(SCRIPTS)):
         sys.exit(f"no such benchmarks: {', '.join(unknown)}; there are {', '.join(SCRIPTS)}")
-    failures = {name: failure for name in names if (failure := run(name))}
+    ran = {name: run(name, number, len(names)) for number, name in enumerate(names, start=1)}
+    failures = {name: failure for name, failure in ran.items() if failure}
     (HERE / "README.md").write_text(readme(failures), encoding="utf-8")
     for name, failure in failures.items():
         print(f"{name} failed: {failure}", file=sys.stderr)

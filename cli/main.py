@@ -19,6 +19,13 @@ COMMANDS = {
         "cli.run.command:run", "Run a federation on this machine or a Ray cluster (Flower's simulation)."
     ),
     "plan": LazyCommand("cli.plan.command:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
+    "plot": LazyCommand(
+        "cli.plot.command:plot",
+        "Draw WER by epsilon and over rounds; of a raw-metrics simulation, each tensor's update norms too.",
+    ),
+    "track": LazyCommand(
+        "cli.track.command:track", "Give the metrics of a run to TensorBoard, MLflow or Weights & Biases."
+    ),
     "paper": LazyCommand(
         "cli.paper.command:app",
         "The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with.",

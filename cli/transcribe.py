@@ -1,6 +1,8 @@
 """`murmur transcribe`: what was said in sound files, by the final model of a run or any model file."""
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +12,7 @@ import typer
 from base.model_choices import Window
 from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, decode_by, open_model
 from cli.outputs import is_among, require_folder
+from cli.progress import Bar, progress_bar
 from recipes import existing_run
 from speech.decoding import BeamConfig
 from speech.errors import AudioError, CheckpointMismatch
@@ -63,10 +66,11 @@ def transcribe(
         raise typer.BadParameter("--word-bonus needs a beam search: give --beam or --lm too")
     place = _place(out)
     _check_names(files, format, place)
+    course = _Course(files)
     try:
         loaded = open_model(model_path(run, model), base_model=base_model, window=window)
         decode_by(loaded.model, beam=beam, lm=lm, lm_weight=lm_weight, word_bonus=word_bonus)
-        transcriber = Transcriber(loaded)
+        transcriber = Transcriber(loaded, on_seconds=course)
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(code=1) from None
@@ -74,8 +78,45 @@ def transcribe(
         typer.echo(
             "note: this model has no word times; each phrase's time is spread over its words", err=True
         )
-    if not _write_all(files, transcriber, format, place):
+    with course.shown():
+        all_read = _write_all(course.files(), transcriber, format, place)
+    if not all_read:
         raise typer.Exit(code=1)
+
+
+class _Course:
+    """How much of all recordings is read, as a bar."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._files, self._before = files, 0.0
+        self._bar: Bar | None = None
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Show the bar for the time of the block."""
+        self._lengths = [_seconds(file) for file in self._files]
+        with progress_bar("recordings", sum(self._lengths) or None, unit="share") as self._bar:
+            yield
+
+    def files(self) -> Iterator[Path]:
+        """Yield the files; the next one is asked for when one is done."""
+        for file, seconds in zip(self._files, self._lengths, strict=True):
+            yield file
+            self._before += seconds
+            self(0.0)
+
+    def __call__(self, seconds: float) -> None:
+        """Say how many seconds of the present file are read."""
+        if self._bar is not None:
+            self._bar(self._before + seconds)
+
+
+def _seconds(file: Path) -> float:
+    """The length of a recording as its header states it, for the bar alone; 0 if it does not."""
+    try:
+        return float(soundfile.info(str(file)).duration) if file.is_file() else 0.0
+    except (soundfile.SoundFileError, OSError):
+        return 0.0
 
 
 def _place(out: str | None) -> Path | None:
@@ -115,7 +156,7 @@ def _refuse_sound(out: Path, files: list[Path]) -> None:
         raise typer.BadParameter(f"--out {out} is one of the recordings; give another name, or a folder")
 
 
-def _write_all(files: list[Path], transcriber: Transcriber, format: Format, out: Path | None) -> bool:
+def _write_all(files: Iterable[Path], transcriber: Transcriber, format: Format, out: Path | None) -> bool:
     """Transcribe and write; whether all could be read. To a terminal or pipe, text comes file by file."""
     render, transcripts, all_read = FORMATS[format], [], True
     for file in files:

@@ -87,16 +87,11 @@ class FederatedRun:
             RepliesRefused: After the summary, if the reply of a simulated node was refused.
         """
         self.started = self.round_started = time.monotonic()
-        self._begin()
+        self.screen.print_heading(self.node_changes.remarks)
         try:
-            run_rounds(
-                self.strategy,
-                grid,
-                first=self.rounds_done + 1,
-                last=self.config.training.rounds,
-                deadline_seconds=self.config.training.round_deadline_seconds,
-                after_round=lambda number: self._after_round(number, grid),
-            )
+            with self.screen.live():
+                self._begin()
+                self._make_rounds(grid)
         except BudgetExhausted as exhausted:
             self.stopped_because = str(exhausted)
         except (TooFewAnswers, RepliesRefused) as stop:
@@ -106,9 +101,18 @@ class FederatedRun:
         self._finish()
         return self.folder.path
 
+    def _make_rounds(self, grid: StreamingGrid) -> None:
+        run_rounds(
+            self.strategy,
+            self.screen.counted(grid),
+            first=self.rounds_done + 1,
+            last=self.config.training.rounds,
+            deadline_seconds=self.config.training.round_deadline_seconds,
+            after_round=lambda number: self._after_round(number, grid),
+        )
+
     def _begin(self) -> None:
-        """Print the heading; evaluate and write the seed model, or load the interrupted run's checkpoint."""
-        self.screen.print_heading(self.node_changes.remarks)
+        """Evaluate and write the seed model, or load the interrupted run's checkpoint."""
         self.evaluations = ModelEvaluations.of_seed(
             self.held_out, self.model, kept=self.folder.unfinished_evaluation("seed")
         )

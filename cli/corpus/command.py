@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from base.printable_text import one_line
@@ -15,6 +14,7 @@ from cli.corpus.download import download_librispeech, download_speechocean762
 from cli.corpus.leave import leave
 from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, UnspelledChoice, or_exit
 from cli.corpus.prepare import prepare, split
+from cli.progress import progress_bar
 from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import MAX_SECONDS, Corpus, Unspelled
 from speech.corpora.loading import load_corpus
@@ -50,10 +50,9 @@ def synthesise(
 
     console = console or Console()
     started = time.monotonic()
-    with Progress(console=console) as bar:
-        task = bar.add_task("speakers", total=sum(plan.speakers for plan in EMBEDDED_PLAN))
+    with progress_bar("speakers", sum(plan.speakers for plan in EMBEDDED_PLAN)) as bar:
         write_corpus(
-            out, seed=seed, plans=EMBEDDED_PLAN, workers=workers, progress=lambda name: bar.advance(task)
+            out, seed=seed, plans=EMBEDDED_PLAN, workers=workers, progress=lambda name: bar.advance()
         )
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     console.print(f"{size / 1e6:.1f} MB in {time.monotonic() - started:.0f} s: {out}")
@@ -74,7 +73,8 @@ def describe(
     Raises `CorpusError` for a corpus that cannot be used.
     """
     console = console or Console()
-    corpus = load_corpus(kind, path, max_seconds=max_seconds, language=language, unspelled=unspelled)
+    with progress_bar("reading the corpus"):
+        corpus = load_corpus(kind, path, max_seconds=max_seconds, language=language, unspelled=unspelled)
     console.print(_table(corpus))
     console.print(f"language {corpus.language}, digest {corpus.digest}", soft_wrap=True)
     shared = shared_speakers(corpus)
@@ -145,7 +145,8 @@ def _describe_command(
             "unspelled": unspelled,
         }
         if as_json_:
-            corpus = load_corpus(kind, path, **rules)
+            with progress_bar("reading the corpus"):
+                corpus = load_corpus(kind, path, **rules)
             print(json.dumps(as_json(corpus), ensure_ascii=False, indent=1))
         else:
             corpus = describe(kind, path, **rules)

@@ -1,15 +1,12 @@
 """`murmur corpus download`: the corpora whose licence lets a program fetch them."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn, TransferSpeedColumn
 
 from cli.corpus.options import Out, or_exit
-from speech.corpora import download, openslr
+from cli.progress import progress_bar
+from speech.corpora import openslr
 from speech.corpora.kinds.librispeech import subsets_of
 from speech.errors import SpeechError
 
@@ -26,7 +23,7 @@ def download_librispeech(
     """Subsets of LibriSpeech (CC BY 4.0); what is there already is left alone."""
     try:
         for subset in dict.fromkeys(subset for name in part for subset in subsets_of(name)):
-            with _bar(subset) as progress:
+            with progress_bar(subset, unit="bytes") as progress:
                 folder = openslr.download_librispeech(out, subset, mirror=mirror, progress=progress)
             typer.echo(f"{subset}: {folder}")
     except (SpeechError, OSError) as error:
@@ -40,7 +37,7 @@ def download_speechocean762(
 ) -> None:
     """speechocean762 ("free for commercial and non-commercial purposes")."""
     try:
-        with _bar("speechocean762") as progress:
+        with progress_bar("speechocean762", unit="bytes") as progress:
             folder, found = openslr.download_speechocean762(
                 out, sha256=sha256, mirror=mirror, progress=progress
             )
@@ -49,17 +46,3 @@ def download_speechocean762(
             typer.echo(f"nobody publishes a checksum of it; that of what came is {found}")
     except (SpeechError, OSError) as error:
         raise or_exit(error) from None
-
-
-@contextmanager
-def _bar(name: str) -> Iterator[download.Progress]:
-    columns = (
-        "{task.description}",
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import Progress
 
 from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, Out, UnspelledChoice, or_exit
+from cli.progress import progress_bar
 from speech.alphabet_file import named_alphabet
 from speech.corpora.corpus import EVERY_FIELD, MAX_SECONDS, Corpus, Rules, Unspelled
 from speech.corpora.kinds import huggingface, librispeech
@@ -39,11 +38,11 @@ def prepare(
     """Write a corpus down as a manifest; its audio stays where it lies, or is converted."""
     try:
         rules = _rules(max_seconds, language, unspelled)
-        corpus = _load(kind, path, out, part or [], rules)
+        with progress_bar("reading the corpus"):
+            corpus = _load(kind, path, out, part or [], rules)
         if flac:
-            with Progress(console=Console(stderr=True)) as bar:
-                task = bar.add_task("utterances", total=sum(1 for _ in corpus.all_utterances()))
-                corpus = convert(corpus, out, workers=workers, progress=lambda: bar.advance(task))
+            with progress_bar("utterances", sum(1 for _ in corpus.all_utterances())) as bar:
+                corpus = convert(corpus, out, workers=workers, progress=bar.advance)
         _tell(corpus, write_manifest(corpus, out))
     except (SpeechError, OSError) as error:
         raise or_exit(error) from None
@@ -78,7 +77,8 @@ def split(
             raise CorpusError("--share nan: give a number from 0 to 1.")
         if not share and not iid:
             raise CorpusError("nothing to do: give --share, or --iid, or both.")
-        corpus = load_by_rules(kind, path, _rules(max_seconds, language, unspelled))
+        with progress_bar("reading the corpus"):
+            corpus = load_by_rules(kind, path, _rules(max_seconds, language, unspelled))
         if pool:
             corpus = pool_splits(corpus, of)
         if share:

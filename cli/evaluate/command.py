@@ -19,6 +19,7 @@ from cli.evaluate.choice import Choice
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
 from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, is_untouched, open_model
+from cli.progress import progress_bar
 from cli.transcribe import model_path
 from privacy import PrivacyError
 from recipes import ConfigError, corpus_path, existing_run
@@ -105,21 +106,24 @@ def measure(file: Path, loaded: LoadedModel, speech: Speech, choice: Choice) -> 
     choice.prepare(loaded.model)
     store = ExampleStore(speech.corpus, loaded.features, tokeniser=loaded.model.tokeniser)
     started = time.perf_counter()
-    examples = store.split_examples(speech.split)
+    with progress_bar(f"features of {speech.split}") as bar:
+        examples = store.split_examples(speech.split, on_features=bar)
     featured = time.perf_counter()
     if not examples:
         raise SpeechError(
             f"{speech.corpus.name}: no utterance of split {speech.split!r} has usable audio; "
             f"the first: {store.skipped[0].reason}"
         )
-    evaluation = evaluate_model(
-        loaded.model,
-        examples,
-        BATCH_SIZE,
-        batch_seconds=choice.batch_seconds,
-        normaliser=speech.normaliser,
-        written=written_of(speech.corpus, speech.split) if needs_written(speech.normaliser) else None,
-    )
+    with progress_bar(f"utterances, {file.name}", len(examples)) as bar:
+        evaluation = evaluate_model(
+            loaded.model,
+            examples,
+            BATCH_SIZE,
+            batch_seconds=choice.batch_seconds,
+            normaliser=speech.normaliser,
+            written=written_of(speech.corpus, speech.split) if needs_written(speech.normaliser) else None,
+            on_batch=bar,
+        )
     done = time.perf_counter()
     assessment = assess(evaluation, speech.corpus, speech.split)
     return Result(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from base.printable_text import one_line
+from cli.progress import progress_bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +51,11 @@ def add(
     """Copy the model in a folder into the store."""
     from speech.pretrained.store import add_model
 
-    _answer(lambda: _added(name, add_model(name, folder, revision)))
+    def lines() -> list[str]:
+        with progress_bar("copying"):
+            return _added(name, add_model(name, folder, revision))
+
+    _answer(lines)
 
 
 @app.command("list")

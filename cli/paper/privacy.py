@@ -11,6 +11,7 @@ import typer
 
 from cli.paper.aligned import aligned
 from cli.paper.epsilon_rows import epsilon_rows
+from cli.progress import counted
 
 if TYPE_CHECKING:
     from cli.paper.recomputed import Recomputed
@@ -45,7 +46,8 @@ def privacy(
             err=True,
         )
         raise typer.Exit(2)
-    found = [Recomputed.of(row) for row in epsilon_rows() if table in (None, row.table)]
+    rows = [row for row in epsilon_rows() if table in (None, row.table)]
+    found = [Recomputed.of(row) for row in counted(rows, "epsilons", len(rows))]
     if as_json:
         typer.echo(json.dumps([one.describe() for one in found], allow_nan=False))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -95,30 +96,55 @@ def plan(
     cohort_cap: Annotated[
         int, typer.Option(help="Most speakers in a round (a truncated Poisson sample); 0 for no cap.")
     ] = 0,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw epsilon over rounds, and the noise (PDF, SVG, PNG).")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Epsilon of a run, or the noise it needs, by RDP and PLD."""
     try:
-        answer = answer_of(
-            Question(
-                population=population,
-                cohort=cohort,
-                sampling_rate=sampling_rate,
-                rounds=rounds,
-                noise_multiplier=noise_multiplier,
-                epsilon=epsilon,
-                delta=delta,
-                extrapolate_population=extrapolate_population,
-                extrapolate_cohort=extrapolate_cohort,
-                order=order,
-                bands=bands,
-                cohort_cap=cohort_cap,
-            )
+        question = Question(
+            population=population,
+            cohort=cohort,
+            sampling_rate=sampling_rate,
+            rounds=rounds,
+            noise_multiplier=noise_multiplier,
+            epsilon=epsilon,
+            delta=delta,
+            extrapolate_population=extrapolate_population,
+            extrapolate_cohort=extrapolate_cohort,
+            order=order,
+            bands=bands,
+            cohort_cap=cohort_cap,
         )
-    except ValueError as error:
+        if plot is not None:
+            _require_drawable(question, plot)
+        answer = answer_of(question)
+        if plot is not None:
+            _draw(answer, plot)
+    except (ValueError, OSError) as error:
         typer.echo(f"murmur plan: {error}", err=True)
         raise typer.Exit(2) from error
     typer.echo(json.dumps(answer, allow_nan=False) if as_json else _table(answer))
+
+
+def _require_drawable(question: Question, file: Path) -> None:
+    from cli.plot.matplotlib_files import pyplot, require_suffix
+
+    require_suffix(file)
+    pyplot()
+    if question.population is None or question.cohort is None:
+        raise ValueError("to --plot, give --population and --cohort: the noise on the mean is z / cohort")
+
+
+def _draw(answer: dict[str, Any], file: Path) -> None:
+    """Draw the plan of an answer, and the extrapolated one if it has it."""
+    from cli.plan.plot import draw
+    from privacy.plan import PrivacyPlan
+
+    names = ("population", "cohort", "rounds", "noise_multiplier", "delta", "bands", "cohort_cap")
+    parts = [answer, *([there] if (there := answer.get("extrapolated")) else [])]
+    draw([PrivacyPlan(**{name: part[name] for name in names}) for part in parts], file)
 
 
 def answer_of(question: Question) -> dict[str, Any]:

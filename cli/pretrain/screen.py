@@ -1,11 +1,13 @@
 """What `murmur pretrain` shows while it trains: a bar on a terminal, and a line for each pass."""
 
+import os
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from base.terminal import is_interactive
 from speech.evaluation.evaluation import Evaluation
 from speech.pretraining import Epoch, PretrainConfig, Step
 
@@ -23,7 +25,7 @@ class TrainingScreen:
 
     def __init__(self, console: Console, config: PretrainConfig) -> None:
         self.console, self.config = console, config
-        self._progress = Progress(*_COLUMNS, console=console, transient=True, disable=not console.is_terminal)
+        self._progress = Progress(*_COLUMNS, console=console, transient=True, disable=not _looked_at(console))
         self._task = self._progress.add_task("", total=None, said="", look="")
 
     def __enter__(self) -> "TrainingScreen":
@@ -62,6 +64,11 @@ class TrainingScreen:
 
     def _line(self, line: str) -> None:
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _looked_at(console: Console) -> bool:
+    """Its lines and its bar are on one screen; processes beside the first have none."""
+    return not console.quiet and is_interactive(console.file, os.environ)
 
 
 def rates(evaluation: Evaluation) -> str:

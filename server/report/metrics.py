@@ -1,4 +1,7 @@
-"""A round as a line of metrics.jsonl: the numbers of the table and of the round's report, by name."""
+"""A round as a line of metrics.jsonl: the numbers of the table and of the round's report, by name.
+
+`server/report/metrics_lines.py` has the schema of the file, and reads it.
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,10 @@ Guarantee: every remark is one printable line, whatever a node sent.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from base.printable_text import one_line
 from recipes import RunConfig
@@ -15,7 +18,10 @@ from server.averaging import average_in_words
 from server.evaluation import HeldOut
 from server.report import live_table
 from server.report.live_table import Row
+from server.report.live_terminal import LiveTerminal
 from server.report.metrics import as_metrics
+from server.report.metrics_lines import VERSION
+from server.report.run_view import RunView
 from server.report.summary import speakers_in_training
 from server.spending import Spending
 from server.storage.run_folder import RunFolder
@@ -28,7 +34,7 @@ LONGEST_REMARK = 2000
 
 @dataclass(frozen=True, kw_only=True)
 class RunScreen:
-    """Prints the heading and the rows of a run.
+    """Prints the heading and the rows of a run, and draws its live view on a terminal.
 
     Attributes:
         config: The run configuration.
@@ -62,6 +68,24 @@ class RunScreen:
         lines = {"anchor": anchor, "evaluated and kept": average}
         return "".join(f"{name}: {words}\n" for name, words in lines.items() if words)
 
+    @cached_property
+    def view(self) -> RunView:
+        """What the live view shows."""
+        spending = self.spending
+        return RunView(name=self.folder.path.name, plan=spending.plan, extrapolated=spending.extrapolated)
+
+    @cached_property
+    def _terminal(self) -> LiveTerminal:
+        return LiveTerminal(self.view.lines)
+
+    def live(self) -> AbstractContextManager[object]:
+        """Show the live view for the time of the block, if a person looks; the lines are printed above it."""
+        return self._terminal
+
+    def counted(self, grid: Any) -> Any:
+        """The grid of the rounds; if the live view is shown, one whose answers it counts."""
+        return self.view.counted(grid) if self._terminal.wanted else grid
+
     def print_heading(self, remarks: Iterable[str]) -> None:
         """Print the warnings and what is above the rows of the table."""
         strategy, held_out = self.strategy, self.held_out
@@ -87,8 +111,10 @@ class RunScreen:
         report = self.strategy.last_report
         row = Row.of(report, round_number, evaluation, self.spending, seconds)
         print(live_table.line(row), flush=True)
+        self.view.add(row)
         resumed = {"resumed": True} if self.resumed_after is not None and report is None else {}
-        self.folder.append_metrics({**as_metrics(row), **resumed, "privacy": self.strategy.plan.stamp})
+        stamp = self.strategy.plan.stamp
+        self.folder.append_metrics({"version": VERSION, **as_metrics(row), **resumed, "privacy": stamp})
 
     def print_remarks(self, remarks: Iterable[str]) -> None:
         """Print remarks below the row of their round."""

@@ -3,8 +3,8 @@
 config.toml        the complete configuration; comments have the run's id and the release
 ledger.jsonl       the privacy ledger of the population (a link, see server/storage/populations.py): each
                    release, written before it was released; the entries of this run have its id
-metrics.jsonl      one line per round; a line with "resumed": true begins the rounds of a resumed run and
-                   replaces all lines above it with the same or a later round
+metrics.jsonl      one line per round (docs/metrics.md); a line with "resumed": true begins the rounds of a
+                   resumed run and replaces all lines above it with the same or a later round
 checkpoints/       the two newest checkpoints
 seed.safetensors   the model that the run started from
 model.safetensors  the newest released model

@@ -7,7 +7,7 @@ speaker keeps the others, and the run continues.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -143,11 +143,19 @@ class ExampleStore:
         """Compute the input (T, width) of a waveform (n,) at the front end's rate."""
         return self._extractor(waveform)
 
-    def split_examples(self, split: str) -> list[Example]:
-        """Return all usable examples of a split, speaker by speaker."""
-        return [
-            example for speaker in self.corpus.speakers(split) for example in self.examples(split, speaker)
-        ]
+    def split_examples(
+        self, split: str, on_features: Callable[[int, int], None] = lambda done, of: None
+    ) -> list[Example]:
+        """Return all usable examples of a split, speaker by speaker.
+
+        `on_features` is called with the speakers so far, and with all speakers of the split.
+        """
+        examples: list[Example] = []
+        speakers = self.corpus.speakers(split)
+        for done, speaker in enumerate(speakers, start=1):
+            examples += self.examples(split, speaker)
+            on_features(done, len(speakers))
+        return examples
 
     def _made(self, utterances: Sequence[Utterance], results: Sequence[FeaturesOrFault]) -> Iterator[Example]:
         for utterance, features in zip(utterances, results, strict=True):

@@ -1,6 +1,6 @@
 """Evaluation of a model: mean loss, WER and CER over examples, with the model's own decoding."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from speech.evaluation.kept_batches import KeptBatches
 from speech.evaluation.normalisers import CHARACTERS, normaliser_of
 from speech.model.modes import evaluating
 from speech.model.recogniser import BatchEvaluation, Recogniser
+
+OnBatch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ def evaluate(
     normaliser: str = CHARACTERS,
     written: Mapping[str, str] | None = None,
     kept: KeptBatches | None = None,
+    on_batch: OnBatch = lambda done, of: None,
 ) -> Evaluation:
     """Evaluate `model` without dropout; its mode is restored.
 
@@ -64,6 +67,7 @@ def evaluate(
         written: The transcripts as they were written, by the ids of the examples; other normalisers than
             "characters" compare with these.
         kept: Keeps each batch's result, and gives those of an evaluation that was interrupted.
+        on_batch: Called after each batch with the utterances so far, and with all.
 
     Raises:
         ValueError: If there is no example.
@@ -72,7 +76,7 @@ def evaluate(
         raise ValueError("nothing to evaluate on: the split has no usable utterance.")
     limit = BatchLimit(seconds=batch_seconds) if batch_seconds else BatchLimit(utterances=batch_size)
     with evaluating(model):
-        loss, texts = _transcribe(model, examples, limit, kept)
+        loss, texts = _transcribe(model, examples, limit, kept, on_batch)
     if normaliser == CHARACTERS:
         hypotheses = [model.comparable(text) for text in texts]
         references = tuple(example.text for example in examples)
@@ -130,10 +134,14 @@ def _utterances(corpus: Corpus, split: str) -> Iterator[Utterance]:
 
 
 def _transcribe(
-    model: Recogniser, examples: Sequence[Example], limit: BatchLimit, kept: KeptBatches | None
+    model: Recogniser,
+    examples: Sequence[Example],
+    limit: BatchLimit,
+    kept: KeptBatches | None,
+    on_batch: OnBatch,
 ) -> tuple[float, list[str]]:
     """Return the mean loss and the transcripts; batches have utterances of similar length."""
-    total, counted = 0.0, 0
+    total, counted, done = 0.0, 0, 0
     hypotheses = [""] * len(examples)
     lengths = [len(example.features) for example in examples]
     for indices in limit.batches(lengths, model.front_end.hop_seconds):
@@ -142,6 +150,8 @@ def _transcribe(
         counted += found.counted
         for index, text in zip(indices, found.texts, strict=True):
             hypotheses[index] = text
+        done += len(indices)
+        on_batch(done, len(examples))
     return total / max(counted, 1), hypotheses
 
 

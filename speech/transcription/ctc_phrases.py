@@ -10,7 +10,7 @@ from torch import Tensor
 from speech.decoding import Word, align_symbols, align_words, greedy
 from speech.pretrained.ctc import PretrainedCTC
 from speech.text import Alphabet
-from speech.transcription.segmentation import PhraseConfig, read_phrases
+from speech.transcription.segmentation import OnSeconds, PhraseConfig, read_phrases
 from speech.transcription.stitching import Stretch, stitch
 
 Decoder = Callable[[Tensor, Tensor], list[str]]
@@ -56,6 +56,7 @@ class CTCPhrases:
         extract: Callable[[Tensor], Tensor],
         decoder: Decoder | None,
         phrases: PhraseConfig | None,
+        on_seconds: OnSeconds = lambda seconds: None,
     ) -> None:
         self._model, self._extract = model, extract
         self._decoder = decoder or model.decoder
@@ -64,6 +65,7 @@ class CTCPhrases:
         self._rate_hz = model.front_end.sample_rate_hz
         self._frame_samples = model.frame_samples
         self._phrases = phrases or PhraseConfig()
+        self._on_seconds = on_seconds
 
     def __call__(self, path: str | Path) -> list[list[Word]]:
         """Return the words of each phrase that has any."""
@@ -73,7 +75,11 @@ class CTCPhrases:
     def _log_probs(self, path: str | Path) -> Iterator[Stretch]:
         """Yield the log-probabilities of each phrase."""
         for phrase in read_phrases(
-            path, frame_samples=self._frame_samples, sample_rate_hz=self._rate_hz, config=self._phrases
+            path,
+            frame_samples=self._frame_samples,
+            sample_rate_hz=self._rate_hz,
+            config=self._phrases,
+            on_seconds=self._on_seconds,
         ):
             features = self._extract(phrase.wave).unsqueeze(0)
             log_probs, _ = self._model(features, torch.tensor([features.shape[1]]))

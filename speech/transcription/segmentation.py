@@ -12,7 +12,7 @@ recording, which is then read once more, decides.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -89,8 +89,16 @@ class Phrase:
     joined: bool
 
 
+OnSeconds = Callable[[float], None]
+
+
 def read_phrases(
-    path: str | Path, *, frame_samples: int, sample_rate_hz: int, config: PhraseConfig | None = None
+    path: str | Path,
+    *,
+    frame_samples: int,
+    sample_rate_hz: int,
+    config: PhraseConfig | None = None,
+    on_seconds: OnSeconds = lambda seconds: None,
 ) -> Iterator[Phrase]:
     """Yield the phrases of a file, in order.
 
@@ -99,6 +107,7 @@ def read_phrases(
         frame_samples: The length of a frame at `sample_rate_hz`.
         sample_rate_hz: The rate of the phrases.
         config: How to cut.
+        on_seconds: Called before each phrase with the seconds of the recording that lie before it.
 
     Raises:
         AudioError: As `speech.audio.read_audio` does, on reaching the broken place.
@@ -111,6 +120,7 @@ def read_phrases(
         frame_seconds = own_frame_samples / stream.sample_rate_hz
         for start, stop, joined in _pieces(buffer, noise_floor, config, frame_seconds):
             wave = torch.from_numpy(buffer.samples(start, stop).copy())
+            on_seconds((buffer.first_frame + start) * frame_seconds)
             yield Phrase(
                 first_frame=buffer.first_frame + start,
                 wave=resample(wave, stream.sample_rate_hz, sample_rate_hz),

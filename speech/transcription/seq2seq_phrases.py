@@ -16,7 +16,7 @@ from torch import Tensor
 from speech.audio import Recording
 from speech.decoding import Word
 from speech.pretrained.seq2seq import PretrainedSeq2Seq, WrittenWord
-from speech.transcription.segmentation import Phrase, PhraseConfig, read_phrases
+from speech.transcription.segmentation import OnSeconds, Phrase, PhraseConfig, read_phrases
 
 FRAME_SECONDS = 0.02
 
@@ -58,10 +58,12 @@ class Seq2SeqPhrases:
         model: PretrainedSeq2Seq,
         extract: Callable[[Tensor], Tensor],
         phrases: PhraseConfig | None,
+        on_seconds: OnSeconds = lambda seconds: None,
     ) -> None:
         self._model, self._extract = model, extract
         self._rate_hz = model.front_end.sample_rate_hz
         self._phrases = phrases or _phrase_config(model)
+        self._on_seconds = on_seconds
 
     def __call__(self, path: str | Path) -> list[list[Word]]:
         """Return the words of each phrase that has any."""
@@ -79,7 +81,11 @@ class Seq2SeqPhrases:
     def _pieces(self, path: str | Path) -> Iterator[Piece]:
         frame_samples = round(FRAME_SECONDS * self._rate_hz)
         cut = read_phrases(
-            path, frame_samples=frame_samples, sample_rate_hz=self._rate_hz, config=self._phrases
+            path,
+            frame_samples=frame_samples,
+            sample_rate_hz=self._rate_hz,
+            config=self._phrases,
+            on_seconds=self._on_seconds,
         )
         alone = (_alone(phrase, frame_samples / self._rate_hz) for phrase in cut)
         if self._model.window == "short":

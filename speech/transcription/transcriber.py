@@ -10,7 +10,7 @@ from speech.decoding import Word
 from speech.model.checkpoint import LoadedModel
 from speech.pretrained.seq2seq import PretrainedSeq2Seq
 from speech.transcription.ctc_phrases import CTCPhrases, Decoder
-from speech.transcription.segmentation import PhraseConfig
+from speech.transcription.segmentation import OnSeconds, PhraseConfig
 from speech.transcription.seq2seq_phrases import Seq2SeqPhrases
 
 __all__ = ["Decoder", "Transcriber"]
@@ -26,6 +26,7 @@ class Transcriber:
         decoder: Of a CTC model: maps log-probabilities (B, T', outputs) of the corpus' characters, and
             lengths, to texts. By default the model decodes as `Recogniser.decode_by` says.
         phrases: How recordings are cut; by default as the window of the model needs it.
+        on_seconds: Called as a recording is read with the seconds of it that have been read.
 
     Example:
         >>> import murmuration_data
@@ -37,16 +38,20 @@ class Transcriber:
     """
 
     def __init__(
-        self, loaded: LoadedModel, decoder: Decoder | None = None, phrases: PhraseConfig | None = None
+        self,
+        loaded: LoadedModel,
+        decoder: Decoder | None = None,
+        phrases: PhraseConfig | None = None,
+        on_seconds: OnSeconds = lambda seconds: None,
     ) -> None:
         model = loaded.model
         extract = _padded(model.front_end.extractor(), model.front_end.sample_rate_hz)
         self._read: Callable[[str | Path], list[list[Word]]]
         if isinstance(model, PretrainedSeq2Seq):
-            self._read = Seq2SeqPhrases(model, extract, phrases)
+            self._read = Seq2SeqPhrases(model, extract, phrases, on_seconds)
             self.word_times = bool(model.frame_seconds)
         else:
-            self._read = CTCPhrases(model, extract, decoder, phrases)
+            self._read = CTCPhrases(model, extract, decoder, phrases, on_seconds)
             self.word_times = True
 
     word_times: bool

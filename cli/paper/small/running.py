@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from cli.paper.results.record import ResultError, read_result
 from cli.paper.small.experiments import Cell, Experiment
 from cli.paper.small.jobs import Job, Jobs, cells_of, missing
+from cli.progress import counted
 from recipes import ConfigError
 
 Make = Callable[[Job, float, Path, Path], Path]
@@ -57,7 +58,8 @@ class Running:
     def _make_all(self, jobs: Sequence[Job], prepared: Path) -> None:
         if jobs:
             self._prepare(jobs, prepared)
-        for number, path in enumerate(self._made(jobs, prepared), start=1):
+        made = counted(self._made(jobs, prepared), "runs", len(jobs)) if jobs else ()
+        for number, path in enumerate(made, start=1):
             result = read_result(path)
             self.say(
                 f"{number} of {len(jobs)}  {result.name}  WER {100 * result.wer.rate:.1f} %  "

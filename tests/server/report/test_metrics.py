@@ -1,5 +1,6 @@
 import json
 
+from server.report.metrics_lines import MetricsLine, read_metrics
 from tests.corpora import make_corpus
 from tests.server.in_process import SPEAKERS, federate, recipe
 
@@ -24,6 +25,8 @@ def test_how_many_were_drawn_stays_with_the_server(tmp_path, monkeypatch):
     folder = federate(recipe(corpus, **{"training.rounds": 2, "training.cohort": cohort}))
     for line in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines()):
         assert not SECRETS & set(line)
+        assert set(line) <= set(MetricsLine.model_fields) and line["version"] == 1
+    assert [line.round for line in read_metrics(folder)] == [0, 1, 2]
     note, *lines = map(json.loads, (folder / "traffic.jsonl").read_text().splitlines())
     assert "keep this file" in note["keep_secret"]
     rounds = [line for line in lines if "drawn" in line]

@@ -1,0 +1,1 @@
+"""`murmur plot`: figures for papers, from run folders."""

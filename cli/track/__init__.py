@@ -1,0 +1,1 @@
+"""`murmur track`: the public metrics of a run, for the trackers that teams have."""
