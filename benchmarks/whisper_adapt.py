@@ -243,7 +243,7 @@ def _write(found: Mapping[str, Sequence[Outcome]], config: RunConfig) -> None:
         f"{config.training.cohort:g}. It says what noise costs. These runs themselves, with a few dozen "
         "speakers, protect nobody: their own epsilon is in the thousands.",
         "The interval draws the test speakers of all seeds, paired with the untouched model. Rows with fewer "
-        "seeds are not finished. "
+        "seeds are not finished. Other work shared the machine, most of all in the rows with noise. "
         "`python -m benchmarks.whisper_adapt MODEL CORPUS` makes this page.",
     ]
     (HERE / "whisper_adapt.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
