@@ -53,7 +53,7 @@ def report(
         ),
     ] = False,
 ) -> None:
-    """Write one HTML file about one run, or several side by side; it needs no network."""
+    """Write one HTML file about a run, or several side by side."""
     from cli.report.evaluations import by_run
     from cli.report.page_view import Asked, page
     from cli.report.run_facts import RunFacts
