@@ -65,7 +65,8 @@ OF_A_PUBLISHED_CORPUS = ("by_speaker", "worst_utterances", "by")
 
 SETTINGS: tuple[str, ...] = (
     *("corpus.kind", "corpus.language", "corpus.max-seconds", "corpus.unspelled", "corpus.normaliser"),
-    *("corpus.shared-speakers", "training.rounds", "training.cohort", "training.evaluate-every"),
+    *("corpus.shared-speakers", "training.rounds", "training.cohort"),
+    *("training.evaluate-every", "training.evaluate-share"),
     *("model.name", "model.seed", "model.trainable", "model.window", "model.head", "model.adapters"),
     *("model.adapter-rank", "model.adapter-alpha", "model.adapter-train", "model.cache-frozen"),
     *("local.algorithm", "local.proximal-mu", "local.optimiser", "local.momentum", "local.beta1"),
@@ -78,7 +79,8 @@ SETTINGS: tuple[str, ...] = (
     *("server.decay-after", "server.decay-every", "server.decay-factor", "server.final-factor"),
     *("server.beta1", "server.beta2", "server.epsilon", "server.momentum", "server.initial-accumulator"),
     *("server.trust-ratio-cap", "server.trust-coefficient", "server.weight-decay", "server.averaging"),
-    *("server.averaging-decay", "server.averaging-share"),
+    *("server.averaging-decay", "server.averaging-share", "server.anchor-kind", "server.anchor-steps"),
+    *("server.anchor-rate", "server.anchor-batch-seconds"),
     *("privacy.population", "privacy.noise-multiplier", "privacy.target-epsilon", "privacy.delta"),
     *("privacy.epsilon-budget", "privacy.clip-rule", "privacy.clip-exponent", "privacy.clip-action"),
     *("privacy.clip-bound", "privacy.noise-shape", "privacy.adaptive-clip", "privacy.adaptive-quantile"),

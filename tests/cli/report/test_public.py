@@ -15,10 +15,10 @@ from tests.cli.report.run_folders import SECRETS, copied, evaluation_file, plant
 
 # Keys of the recipe that no public page has, and why. A new key must go here or to `public.SETTINGS`.
 LEFT_OUT = {
-    "names paths": ("corpus.path", "run.folder", "run.resume"),
+    "names paths": ("corpus.path", "server.anchor-corpus", "run.folder", "run.resume"),
     "names speakers, populations or splits": (
         *("corpus.speaker-namespace", "privacy.population-name", "privacy.uncounted"),
-        *("corpus.train-split", "corpus.test-split"),
+        *("corpus.train-split", "corpus.test-split", "server.anchor-split"),
     ),
     "free text": (
         "corpus.characters",
@@ -37,7 +37,7 @@ LEFT_OUT = {
             "training.min-answers",
         ),
     ),
-    "of no use without the model": ("model.digest", "model.adapter-seed"),
+    "of no use without the model": ("model.digest", "model.adapter-seed", "server.anchor-seed"),
 }
 
 
