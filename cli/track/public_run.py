@@ -1,8 +1,8 @@
 """What a tracker may have of a run folder.
 
-Guarantee: the metrics of metrics.jsonl by its schema, the tensors of released models, and settings that are
-numbers, switches or plain names. Nothing comes from traffic.jsonl, not_private.jsonl, the summary or the log,
-and no path and no name of a population leaves.
+Guarantee: the metrics of metrics.jsonl by its schema, the tensors of released models, and the settings that a
+public report may show (`cli.report.public`). Nothing comes from traffic.jsonl, not_private.jsonl, the summary
+or the log, and no path and no name of a population leaves.
 """
 
 from __future__ import annotations
@@ -15,35 +15,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cli.composing import read_recipe
+from cli.composing import config_of_run
+from cli.report import public
 from cli.track.trackers import Settings, TrackError
 from recipes import ConfigError
 from server.report.metrics_lines import MetricsLine, read_metrics
 
-SECTIONS = ("training", "local", "server", "privacy")
-NAMES_OF_PEOPLE = ("privacy.population-name", "privacy.uncounted")
 FINISHED = "evaluation.json"
 SEED, MODEL = "seed.safetensors", "model.safetensors"
 PAUSE_SECONDS = 2.0
 
 
 def public_settings(folder: Path) -> Settings:
-    """Return the settings of training and privacy, by their keys.
+    """Return the settings that may be shown, by their keys.
 
     Raises:
-        TrackError: If the folder has no configuration.
+        TrackError: If the folder has no configuration, or one that is not valid.
     """
     try:
-        flat = read_recipe(folder / "config.toml")
+        return public.public_settings(config_of_run(folder))
     except ConfigError as error:
         raise TrackError(str(error)) from None
-    return {
-        key: value
-        for key, value in flat.items()
-        if key.partition(".")[0] in SECTIONS
-        and key not in NAMES_OF_PEOPLE
-        and not (isinstance(value, str) and ("/" in value or "\\" in value))
-    }
 
 
 def new_lines(folder: Path, *, follow: bool) -> Iterator[MetricsLine]:

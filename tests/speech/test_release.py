@@ -51,7 +51,7 @@ def test_one_table_of_what_sets_presets_apart() -> None:
     of_the_release = (False, True, False, "whole", "symmetric hamming", "excluded")
     ours = (True, False, True, "centred")
     assert rules == {
-        "tiny": (*ours, "hann", "included"),
+        **dict.fromkeys(("tiny", "tiny-6", "tiny-12", "tiny-24"), (*ours, "hann", "included")),
         "small": (*ours, "hann", "included"),
         "conformer": (*ours, "hamming", "included"),
         **dict.fromkeys(OF_THE_PAPER, of_the_release),

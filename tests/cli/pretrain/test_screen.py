@@ -1,5 +1,6 @@
 import io
 
+import pytest
 from rich.console import Console
 
 from cli.pretrain.screen import TrainingScreen
@@ -7,9 +8,22 @@ from speech.evaluation.evaluation import Evaluation
 from speech.pretraining import Epoch, PretrainConfig, Step
 
 
+class Terminal(io.StringIO):
+    """A file at which a person looks."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def no_ci(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("CI", raising=False)
+
+
 def shown(*, terminal: bool) -> str:
     """What two steps, an early look and an epoch look like."""
-    file = io.StringIO()
+    file = Terminal() if terminal else io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=150, color_system=None)
     measured = Evaluation(loss=2.5, wer=0.125, cer=0.0625, ids=(), hypotheses=(), references=())
     epoch = Epoch(
@@ -36,7 +50,7 @@ def test_a_terminal_has_a_bar_with_the_last_look() -> None:
 
 
 def test_while_features_are_computed_it_counts_the_speakers() -> None:
-    file = io.StringIO()
+    file = Terminal()
     console = Console(file=file, force_terminal=True, width=150, color_system=None)
     with TrainingScreen(console, PretrainConfig()) as screen:
         screen.features("seed", 3, 8)

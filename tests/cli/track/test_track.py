@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.report.public import SETTINGS
 from cli.track import public_run
 from cli.track.public_run import new_lines, public_settings
 from cli.track.trackers import TRACKERS
@@ -22,6 +23,10 @@ cohort = 3.0
 [privacy]
 population-name = "ward-7"
 noise-multiplier = 0.5
+noise-seed = 615
+[server]
+anchor-corpus = "of-ann"
+anchor-steps = 1
 [model]
 seed = "/home/ann/seed.safetensors"
 """
@@ -103,9 +108,17 @@ def test_following_gives_each_round_once_and_ends_with_the_run(folder, monkeypat
     assert math.isnan(found[1][1]) and found[3][1] == 0.3
 
 
-def test_settings_with_a_path_or_a_name_of_speakers_stay(folder):
+def test_only_the_settings_of_a_public_report_are_given(folder):
     found = public_settings(folder)
-    assert set(found) == {"training.rounds", "training.cohort", "privacy.noise-multiplier"}
+    assert (found["training.rounds"], found["privacy.noise-multiplier"], found["server.anchor-steps"]) == (
+        2,
+        0.5,
+        1,
+    )
+    assert set(found) <= set(SETTINGS)
+    assert not {"model.seed", "privacy.population-name", "privacy.noise-seed", "server.anchor-corpus"} & set(
+        found
+    )
 
 
 @pytest.mark.parametrize(
