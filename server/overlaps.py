@@ -177,5 +177,6 @@ def _in_anchor(info: NodeInfo, anchor: AnchorSpeakers) -> str:
     if shared := anchor.tokens.intersection(split_tokens(info.tokens)):
         return f"holds {len(shared)} speakers of the anchor corpus (the same ids in one speaker-namespace)"
     if recorded := anchor.recorded.get(info.speech, 0):
-        return f"holds {recorded} speakers with recordings in the anchor corpus, of the server's own split {split!r}"
+        of_own = f"of the server's own split {split!r}"
+        return f"holds {recorded} speakers with recordings in the anchor corpus, {of_own}"
     return ""
