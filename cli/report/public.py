@@ -172,7 +172,7 @@ def _require_covered(against: object, run: object) -> None:
         return
     other = against.get("model") if isinstance(against, Mapping) else against
     raise ConfigError(
-        f"--evaluation: compares with {other}, which is not of this run, and no epsilon of the run covers it: "
+        f"--evaluation: compares with {other}, which is not of this run, and no epsilon of it covers that: "
         "evaluate again with --against RUN/seed.safetensors or without, or make the report --for owner"
     )
 

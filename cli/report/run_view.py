@@ -133,7 +133,7 @@ def _facts(facts: RunFacts, *, for_public: bool) -> list[tuple[str, str]]:
             f"Murmuration {facts.release}" if facts.release else "a release that its folder does not name",
         ),
         ("model", str(names.get("model.name", "a model of the owner's"))),
-        ("speech", speech.get(kind, f"kind '{kind}'") if kind else "a kind of the owner's"),
+        ("speech", speech.get(str(kind), f"kind '{kind}'") if kind else "a kind of the owner's"),
         ("population N", f"{plan.population:,} speakers"),
         ("expected cohort S", f"{plan.cohort:g} speakers a round"),
         ("rounds", f"{facts.rounds_done} of {plan.rounds} planned"),
