@@ -185,6 +185,16 @@ def test_no_name_of_another_ledger_or_of_an_older_runs_folder_is_shown(run):
     assert "planted-clinic" in repr(run_view(older, {}, "run", for_public=False).warnings)
 
 
+def test_a_run_that_was_killed_while_it_wrote_a_line_has_a_page(run, tmp_path):
+    run = copied(run, tmp_path / "runs")
+    (run / "evaluation.json").unlink()
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text[:-20])
+    assert len(RunFacts.of(run).metrics) == len(text.splitlines()) - 1
+    (run / "metrics.jsonl").write_text(text[:-1])
+    assert len(RunFacts.of(run).metrics) == len(text.splitlines())
+
+
 def test_names_that_other_packages_bring_are_left_out(run):
     """They are the words of whoever wrote the package: a hospital's kind of corpus has its name."""
     config = RunFacts.of(run).config
