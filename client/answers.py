@@ -108,7 +108,7 @@ def _called(context: Context, node: Node, task: Task) -> Sequence[str]:
     some_left = node.held.anybody_left
     if registered == node.held.part and not registered_speakers.knows(context.state, registered):
         left = departure_counts.noted(context.node_config, context.run_id, context.node_id)
-        if left is not None and left > node.held.left:  # a line of the record is gone: who left is unknown
+        if left is not None and left > node.held.left and not node.simulated:  # a line of the record is gone
             some_left = True
         elif some_left and (left is not None or node.simulated):  # without a note nobody of a part had left
             return node.held.departures.without(node.held.everybody, first=left or 0)
