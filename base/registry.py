@@ -74,6 +74,10 @@ class Registry(Mapping[str, Any]):
     def __contains__(self, name: object) -> bool:
         return name in self._ours or name in self._added or name in self._installed
 
+    def is_ours(self, name: str) -> bool:
+        """Whether the extension of this name is one of this project."""
+        return name in self._ours
+
     def require(self, name: str) -> str:
         """`name`, if there is such an extension.
 

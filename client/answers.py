@@ -105,16 +105,15 @@ def _left_at_start(context: Context, node: Node, run: str) -> int:
 def _called(context: Context, node: Node, task: Task) -> Sequence[str]:
     """The speakers by the server's numbers; the task has what this node reported at registration."""
     registered = f"{task.dataset or node.dataset} {task.portion or node.held.portion}"
-    if (
-        node.held.anybody_left
-        and registered == node.held.part
-        and not registered_speakers.knows(context.state, registered)
-    ):
+    some_left = node.held.anybody_left
+    if registered == node.held.part and not registered_speakers.knows(context.state, registered):
         left = departure_counts.noted(context.node_config, context.run_id, context.node_id)
-        if left is not None or node.simulated:  # a simulation forgets nothing: no speaker had left
+        if left is not None and left > node.held.left and not node.simulated:  # a line of the record is gone
+            some_left = True
+        elif some_left and (left is not None or node.simulated):  # without a note nobody of a part had left
             return node.held.departures.without(node.held.everybody, first=left or 0)
     return registered_speakers.called(
-        context.state, registered, node.held.part, node.speakers, some_left=node.held.anybody_left
+        context.state, registered, node.held.part, node.speakers, some_left=some_left
     )
 
 

@@ -14,9 +14,9 @@ would have taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 
 from torch import Tensor
@@ -29,6 +29,7 @@ from recipes.sections import CorpusSection, LocalSection, ServerSection
 from server.evaluation import EvaluationPlace, HeldOut
 from server.factory import SEEDS_WITHOUT_WEIGHTS
 from server.overlaps import AnchorSpeakers
+from server.recordings import Recordings
 from speech.corpora.corpus import Corpus, Utterance
 from speech.corpora.loading import load_corpus
 from speech.data.examples import Example, ExampleStore
@@ -94,40 +95,48 @@ class AnchorSpeech:
         return tuple(one for name in corpus.speakers(split) for one in corpus.utterances(split, name))
 
     @cached_property
-    def _recordings(self) -> frozenset[tuple[Path, float]]:
-        return _recordings_of(self.utterances)
+    def _recordings(self) -> Recordings:
+        return Recordings(self.utterances)
 
     def _described(self, section: CorpusSection, held_out: HeldOut) -> AnchorSpeakers:
-        """The speakers; the namespace of the server's own corpus is that of the anchor corpus too."""
-        corpus, names = self.corpus, self.corpus.speakers(self.split)
-        keys = {key_of("", corpus.speaker_key), key_of(section.speaker_namespace, corpus.speaker_key)}
-        own = held_out.store.corpus
-        shared = {split: self._recordings_in(own, split, section.kind) for split in own.splits}
+        """The speakers, and the ids that they have in the server's own corpus, by their recordings.
+
+        The namespace of the server's own corpus is that of the anchor corpus too.
+        """
+        corpus, own = self.corpus, held_out.store.corpus
+        recorded = {one.speaker for split in own.splits for one in self._shared(own, split, section.kind)}
+        of_own = {split: sum(own.has_speaker(split, one) for one in recorded) for split in own.splits}
+        named = ((corpus, corpus.speakers(self.split)), (own, sorted(recorded)))
         return AnchorSpeakers(
             dataset=corpus.digest,
             split=self.split,
             apart=frozenset(split for split in corpus.splits if not self._in(corpus, split)),
-            tokens=frozenset(token for key in keys for token in split_tokens(tokens_of(key, names))),
-            recordings={(own.digest, split): count for split, count in shared.items() if count},
+            tokens=frozenset(
+                token
+                for whose, names in named
+                for key in {key_of(space, whose.speaker_key) for space in ("", section.speaker_namespace)}
+                for token in split_tokens(tokens_of(key, names))
+            ),
+            recorded={(own.digest, split): count for split, count in of_own.items() if count},
         )
 
     def _in(self, corpus: Corpus, split: str) -> list[str]:
         """The ids that a split of a corpus has too."""
         return [name for name in self.corpus.speakers(self.split) if corpus.has_speaker(split, name)]
 
-    def _recordings_in(self, corpus: Corpus, split: str, kind: str) -> int:
-        """The number of recordings that a split of a corpus has too."""
+    def _shared(self, corpus: Corpus, split: str, kind: str) -> Iterator[Utterance]:
+        """The utterances of a split of a corpus whose recordings the anchor corpus has too."""
         if self.kind in WITHOUT_FILES or kind in WITHOUT_FILES:
-            return 0
-        theirs = (one for name in corpus.speakers(split) for one in corpus.utterances(split, name))
-        return len(self._recordings & _recordings_of(theirs))
+            return
+        for name in corpus.speakers(split):
+            yield from filter(self._recordings.have, corpus.utterances(split, name))
 
     def _require_nobody_held_out(self, section: CorpusSection, held_out: HeldOut) -> None:
         """Refuse to train on what error rates are measured on."""
         theirs, split = held_out.store.corpus, held_out.split
         same = self.corpus.digest == theirs.digest or bool(section.speaker_namespace)
         speakers = [] if section.shared_speakers or not same else self._in(theirs, split)
-        files = self._recordings_in(theirs, split, section.kind)
+        files = sum(1 for _ in self._shared(theirs, split, section.kind))
         if self.corpus.digest == theirs.digest and self.split == split:
             fault = "it is the held-out split"
         elif speakers:
@@ -140,12 +149,6 @@ class AnchorSpeech:
             f"server.anchor-split = {self.split!r} of {self.corpus.name}: {fault} (corpus.test-split = "
             f"{split!r}), and error rates on it would say nothing of new speech; take another split or corpus"
         )
-
-
-def _recordings_of(utterances: Iterable[Utterance]) -> frozenset[tuple[Path, float]]:
-    """Where each utterance is: its sound file, and the second at which it begins there."""
-    real = cache(Path.resolve)  # a corpus has few folders and many files
-    return frozenset((real(one.audio.parent) / one.audio.name, one.offset_seconds) for one in utterances)
 
 
 class Anchor:

@@ -40,15 +40,16 @@ class AnchorSpeakers:
         split: Their split.
         apart: The splits of the corpus in which none of them is.
         tokens: Their pseudonyms, under the key of the corpus and, if the recipe names one, of the namespace.
-        recordings: The number of their recordings in a split of the server's own corpus, by its digest and
-            the split; only splits that have any.
+        recorded: The number of speakers of a split of the server's own corpus who have recordings in the
+            anchor corpus, of this split or of another, by its digest and the split; only splits that have
+            any.
     """
 
     dataset: str
     split: str
     apart: frozenset[str] = frozenset()
     tokens: frozenset[bytes] = frozenset()
-    recordings: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    recorded: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
 
 def require_nobody_twice(infos: Mapping[int, NodeInfo]) -> None:
@@ -153,8 +154,8 @@ def require_nobody_in_anchor(infos: Mapping[int, NodeInfo], anchor: AnchorSpeake
     `corpus.shared-speakers` changes nothing here: it is about error rates, and this is about the guarantee.
 
     Guarantee: no node passes that holds a split of the anchor corpus with a speaker of it, a speaker with the
-    same pseudonym, or a split of the server's own corpus with one of its recordings. Two corpora without a
-    common namespace and without common recordings cannot be compared.
+    same pseudonym, or a split of the server's own corpus with a speaker who has a recording in it. Two
+    corpora without a common namespace and without common recordings cannot be compared.
 
     Raises:
         RegistrationError: Naming the first such node, and the remedy.
@@ -175,6 +176,7 @@ def _in_anchor(info: NodeInfo, anchor: AnchorSpeakers) -> str:
         return f"holds split {split!r} of the anchor corpus, which has speakers of its split {anchor.split!r}"
     if shared := anchor.tokens.intersection(split_tokens(info.tokens)):
         return f"holds {len(shared)} speakers of the anchor corpus (the same ids in one speaker-namespace)"
-    if files := anchor.recordings.get(info.speech, 0):
-        return f"holds {files} recordings of the anchor corpus, in the server's own split {split!r}"
+    if recorded := anchor.recorded.get(info.speech, 0):
+        of_own = f"of the server's own split {split!r}"
+        return f"holds {recorded} speakers with recordings in the anchor corpus, {of_own}"
     return ""

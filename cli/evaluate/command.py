@@ -188,6 +188,7 @@ def answer(
 def _plain(result: Result) -> dict[str, Any]:
     return {
         "model": str(result.path),
+        **({"run": result.loaded.metadata["run"]} if result.loaded.metadata.get("run") else {}),
         "preset": result.loaded.preset,
         **({"window": result.window} if result.window else {}),
         **result.assessment.summary(),

@@ -203,12 +203,13 @@ def speaker_chart(evaluation: Mapping[str, Any]) -> Chart | None:
         return None
     worst = max(1, round(len(rates) / 10))
     median = rates[len(rates) // 2][0]
+    mean = (evaluation.get("wer") or {}).get("rate")
     return {
         "chart": "speakers",
         "title": "WER of each held-out speaker",
         "rates": [[rate, name] for rate, name in thinned(rates, 1000)],
         "worst": worst,
-        "mean": (evaluation.get("wer") or {}).get("rate"),
+        "mean": mean if _is_finite(mean) else None,
         "said": f"{len(rates)} speakers: the best has a WER of {100 * rates[0][0]:.1f} %, the median "
         f"{100 * median:.1f} %, the worst {100 * rates[-1][0]:.1f} %.",
     }

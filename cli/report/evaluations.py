@@ -23,13 +23,17 @@ def read_evaluation(path: Path) -> Mapping[str, Any]:
         raise ConfigError(f"--evaluation {path}: cannot be read ({error.strerror}); {_REMEDY}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"--evaluation {path}: is no JSON ({error}); {_REMEDY}") from None
-    if not isinstance(found, dict) or not isinstance(found.get("wer"), dict) or "model" not in found:
-        raise ConfigError(f"--evaluation {path}: has no error rates of a model; {_REMEDY}")
+    if (
+        not isinstance(found, dict)
+        or not isinstance(found.get("wer"), dict)
+        or not {"model", "warnings"} <= set(found)
+    ):
+        raise ConfigError(f"--evaluation {path}: has no error rates of a model with warnings; {_REMEDY}")
     return found
 
 
 def by_run(files: Sequence[Path], runs: Sequence[RunFacts]) -> dict[str, Mapping[str, Any]]:
-    """The evaluations by the ids of their runs: that whose folder has the model, or the only run.
+    """The evaluations by the ids of their runs: the run that the model's file names, or whose folder has it.
 
     Raises:
         ConfigError: If a file is of none of the runs, or two are of one.
@@ -38,13 +42,16 @@ def by_run(files: Sequence[Path], runs: Sequence[RunFacts]) -> dict[str, Mapping
     for path in files:
         content = read_evaluation(path)
         folder = Path(str(content["model"])).resolve().parent
-        own = [one for one in runs if one.folder.path.resolve() == folder]
-        if not own and not (len(runs) == 1 and not folder.is_dir()):  # the folder may have been moved since
+        made_by = content.get("run")  # its folder may have been moved since
+        own = [
+            one for one in runs if (one.run == made_by if made_by else one.folder.path.resolve() == folder)
+        ]
+        if not own:
             raise ConfigError(
-                f"--evaluation {path}: is of the model {content['model']}, which is in none of these run "
-                "folders; evaluate the model of the run"
+                f"--evaluation {path}: is of the model {content['model']}, which none of these runs made; "
+                "evaluate the model of the run"
             )
-        run = (own or runs)[0].run
+        run = own[0].run
         if run in found:
             raise ConfigError(f"--evaluation {path}: a second evaluation of one run; give one a run")
         found[run] = content

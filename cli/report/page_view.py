@@ -97,7 +97,7 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
 
 def _label(facts: RunFacts, asked: Asked) -> str:
     """The run's name on the page: its id for the public, for the owner the name of its folder."""
-    return f"run {facts.short}" if asked.for_public else facts.folder.path.resolve().name
+    return f"run {public.run_name(facts.run)}" if asked.for_public else facts.folder.path.resolve().name
 
 
 def _title(sections: Sequence[Section]) -> str:

@@ -18,12 +18,23 @@ seconds the gain from sampling would be lost, and un-noised metrics are covered 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from base.registries import LANGUAGES
+from base.registries import (
+    CLIP_RULES,
+    CORPUS_KINDS,
+    LANGUAGES,
+    LOCAL_ALGORITHMS,
+    MODEL_PRESETS,
+    NOISE_SHAPES,
+    SCHEDULES,
+    SERVER_OPTIMISERS,
+)
+from base.registry import Registry
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
 from recipes.places import SEEDS_WITHOUT_FILE
@@ -90,6 +101,18 @@ SETTINGS: tuple[str, ...] = (
 )
 """Keys of the recipe. Paths, names of speakers, populations and machines, and free text are not in it."""
 
+OF_REGISTRIES: Mapping[str, Registry] = {
+    "corpus.kind": CORPUS_KINDS,
+    "corpus.language": LANGUAGES,
+    "local.algorithm": LOCAL_ALGORITHMS,
+    "server.optimiser": SERVER_OPTIMISERS,
+    "server.schedule": SCHEDULES,
+    "server.anchor-kind": CORPUS_KINDS,
+    "privacy.clip-rule": CLIP_RULES,
+    "privacy.noise-shape": NOISE_SHAPES,
+}
+"""Settings whose names other packages can add to; such names are the owner's words and are left out."""
+
 _PATTERNS = re.compile(r"[A-Za-z0-9_.*,\-? ]{0,400}")
 
 
@@ -103,11 +126,11 @@ def _may_be_shown(key: str, value: Any, config: RunConfig) -> bool:
     if not isinstance(value, str):
         return isinstance(value, bool | int | float)
     if key == "model.name":
-        return config.model.is_preset or is_stored_name(value)
+        return MODEL_PRESETS.is_ours(value) if config.model.is_preset else is_stored_name(value)
     if key == "model.seed":
         return value in SEEDS_WITHOUT_FILE
-    if key == "corpus.language":
-        return value in LANGUAGES
+    if key in OF_REGISTRIES:
+        return not value or OF_REGISTRIES[key].is_ours(value)
     if key in ("model.trainable", "model.adapters"):  # patterns of tensor names, as on the model card
         return _PATTERNS.fullmatch(value) is not None
     return True  # one of the names that the recipe's schema allows
@@ -128,17 +151,35 @@ def public_evaluation(found: Mapping[str, Any], *, corpus_may_be_published: bool
     """The evaluation with the fields of `EVALUATION`, and what a published corpus adds.
 
     Raises:
-        ConfigError: If the evaluation warns that it may be of speakers of the population.
+        ConfigError: If the evaluation warns that it may be of speakers of the population, or compares with a
+            model that is not of the run, as its seed is.
     """
     if found.get("warnings"):
         raise ConfigError(
             "this evaluation warns that no epsilon covers its figures, so they can be in no public report: "
             "leave --evaluation out, evaluate on other speakers, or make the report --for owner"
         )
+    _require_covered(found.get("against"), found.get("run"))
     shown = picked(found, EVALUATION)
     if corpus_may_be_published:
         shown |= {name: found[name] for name in OF_A_PUBLISHED_CORPUS if name in found}
     return shown
+
+
+def _require_covered(against: object, run: object) -> None:
+    """Refuse a comparison with a model that is not of the run `run`: what made another is not known here."""
+    if against is None or (isinstance(against, Mapping) and run and against.get("run") == run):
+        return
+    other = against.get("model") if isinstance(against, Mapping) else against
+    raise ConfigError(
+        f"--evaluation: compares with {other}, which is not of this run, and no epsilon of it covers that: "
+        "evaluate again with --against RUN/seed.safetensors or without, or make the report --for owner"
+    )
+
+
+def run_name(run: str) -> str:
+    """Return the name of a run on a public page, from its id; an older run's is the name of its folder."""
+    return run[:8] if re.fullmatch("[0-9a-f]{32}", run) else hashlib.sha256(run.encode()).hexdigest()[:8]
 
 
 def picked(value: Mapping[str, Any], shape: Shape) -> dict[str, Any]:

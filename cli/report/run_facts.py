@@ -70,7 +70,8 @@ class RunFacts:
         """Read a run folder.
 
         Raises:
-            ConfigError: If it is no run folder, or no round of it has begun.
+            ConfigError: If it is no run folder, no round of it has begun, or evaluation.json is of another
+                run.
             LedgerCorrupt, ResumeRefused, SpendingUnknown: If ledger or checkpoint cannot be used.
         """
         folder = RunFolder(path)
@@ -81,9 +82,14 @@ class RunFacts:
                 "a folder that `murmur run` made"
             )
         config, checkpoint = config_of_run(path), load_checkpoint(newest, tensors=False)
+        # A run may go on meanwhile: the ledger is read last, and covers all that was read before.
+        metrics, evaluation = tuple(in_force(read_lines(folder.metrics))), folder.read_evaluation()
+        if checkpoint.run and (evaluation or {}).get("run", checkpoint.run) != checkpoint.run:
+            raise ConfigError(f"{folder.evaluation} is of another run: restore the file, or remove it")
+        made = folder.rounds_made(checkpoint.round_number)
         entries = read_ledger(folder.ledger) if folder.ledger.is_file() else ()
         name, run = checkpoint.population_name, run_of(checkpoint, path)
-        require_spent(entries, name, run, checkpoint.plan, folder.rounds_made(checkpoint.round_number), path)
+        require_spent(entries, name, run, checkpoint.plan, made, path)
         lineage, ledger = lineage_before(folder, checkpoint), folder.ledger.resolve()
         days = [entry.time_utc for entry in entries if entry.dataset == name and entry.run == run]
         release = _RELEASE.search((path / "config.toml").read_text(encoding="utf-8"))
@@ -99,8 +105,8 @@ class RunFacts:
             lineage=lineage,
             all_runs=merge((*ledger_releases(entries, name), *not_in_ledger(lineage, entries, name))),
             uncounted=tuple(uncounted_remarks(config, ledger, population_of(ledger))),
-            metrics=tuple(in_force(read_lines(folder.metrics))),
-            evaluation=folder.read_evaluation(),
+            metrics=metrics,
+            evaluation=evaluation,
         )
 
     @property
@@ -140,8 +146,25 @@ class RunFacts:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What every report must say beside the epsilon."""
+        """What every report must say beside the epsilon; it may name ledgers and folders."""
         return (*self.uncounted, *unprotected(self.lineage))
+
+    @property
+    def warnings_without_names(self) -> tuple[str, ...]:
+        """The same for the public."""
+        found = []
+        if self.uncounted:
+            count = len(self.uncounted)
+            found.append(
+                f"Other runs have spent on some of these speakers in {count} other "
+                f"ledger{'s' if count > 1 else ''}: no epsilon here includes it."
+            )
+        if unprotected(self.lineage):
+            found.append(
+                "The seed model came from a federated run without privacy: no epsilon here covers what it "
+                "learnt from the speakers of that run."
+            )
+        return tuple(found)
 
     @property
     def larger(self) -> PrivacyPlan:

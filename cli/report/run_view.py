@@ -93,7 +93,7 @@ def run_view(facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_
         epsilon=_epsilon(facts.headline),
         sentence=_sentence(facts),
         bounds=_bounds(facts),
-        warnings=(*_weak(facts), *facts.warnings),
+        warnings=(*_weak(facts), *(facts.warnings_without_names if for_public else facts.warnings)),
         extrapolated=_epsilon(facts.extrapolated),
         extrapolation=_extrapolation(facts),
         results=_results(lines, evaluation),
@@ -121,10 +121,11 @@ def _facts(facts: RunFacts, *, for_public: bool) -> list[tuple[str, str]]:
     plan, config = facts.plan, facts.config
     days = " to ".join(facts.days) or "not recorded"
     names = public.public_settings(config) if for_public else config.to_flat()
+    kind = names.get("corpus.kind")
     speech = {"embedded": "the shipped synthetic corpus", "synthetic": "synthetic speakers"}
     own = [] if for_public else [("run folder", str(facts.folder.path)), ("run", facts.run)]
     return [
-        ("run", facts.short) if for_public else own[1],
+        ("run", public.run_name(facts.run)) if for_public else own[1],
         *own[:1],
         ("days of its releases", days),
         (
@@ -132,7 +133,7 @@ def _facts(facts: RunFacts, *, for_public: bool) -> list[tuple[str, str]]:
             f"Murmuration {facts.release}" if facts.release else "a release that its folder does not name",
         ),
         ("model", str(names.get("model.name", "a model of the owner's"))),
-        ("speech", speech.get(config.corpus.kind, f"kind '{config.corpus.kind}'")),
+        ("speech", speech.get(str(kind), f"kind '{kind}'") if kind else "a kind of the owner's"),
         ("population N", f"{plan.population:,} speakers"),
         ("expected cohort S", f"{plan.cohort:g} speakers a round"),
         ("rounds", f"{facts.rounds_done} of {plan.rounds} planned"),

@@ -49,10 +49,10 @@ def called(
     Raises:
         ConfigError: If the part has changed and the speakers of the registration are not kept.
     """
-    if part == now and not some_left:
-        return speakers
     kept = find_record(state, RECORD, ConfigRecord)
     if kept is None or kept["part"] != part:
+        if part == now and not some_left:
+            return speakers
         raise ConfigError(
             f"this node's speech has changed since registration (it has {len(speakers)} speakers now), "
             "and it no longer knows the speakers that it registered: none of them is trained. Restore the "

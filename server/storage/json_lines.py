@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,17 @@ def append_lines(path: Path, *lines: dict[str, Any]) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return all objects of a file; of a file that does not exist, none."""
+    """Return all objects of a file; of a file that does not exist, none.
+
+    A last line that is incomplete, of a crash or of a run that writes it now, is none.
+    """
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+    *lines, last = path.read_text(encoding="utf-8").split("\n")
+    found = [json.loads(line) for line in lines if line]
+    with suppress(ValueError):
+        found.append(json.loads(last))
+    return found
 
 
 def cut_torn_line(path: Path) -> None:

@@ -23,7 +23,7 @@ class KeptBatches:
     """Results by the ids of a batch's utterances, in a file with a line each.
 
     Args:
-        path: The file. It is read if it has this key, and else written anew.
+        path: The file. It is read if it has this key and is whole, and else written anew.
         key: What the results depend on (`key_of`).
 
     Raises:
@@ -44,8 +44,9 @@ class KeptBatches:
         self._path = path
         self._found: dict[tuple[str, ...], BatchEvaluation] = {}
         first, *lines = _whole_lines(path) or [""]
-        if first == json.dumps({"key": key}):
-            self._found = dict(map(_read, lines))
+        found = _read_all(lines) if first == json.dumps({"key": key}) else None
+        if found is not None:
+            self._found = found
             os.truncate(path, sum(len(line.encode()) + 1 for line in (first, *lines)))  # a torn last line
         else:
             path.write_text(json.dumps({"key": key}) + "\n", encoding="utf-8")
@@ -77,6 +78,14 @@ def _whole_lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     return path.read_bytes().decode("utf-8", errors="replace").split("\n")[:-1]
+
+
+def _read_all(lines: Sequence[str]) -> dict[tuple[str, ...], BatchEvaluation] | None:
+    """The results; None if a line is none: nothing in such a file is used."""
+    try:
+        return dict(map(_read, lines))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _read(line: str) -> tuple[tuple[str, ...], BatchEvaluation]:

@@ -6,7 +6,7 @@ from flwr.app import Context, RecordDict
 from cli.composing import default_config
 from client import node as node_module
 from client import speaker_processes
-from client.state.departures import Departure, record
+from client.state.departures import RECORD, Departure, record
 from client.state.node_state import node_state
 from tests.client.state.test_registered_speakers import (
     BOUNDS,
@@ -114,6 +114,20 @@ def test_after_a_restart_without_a_note_nobody_is_trained(hospital, monkeypatch)
         "no longer knows the speakers that it registered"
         in train(here, dataset, 0).content["answer"]["problem"]
     )
+
+
+def test_who_left_before_a_run_and_is_out_of_the_record_is_not_trained_in_it(hospital):
+    """As if they came back during the run: the numbers of the others would be shifted."""
+    here, _ = hospital
+    leave("train-00")
+    dataset = register_nodes(here)
+    before = [sum_of(here, dataset, number)[0] for number in range(2)]
+    (node_state({}) / RECORD).unlink()
+    forget()
+    assert all(torch.equal(sum_of(here, dataset, number)[0], before[number]) for number in range(2))
+    assert "problem" in train(here, dataset, 2).content["answer"]
+    here.state = RecordDict()  # its SuperNode was started anew
+    assert "no longer knows the speakers" in train(here, dataset, 0).content["answer"]["problem"]
 
 
 def refuse(*arguments):

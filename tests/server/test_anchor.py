@@ -1,5 +1,6 @@
 """Steps on public speech between rounds: what they change, and what they must not reach."""
 
+import json
 import math
 import re
 import shutil
@@ -320,8 +321,43 @@ def test_the_same_recordings_under_another_list_are_known_in_the_servers_own_cor
     held_out = HeldOut.of(config.corpus, build_model("tiny"))
     own = held_out.store.corpus.digest
     assert speech.corpus.digest != own
-    with pytest.raises(RegistrationError, match="node 2 holds 1 recordings of the anchor corpus"):
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers with recordings in the anchor"):
         enrolled(corpus, part, dataset=own)
+
+
+@pytest.mark.parametrize("how", ["symbolic link", "hard link", "another segment"])
+def test_the_same_recordings_are_known_by_another_name_and_in_another_cut(corpus, public, tmp_path, how):
+    line = {**json.loads(corpus.read_text().splitlines()[0]), "speaker": "someone"}
+    file = corpus.parent / line["audio_filepath"]
+    other = {"symbolic link": tmp_path / "s.flac", "hard link": tmp_path / "h.flac"}.get(how, file)
+    if how == "symbolic link":
+        other.symlink_to(file)
+    elif how == "hard link":
+        other.hardlink_to(file)
+    else:
+        line |= {"offset": 0.1, "duration": line["duration"] - 0.1}
+    part = tmp_path / "part.jsonl"
+    part.write_text(json.dumps({**line, "audio_filepath": str(other)}) + "\n")
+    _, config = made(corpus, part)
+    own = HeldOut.of(config.corpus, build_model("tiny")).store.corpus.digest
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers with recordings in the anchor"):
+        enrolled(corpus, part, dataset=own)
+
+
+def test_recordings_of_one_split_tell_who_is_enrolled_by_another(corpus, public, tmp_path):
+    """A person of the server's own corpus has other speech in the split that a node holds."""
+    both = make_corpus(tmp_path / "both", {"train": 2, "more": 1, "test": 1}, utterances=1)
+    both.write_text(both.read_text().replace('"speaker": "more-00"', '"speaker": "train-00"'))
+    part = both.with_name("part.jsonl")
+    (line,) = (one for one in both.read_text().splitlines() if '"more"' in one)
+    part.write_text(line.replace('"train-00"', '"someone"').replace('"more"', '"train"') + "\n")
+    changes = {"corpus.shared-speakers": True, "corpus.speaker-namespace": "hospitals"}
+    _, config = made(both, part, **changes)
+    own = HeldOut.of(config.corpus, build_model("tiny")).store.corpus.digest
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers with recordings in the anchor"):
+        enrolled(both, part, dataset=own, **changes)
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers of the anchor corpus"):
+        enrolled(both, part, dataset="d", ids=("train-00",), key=key_of("hospitals", ""), **changes)
 
 
 def test_a_refused_run_has_drawn_and_spent_nothing(corpus, public):

@@ -9,7 +9,9 @@ from server.evaluation import EvaluationPlace, HeldOut, ModelEvaluations
 from server.storage.json_lines import read_lines
 from speech.errors import CorpusError
 from speech.evaluation.evaluation import Evaluation
+from speech.evaluation.kept_batches import KeptBatches
 from speech.model.ctc_transformer import CTCTransformer, build_model
+from speech.model.recogniser import BatchEvaluation
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -163,3 +165,14 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path, monkeypatch):
         next(model.parameters()).add_(1.0)
     other = held_out.evaluate(model, file)
     assert sum(seen) == 70 and other.loss != whole.loss
+
+
+@pytest.mark.parametrize(
+    "line", ["no JSON", '{"ids": ["u1"]}', '{"ids": 3, "losses": [], "counted": 1, "texts": []}']
+)
+def test_a_damaged_line_of_kept_results_means_that_none_is_used(tmp_path, line):
+    file, result = tmp_path / "kept.partial", BatchEvaluation(losses=torch.ones(1), counted=1, texts=["turn"])
+    KeptBatches(file, "key").add(["u1"], result)
+    file.write_text(file.read_text() + line + "\n")
+    assert KeptBatches(file, "key").find(["u1"]) is None
+    assert file.read_text() == '{"key": "key"}\n'

@@ -255,11 +255,12 @@ def _require_known(path: Path, study: Study) -> None:
 def _require_no_privacy(path: Path, cell: Cell) -> None:
     """Refuse a look inside, or noise on a group, in a run that promises something."""
     asked = [key for key in STUDY_KEYS if key in cell.settings]
-    noise = [key for key in NOISY if cell.settings.get(key) or any(cell.tune.get(key, ()))]
+    given = {**(default_config() if cell.trainer == FEDERATED else {}), **cell.settings}
+    noise = [key for key in NOISY if given.get(key) or any(cell.tune.get(key, ()))]
     if asked and noise:
         raise ConfigError(
             f"experiments {path}: cell {cell.name}: {asked[0]} with {noise[0]} = "
-            f"{cell.settings.get(noise[0])}: it is for runs without privacy; set {noise[0]} to 0"
+            f"{given.get(noise[0])}: it is for runs without privacy; set {noise[0]} to 0"
         )
     if (NOISE_ON in cell.settings) != (NOISE in cell.settings) or (
         LOOK in cell.settings and NOISE_ON in asked

@@ -180,10 +180,11 @@ def test_a_number_of_synthetic_speakers_is_no_path(model, monkeypatch) -> None:
 
 def test_a_run_is_evaluated_on_its_own_held_out_speech_and_agrees_with_its_own_evaluation(tmp_path) -> None:
     folder = federate(recipe(make_corpus(tmp_path / "c", {"train": 5, "test": 2}), **{"training.rounds": 1}))
-    done = murmur("--run", folder, "--json")
+    done = murmur("--run", folder, "--against", folder / "seed.safetensors", "--json")
     assert done.exit_code == 0, done.output
     found, own = json.loads(done.stdout), json.loads((folder / "evaluation.json").read_text())
     assert (found["split"], found["warnings"]) == ("test", [])
+    assert found["run"] == found["against"]["run"] == own["run"]
     assert found["wer"] == own["wer"] and found["hours"] == pytest.approx(own["hours"])
 
 

@@ -102,7 +102,7 @@ def evaluation_parts() -> dict:
     }
 
 
-def evaluation_file(run: Path, to: Path, **changes: object) -> Path:
+def evaluation_file(run: Path, to: Path, /, **changes: object) -> Path:
     """A file as `murmur evaluate --run --json` writes it."""
     found = json.loads(RunFolder(run).evaluation.read_text())
     told = {"model": str(run / "model.safetensors"), "corpus": "planted-host", "decoding": "planted-decoding"}

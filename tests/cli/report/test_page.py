@@ -213,7 +213,10 @@ def test_much_is_thinned_and_the_ends_stay():
     [
         ("no JSON", "is no JSON"),
         ("{}", "has no error rates of a model"),
-        ('{"wer": {}, "model": "/usr/model.safetensors"}', "is in none of these run folders"),
+        ('{"wer": {}, "model": "/usr/model.safetensors"}', "has no error rates of a model with warnings"),
+        ('{"wer": {}, "warnings": [], "model": "/usr/model"}', "which none of these runs made"),
+        ('{"wer": {}, "warnings": [], "model": "/gone/model"}', "which none of these runs made"),
+        ('{"wer": {}, "warnings": [], "model": "/gone/model", "run": "ab"}', "which none of these runs made"),
         (None, "cannot be read"),
     ],
 )

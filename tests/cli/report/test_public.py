@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from cli.report import public
+from cli.report import public, run_facts
 from cli.report.evaluations import by_run
 from cli.report.page_view import Asked, page
 from cli.report.run_facts import RunFacts
+from cli.report.run_view import run_view
+from privacy.ledger.lineage import Ancestor
 from recipes import ConfigError
 from server.storage.run_folder import RunFolder
 from tests.cli.report.run_folders import SECRETS, copied, evaluation_file, plant
@@ -142,6 +144,82 @@ def test_an_evaluation_that_no_epsilon_covers_is_refused(run, tmp_path):
     with pytest.raises(ConfigError, match=r"no epsilon covers its figures.*--for owner"):
         written(run, evaluation=evaluation)
     assert "planted-speaker" in written(run, reader="owner", evaluation=evaluation)
+
+
+def test_a_comparison_with_a_model_that_no_epsilon_covers_is_refused(run, tmp_path):
+    """Error rates and transcripts of a model without privacy, which was trained on the same speakers."""
+    other = {"wer_difference": 0.123456, "wer": {"rate": 0.5}}
+
+    def against(**made_by):
+        found = {**other, "model": "/planted/seed.safetensors", **made_by}
+        return evaluation_file(run, tmp_path / "evaluation.json", against=found)
+
+    assert "+12.3 points" in written(run, evaluation=against(run=RunFacts.of(run).run))
+    for made_by in ({}, {"run": "0" * 32}):
+        evaluation = against(**made_by)
+        with pytest.raises(ConfigError, match=r"which is not of this run.*--for owner"):
+            written(run, evaluation=evaluation)
+    assert "+12.3 points" in written(run, reader="owner", evaluation=evaluation)
+
+
+def test_an_evaluation_of_another_runs_model_is_refused(run, tmp_path):
+    evaluation = evaluation_file(run, tmp_path / "evaluation.json", run="0" * 32)
+    with pytest.raises(ConfigError, match="which none of these runs made"):
+        written(run, evaluation=evaluation)
+    run = copied(run, tmp_path / "runs")
+    found = json.loads((run / "evaluation.json").read_text())
+    (run / "evaluation.json").write_text(json.dumps({**found, "run": "0" * 32}))
+    with pytest.raises(ConfigError, match=r"evaluation.json is of another run"):
+        written(run)
+
+
+def test_no_name_of_another_ledger_or_of_an_older_runs_folder_is_shown(run):
+    facts = RunFacts.of(run)
+    seed = Ancestor(run="planted-older", people="planted-ward", private=False)
+    older = replace(
+        facts, run="planted-folder", uncounted=("in the ledger 'planted-clinic'",), lineage=(seed,)
+    )
+    view = run_view(older, {}, "run", for_public=True)
+    assert "planted" not in repr((view.warnings, view.facts, public.run_name(older.run)))
+    assert "in 1 other ledger: no epsilon" in view.warnings[-2] and "without privacy" in view.warnings[-1]
+    assert "planted-clinic" in repr(run_view(older, {}, "run", for_public=False).warnings)
+
+
+def test_a_run_that_was_killed_while_it_wrote_a_line_has_a_page(run, tmp_path):
+    run = copied(run, tmp_path / "runs")
+    (run / "evaluation.json").unlink()
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text[:-20])
+    assert len(RunFacts.of(run).metrics) == len(text.splitlines()) - 1
+    (run / "metrics.jsonl").write_text(text[:-1])
+    assert len(RunFacts.of(run).metrics) == len(text.splitlines())
+
+
+def test_names_that_other_packages_bring_are_left_out(run):
+    """They are the words of whoever wrote the package: a hospital's kind of corpus has its name."""
+    config = RunFacts.of(run).config
+    flat = public.public_settings(config)
+    for key in public.OF_REGISTRIES:
+        section, name = key.split(".")
+        field, found = name.replace("-", "_"), getattr(config, section)
+        changed = config.model_copy(update={section: found.model_copy(update={field: "planted"})})
+        assert "planted" not in public.public_settings(changed).values()
+        assert not getattr(found, field) or key in flat
+    changed = config.model_copy(update={"corpus": config.corpus.model_copy(update={"kind": "planted"})})
+    view = run_view(replace(RunFacts.of(run), config=changed), {}, "run", for_public=True)
+    assert ("speech", "a kind of the owner's") in view.facts
+
+
+def test_a_round_that_ends_while_a_run_is_read_is_in_the_epsilon(run, tmp_path, monkeypatch):
+    """The ledger is read after the metrics, so that no number is shown that its epsilon lacks."""
+    order = []
+    for name in ("read_lines", "read_ledger"):
+        inner = getattr(run_facts, name)
+        monkeypatch.setattr(
+            run_facts, name, lambda path, inner=inner, name=name: order.append(name) or inner(path)
+        )
+    RunFacts.of(run)
+    assert order == ["read_lines", "read_ledger"]
 
 
 @pytest.mark.parametrize("change", [{"noise_multiplier": 0.0}, {"noise_source": "seeded-not-private"}])

@@ -89,6 +89,16 @@ def test_a_private_run_is_neither_looked_into_nor_changed(tmp_path, settings, wo
         read_study(study_file(tmp_path, text))
 
 
+def test_a_run_that_is_private_by_default_is_not_looked_into(tmp_path):
+    """No setting of the file names the noise: it is that of `murmur run`."""
+    look = 'start = "random"\nsettings = { "study.look-inside" = true }'
+    text = STUDY.replace('start = "random"', look)
+    read_study(study_file(tmp_path, text))
+    text = text.replace("privacy.noise-multiplier = 0.0\n", "")
+    with pytest.raises(ConfigError, match=r"look-inside with privacy.noise-multiplier = 0.03"):
+        read_study(study_file(tmp_path, text))
+
+
 def test_the_table_of_smoothness_is_sorted_and_says_whether_it_goes_with_wer():
     steps = {"smooth/iid/sgd": (3.0, 5.0), "smooth/iid/adam": (1.0, 1.0), "smooth/iid/lamb": (2.0, 2.0)}
     rates = {"smooth/iid/sgd": 0.4, "smooth/iid/adam": 0.3, "smooth/iid/lamb": 0.2}
