@@ -47,7 +47,13 @@ def test_a_run_begins_when_all_its_nodes_are_registered(monkeypatch):
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_nothing_that_was_started_outlives_a_signal(tmp_path, sent):
     process = subprocess.Popen(
-        [tool("murmur"), "run"], env=environment(tmp_path), cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [tool("murmur"), "run"],
+        env=environment(tmp_path),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell lets what it starts in the background ignore Ctrl-C, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
     try:
