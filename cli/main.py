@@ -45,6 +45,9 @@ COMMANDS = {
     "report": LazyCommand(
         "cli.report.command:report", "Write one HTML file about a run, or several side by side."
     ),
+    "watch": LazyCommand(
+        "cli.watch.command:watch", "Show a run on a page of this machine that follows it as its rounds end."
+    ),
     "card": LazyCommand("cli.card:card", "Print the model card (Markdown with a Hugging Face header)."),
     "lm": LazyCommand(
         "cli.language_model:language_model",
