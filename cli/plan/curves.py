@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 
 from privacy.plan import PrivacyPlan
@@ -41,21 +42,21 @@ def size_at_the_bound(plan: PrivacyPlan) -> float:
 
 
 def other_cohorts(plan: PrivacyPlan) -> list[PrivacyPlan]:
-    """The plan with half and twice the cohort, and the plan itself, at the same noise multiplier."""
-    return _changed(plan, [{"cohort": plan.cohort * factor} for factor in FACTORS])
+    """The plan with half and twice the cohort, and the plan itself, at the same noise multiplier.
+
+    A cohort that cannot be, such as one above its cap, is left out.
+    """
+    found = []
+    for factor in FACTORS:
+        with suppress(ValueError):
+            found.append(replace(plan, cohort=plan.cohort * factor))
+    return found
 
 
 def other_noise(plan: PrivacyPlan) -> list[PrivacyPlan]:
-    """The plan with half and twice the noise multiplier, and the plan itself."""
-    return _changed(plan, [{"noise_multiplier": plan.noise_multiplier * factor} for factor in FACTORS])
-
-
-def _changed(plan: PrivacyPlan, changes: list[dict[str, float]]) -> list[PrivacyPlan]:
-    """The plans with these changes, of which those that cannot be are left out (a cohort above its cap)."""
+    """The plan with half and twice the noise multiplier, and the plan itself; no noise out of range."""
     found = []
-    for change in changes:
-        try:
-            found.append(replace(plan, **change))
-        except ValueError:
-            continue
+    for factor in FACTORS:
+        with suppress(ValueError):
+            found.append(replace(plan, noise_multiplier=plan.noise_multiplier * factor))
     return found

@@ -24,7 +24,7 @@ def watch(
         ),
     ] = Reader.owner,
     host: Annotated[
-        str, typer.Option(help="Where to listen; by default for this machine alone.")
+        str, typer.Option(help="The address to serve it at; by default for this machine alone.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 0,
 ) -> None:

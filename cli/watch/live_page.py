@@ -24,6 +24,7 @@ from server.storage.checkpoints import trained_parameters
 from server.storage.run_folder import RunFolder
 
 PAUSE_SECONDS = 1.0
+TRIES = 5
 SHARE = 2  # looks that compute wait so many times as long as they took: the run goes on beside them
 BEGINNING = "The run is about to begin."
 GONE = "The run folder is not there any more: this is the last that it said."
@@ -78,9 +79,7 @@ class LivePage:
                 f"{self._folder.path} is no run folder: it lacks {CONFIG}; give a folder that `murmur run` "
                 "made, or its name in the runs folder"
             )
-        seen = self._marks()
-        self._read()
-        self._seen = seen
+        self._read_steadily()
         self._draw()
 
     def answer(self) -> Answer:
@@ -99,14 +98,14 @@ class LivePage:
 
     def look(self) -> None:
         """Make the page anew if files of the run have changed; whatever is wrong with them, a page stays."""
-        if (seen := self._marks()) != self._seen:
+        if self._marks() != self._seen:
             try:
-                self._read()
+                self._read_steadily()
             except Exception as error:  # a run folder can hold anything, and the page outlives all of it
                 self._seen = None
                 self._failed(error)
             else:
-                self._seen, self._failures, self._warned = seen, 0, ""
+                self._failures, self._warned = 0, ""
             self._draw()
         elif self._curves is not self._drawn:
             self._draw()
@@ -116,16 +115,30 @@ class LivePage:
         names = OF_ALL if self._asked.for_public else (*OF_ALL, *OF_THE_OWNER)
         return [_mark(self._folder.path / name) for name in names]
 
+    def _read_steadily(self) -> None:
+        """Read the folder, and again where that failed while a run changed it: old checkpoints are deleted."""
+        for attempt in range(1, TRIES + 1):
+            seen = self._marks()
+            try:
+                self._read()
+            except Exception:
+                if attempt == TRIES or self._marks() == seen:
+                    raise
+            else:
+                self._seen = seen
+                return
+
     def _read(self) -> None:
         if (newest := self._folder.newest_checkpoint()) is None:
             if not (self._folder.path / CONFIG).is_file():
                 raise FileNotFoundError(f"{self._folder.path} is not there")
             return
+        trained = trained_parameters(newest)
         facts = RunFacts.of(self._folder.path)
         sections = sections_of([facts], {}, self._asked)
         # The size of a model tells which it is: it is shown where the model's name is.
         named = "model.name" in sections[0].view.settings
-        self._trained = trained_parameters(newest) if named else None
+        self._trained = trained if named else None
         self._sections, self._said = sections, _progress(facts)
         if facts.plan.is_private and facts.plan != self._plan:
             self._plan, self._curves = facts.plan, None

@@ -141,8 +141,10 @@ def _to_the_end(curves: PlannedCurves, lines: Sequence[Mapping[str, Any]]) -> Ch
     if spent:
         said = f"{epsilon_text(spent[-1][1])} are spent after round {spent[-1][0]:g}. {said}"
     name, larger = curves.larger
-    said += f" {name[0].upper()}{name[1:]} would have {epsilon_text(larger[-1][1])}."
-    return _lines("Epsilon to the end of the plan (RDP, this run)", "epsilon", found, said)
+    said += f" {name[0].upper()}{name[1:]}; there it would be {epsilon_text(larger[-1][1])}."
+    chart = _lines("Epsilon to the end of the plan (RDP, this run)", "epsilon", found, said)
+    chart["series"].sort(key=lambda one: one["kind"] == 0)  # what is spent is drawn above what is planned
+    return chart
 
 
 def _others(title: str, found: Mapping[str, Points]) -> Chart:
@@ -163,6 +165,11 @@ def _noise(plan: PrivacyPlan, trained: int | None, typical: float | None, update
         f"The noise of a round has the norm of the bound C at {crossing:,.0f} trained parameters: below "
         "that, adapters and other small parts pay, since their updates can be larger than their noise. "
     )
+    if crossing < SIZES[0]:
+        said = (
+            f"With {SIZES[0]:,.0f} trained parameters already the noise of a round is larger than the bound "
+            "C: adapters alone do not help here, more speakers in a round do. "
+        )
     uprights = [{"at": crossing, "name": "noise = C"}]
     if trained is not None:
         said += f"This run trains {trained:,}: its noise is {plan.sigma_dp * math.sqrt(trained):.3g} C. "
@@ -185,7 +192,7 @@ def _typical_update(section: Section, bound: float | None) -> tuple[float | None
         norm = section.owner.update_norm / bound
         return norm, f"A speaker's update has {norm:.3g} C on average before clipping, without noise."
     share = _newest(section.view.lines, "clipped_share_noised")
-    if share is None:
+    if share is None or not -0.25 <= share <= 1.25:  # noise alone
         return None, ""
     where = "reaches its bound" if share >= 0.5 else "is smaller than its bound"
     return None, (

@@ -36,13 +36,13 @@ class WebServer(ThreadingHTTPServer):
     """Serves a page at a token's address.
 
     Args:
-        host: Name or address to listen at.
+        host: Name or address to serve it at.
         port: The port; 0 for any that is free.
         token: What the path of the address must be.
         page: The page.
 
     Raises:
-        OSError: If it cannot listen there.
+        OSError: If it cannot be served there.
     """
 
     daemon_threads = True

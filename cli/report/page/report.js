@@ -6,6 +6,7 @@
   const colours = ["var(--s0)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)"];
   const dashes = [null, "6 4", "2 3"];
   const short = d3.format(".4~g");
+  const tick = (value) => d3.format(Math.abs(value) < 1000 ? "~g" : "~s")(value);
   const percent = (value) => `${d3.format(".1f")(100 * value)} %`;
   const whole = (span) => (span[0] === span[1] ? `round ${span[0]}` : `rounds ${span[0]} to ${span[1]}`);
 
@@ -37,7 +38,7 @@
       width, height: Math.max(220, Math.min(320, width * 0.55)), marginLeft: 52, marginBottom: 40, marginRight: 18,
       style: { background: "none", fontSize: "12px", overflow: "visible" },
       x: { label: chart.x, labelArrow: false, nice: false },
-      y: { label: chart.y || null, grid: true, labelArrow: false, tickFormat: chart.percent ? ((value) => `${Math.round(1000 * value) / 10} %`) : "~s" },
+      y: { label: chart.y || null, grid: true, labelArrow: false, tickFormat: chart.percent ? ((value) => `${Math.round(1000 * value) / 10} %`) : tick },
       ...more,
     };
   }
@@ -65,7 +66,7 @@
     options.y.domain = domain;
     if (chart.log) {
       Object.assign(options.x, { type: "log", tickFormat: "~s" });
-      Object.assign(options.y, { type: "log", tickFormat: "~g" });
+      Object.assign(options.y, { type: "log", tickFormat: tick });
     }
     const made = [Plot.plot(options)];
     if (chart.series.length > 1) made.unshift(legend(chart.series.map((one) => one.name), looks));

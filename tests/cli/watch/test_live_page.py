@@ -4,18 +4,23 @@ import json
 import re
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 
 from cli.plan.curves import epsilon_by_round
-from cli.report.page_view import Asked, page
+from cli.report.page_view import Asked, page, sections_of
 from cli.report.run_facts import RunFacts
 from cli.watch.live_page import GONE, LivePage
+from cli.watch.plan_section import PlannedCurves, plan_section
 from privacy import PrivacyError, epsilon_text
 from recipes import ConfigError
+from server.errors import ResumeRefused
 from server.storage.run_folder import RunFolder
 from tests.cli.report.run_folders import ROUNDS, SECRETS, TENSORS, copied, plant, plant_norms
 from tests.cli.watch.conftest import live_page
+
+OWNER = Asked(audience="owner", corpus_may_be_published=False, command="murmur watch")
 
 
 def said(page):
@@ -118,6 +123,22 @@ def test_whatever_a_file_holds_the_page_stays(run, tmp_path):
     assert any(one.startswith("JSONDecodeError") for one in page.said)
 
 
+def test_a_run_that_deletes_a_checkpoint_while_it_is_read_is_read_again(run, tmp_path, monkeypatch):
+    made = copied(run, tmp_path / "runs")
+    inner, tries = RunFacts.of, []
+
+    def of(path):
+        tries.append(path)
+        if len(tries) == 1:
+            (made / "checkpoints" / "round-000001.safetensors").unlink()
+            raise ResumeRefused("checkpoint ... cannot be read (No such file or directory)")
+        return inner(path)
+
+    monkeypatch.setattr(RunFacts, "of", of)
+    page = live_page(made)
+    assert len(tries) == 2 and said(page) == f"All {ROUNDS} rounds have ended." and not page.said
+
+
 def test_a_page_is_made_only_when_the_run_went_on(run, tmp_path, monkeypatch, planned):
     made = copied(run, tmp_path / "runs")
     page = live_page(made)
@@ -153,8 +174,10 @@ def test_the_plan_is_that_of_the_run(run, tmp_path, planned):
     assert course["spent so far"] == [[line["round"], line["epsilon_rdp_this_run"]] for line in lines]
     assert any(name.startswith("not this run: N = 1,000,000") for name in course)
     noise = charts["Noise of a round beside the update, by trained parameters"]
-    crossing = plan.sigma_dp**-2
-    assert noise["log"] and f"at {crossing:,.0f} trained parameters" in noise["said"]
+    assert noise["log"] and "With 1,000 trained parameters already" in noise["said"]  # z / S is 2.5
+    quiet = PlannedCurves.of(replace(plan, noise_multiplier=0.01), replace(plan, noise_multiplier=0.01))
+    said = plan_section(quiet, sections_of([RunFacts.of(run)], {}, OWNER)[0], 372_222).charts[-1]["said"]
+    assert "at 40,000 trained parameters" in said and "trains 372,222: its noise is 3.05 C" in said
     assert f"After all {ROUNDS} planned rounds epsilon is {epsilon_text(course['planned'][-1][1])}" in text
 
 

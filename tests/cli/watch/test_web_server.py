@@ -149,7 +149,7 @@ def test_no_answer_to_the_public_has_a_secret(run, tmp_path, planned):
             get(server, one) for one in (f"/{TOKEN}/", "/", "/traffic.jsonl", f"/{TOKEN}/../summary.txt")
         ]
         answers.append(get(server, f"/{TOKEN}/", method="POST"))
-        (made / "metrics.jsonl").write_text("planted-reason")
+        (made / "metrics.jsonl").write_text("planted-reason\n")
         page.look()
         page.look()
         answers.append(get(server, f"/{TOKEN}/"))
