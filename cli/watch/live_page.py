@@ -116,7 +116,7 @@ class LivePage:
         return [_mark(self._folder.path / name) for name in names]
 
     def _read_steadily(self) -> None:
-        """Read the folder, and again where that failed while a run changed it: old checkpoints are deleted."""
+        """Read the folder, and again where that failed while the run changed it (old checkpoints go)."""
         for attempt in range(1, TRIES + 1):
             seen = self._marks()
             try:

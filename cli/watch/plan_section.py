@@ -170,12 +170,12 @@ def _noise(plan: PrivacyPlan, trained: int | None, typical: float | None, update
             f"With {SIZES[0]:,.0f} trained parameters already the noise of a round is larger than the bound "
             "C: adapters alone do not help here, more speakers in a round do. "
         )
-    uprights = [{"at": crossing, "name": "noise = C"}]
+    uprights = {"noise = C": crossing}
     if trained is not None:
         said += f"This run trains {trained:,}: its noise is {plan.sigma_dp * math.sqrt(trained):.3g} C. "
-        uprights.append({"at": trained, "name": "this run"})
+        uprights["this run"] = trained
     said += f"{update} {BANDS if plan.bands > 1 else ''}"
-    shown = [one for one in uprights if ends[0] < one["at"] < ends[1]]
+    shown = [{"at": at, "name": name} for name, at in uprights.items() if ends[0] < at < ends[1]]
     title = "Noise of a round beside the update, by trained parameters"
     return _lines(title, "L2 norm in units of C", found, said.strip(), log=True, uprights=shown) | {
         "x": "trained parameters"

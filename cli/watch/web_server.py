@@ -53,7 +53,7 @@ class WebServer(ThreadingHTTPServer):
         self.token, self.page = token, page
         self._names = {host.lower(), "localhost", socket.gethostname().lower()}
         self._free = threading.BoundedSemaphore(MOST_AT_ONCE)
-        super().__init__(address[:2], Handler)
+        super().__init__((str(address[0]), int(address[1])), Handler)
 
     def server_bind(self) -> None:
         """As HTTPServer's, without its question to the name service."""
