@@ -1,4 +1,4 @@
-"""What must hold for the built pages: links and anchors lead somewhere, and nothing is fetched from a network."""
+"""What must hold for the built pages: links and anchors lead somewhere, and nothing comes from a network."""
 
 from __future__ import annotations
 
@@ -7,11 +7,22 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# Attributes that a browser follows by itself, and links, which a reader follows.
-FETCHED = {("img", "src"), ("script", "src"), ("iframe", "src"), ("source", "src"), ("video", "src"), ("audio", "src")}
-FETCHED_LINKS = ("stylesheet", "icon", "preload", "modulepreload", "preconnect", "dns-prefetch", "prefetch", "manifest")
+# What a browser fetches by itself: the sources of these elements, and links with these relations.
+WITH_SOURCE = ("audio", "embed", "iframe", "img", "script", "source", "track", "video")
+FETCHED = {
+    "dns-prefetch",
+    "icon",
+    "manifest",
+    "modulepreload",
+    "preconnect",
+    "prefetch",
+    "preload",
+    "stylesheet",
+}
 IN_STYLES = re.compile(r"""(?:url\(\s*|@import\s+)["']?((?:https?:)?//[^"')\s]+)""")
-MERMAID = "mermaid"  # the theme's script fetches its drawing code from a network where a page has such a block
+MERMAID = (
+    "mermaid"  # the theme's script fetches its drawing code from a network where a page has such a block
+)
 
 
 class Page(HTMLParser):
@@ -29,9 +40,10 @@ class Page(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         self.anchors |= {given[name] for name in ("id", "name") if name in given}
         self.drawn_by_network |= MERMAID in given.get("class", "").split()
-        self.fetched += [given[name] for one, name in FETCHED if one == tag and name in given]
+        if tag in WITH_SOURCE and "src" in given:
+            self.fetched.append(given["src"])
         self.fetched += IN_STYLES.findall(given.get("style", ""))
-        if tag == "link" and set(given.get("rel", "").split()) & set(FETCHED_LINKS):
+        if tag == "link" and FETCHED & set(given.get("rel", "").split()):
             self.fetched.append(given.get("href", ""))
         if tag == "a" and "href" in given:
             self.links.append(given["href"])
@@ -47,7 +59,9 @@ def faults(site: Path) -> list[str]:
         found += [f"{name}: link {link}: {wrong}" for link, wrong in links.items() if wrong]
         files = {link: _of_file(link, path, root) for link in page.fetched}
         found += [f"{name}: fetches {link}: {wrong}" for link, wrong in files.items() if wrong]
-        found += [f"{name}: has a mermaid block, which is drawn by code from a network"] * page.drawn_by_network
+        found += [
+            f"{name}: has a mermaid block, which is drawn by code from a network"
+        ] * page.drawn_by_network
     for style in sorted([*site.rglob("*.css"), *site.rglob("*.svg"), *site.rglob("*.html")]):
         fetched = IN_STYLES.findall(style.read_text(encoding="utf-8"))
         found += [f"{style.relative_to(site)}: fetches {link} from a network" for link in fetched]

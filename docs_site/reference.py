@@ -20,7 +20,11 @@ from recipes.run_config import RunConfig, known_keys
 # What an extension of each kind is made of: the objects that its author meets, as "module:name".
 EXTENSION_POINTS = {
     "corpus kind": (
-        *("speech.corpora.builder:CorpusBuilder", "speech.corpora.corpus:Corpus", "speech.corpora.corpus:Rules"),
+        *(
+            "speech.corpora.builder:CorpusBuilder",
+            "speech.corpora.corpus:Corpus",
+            "speech.corpora.corpus:Rules",
+        ),
         "speech.corpora.corpus:Utterance",
     ),
     "language": ("speech.text:Alphabet",),
@@ -29,7 +33,11 @@ EXTENSION_POINTS = {
     "server optimiser": ("optim:FlatOptimiser", "strategies:DPFedOpt", "strategies.named:NamedDPFedOpt"),
     "schedule": ("optim.schedules:exponential", "optim.schedules:ScheduleSettings"),
     "local algorithm": ("client.training.algorithms:LocalAlgorithm",),
-    "model preset": ("speech.model.presets:Preset", "speech.model.config:ModelConfig", "speech.features.log_mel:FeatureConfig"),
+    "model preset": (
+        "speech.model.presets:Preset",
+        "speech.model.config:ModelConfig",
+        "speech.features.log_mel:FeatureConfig",
+    ),
     "model family": ("speech.model.recogniser:Recogniser",),
 }
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Guarantee|Example|Attributes):[ ]*(.*)$")
@@ -49,14 +57,18 @@ def configuration() -> str:
     defaults, meanings = default_config(), known_keys()
     lines = [
         "# Configuration",
-        "Every key of a run, from the schema that checks it; `murmur recipe` prints the same. A recipe is a TOML file with "
-        "some of them; `--set section.key=value` sets one. The defaults are those of the app (`pyproject.toml`); what "
-        "`murmur run` runs without a recipe is `recipes/run/first-run.toml`.",
+        "Every key of a run, from the schema that checks it; `murmur recipe` prints the same. A recipe is a "
+        "TOML file with some of them; `--set section.key=value` sets one. The defaults are those of the app "
+        "(`pyproject.toml`); what `murmur run` runs without a recipe is `recipes/run/first-run.toml`.",
     ]
     for section, keys in groupby(meanings, key=lambda key: key.partition(".")[0]):
         rows = [(f"`{key}`", _code(_toml(defaults[key])), _plain(meanings[key])) for key in keys]
         summary = inspect.getdoc(RunConfig.model_fields[section].annotation) or ""
-        lines += [f"## {section}", _plain(summary.partition("\n\n")[0]), _table(("key", "default", "meaning"), rows)]
+        lines += [
+            f"## {section}",
+            _plain(summary.partition("\n\n")[0]),
+            _table(("key", "default", "meaning"), rows),
+        ]
     return "\n\n".join(lines) + "\n"
 
 
@@ -110,8 +122,8 @@ def extensions() -> str:
     """The kinds of extensions, their names, and the docstrings of what one is made of."""
     lines = [
         "# Extension points",
-        "What packages of others may add, by entry points. [Write a strategy, clip rule, corpus or model](../extend.md) "
-        "works an example of each; this page has the docstrings. Other modules are no interface: they may change.",
+        "What packages of others may add, by entry points. [Extend it](../extend.md) works an example of "
+        "each; this page has the docstrings. Other modules are no interface: they may change.",
     ]
     kinds = [one for one in vars(registries).values() if isinstance(one, Registry)]
     for registry in kinds:
@@ -125,7 +137,11 @@ def extensions() -> str:
 
 def _object(name: str, found: Any, module: str, level: int) -> list[str]:
     """An object's heading, signature and docstring, and those of a class's public methods."""
-    lines = [f"{'#' * level} {name}", f"```python\n{_signature(name, found, module)}\n```", *_docstring(found)]
+    lines = [
+        f"{'#' * level} {name}",
+        f"```python\n{_signature(name, found, module)}\n```",
+        *_docstring(found),
+    ]
     if inspect.isclass(found):
         for inner, method in vars(found).items():
             function = getattr(method, "__func__", method)
@@ -148,7 +164,8 @@ def _signature(name: str, found: Any, module: str) -> str:
     if len(name + written) > 80:
         written = "\n    " + ",\n    ".join(listed) + ",\n"
     returned = "" if inspect.isclass(found) else _annotated(signature.return_annotation, " -> ")
-    return (f"from {module} import {name}\n\n" if module else "") + f"{name.rpartition('.')[2]}({written}){returned}"
+    imported = f"from {module} import {name}\n\n" if module else ""
+    return f"{imported}{name.rpartition('.')[2]}({written}){returned}"
 
 
 def _annotated(annotation: Any, sign: str) -> str:
@@ -158,7 +175,7 @@ def _annotated(annotation: Any, sign: str) -> str:
 
 
 def _docstring(found: Any) -> list[str]:
-    """A Google-style docstring as Markdown: its sections as bold words, arguments as lists, examples as code."""
+    """A Google-style docstring as Markdown: sections as bold words, arguments as lists, examples as code."""
     blocks: list[tuple[str, list[str]]] = [("", [])]
     for line in (inspect.getdoc(found) or "").splitlines():
         match = SECTION.match(line)
@@ -166,7 +183,9 @@ def _docstring(found: Any) -> list[str]:
             blocks.append((match[1], [match[2]] if match[2] else []))
         else:
             blocks[-1][1].append(line)
-    return [text for title, lines in blocks if (text := _block(title, inspect.cleandoc("\n".join(["", *lines]))))]
+    return [
+        text for title, lines in blocks if (text := _block(title, inspect.cleandoc("\n".join(["", *lines]))))
+    ]
 
 
 def _block(title: str, text: str) -> str:
@@ -201,4 +220,6 @@ def _code(text: str) -> str:
 def _plain(text: str) -> str:
     """Text with its code as it is, and nothing else in it that Markdown takes for a sign of its own."""
     parts = re.split(r"(`+[^`]*`+)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([*_<>|\[\]])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*_<>|\[\]])", r"\\\1", part) for part in parts
+    )

@@ -1,7 +1,7 @@
 """The pages of the site in one folder: docs/ at its root, and what it links to under its own name.
 
-A link between two files of the repository is a link between the same two on the site. So pages are written for the
-repository, where they are read too, and need no second form.
+A link between two files of the repository is a link between the same two on the site. So pages are written
+for the repository, where they are read too, and need no second form.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def stage(docs: Path, out: Path, also: Sequence[Path] = ()) -> None:
 
 
 def place(path: Path, docs: Path) -> Path:
-    """Where a file of the repository lies on the site; a README is its folder's index, a folder a list of its files."""
+    """Where a file lies on the site; a README is its folder's index, a folder a list of its files."""
     inside = path.relative_to(docs if path.is_relative_to(docs) else docs.parent)
     if path.is_dir():
         return inside / "index.md"
@@ -68,7 +68,9 @@ def relinked(path: Path, docs: Path) -> tuple[str, set[Path]]:
 def _listed(folder: Path) -> tuple[str, set[Path]]:
     """A page with the files of a folder that has no README."""
     files = sorted(path for path in folder.iterdir() if path.is_file())
-    return "\n".join([f"# {folder.name}", "", *(f"- [{path.name}]({path.name})" for path in files)]), set(files)
+    return "\n".join([f"# {folder.name}", "", *(f"- [{path.name}]({path.name})" for path in files)]), set(
+        files
+    )
 
 
 def _target(page: Path, link: str) -> Path:
