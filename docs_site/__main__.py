@@ -20,6 +20,7 @@ def main() -> None:
     for folder in (SOURCE, SITE):
         shutil.rmtree(folder, ignore_errors=True)
     stage(ROOT / "docs", SOURCE, also=[ROOT / "benchmarks" / "README.md"])
+    shutil.copy(ROOT / "docs_site" / "site.css", SOURCE)
     for name, text in pages().items():
         (SOURCE / name).parent.mkdir(parents=True, exist_ok=True)
         (SOURCE / name).write_text(text, encoding="utf-8")
