@@ -62,13 +62,23 @@ class Book:
         for data in sorted(one.name for one in place.iterdir()) if place.is_dir() else ():
             jobs = Jobs(study=study, source=Source(name=data))
             yield f"## {data}, {study.size} size"
-            for section, experiments in groupby(study.experiments.values(), key=lambda one: one.section):
+            shown = [one for one in study.experiments.values() if self._is_shown(study, jobs, one)]
+            for section, experiments in groupby(shown, key=lambda one: one.section):
                 those = list(experiments)
                 if section:
                     yield f"## {section} ({data}, {study.size} size)"
                     yield from self._in_all(study, jobs, those)
                 for experiment in those:
                     yield from self._experiment(study, jobs, experiment)
+
+    def _is_shown(self, study: Study, jobs: Jobs, experiment: Experiment) -> bool:
+        """Whether an experiment belongs to every book of its size, or somebody has asked for it."""
+        if not experiment.on_request:
+            return True
+        usual = [one for one in study.experiments.values() if not one.on_request]
+        others = {cell.name for one in usual for cell in study.cells_of(one)}
+        own = [cell for cell in study.cells_of(experiment) if cell.name not in others]
+        return any((self._folder / jobs.group(cell)).is_dir() for cell in own)
 
     def _in_all(self, study: Study, jobs: Jobs, experiments: Sequence[Experiment]) -> Iterator[str]:
         """What several experiments of a section say of the same claim, those that have all their runs."""

@@ -9,6 +9,7 @@ import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,6 +88,7 @@ class Experiment(_Table):
     section: str = ""
     claims: tuple[Claim, ...] = ()
     only_full: bool = False
+    on_request: bool = False
 
 
 class _File(_Table):
@@ -165,7 +167,7 @@ class Study:
         ]
 
     def chosen(self, names: Sequence[str]) -> list[Experiment]:
-        """The experiments of these names; all without any.
+        """The experiments of these names; without any all but, at the short size, those on request.
 
         Raises:
             ConfigError: For a name that no experiment has.
@@ -174,12 +176,13 @@ class Study:
             raise ConfigError(
                 f"experiment {unknown[0]!r}: there is none; there are {', '.join(self.experiments)}"
             )
-        return [self.experiments[name] for name in names or self.experiments]
+        usual = [name for name, one in self.experiments.items() if self.full or not one.on_request]
+        return [self.experiments[name] for name in names or usual]
 
 
 def matches(name: str, wanted: str) -> bool:
-    """Whether a cell is the wanted one, or one of a sweep that is wanted as a whole."""
-    return name == wanted or name.startswith(f"{wanted}/")
+    """Whether a cell is the wanted one, one of a sweep that is wanted as a whole, or one of a pattern."""
+    return name == wanted or name.startswith(f"{wanted}/") or fnmatchcase(name, wanted)
 
 
 def read_study(path: Path = SMALL, *, full: bool = False) -> Study:

@@ -113,8 +113,12 @@ class Jobs:
         _, best = min(found, key=lambda one: one[0])  # of equal ones, the first
         return cell.chosen(best)
 
+    def group(self, cell: Cell) -> str:
+        """The group of the results of a cell: their folder, in the folder of results."""
+        return "/".join((FAMILY, self.study.size, self.source.name, cell.name))
+
     def _job(self, cell: Cell, seed: int, purpose: str, last: str) -> Job:
-        group = "/".join((FAMILY, self.study.size, self.source.name, cell.name))
+        group = self.group(cell)
         return Job(
             cell=cell,
             seed=seed,

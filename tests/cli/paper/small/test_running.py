@@ -117,3 +117,12 @@ def test_an_experiment_without_all_its_runs_has_no_answer(tmp_path):
     Book(tmp_path / "results", page).write([jobs.study])
     assert "1 of 2 cells have all their runs" in page.read_text()
     assert "central training is better" not in page.read_text()
+
+
+def test_the_book_has_an_experiment_on_request_once_a_run_of_it_is_there(tmp_path):
+    asked = STUDY.replace('name = "start"\ntitle', 'name = "start"\non-request = true\ntitle')
+    book = Book(tmp_path / "results", tmp_path / "results.md")
+    for names, shown in ((["noise"], False), (["start"], True)):
+        jobs = complete(tmp_path, Maker(), text=asked, names=names)
+        book.write([jobs.study])
+        assert ("### Start" in (tmp_path / "results.md").read_text()) is shown
