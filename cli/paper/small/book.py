@@ -15,7 +15,7 @@ from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
 from cli.paper.small.claims import answer, findings
-from cli.paper.small.experiments import Cell, Experiment, Study, word
+from cli.paper.small.experiments import EMBEDDED, Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
 from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
@@ -179,5 +179,13 @@ def _facts(runs: Sequence[Result]) -> str:
     return (
         f"{len(runs)} runs of {seconds / len(runs):.0f} s on average; model {first.model.name} with "
         f"{first.model.parameters:,} parameters, a population of {first.population} speakers, "
-        f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words; commit {commits}."
+        f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words{_before(runs)}; "
+        f"commit {commits}."
     )
+
+
+def _before(runs: Sequence[Result]) -> str:
+    """The error rate of the seed model before any round, where runs started from it."""
+    starts = [run.curve[0] for run in runs if run.model.start == EMBEDDED and run.curve]
+    rates = [rate for line in starts if line.get("round") == 0 and isinstance(rate := line.get("wer"), float)]
+    return f", on which the seed model has {100 * rates[0]:.1f} % before any round" if rates else ""

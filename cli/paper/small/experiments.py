@@ -52,6 +52,7 @@ class _Cells(_Table):
     only_full: bool = False
     sweep: Grid = {}
     tune: Grid = {}
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
 class Claim(_Table):
@@ -113,6 +114,7 @@ class Cell:
         settings: of the run configuration, or of central training, that are not the defaults.
         varied: those of them that the sweep sets.
         tune: the grid of settings that are chosen on dev; empty for none.
+        seeds: those of its runs.
     """
 
     name: str
@@ -122,6 +124,7 @@ class Cell:
     settings: Mapping[str, Setting]
     varied: Mapping[str, Setting]
     tune: Mapping[str, tuple[Setting, ...]]
+    seeds: tuple[int, ...]
 
     @property
     def preset(self) -> str:
@@ -148,7 +151,6 @@ class Cell:
 class Study:
     """All cells, and the experiments that are made of them."""
 
-    seeds: tuple[int, ...]
     tuning_seed: int
     dev_share: float
     full: bool
@@ -201,10 +203,12 @@ def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
         raise ConfigError(f"experiments {path} is no TOML: {error}") from error
     base = {**flatten(file.settings), **(flatten(file.full) if full else {})}
     cells = {
-        cell.name: cell for one in file.cells if full or not one.only_full for cell in _cells(one, base, full)
+        cell.name: cell
+        for one in file.cells
+        if full or not one.only_full
+        for cell in _cells(one, base, file.seeds, full)
     }
     study = Study(
-        seeds=file.seeds,
         tuning_seed=file.tuning_seed,
         dev_share=file.dev_share,
         full=full,
@@ -215,7 +219,7 @@ def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
     return study
 
 
-def _cells(table: _Cells, base: Settings, full: bool) -> list[Cell]:
+def _cells(table: _Cells, base: Settings, seeds: tuple[int, ...], full: bool) -> list[Cell]:
     own = {**table.settings, **(table.full if full else {})}
     common = own if table.trainer == CENTRAL else {**base, **own}
     return [
@@ -227,6 +231,7 @@ def _cells(table: _Cells, base: Settings, full: bool) -> list[Cell]:
             settings={**common, **varied},
             varied=varied,
             tune=table.tune,
+            seeds=table.seeds or seeds,
         )
         for varied in _combinations(table.sweep)
     ]

@@ -5,7 +5,6 @@ Guarantee: a result counts as there only if its file is whole and has the settin
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,9 @@ class Jobs:
         return [
             self._job(cell, seed, RESULT, f"seed-{seed}")
             # A node keeps the process and the features of a seed's speech from one run to the next.
-            for seed, cell in itertools.product(self.study.seeds, settled)
+            for seed in sorted({seed for cell in settled for seed in cell.seeds})
+            for cell in settled
+            if seed in cell.seeds
         ]
 
     def settled(self, cell: Cell, folder: Path) -> Cell:

@@ -38,6 +38,18 @@ def test_a_second_call_makes_nothing_and_a_first_everything(tmp_path):
     assert again.made == []
 
 
+def test_a_cell_may_have_seeds_of_its_own(tmp_path):
+    own = STUDY.replace('start = "random"', 'start = "random"\nseeds = [2, 7]')
+    maker = Maker()
+    complete(tmp_path, maker, text=own, names=["start"], again=["start/seed-7"])
+    assert [one.rpartition("/embedded/")[2] for one in maker.made] == [
+        "central/seed-1",
+        "central/seed-2",
+        "start/seed-2",
+        "start/seed-7",
+    ]
+
+
 def test_the_setting_with_the_lowest_wer_on_dev_is_what_the_seeds_use(tmp_path):
     complete(tmp_path, Maker(), names=["noise"])
     found = read_results(tmp_path / "results").values()
