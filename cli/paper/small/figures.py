@@ -74,7 +74,7 @@ def _against(panel: Any, cells: Sequence[Drawn], x: str) -> None:
             values, rates, yerr=lengths, marker="o", label=label, color=COLOURS[number % MOST_CURVES]
         )
     panel.set(xlabel=x, ylabel="WER % with 95 % interval", xscale="log")
-    panel.legend(frameon=False, fontsize=8)
+    panel.legend(framealpha=0.8, fontsize=8)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -130,7 +130,7 @@ def _curves(panel: Any, cells: Sequence[Drawn]) -> None:
         )
     panel.set(xlabel="round", ylabel="WER %, mean of the seeds")
     if several:
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(framealpha=0.8, fontsize=8)
 
 
 def mean_curve(results: Sequence[Result]) -> Mapping[int, float]:
