@@ -51,4 +51,4 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest-flower .murmur build/docs build/docs-source
+	rm -rf $(VENV) .venv-newest-flower .murmur .cache build/docs build/docs-source
