@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from itertools import groupby
 from typing import Any
@@ -106,7 +106,6 @@ def _parameter(one: click.Parameter, context: click.Context) -> tuple[str, str, 
     names = [*one.opts, *one.secondary_opts] if isinstance(one, click.Option) else [one.make_metavar(context)]
     flag = isinstance(one, click.Argument) or getattr(one, "is_flag", False)
     shown = ", ".join(names) + ("" if flag else f" {one.make_metavar(context)}")
-    # Typer hands in a callable where the default is a value that is made.
     default = one.get_default(context, call=False)
     told = "required" if one.required else "" if callable(default) else _default(default)
     return _code(shown), told, _plain(getattr(one, "help", "") or "")
@@ -153,10 +152,12 @@ def _object(name: str, found: Any, module: str, level: int) -> list[str]:
 def _signature(name: str, found: Any, module: str) -> str:
     """The import and the call, with a line for each parameter where one line does not hold them."""
     signature = inspect.signature(found)
-    listed, keywords_only = [], False
+    listed: list[str] = []
+    keywords_only = False
     for one in signature.parameters.values():
         if one.kind is one.KEYWORD_ONLY and not keywords_only:
-            listed, keywords_only = [*listed, "*"], True
+            listed.append("*")
+            keywords_only = True
         plain = str(one.replace(annotation=inspect.Parameter.empty, default=inspect.Parameter.empty))
         default = "" if one.default is one.empty else f" = {one.default!r}"
         listed.append(plain + _annotated(one.annotation, ": ") + default)
@@ -201,7 +202,7 @@ def _block(title: str, text: str) -> str:
     return f"**{title}** {_plain(text)}"
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "\n".join(f"| {' | '.join(' '.join(cell.split()) for cell in line)} |" for line in lines)
 
