@@ -17,9 +17,9 @@ MAKES_FILES = ("ca", "server-cert", "secret", "node-key", "digest", "approve", "
 NODES_LIST = "/etc/murmuration/clientapp/approved"
 
 
-def commands():
-    """The words of each `murmur` command in the page's blocks, without another user's name before them."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def commands(page=PAGE):
+    """The words of each `murmur` command in a page's blocks, without another user's name before them."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines if re.search(r"\bmurmur ", line)]
     return [one[one.index("murmur") + 1 :] for one in words if "murmur" in one]
