@@ -18,6 +18,7 @@ from cli.corpus.options import place_here
 from cli.evaluate.choice import Choice
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
+from cli.exits import REFUSED
 from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, is_untouched, open_model
 from cli.progress import progress_bar
 from cli.transcribe import model_path
@@ -45,11 +46,20 @@ def evaluate(
     language: Annotated[
         str | None, typer.Option(help="Code of the corpus' language, for an untouched pre-trained model.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
-    path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
-    split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another model or run folder.")] = None,
-    by: Annotated[str | None, typer.Option(help="Also by the values of this field of the corpus.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--corpus-kind", "--kind", help="Kind of corpus; by default the run's.")
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--corpus-path", "--path", help="Where the corpus lies; by default the run's."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split; by default the run's held-out one, or test.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Compare with this model or run folder.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Show rates by the values of this field of the corpus too.")
+    ] = None,
     normaliser: Annotated[
         NormaliserName | None, typer.Option(help="What is compared; by default the run's, or characters.")
     ] = None,
@@ -65,13 +75,13 @@ def evaluate(
     batch_seconds: Annotated[
         float, typer.Option(min=0.0, help=f"Seconds of audio in a batch; 0: {BATCH_SIZE} utterances.")
     ] = 0.0,
-    worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 5,
     on_training_speech: Annotated[
         bool, typer.Option("--on-training-speech", help="Evaluate on speakers that a private run trained on.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Error rates with their intervals, by speaker, and the worst utterances word by word."""
+    """Measure error rates, with intervals and by speaker, and show the worst utterances word by word."""
     from cli.evaluate import screen as evaluation_screen
     from speech.evaluation.assessment import Comparison
 
@@ -84,7 +94,7 @@ def evaluate(
         mine, *others = [measure(*pair, speech, choice) for pair in zip(files, models, strict=True)]
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
     if as_json:
         typer.echo(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.exits import REFUSED
 from cli.outputs import require_folder
 from privacy import PrivacyError
 from recipes import ConfigError, existing_run
@@ -71,7 +72,7 @@ def report(
         _write(target, text, private=reader is Reader.owner)
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     typer.echo(f"{target}: {len(text.encode()) / 1e6:.1f} MB, for {_reader(reader)}")
 
 

@@ -71,7 +71,7 @@ def test_error_rates_by_a_field_of_the_corpus_add_up(model: Path, tmp_path: Path
     assert row.split()[-2:] == ["7", "2"]
     assert list(json.loads(murmur(*chosen, "age", "--json").stdout)["by"]["values"]) == ["9", "10"]
     refused = murmur(*chosen, "height")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "no utterance of split 'seed-test' has a field 'height'" in refused.stderr
 
 
@@ -107,7 +107,7 @@ def test_decoding_device_and_batches_are_options(model: Path, tmp_path: Path) ->
     assert json.loads(murmur(*chosen, "--beam", 4).stdout)["decoding"] == "beam search of width 4"
     assert json.loads(murmur(*chosen).stdout)["decoding"] == "greedy decoding"
     nowhere = murmur(*chosen, "--device", "nowhere")
-    assert nowhere.exit_code == 1 and nowhere.stderr.startswith("error: --device: ")
+    assert nowhere.exit_code == 2 and nowhere.stderr.startswith("error: --device: ")
 
 
 def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Path, monkeypatch) -> None:
@@ -124,7 +124,7 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     assert (short["window"], short["against"]["window"]) == ("short", "padded")
     assert short["wer"] != by_name["wer"] == short["against"]["wer"]
     refused = murmur("--model", "small/whisper", "--lm", "a.arpa", *chosen)
-    assert refused.exit_code == 1 and "takes no language model" in refused.stderr
+    assert refused.exit_code == 2 and "takes no language model" in refused.stderr
     sound = next(tmp_path.glob("*.wav"))
     done = CliRunner().invoke(app, ["transcribe", "--model", str(folder), "--format", "json", str(sound)])
     (said,) = json.loads(done.stdout)
@@ -135,7 +135,7 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     assert said["times"] == "spread over each phrase"
     assert done.stderr.startswith("note: this model has no word times")
     refused = murmur("--model", moonshine, "--window", "padded", *chosen)
-    assert refused.exit_code == 1 and f"--window padded: {moonshine} has no window of" in refused.stderr
+    assert refused.exit_code == 2 and f"--window padded: {moonshine} has no window of" in refused.stderr
 
 
 def test_one_speaker_has_no_interval_and_says_so(model: Path, tmp_path: Path) -> None:
@@ -192,12 +192,12 @@ def test_speakers_that_a_private_run_trained_on_are_evaluated_only_if_asked_for(
     corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
     folder = federate(recipe(corpus, **{"training.rounds": 1}))
     refused = murmur("--run", folder, "--split", "train")
-    assert refused.exit_code == 1 and "5 speakers of split 'train' are in the population" in refused.stderr
+    assert refused.exit_code == 2 and "5 speakers of split 'train' are in the population" in refused.stderr
     assert "--on-training-speech" in refused.stderr and refused.stdout == ""
     asked = murmur("--run", folder, "--split", "train", "--on-training-speech")
     assert asked.exit_code == 0 and "warning: 5 speakers" in " ".join(asked.stderr.split())
     by_file = murmur("--model", folder / "model.safetensors", "--path", corpus, "--split", "train")
-    assert by_file.exit_code == 1
+    assert by_file.exit_code == 2
     told = json.loads(murmur("--run", folder, "--split", "train", "--on-training-speech", "--json").stdout)
     assert "covered by its epsilon" in told["warnings"][0]
 
@@ -213,7 +213,7 @@ def test_naming_the_runs_corpus_anew_does_not_hide_its_speakers(tmp_path, monkey
         for one in (("--run", folder), ("--model", folder / "model.safetensors")):
             refused = murmur(*one, "--path", path, "--split", "train")
             assert (
-                refused.exit_code == 1
+                refused.exit_code == 2
                 and "5 speakers of split 'train' are in the population" in refused.stderr
             )
     found = json.loads(murmur("--run", folder, "--path", corpus, "--json").stdout)
@@ -250,5 +250,5 @@ def test_a_run_without_privacy_needs_no_flag(tmp_path) -> None:
 )
 def test_what_cannot_be_evaluated_is_one_clear_line(model, arguments, message) -> None:
     done = murmur(*(one.format(model=model) for one in arguments))
-    assert done.exit_code == 1 and message in done.stderr and done.stdout == ""
+    assert done.exit_code == 2 and message in done.stderr and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
