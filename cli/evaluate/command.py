@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,11 +80,19 @@ def evaluate(
         bool, typer.Option("--on-training-speech", help="Evaluate on speakers that a private run trained on.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    sound: Annotated[
+        bool,
+        typer.Option(
+            "--sound", help="Put the recordings of the worst utterances into the JSON, for a report."
+        ),
+    ] = False,
 ) -> None:
     """Measure error rates, with intervals and by speaker, and show the worst utterances word by word."""
     from cli.evaluate import screen as evaluation_screen
     from speech.evaluation.assessment import Comparison
 
+    if sound and not as_json:
+        raise typer.BadParameter("--sound is a part of the JSON: give --json too")
     try:
         files = [model_path(run, _one(of, model)), *([_other(against)] if against else [])]
         models = _loaded(files, base_model, language, window)
@@ -92,13 +100,16 @@ def evaluate(
         speech = _speech(files[0] if run else None, models[0], kind, path, split, by, normaliser)
         warnings = _cautions(files, models, speech, on_training_speech)
         mine, *others = [measure(*pair, speech, choice) for pair in zip(files, models, strict=True)]
+        sounds = _sounds(speech, mine, worst) if sound else {}
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(REFUSED) from None
     comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
     if as_json:
         typer.echo(
-            json.dumps(answer(speech, mine, others, comparison, worst, warnings, choice), allow_nan=False)
+            json.dumps(
+                answer(speech, mine, others, comparison, worst, warnings, choice, sounds), allow_nan=False
+            )
         )
         return
     for warning in warnings:
@@ -156,8 +167,9 @@ def answer(
     worst: int,
     warnings: Sequence[str],
     choice: Choice,
+    sounds: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything in plain values, fit for JSON."""
+    """Everything in plain values, fit for JSON; `sounds` of utterances, by their ids."""
     by_other = {one.id: one.hypothesis for one in others[0].assessment.utterances} if others else {}
     found: dict[str, Any] = {
         "corpus": speech.corpus.name,
@@ -180,6 +192,7 @@ def answer(
                 "reference": result.reference,
                 "hypothesis": result.hypothesis,
                 **({"hypothesis_against": by_other[result.id]} if others else {}),
+                **({"sound": sounds[result.id]} if result.id in sounds else {}),
             }
             for result in mine.assessment.worst_utterances(worst)
         ],
@@ -193,6 +206,16 @@ def answer(
     if comparison is not None:
         found["against"] = {**_plain(others[0]), **comparison.summary()}
     return found
+
+
+def _sounds(speech: Speech, mine: Result, worst: int) -> dict[str, str]:
+    """The recordings of the worst utterances by their ids."""
+    from cli.evaluate.sound import sound_of
+
+    return {
+        one.id: sound_of(speech.corpus, speech.split, one.speaker, one.id)
+        for one in mine.assessment.worst_utterances(worst)
+    }
 
 
 def _plain(result: Result) -> dict[str, Any]:

@@ -42,15 +42,15 @@ def report(
     evaluation: Annotated[
         list[Path] | None,
         typer.Option(
-            help="What `murmur evaluate --run RUN --json` wrote, for its speakers and transcripts; "
-            "repeatable."
+            help="What `murmur evaluate --run RUN --json` wrote, for its speakers and transcripts, and "
+            "recordings with --sound; repeatable."
         ),
     ] = None,
     corpus_may_be_published: Annotated[
         bool,
         typer.Option(
             "--corpus-may-be-published",
-            help="Held-out speakers may be named and their transcripts quoted in a public report.",
+            help="A public report may name held-out speakers, quote them and have their recordings.",
         ),
     ] = False,
 ) -> None:

@@ -23,6 +23,7 @@ from cli.report.evaluations import aligned
 from cli.report.owner_view import OwnerView, owner_view
 from cli.report.run_facts import RunFacts
 from cli.report.run_view import RunView, Table, percent, run_view
+from cli.report.sounds import Room
 
 PAGE = Path(__file__).with_name("page")
 PROGRAMS = ("d3.min.js", "plot.umd.min.js", "report.js")
@@ -77,7 +78,8 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
     """
     if asked.for_public:
         public.require_private([one.short for one in runs if not one.plan.is_private])
-    sections = [_section(one, evaluations.get(one.run), _label(one, asked), asked) for one in runs]
+    room = Room()
+    sections = [_section(one, evaluations.get(one.run), _label(one, asked), asked, room) for one in runs]
     charts: dict[str, Chart] = {}
     template = _environment(charts).get_template("report.html.j2")
     text: str = template.render(
@@ -85,6 +87,8 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
         curves=_curves([one.view for one in sections]),
         differences=_differences([one.view for one in sections]),
         asked=asked,
+        with_sound=any(one["sound"] for section in sections for one in section.utterances),
+        without_room=room.left_out,
         title=_title(sections),
         release=release(),
         made=f"{datetime.now(UTC):%Y-%m-%d}",
@@ -106,9 +110,11 @@ def _title(sections: Sequence[Section]) -> str:
     return f"Report of {len(sections)} runs"
 
 
-def _section(facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked) -> Section:
+def _section(
+    facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked, room: Room
+) -> Section:
     found = _evaluation(facts, measured, asked)
-    words = found.get("worst_utterances", ())
+    words = room.fitted(found.get("worst_utterances", ()))
     return Section(
         view=run_view(facts, found, label, for_public=asked.for_public),
         owner=None if asked.for_public else owner_view(facts),

@@ -72,7 +72,8 @@ EVALUATION: Shape = {
 values of fields are not in it: the corpus' owner adds them by --corpus-may-be-published."""
 
 OF_A_PUBLISHED_CORPUS = ("by_speaker", "worst_utterances", "by")
-"""What --corpus-may-be-published adds of a file of `murmur evaluate --json`."""
+"""What --corpus-may-be-published adds of a file of `murmur evaluate --json`; recordings lie in the worst
+utterances."""
 
 SETTINGS: tuple[str, ...] = (
     *("corpus.kind", "corpus.language", "corpus.max-seconds", "corpus.unspelled", "corpus.normaliser"),

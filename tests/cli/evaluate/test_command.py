@@ -1,10 +1,15 @@
+import io
 import json
+from base64 import b64decode
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from cli.main import app
+from speech.corpora.loading import load_corpus
 from speech.decoding import train_ngram
 from speech.evaluation.error_rates import word_error_rate
 from speech.model.checkpoint import save_model
@@ -48,6 +53,22 @@ def test_the_screen_and_the_json_say_the_same(model: Path, tmp_path: Path) -> No
     one = word_error_rate([worst["reference"]], [worst["hypothesis"]])
     assert one * len(worst["reference"].split()) == pytest.approx(worst["errors"])
     assert "\x1b[" not in screen.stdout  # not a terminal: plain
+
+
+def test_the_worst_utterances_have_their_own_sound(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test", "--worst", 2)
+    found = json.loads(murmur(*chosen, "--json", "--sound").stdout)["worst_utterances"]
+    corpus = load_corpus("manifest", str(manifest))
+    for one in found:
+        (meant,) = [u for u in corpus.utterances("seed-test", one["speaker"]) if u.id == one["id"]]
+        samples, rate = soundfile.read(io.BytesIO(b64decode(one["sound"])))
+        wanted = corpus.recording(meant.audio).segment(meant.offset_seconds, meant.duration_seconds).numpy()
+        assert rate == 16_000 and samples.shape == wanted.shape
+        assert np.corrcoef(samples, wanted)[0, 1] > 0.8  # Opus keeps no samples, but the sound
+    assert "sound" not in json.loads(murmur(*chosen, "--json").stdout)["worst_utterances"][0]
+    alone = murmur(*chosen, "--sound")
+    assert alone.exit_code == 2 and "--json" in alone.stderr
 
 
 def test_error_rates_by_a_field_of_the_corpus_add_up(model: Path, tmp_path: Path) -> None:
