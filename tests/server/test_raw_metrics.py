@@ -1,4 +1,4 @@
-"""Metrics without noise, which a simulation may ask for, reach a file of their own and the live view alone."""
+"""Metrics without noise, which a simulation may ask for, reach a file of their own and the live view."""
 
 import json
 from dataclasses import replace
