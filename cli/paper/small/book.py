@@ -15,7 +15,7 @@ from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
 from cli.paper.small.claims import answer, findings
-from cli.paper.small.experiments import Cell, Experiment, Study, word
+from cli.paper.small.experiments import EMBEDDED, Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
 from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
@@ -62,13 +62,23 @@ class Book:
         for data in sorted(one.name for one in place.iterdir()) if place.is_dir() else ():
             jobs = Jobs(study=study, source=Source(name=data))
             yield f"## {data}, {study.size} size"
-            for section, experiments in groupby(study.experiments.values(), key=lambda one: one.section):
+            shown = [one for one in study.experiments.values() if self._is_shown(study, jobs, one)]
+            for section, experiments in groupby(shown, key=lambda one: one.section):
                 those = list(experiments)
                 if section:
                     yield f"## {section} ({data}, {study.size} size)"
                     yield from self._in_all(study, jobs, those)
                 for experiment in those:
                     yield from self._experiment(study, jobs, experiment)
+
+    def _is_shown(self, study: Study, jobs: Jobs, experiment: Experiment) -> bool:
+        """Whether an experiment belongs to every book of its size, or somebody has asked for it."""
+        if not experiment.on_request:
+            return True
+        usual = [one for one in study.experiments.values() if not one.on_request]
+        others = {cell.name for one in usual for cell in study.cells_of(one)}
+        own = [cell for cell in study.cells_of(experiment) if cell.name not in others]
+        return any((self._folder / jobs.group(cell)).is_dir() for cell in own)
 
     def _in_all(self, study: Study, jobs: Jobs, experiments: Sequence[Experiment]) -> Iterator[str]:
         """What several experiments of a section say of the same claim, those that have all their runs."""
@@ -169,5 +179,13 @@ def _facts(runs: Sequence[Result]) -> str:
     return (
         f"{len(runs)} runs of {seconds / len(runs):.0f} s on average; model {first.model.name} with "
         f"{first.model.parameters:,} parameters, a population of {first.population} speakers, "
-        f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words; commit {commits}."
+        f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words{_before(runs)}; "
+        f"commit {commits}."
     )
+
+
+def _before(runs: Sequence[Result]) -> str:
+    """The error rate of the seed model before any round, where runs started from it."""
+    starts = [run.curve[0] for run in runs if run.model.start == EMBEDDED and run.curve]
+    rates = [rate for line in starts if line.get("round") == 0 and isinstance(rate := line.get("wer"), float)]
+    return f", on which the seed model has {100 * rates[0]:.1f} % before any round" if rates else ""
