@@ -73,9 +73,9 @@ def export(
 
 def _check_options(out: Sequence[Path], format: Format | None, dtype: Dtype) -> None:
     if format is not None and len(out) > 1:
-        raise typer.BadParameter(f"--format {format} writes one folder, and {len(out)} are given")
+        raise typer.BadParameter(f"--format {format} writes one folder, and {len(out)} are given; give one")
     if dtype != "float32" and format != "huggingface":
-        raise typer.BadParameter("--dtype is for --format huggingface")
+        raise typer.BadParameter("--dtype is for --format huggingface; leave it out, or give that format")
 
 
 def _write_files(

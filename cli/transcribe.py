@@ -128,7 +128,9 @@ def _place(out: str | None) -> Path | None:
         try:
             Path(out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise typer.BadParameter(f"--out {out}: this folder cannot be made: {error.strerror}") from None
+            raise typer.BadParameter(
+                f"--out {out}: this folder cannot be made: {error.strerror}; give another"
+            ) from None
     return Path(out)
 
 

@@ -109,7 +109,7 @@ def _rules(max_seconds: float, language: str, unspelled: Unspelled) -> Rules:
 
 def _load(kind: str, path: str, out: Path, parts: list[str], rules: Rules) -> Corpus:
     if parts and kind != "librispeech":
-        raise CorpusError(f"--part belongs to kind 'librispeech', not to {kind!r}.")
+        raise CorpusError(f"--part belongs to kind 'librispeech', not to {kind!r}: leave it out.")
     if parts:
         pairs = [part.partition("=") for part in parts]
         wrong = [part for part, (split, _, name) in zip(parts, pairs, strict=True) if not (split and name)]

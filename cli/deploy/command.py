@@ -241,9 +241,11 @@ def _first_line(file: Path | None) -> bytes | None:
     try:
         line = file.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
     except OSError as error:
-        raise CredentialError(f"{file} cannot be read: {error.strerror}") from None
+        raise CredentialError(
+            f"--passphrase-file {file} cannot be read: {error.strerror}; let this user read it"
+        ) from None
     if not line:
-        raise CredentialError(f"{file} has no passphrase in its first line")
+        raise CredentialError(f"--passphrase-file {file} has no passphrase in its first line: write it there")
     return line
 
 

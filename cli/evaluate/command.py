@@ -233,7 +233,7 @@ def _plain(result: Result) -> dict[str, Any]:
 
 def _one(argument: Path | None, option: Path | None) -> Path | None:
     if argument and option:
-        raise typer.BadParameter("the model is given twice: as MODEL and as --model")
+        raise typer.BadParameter("the model is given twice: as MODEL and as --model; leave one out")
     return argument or option
 
 

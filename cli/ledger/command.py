@@ -139,7 +139,8 @@ def _verified(place: NamedLedger, content: bytes) -> str:
         raise LedgerCorrupt(
             f"{place.ledger}: {len(entries)} entries, then {len(rest)} bytes that are no entry. If power "
             "failed as the last one was written, it was never acknowledged, nothing was released for it, and "
-            "the next run cuts it off. Otherwise entries were cut, or this is no ledger"
+            "the next run cuts it off. Otherwise entries were cut, or this is no ledger: restore "
+            "a copy (`murmur ledger restore`)"
         )
     said = f"{place.ledger}: {len(entries)} entries, the chain is whole"
     newest = place.folder.newest_checkpoint() if place.folder else None
@@ -152,7 +153,8 @@ def _verified(place: NamedLedger, content: bytes) -> str:
     if not contains_head(entries, load_checkpoint(newest).ledger_head):
         raise LedgerCorrupt(
             f"{place.ledger}: the chain ends with line {len(entries)}, but checkpoint {newest} saw an entry "
-            "that is not in it: entries were cut off at the end, or it is another ledger"
+            "that is not in it: entries were cut off at the end, or it is another ledger: restore the newest "
+            "copy (`murmur ledger restore`)"
         )
     if place.ledger.parent.name == LEDGERS:
         require_all_seen(place.ledger.parent.parent, place.ledger, entries)

@@ -157,7 +157,7 @@ def public_evaluation(found: Mapping[str, Any], *, corpus_may_be_published: bool
     """
     if found.get("warnings"):
         raise ConfigError(
-            "this evaluation warns that no epsilon covers its figures, so they can be in no public report: "
+            "--evaluation: it warns that no epsilon covers its figures, so they can be in no public report: "
             "leave --evaluation out, evaluate on other speakers, or make the report --for owner"
         )
     _require_covered(found.get("against"), found.get("run"))
