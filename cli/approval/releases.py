@@ -135,7 +135,7 @@ def _line(given: str) -> str:
     except OSError as error:
         raise CredentialError(
             f"{given!r} is no digest (64 hexadecimal digits), nor a file that can be read ({error.strerror}): "
-            "give a digest, a bundle (.fab) or a release key's .pub"
+            "give one, a bundle (.fab) or a release key's .pub"
         ) from None
     if b"PRIVATE KEY" in content:
         raise CredentialError(f"{given} is a private key: approve the .pub beside it")
