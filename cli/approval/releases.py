@@ -134,7 +134,7 @@ def _line(given: str) -> str:
         content = path.read_bytes() if path.stat().st_size <= MOST_BUNDLE_BYTES else b""
     except OSError as error:
         raise CredentialError(
-            f"{given!r} is no digest (64 hexadecimal digits), nor a file that can be read ({error.strerror}); "
+            f"{given!r} is no digest (64 hexadecimal digits) nor a file that can be read ({error.strerror}); "
             "give one, a bundle (.fab) or a release key's .pub"
         ) from None
     if b"PRIVATE KEY" in content:
