@@ -14,7 +14,7 @@ from pathlib import Path
 from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
-from cli.paper.small.claims import answer, findings
+from cli.paper.small.claims import answer, findings, pairs, together
 from cli.paper.small.experiments import EMBEDDED, Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
@@ -27,7 +27,8 @@ HEADING = (
     "`murmur paper small` writes this page from the files of its runs ([the schema](results_schema.md)); "
     "nothing here is typed by hand.",
     "- WER is in %, of all runs of a line together. Intervals are 95 %, by a bootstrap over speakers and "
-    "seeds together; comparisons are paired:\n  the same test speakers, and in a seed the same population.\n"
+    "seeds together; comparisons are paired:\n  the same test speakers, and in a seed the same population. "
+    "Several comparisons together: the mean of their differences.\n"
     "- A claim was stated before the runs, in `recipes/paper/small.toml`. It holds if the whole interval is "
     "where it was expected, does not hold if\n  none of it is, and is undecided otherwise.\n"
     "- Epsilon is the true one, of the run's own small population (RDP); at this size it protects nobody. "
@@ -83,6 +84,7 @@ class Book:
     def _in_all(self, study: Study, jobs: Jobs, experiments: Sequence[Experiment]) -> Iterator[str]:
         """What several experiments of a section say of the same claim, those that have all their runs."""
         verdicts: dict[str, list[str]] = {}
+        compared: dict[str, list[tuple[Table, Table]]] = {}
         asked = Counter(claim.text for one in experiments for claim in one.claims)
         for experiment in experiments:
             cells = {cell.name: cell for cell in study.cells_of(experiment)}
@@ -91,10 +93,14 @@ class Book:
             for claim in experiment.claims if len(drawn) == len(cells) else ():
                 found = findings(claim, cells, tables)
                 verdicts.setdefault(claim.text, []).extend(one.verdict for one in found)
+                compared.setdefault(claim.text, []).extend(pairs(claim, cells, tables))
         for text, said in verdicts.items():
             if asked[text] > 1:
                 counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(said).items())
-                yield f"{text}, in all experiments of this section: **{counts}**, of {len(said)} comparisons."
+                yield (
+                    f"{text}, in all experiments of this section: **{counts}**, of {len(said)} "
+                    f"comparisons{together(compared[text])}."
+                )
 
     def _experiment(self, study: Study, jobs: Jobs, experiment: Experiment) -> Iterator[str]:
         cells = {cell.name: cell for cell in study.cells_of(experiment)}
@@ -113,7 +119,10 @@ class Book:
         if inside := looked_into(drawn):
             yield from self._inside(experiment, inside, figure)
         tables = {one.cell.name: Table.of(one.results) for one in drawn}
-        answers = [answer(claim, findings(claim, cells, tables)) for claim in experiment.claims]
+        answers = [
+            answer(claim, findings(claim, cells, tables), pairs(claim, cells, tables))
+            for claim in experiment.claims
+        ]
         yield "\n".join(["**Answer.**", "", *(f"- {one}" for one in answers)])
         yield f"Run again what is missing: {command}"
 
