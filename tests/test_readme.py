@@ -1,4 +1,4 @@
-"""README.md is short, its links and those of docs/commands.md lead somewhere, its picture asks for nothing."""
+"""README.md is short, its links and those of docs/commands.md lead somewhere, its picture is complete."""
 
 import re
 from pathlib import Path
