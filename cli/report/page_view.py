@@ -24,6 +24,7 @@ from cli.report.evaluations import aligned
 from cli.report.owner_view import OwnerView, owner_view
 from cli.report.run_facts import RunFacts
 from cli.report.run_view import RunView, Table, percent, run_view
+from cli.report.sounds import Room
 
 PAGE = Path(__file__).with_name("page")
 PROGRAMS = ("d3.min.js", "plot.umd.min.js", "report.js")
@@ -107,20 +108,30 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
     Raises:
         ConfigError: If something asked for cannot be in a public report.
     """
-    return rendered(sections_of(runs, evaluations, asked), asked)
+    room = Room()
+    return rendered(sections_of(runs, evaluations, asked, room), asked, without_room=room.left_out)
 
 
 def sections_of(
-    runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]], asked: Asked
+    runs: Sequence[RunFacts],
+    evaluations: Mapping[str, Mapping[str, Any]],
+    asked: Asked,
+    room: Room | None = None,
 ) -> list[Section]:
-    """What the page says of each run; arguments and errors are those of `page`."""
+    """What the page says of each run; arguments and errors are those of `page`, and `room` is for sound."""
     if asked.for_public:
         public.require_private([one.short for one in runs if not one.plan.is_private])
-    return [_section(one, evaluations.get(one.run), _label(one, asked), asked) for one in runs]
+    room = room or Room()
+    return [_section(one, evaluations.get(one.run), _label(one, asked), asked, room) for one in runs]
 
 
-def rendered(sections: Sequence[Section], asked: Asked, live: Live | None = None) -> str:
-    """The HTML of sections; with `live` that of the live page, where a run that has not begun has none."""
+def rendered(
+    sections: Sequence[Section], asked: Asked, live: Live | None = None, without_room: int = 0
+) -> str:
+    """The HTML of sections; with `live` that of the live page, where a run that has not begun has none.
+
+    `without_room` is the number of recordings that were left out.
+    """
     charts: dict[str, Chart] = {}
     programs = [_text(name) for name in (*PROGRAMS, *([LIVE_PROGRAM] if live else []))]
     template = _environment(charts).get_template("report.html.j2")
@@ -130,22 +141,28 @@ def rendered(sections: Sequence[Section], asked: Asked, live: Live | None = None
         differences=_differences([one.view for one in sections]),
         asked=asked,
         live=live,
+        without_room=without_room,
         title=_title(sections),
         release=release(),
         made=f"{datetime.now(UTC):%Y-%m-%d}",
         styles=_text("report.css"),
         programs=programs,
-        policy=policy(programs, live=live is not None),
+        policy=policy(
+            programs,
+            live=live is not None,
+            sound=any(one["sound"] for section in sections for one in section.utterances),
+        ),
     )
     return text
 
 
-def policy(programs: Sequence[str], *, live: bool) -> str:
-    """The content security policy of a page with these programs."""
+def policy(programs: Sequence[str], *, live: bool, sound: bool) -> str:
+    """The content security policy of a page with these programs; a live page asks its own address."""
     hashes = " ".join(f"'{_hash(one)}'" for one in programs)
+    plays = "media-src data:; " if sound else ""
     asks = "connect-src 'self'; " if live else ""
     return (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}; "
+        f"default-src 'none'; img-src data:; {plays}style-src 'unsafe-inline'; script-src {hashes}; "
         f"{asks}base-uri 'none'; form-action 'none'"
     )
 
@@ -163,9 +180,11 @@ def _title(sections: Sequence[Section]) -> str:
     return f"Report of {len(sections)} runs"
 
 
-def _section(facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked) -> Section:
+def _section(
+    facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked, room: Room
+) -> Section:
     found = _evaluation(facts, measured, asked)
-    words = found.get("worst_utterances", ())
+    words = room.fitted(found.get("worst_utterances", ()))
     return Section(
         view=run_view(facts, found, label, for_public=asked.for_public),
         owner=None if asked.for_public else owner_view(facts),

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from cli.exits import INTERRUPTED, REFUSED
 from cli.report.command import Reader
 
 
@@ -46,12 +47,12 @@ def watch(
         page.begin()
     except (ConfigError, PrivacyError, ResumeRefused, ValueError, OSError) as error:
         _say(str(error))
-        raise typer.Exit(2) from None
+        raise typer.Exit(REFUSED) from None
     try:
         server = WebServer(host, port, secrets.token_urlsafe(), page)
     except OSError as error:
         _say(f"--host {host} --port {port}: {error.strerror or error}; give another port, or leave it out")
-        raise typer.Exit(2) from None
+        raise typer.Exit(REFUSED) from None
     if not _is_loopback(str(server.server_address[0])):
         _say(
             f"--host {host}: the page goes over the network unencrypted, so whoever reads along learns its "
@@ -64,7 +65,7 @@ def watch(
             server.serve_forever()
         except KeyboardInterrupt:
             _say("stopped; the run goes on")
-            raise typer.Exit(130) from None
+            raise typer.Exit(INTERRUPTED) from None
 
 
 def _say(what: str) -> None:

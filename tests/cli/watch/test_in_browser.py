@@ -1,7 +1,6 @@
 """The live page in headless Chromium, while a real run makes its rounds, and when what answers is gone."""
 
 import json
-import os
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,11 +10,11 @@ import pytest
 
 from tests.browser import CHROMIUM, WITHOUT, browser
 from tests.cli.report.run_folders import TENSORS, copied, plant_norms, plant_traffic
+from tests.cli.report.test_in_browser import AXE
 from tests.cli.watch.conftest import live_page, served
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
-AXE = os.environ.get("AXE_CORE", "")  # the path of axe.min.js, of the npm package axe-core
 ROUNDS = 2
 PLANNED = "document.querySelectorAll('#plan .plot[data-drawn]').length === 4"
 
