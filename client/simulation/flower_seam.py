@@ -26,7 +26,8 @@ from typing import Any
 from uuid import uuid4
 
 import ray
-from flwr.app import Context, Error, Message, MessageType
+from flwr.app import Context, Error, Message, MessageType, RecordDict
+from flwr.app.message import make_message
 from flwr.server.superlink.fleet.vce import vce_api
 from flwr.server.superlink.fleet.vce.backend import raybackend
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
@@ -45,7 +46,12 @@ Done = Callable[[Message, Context], None]
 
 
 class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for us
-    """Flower's interface of a pool, in front of `Workers`; as many workers as the cluster has room for."""
+    """Flower's interface of a pool, in front of `Workers`; as many workers as the cluster has room for.
+
+    `divides` is whether the speakers of one task may go to several workers (`client.simulation.divided`).
+    """
+
+    divides = False
 
     def __init__(self, actor_type: Any, client_resources: Any, actor_kwargs: Any) -> None:
         super().__init__(WorkerActor, client_resources, {})  # our actor instead of Flower's
@@ -62,19 +68,40 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
 
     def answer(self, app: Any, message: Message, context: Context, done: Done) -> None:
         """Have a worker answer `message`, and call `done`. If the worker is lost, the reply is an error."""
-        from wire.messages import Task  # here: this module is loaded before Ray starts, torch after
+        # Here: this module is loaded before Ray starts, and these bring torch.
+        from client.simulation.divided import DividedTask, divisible_speakers
+        from wire.messages import Task
 
-        def finished(result: Asked | Exception) -> None:
-            if isinstance(result, Exception):
-                result = Message(Error(CLIENT_APP_CRASHED, str(result)), reply_to=message), context
+        def finished(reply: Message, context: Context) -> None:
             self._count(-1)
-            done(*result)
+            done(reply, context)
 
         if self._app is None:
             self._app = ray.put(app)
         self._count(1)
-        speakers = Task.speakers_in(message)
-        self.workers.add(Job(work=(message, context), speakers=speakers, due=_due(message), done=finished))
+        task, due = DividedTask(message, _with_content, finished), _due(message)
+        divisible = self.divides and divisible_speakers(message) > 1
+
+        def job(begin: int, end: int) -> Job:
+            def answered(result: Asked | Exception) -> None:
+                if isinstance(result, Exception):
+                    result = Message(Error(CLIENT_APP_CRASHED, str(result)), reply_to=message), context
+                task.answered(*result)
+
+            def divide(speakers: int) -> tuple[Job, Job]:
+                task.divide()
+                return job(begin, begin + speakers), job(begin + speakers, end)
+
+            part = task.part(begin, end) if divisible else message
+            return Job(
+                work=(part, context),
+                speakers=end - begin,
+                due=due,
+                done=answered,
+                divide=divide if divisible else None,
+            )
+
+        self.workers.add(job(0, Task.speakers_in(message)))
 
     def terminate_all_actors(self) -> None:
         """End the workers, and let none join from now on."""
@@ -94,6 +121,11 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
             [self._app], parcel, arrays, [context for _, context in asked]
         )
         return (ray.get(one) for one in answers)
+
+
+def _with_content(message: Message, content: RecordDict) -> Message:
+    """A message with the envelope of `message`."""
+    return make_message(metadata=message.metadata, content=content)  # type: ignore[no-any-return]
 
 
 def _due(message: Message) -> float:

@@ -18,6 +18,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
 SHARE = 2  # a call takes at most a worker's part of what waits, divided by this
+DIVIDED_FROM = 1.5  # a job is divided that has so many times the speakers that a call may take
 
 
 class WorkerLost(Exception):
@@ -33,12 +34,14 @@ class Job:
         speakers: How many speakers the job trains.
         due: The time (Unix) until which the result is wanted.
         done: Called once, on any thread, with the result, or with the exception in its place.
+        divide: Makes two jobs of it, of which the first trains so many speakers; None if one worker gets it.
     """
 
     work: Any
     speakers: int
     due: float
     done: Callable[[Any], None]
+    divide: Callable[[int], tuple[Job, Job]] | None = None
 
     @property
     def size(self) -> int:
@@ -62,7 +65,7 @@ class Workers:
     has room for it, on any Ray node. A job that no worker began by its due time is lost.
 
     The job with the most speakers is first. A call takes a part of the jobs that wait, and so less and less:
-    no round ends with one worker at many jobs and the others without work.
+    no round ends with one worker at many jobs, or at a long one, and the others without work.
 
     Args:
         create: Starts a Ray actor.
@@ -93,8 +96,11 @@ class Workers:
     def add(self, job: Job) -> None:
         """Have one of the workers do a job."""
         with self._changed:
-            insort(self._waiting, _Waiting((-job.speakers, next(self._arrivals)), job))
+            self._insert(job)
             self._changed.notify()
+
+    def _insert(self, job: Job) -> None:
+        insort(self._waiting, _Waiting((-job.speakers, next(self._arrivals)), job))
 
     def _serve(self) -> None:
         """Keep one worker busy, and start another in its place when it is lost."""
@@ -127,15 +133,16 @@ class Workers:
                 return jobs
 
     def _taken(self) -> list[Job]:
-        """Take the first of the waiting jobs, and behind it as many as a call may have."""
+        """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""
         left = -(-sum(one.job.size for one in self._waiting) // (SHARE * self._count))
         taken: list[Job] = []
-        for one in tuple(self._waiting):
-            if taken and one.job.size > left:
-                break
-            left -= one.job.size
-            taken.append(one.job)
-        del self._waiting[: len(taken)]
+        while self._waiting and (not taken or self._waiting[0].job.size <= left):
+            job = self._waiting.pop(0).job
+            if job.divide is not None and job.size > DIVIDED_FROM * left:
+                job, rest = job.divide(left)
+                self._insert(rest)
+            left -= job.size
+            taken.append(job)
         return taken
 
     def _do(self, worker: Any, jobs: Sequence[Job]) -> bool:

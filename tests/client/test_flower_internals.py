@@ -33,6 +33,7 @@ SUPEREXEC = "flwr.supercore.superexec.run_superexec"
 ENGINE = "flwr.server.superlink.fleet.vce"
 INTERNAL = {
     SEAM: {
+        "flwr.app.message.make_message",
         "flwr.server.superlink.linkstate.in_memory_linkstate.InMemoryLinkState",
         "flwr.simulation.ray_transport.ray_actor.BasicActorPool",
         f"{ENGINE}.backend.raybackend",

@@ -1,5 +1,6 @@
 """The workers of a simulation, here without Ray; with Ray: tests/test_ray_cluster.py."""
 
+import itertools
 import threading
 import time
 
@@ -46,6 +47,17 @@ class Pool(Workers):
     def give(self, work, speakers=0, seconds=60.0):
         job = Job(work=work, speakers=speakers, due=time.time() + seconds, done=lambda r: self.note(work, r))
         self.add(job)
+
+    def part(self, work, begin, end):
+        """A job that may be divided; its work is (`work`, begin, end)."""
+        made = (work, begin, end)
+        return Job(
+            work=made,
+            speakers=end - begin,
+            due=time.time() + 60,
+            done=lambda result: self.note(made, result),
+            divide=lambda n: (self.part(work, begin, begin + n), self.part(work, begin + n, end)),
+        )
 
     def note(self, work, result):
         assert work not in self.results  # told once
@@ -107,6 +119,27 @@ def test_the_job_with_the_most_speakers_goes_first_and_a_large_one_alone(pool_of
     pool = pool_of(workers=1)
     stopped(pool, ("one", 1), ("nine", 9), ("three", 3), ("nine too", 9), ("query", 0))
     assert [*pool.made[0].calls] == [["first"], ["nine"], ["nine too"], ["three"], ["one"], ["query"]]
+
+
+def test_a_long_job_is_divided_so_that_no_worker_is_left_with_it(pool_of):
+    pool = pool_of(workers=1)
+    pool._count = 2  # a second one that is always busy
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for work in "abcd":
+        pool.add(pool.part(work, 0, 8))
+    pool.held.set()
+    wait_until(lambda: not pool._waiting and len(pool.results) == sum(pool.sizes), seconds=10, what="them")
+    parts = sorted(work for work in pool.results if work != "first")
+    for work in "abcd":
+        ends = [0, *(end for name, _, end in parts if name == work)]
+        assert [(work, *pair) for pair in itertools.pairwise(ends)] == [
+            one for one in parts if one[0] == work
+        ]
+        assert ends[-1] == 8
+    sizes = [sum(end - begin for _, begin, end in call) for call in pool.made[0].calls[1:]]
+    assert sizes == [8, 8, 4, 3, 3, 2, 1, 1, 1, 1]
 
 
 def test_one_job_is_lost_with_its_worker_and_those_behind_it_go_to_another(pool_of):
