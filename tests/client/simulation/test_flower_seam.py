@@ -17,9 +17,10 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import ray
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, Metadata, RecordDict
 from flwr.app.message import make_message
-from flwr.proto.task_pb2 import Task
+from flwr.proto.task_pb2 import Task as FlowerTask
 from flwr.server.superlink.fleet.vce import vce_api
 from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.server.superlink.linkstate.in_memory_linkstate import RunRecord
@@ -40,8 +41,9 @@ from client.simulation.parcels import LEAST_BYTES, packed, unpacked
 from strategies import StreamingGrid
 from strategies.superlink_replies import ToldChannel
 from tests.processes import wait_until
+from tests.strategies.federation import BOUNDS, QUANTISER, answer_to
 from wire.deadlines import message_seconds
-from wire.messages import array_view
+from wire.messages import Answer, Task, array_view, pack_vector
 
 NODES, WINDOW = 200, 64
 
@@ -56,7 +58,7 @@ class Engine:
         factory = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), ObjectStoreFactory())
         self.state = factory.state()
         run = replace(Run.create_empty(1), primary_task_id=1, federation_id=NOOP_FEDERATION_ID)
-        self.state.run_ids[1], self.state.task_store[1] = RunRecord(run=run), Task(task_id=1, run_id=1)
+        self.state.run_ids[1], self.state.task_store[1] = RunRecord(run=run), FlowerTask(task_id=1, run_id=1)
         self.grid = InMemoryGrid(factory)
         self.grid.set_run(run)
         self.nodes = vce_api._register_nodes(NODES, factory)
@@ -184,7 +186,7 @@ class Brought:
         thread.start()
         wait_until(lambda: len(self.pool.workers._waiting) == len(asked), seconds=10, what="all jobs")
         self.pool.add_actors_to_pool(1)
-        replies = [self.replies.get(timeout=10) for _ in asked]
+        replies = [self.replies.get(timeout=60) for _ in asked]
         self.stop.set()
         self.pool.workers.stop()
         thread.join()
@@ -227,6 +229,27 @@ def test_small_jobs_share_a_call_and_a_model_lies_in_the_store_once(monkeypatch)
     assert sizes == [8, 4, 2, 1, 1]
     assert [one for one in put if isinstance(one, np.ndarray)] == [put[1]] and put[0] == "the app"
     assert not brought.pool._arrays._known  # nothing is kept between two rounds
+
+
+def test_the_parts_of_a_divided_task_are_one_reply_to_the_bit(monkeypatch):
+    speakers = (4, 1, 7, 2, 9, 3, 8, 5)
+    task = Task(round_number=1, nonce="n", layout="l", speakers=speakers, bounds=BOUNDS, quantiser=QUANTISER)
+
+    def train(number):
+        return torch.full((BOUNDS.model_size,), 0.01 * number)
+
+    def reply(message, context):
+        part, _ = Task.from_message(message)
+        trained.append(part.speakers)
+        return Message(answer_to(part, train).to_record(), reply_to=message), context
+
+    trained, message = [], task.to_message(2, pack_vector(torch.zeros(BOUNDS.model_size)), 600.0)
+    message.metadata.__dict__["_message_id"] = "asked"
+    monkeypatch.setattr(WorkerPool, "divides", True)
+    (joined,) = Brought(monkeypatch, reply).bring([message])
+    assert trained == [speakers[:4], speakers[4:6], speakers[6:7], speakers[7:]]
+    answer, whole = Answer.from_message(joined), answer_to(task, train)
+    assert (answer.count, bytes(answer.packed)) == (8, bytes(whole.packed))
 
 
 def test_a_lost_worker_is_an_error_reply_and_the_old_context(monkeypatch):
