@@ -82,21 +82,36 @@ def difference(runs: Table, others: Table) -> Estimate:
     Raises:
         ValueError: If they have no common seed, or other speakers.
     """
-    return _estimate(_paired(runs, others), lambda errors, words: (errors[0] - errors[1]) / words)
+    return mean_difference([(runs, others)])
+
+
+def mean_difference(pairs: Sequence[tuple[Table, Table]]) -> Estimate:
+    """Return the mean over pairs of the WER of the first less that of the second, for the seeds of all.
+
+    Raises:
+        ValueError: If they have no common seed, or other speakers.
+    """
+    sides = _aligned([*(one for one, _ in pairs), *(other for _, other in pairs)])
+    count = len(pairs)
+    return _estimate(
+        sides, lambda errors, words: (errors[:count].sum(0) - errors[count:].sum(0)) / (count * words)
+    )
 
 
 def ratio(runs: Table, others: Table) -> Estimate:
     """Return the WER of `runs` over that of `others`, for their common seeds; raises as `difference`."""
-    return _estimate(_paired(runs, others), lambda errors, words: errors[0] / np.maximum(errors[1], 1))
+    return _estimate(_aligned([runs, others]), lambda errors, words: errors[0] / np.maximum(errors[1], 1))
 
 
-def _paired(runs: Table, others: Table) -> list[Table]:
-    seeds = sorted(set(runs.seeds) & set(others.seeds))
+def _aligned(tables: Sequence[Table]) -> list[Table]:
+    """Return the rows of the seeds that all tables have."""
+    seeds = sorted(set.intersection(*(set(one.seeds) for one in tables)))
     if not seeds:
-        raise ValueError(f"seeds {runs.seeds} and {others.seeds}: a paired comparison needs a common one")
-    if runs.words.tolist() != others.words.tolist():
+        given = " and ".join(str(one.seeds) for one in tables)
+        raise ValueError(f"seeds {given}: a paired comparison needs a common one")
+    if any(one.words.tolist() != tables[0].words.tolist() for one in tables):
         raise ValueError("a paired comparison needs the same speakers and words on both sides")
-    return [runs.only(seeds), others.only(seeds)]
+    return [one.only(seeds) for one in tables]
 
 
 def _estimate(tables: Sequence[Table], statistic: Callable[[Floats, Floats], Floats]) -> Estimate:

@@ -14,8 +14,8 @@ from pathlib import Path
 from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
-from cli.paper.small.claims import answer, findings
-from cli.paper.small.experiments import Cell, Experiment, Study, word
+from cli.paper.small.claims import answer, findings, pairs, together
+from cli.paper.small.experiments import EMBEDDED, Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import FAMILY, Jobs
 from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
@@ -27,7 +27,8 @@ HEADING = (
     "`murmur paper small` writes this page from the files of its runs ([the schema](results_schema.md)); "
     "nothing here is typed by hand.",
     "- WER is in %, of all runs of a line together. Intervals are 95 %, by a bootstrap over speakers and "
-    "seeds together; comparisons are paired:\n  the same test speakers, and in a seed the same population.\n"
+    "seeds together; comparisons are paired:\n  the same test speakers, and in a seed the same population. "
+    "Several comparisons together: the mean of their differences.\n"
     "- A claim was stated before the runs, in `recipes/paper/small.toml`. It holds if the whole interval is "
     "where it was expected, does not hold if\n  none of it is, and is undecided otherwise.\n"
     "- Epsilon is the true one, of the run's own small population (RDP); at this size it protects nobody. "
@@ -62,7 +63,8 @@ class Book:
         for data in sorted(one.name for one in place.iterdir()) if place.is_dir() else ():
             jobs = Jobs(study=study, source=Source(name=data))
             yield f"## {data}, {study.size} size"
-            for section, experiments in groupby(study.experiments.values(), key=lambda one: one.section):
+            shown = [one for one in study.experiments.values() if self._is_shown(study, jobs, one)]
+            for section, experiments in groupby(shown, key=lambda one: one.section):
                 those = list(experiments)
                 if section:
                     yield f"## {section} ({data}, {study.size} size)"
@@ -70,9 +72,19 @@ class Book:
                 for experiment in those:
                     yield from self._experiment(study, jobs, experiment)
 
+    def _is_shown(self, study: Study, jobs: Jobs, experiment: Experiment) -> bool:
+        """Whether an experiment belongs to every book of its size, or somebody has asked for it."""
+        if not experiment.on_request:
+            return True
+        usual = [one for one in study.experiments.values() if not one.on_request]
+        others = {cell.name for one in usual for cell in study.cells_of(one)}
+        own = [cell for cell in study.cells_of(experiment) if cell.name not in others]
+        return any((self._folder / jobs.group(cell)).is_dir() for cell in own)
+
     def _in_all(self, study: Study, jobs: Jobs, experiments: Sequence[Experiment]) -> Iterator[str]:
         """What several experiments of a section say of the same claim, those that have all their runs."""
         verdicts: dict[str, list[str]] = {}
+        compared: dict[str, list[tuple[Table, Table]]] = {}
         asked = Counter(claim.text for one in experiments for claim in one.claims)
         for experiment in experiments:
             cells = {cell.name: cell for cell in study.cells_of(experiment)}
@@ -81,10 +93,14 @@ class Book:
             for claim in experiment.claims if len(drawn) == len(cells) else ():
                 found = findings(claim, cells, tables)
                 verdicts.setdefault(claim.text, []).extend(one.verdict for one in found)
+                compared.setdefault(claim.text, []).extend(pairs(claim, cells, tables))
         for text, said in verdicts.items():
             if asked[text] > 1:
                 counts = ", ".join(f"{number} {verdict}" for verdict, number in Counter(said).items())
-                yield f"{text}, in all experiments of this section: **{counts}**, of {len(said)} comparisons."
+                yield (
+                    f"{text}, in all experiments of this section: **{counts}**, of {len(said)} "
+                    f"comparisons{together(compared[text])}."
+                )
 
     def _experiment(self, study: Study, jobs: Jobs, experiment: Experiment) -> Iterator[str]:
         cells = {cell.name: cell for cell in study.cells_of(experiment)}
@@ -103,7 +119,10 @@ class Book:
         if inside := looked_into(drawn):
             yield from self._inside(experiment, inside, figure)
         tables = {one.cell.name: Table.of(one.results) for one in drawn}
-        answers = [answer(claim, findings(claim, cells, tables)) for claim in experiment.claims]
+        answers = [
+            answer(claim, findings(claim, cells, tables), pairs(claim, cells, tables))
+            for claim in experiment.claims
+        ]
         yield "\n".join(["**Answer.**", "", *(f"- {one}" for one in answers)])
         yield f"Run again what is missing: {command}"
 
@@ -169,5 +188,13 @@ def _facts(runs: Sequence[Result]) -> str:
     return (
         f"{len(runs)} runs of {seconds / len(runs):.0f} s on average; model {first.model.name} with "
         f"{first.model.parameters:,} parameters, a population of {first.population} speakers, "
-        f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words; commit {commits}."
+        f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words{_before(runs)}; "
+        f"commit {commits}."
     )
+
+
+def _before(runs: Sequence[Result]) -> str:
+    """The error rate of the seed model before any round, where runs started from it."""
+    starts = [run.curve[0] for run in runs if run.model.start == EMBEDDED and run.curve]
+    rates = [rate for line in starts if line.get("round") == 0 and isinstance(rate := line.get("wer"), float)]
+    return f", on which the seed model has {100 * rates[0]:.1f} % before any round" if rates else ""

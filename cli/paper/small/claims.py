@@ -6,10 +6,10 @@ Guarantee: a verdict follows from the interval of the comparison and the claim a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cli.paper.results.statistics import Estimate, Table, difference, ratio
+from cli.paper.results.statistics import Estimate, Table, difference, mean_difference, ratio
 from cli.paper.small.experiments import Cell, Claim, matches, word
 
 HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "is undecided"
@@ -77,9 +77,13 @@ def findings(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table
             expect=claim.expect,
             margin=claim.margin,
         )
-        for of, against in _pairs(claim, cells)
-        if of in tables and against in tables
+        for of, against in _names(claim, cells, tables)
     ]
+
+
+def _names(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table]) -> Iterator[tuple[str, str]]:
+    """The names of both sides of each comparison that has its runs."""
+    return ((of, to) for of, to in _pairs(claim, cells) if of in tables and to in tables)
 
 
 def _pairs(claim: Claim, cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
@@ -100,8 +104,29 @@ def _is_twin(cell: Cell, other: Cell, claim: Claim) -> bool:
     return all(cell.varied[key] == other.varied[key] for key in cell.varied if key != claim.key)
 
 
-def answer(claim: Claim, found: list[Finding]) -> str:
-    """Return a claim's answer as one item of a list: the verdict, then each comparison."""
+def pairs(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table]) -> list[tuple[Table, Table]]:
+    """Return both sides of each comparison of a claim by a key, of the cells that have their runs."""
+    if not claim.key:
+        return []
+    return [(tables[of], tables[against]) for of, against in _names(claim, cells, tables)]
+
+
+def together(compared: Sequence[tuple[Table, Table]]) -> str:
+    """Return the mean of several differences in words, after a comma; "" for fewer than two."""
+    if len(compared) < 2:
+        return ""
+    mean = mean_difference(compared).scaled(100)
+    return f", together {mean.value:+.1f} points ({mean.low:+.1f} to {mean.high:+.1f})"
+
+
+def answer(claim: Claim, found: list[Finding], compared: Sequence[tuple[Table, Table]] = ()) -> str:
+    """Return a claim's answer as one item of a list: the verdict, then each comparison.
+
+    Args:
+        claim: The claim.
+        found: Its comparisons.
+        compared: Those whose mean is told as well, both sides of each.
+    """
     if not found:
         return f"{claim.text}: no runs yet"
     words = [finding.verdict if claim.expect else finding.told for finding in found]
@@ -109,8 +134,8 @@ def answer(claim: Claim, found: list[Finding]) -> str:
         return f"{claim.text}{_margin(claim)}: **{words[0]}**. {found[0].text}."
     counts = ", ".join(f"{words.count(one)} {one}" for one in dict.fromkeys(words))
     lines = [
-        f"{claim.text}{_margin(claim)}: **{counts}**, of {len(found)} comparisons; at 95 % each, "
-        f"{0.05 * len(found):.1f} of them would show a difference where there is none."
+        f"{claim.text}{_margin(claim)}: **{counts}**, of {len(found)} comparisons{together(compared)}; at "
+        f"95 % each, {0.05 * len(found):.1f} of them would show a difference where there is none."
     ]
     return "\n".join([*lines, *(f"  - {one.text}: {said}" for one, said in zip(found, words, strict=True))])
 

@@ -15,10 +15,11 @@ BOOK = Path("docs/results.md")
 
 def small(
     experiment: Annotated[
-        list[str] | None, typer.Argument(metavar="[EXPERIMENT]...", help="Some experiments; else all.")
+        list[str] | None,
+        typer.Argument(metavar="[EXPERIMENT]...", help="Some; else all that take an hour together."),
     ] = None,
     full: Annotated[
-        bool, typer.Option("--full", help="The full size: hours, where the short takes one.")
+        bool, typer.Option("--full", help="All experiments at the full size: many hours.")
     ] = False,
     folder: Annotated[Path, typer.Option(help=FOLDER_HELP)] = RESULTS,
     book: Annotated[Path, typer.Option(help="The page to write.")] = BOOK,
@@ -37,7 +38,10 @@ def small(
         int | None, typer.Option(min=1, help="Runs at a time, one core each; by default one for each core.")
     ] = None,
 ) -> None:
-    """Run the paper's experiments at small scale, what is missing of them, and write their results book."""
+    """Run the paper's experiments at small scale, what is missing of them, and write their results book.
+
+    Without a name and --full: those that two cores make in an hour.
+    """
     from cli.paper.results.plotting import pyplot
     from cli.paper.results.record import ResultError
     from cli.paper.small.book import Book

@@ -9,6 +9,7 @@ import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,6 +52,7 @@ class _Cells(_Table):
     only_full: bool = False
     sweep: Grid = {}
     tune: Grid = {}
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = ()
 
 
 class Claim(_Table):
@@ -87,6 +89,7 @@ class Experiment(_Table):
     section: str = ""
     claims: tuple[Claim, ...] = ()
     only_full: bool = False
+    on_request: bool = False
 
 
 class _File(_Table):
@@ -111,6 +114,7 @@ class Cell:
         settings: of the run configuration, or of central training, that are not the defaults.
         varied: those of them that the sweep sets.
         tune: the grid of settings that are chosen on dev; empty for none.
+        seeds: those of its runs.
     """
 
     name: str
@@ -120,6 +124,7 @@ class Cell:
     settings: Mapping[str, Setting]
     varied: Mapping[str, Setting]
     tune: Mapping[str, tuple[Setting, ...]]
+    seeds: tuple[int, ...]
 
     @property
     def preset(self) -> str:
@@ -146,7 +151,6 @@ class Cell:
 class Study:
     """All cells, and the experiments that are made of them."""
 
-    seeds: tuple[int, ...]
     tuning_seed: int
     dev_share: float
     full: bool
@@ -165,7 +169,7 @@ class Study:
         ]
 
     def chosen(self, names: Sequence[str]) -> list[Experiment]:
-        """The experiments of these names; all without any.
+        """The experiments of these names; without any all but, at the short size, those on request.
 
         Raises:
             ConfigError: For a name that no experiment has.
@@ -174,12 +178,13 @@ class Study:
             raise ConfigError(
                 f"experiment {unknown[0]!r}: there is none; there are {', '.join(self.experiments)}"
             )
-        return [self.experiments[name] for name in names or self.experiments]
+        usual = [name for name, one in self.experiments.items() if self.full or not one.on_request]
+        return [self.experiments[name] for name in names or usual]
 
 
 def matches(name: str, wanted: str) -> bool:
-    """Whether a cell is the wanted one, or one of a sweep that is wanted as a whole."""
-    return name == wanted or name.startswith(f"{wanted}/")
+    """Whether a cell is the wanted one, one of a sweep that is wanted as a whole, or one of a pattern."""
+    return name == wanted or name.startswith(f"{wanted}/") or fnmatchcase(name, wanted)
 
 
 def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
@@ -198,10 +203,12 @@ def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
         raise ConfigError(f"experiments {path} is no TOML: {error}") from error
     base = {**flatten(file.settings), **(flatten(file.full) if full else {})}
     cells = {
-        cell.name: cell for one in file.cells if full or not one.only_full for cell in _cells(one, base, full)
+        cell.name: cell
+        for one in file.cells
+        if full or not one.only_full
+        for cell in _cells(one, base, file.seeds, full)
     }
     study = Study(
-        seeds=file.seeds,
         tuning_seed=file.tuning_seed,
         dev_share=file.dev_share,
         full=full,
@@ -212,7 +219,7 @@ def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
     return study
 
 
-def _cells(table: _Cells, base: Settings, full: bool) -> list[Cell]:
+def _cells(table: _Cells, base: Settings, seeds: tuple[int, ...], full: bool) -> list[Cell]:
     own = {**table.settings, **(table.full if full else {})}
     common = own if table.trainer == CENTRAL else {**base, **own}
     return [
@@ -224,6 +231,7 @@ def _cells(table: _Cells, base: Settings, full: bool) -> list[Cell]:
             settings={**common, **varied},
             varied=varied,
             tune=table.tune,
+            seeds=table.seeds or seeds,
         )
         for varied in _combinations(table.sweep)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from cli.paper.results.plotting import COLOURS, pyplot, save
 from cli.paper.results.record import Result
 from cli.paper.results.statistics import Estimate
-from cli.paper.small.experiments import Cell, word
+from cli.paper.small.experiments import NOISY, Cell, word
 
 MOST_CURVES = len(COLOURS)
 EPSILON = "epsilon"  # the `x` of an experiment whose cells are drawn by their true epsilon
@@ -74,7 +74,7 @@ def _against(panel: Any, cells: Sequence[Drawn], x: str) -> None:
             values, rates, yerr=lengths, marker="o", label=label, color=COLOURS[number % MOST_CURVES]
         )
     panel.set(xlabel=x, ylabel="WER % with 95 % interval", xscale="log")
-    panel.legend(frameon=False, fontsize=8)
+    panel.legend(framealpha=0.8, fontsize=8)
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -92,11 +92,10 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _against_epsilon(panel: Any, cells: Sequence[Drawn]) -> None:
-    """Rates by true epsilon, a line for the cells of a name without their varied settings, and the front."""
+    """Rates by true epsilon, a line for the cells that differ in their noise alone, and the front."""
     lines: dict[str, list[Drawn]] = {}
     for one in cells:
-        name = "/".join(one.cell.name.split("/")[: -len(one.cell.varied) or None])
-        lines.setdefault(name, []).append(one)
+        lines.setdefault(_without_noise(one.cell), []).append(one)
     for number, (label, line) in enumerate(lines.items()):
         rates, lengths = _bars(line)
         look = {
@@ -112,6 +111,12 @@ def _against_epsilon(panel: Any, cells: Sequence[Drawn]) -> None:
     panel.legend(frameon=False, fontsize=7)
 
 
+def _without_noise(cell: Cell) -> str:
+    """The cell's name without the value of its noise."""
+    given = cell.name.split("/")[: -len(cell.varied) or None]
+    return "/".join([*given, *(word(value) for key, value in cell.varied.items() if key not in NOISY)])
+
+
 def _epsilon(one: Drawn) -> float:
     return max(run.privacy.epsilon for run in one.results)
 
@@ -125,7 +130,7 @@ def _curves(panel: Any, cells: Sequence[Drawn]) -> None:
         )
     panel.set(xlabel="round", ylabel="WER %, mean of the seeds")
     if several:
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(framealpha=0.8, fontsize=8)
 
 
 def mean_curve(results: Sequence[Result]) -> Mapping[int, float]:

@@ -5,7 +5,6 @@ Guarantee: a result counts as there only if its file is whole and has the settin
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +97,9 @@ class Jobs:
         return [
             self._job(cell, seed, RESULT, f"seed-{seed}")
             # A node keeps the process and the features of a seed's speech from one run to the next.
-            for seed, cell in itertools.product(self.study.seeds, settled)
+            for seed in sorted({seed for cell in settled for seed in cell.seeds})
+            for cell in settled
+            if seed in cell.seeds
         ]
 
     def settled(self, cell: Cell, folder: Path) -> Cell:
@@ -113,8 +114,12 @@ class Jobs:
         _, best = min(found, key=lambda one: one[0])  # of equal ones, the first
         return cell.chosen(best)
 
+    def group(self, cell: Cell) -> str:
+        """The group of the results of a cell: their folder, in the folder of results."""
+        return "/".join((FAMILY, self.study.size, self.source.name, cell.name))
+
     def _job(self, cell: Cell, seed: int, purpose: str, last: str) -> Job:
-        group = "/".join((FAMILY, self.study.size, self.source.name, cell.name))
+        group = self.group(cell)
         return Job(
             cell=cell,
             seed=seed,

@@ -48,8 +48,7 @@ class Running:
             self._make_all(missing(results, self.folder, again), Path(prepared))
 
     def _require_named(self, cells: Iterable[Cell], again: Iterable[str]) -> None:
-        seeds = [f"seed-{seed}" for seed in self.jobs.study.seeds]
-        runs = [*(f"{cell.name}/{seed}" for cell in cells for seed in seeds)]
+        runs = [f"{cell.name}/seed-{seed}" for cell in cells for seed in cell.seeds]
         runs += [job.name for job in self.jobs.tuning(cells)]
         for one in again:
             if not any(f"/{one}/" in f"/{run}/" for run in runs):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from cli.paper.results.statistics import LEVEL, Table, difference, rate, ratio
+from cli.paper.results.statistics import LEVEL, Table, difference, mean_difference, rate, ratio
 from tests.cli.paper.results.made import made
 
 
@@ -31,6 +31,16 @@ def test_the_difference_is_paired():
     found = difference(table(base + 5, [50] * 20), table(base, [50] * 20))
     assert found.value == pytest.approx(0.1)
     assert found.low == pytest.approx(0.1) and found.high == pytest.approx(0.1)
+
+
+def test_the_mean_of_differences_counts_each_pair_once_and_only_the_seeds_of_all():
+    base = table([[10, 10], [10, 10], [0, 40]], [50, 50])
+    more = replace(base, errors=base.errors + 4)
+    fewer = Table(seeds=(0, 1), errors=base.errors[:2] - 2, words=base.words)
+    found = mean_difference([(more, base), (fewer, base)])
+    assert found.value == found.low == found.high == pytest.approx((0.08 - 0.04) / 2)
+    with pytest.raises(ValueError, match="common one"):
+        mean_difference([(more, base), (replace(fewer, seeds=(7, 8)), base)])
 
 
 def test_the_width_is_that_of_the_normal_interval_where_one_is_known():

@@ -58,6 +58,21 @@ def test_a_sweep_is_a_cell_for_each_combination_with_the_full_size_over_the_shor
     assert "training.rounds" not in study.cells["central"].settings
 
 
+def test_what_is_on_request_is_made_when_it_is_named_and_at_the_full_size(tmp_path):
+    asked = STUDY.replace('name = "start"\ntitle', 'name = "start"\non-request = true\ntitle')
+    short, full = (read_study(study_file(tmp_path, asked), full=size) for size in (False, True))
+    assert [one.name for one in short.chosen([])] == ["noise"]
+    assert [one.name for one in short.chosen(["start"])] == ["start"]
+    assert [one.name for one in full.chosen([])] == ["noise", "start"]
+
+
+def test_a_pattern_names_the_cells_of_several_sweeps():
+    study = read_study()
+    beyond = {cell.name for cell in study.cells_of(study.experiments["beyond"])}
+    assert {"clip/global/clip/0.01", "clip/power/clip/0.1", "beyond/tail/0.03"} <= beyond
+    assert "clip/global/normalise/0.01" not in beyond
+
+
 @pytest.mark.parametrize(
     ("before", "after", "words"),
     [
@@ -106,7 +121,7 @@ def test_cells_are_drawn_by_epsilon_a_line_for_each_mechanism_and_the_front(tmp_
             wer=Estimate(value=rate, low=rate - 0.1, high=rate + 0.1),
             results=(made(epsilon=epsilons[cell.varied["privacy.noise-multiplier"]]),),
         )
-        for rate, name in ((0.4, "global"), (0.5, "dim"))
+        for rate, name in ((0.4, "adaptive"), (0.5, "bands"))
         for cell in study.cells_of(study.experiments["beyond"])
         if f"/{name}/" in cell.name
     ]
@@ -114,5 +129,5 @@ def test_cells_are_drawn_by_epsilon_a_line_for_each_mechanism_and_the_front(tmp_
     _against_epsilon(panel, cells)
     lines = {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()}
     assert lines["Pareto front"] == [[9.0, 40.0]]
-    assert [one.get_label() for one in panel.containers] == ["beyond/global", "beyond/dim"]
+    assert [one.get_label() for one in panel.containers] == ["beyond/adaptive", "beyond/bands"]
     pyplot().close(figure)

@@ -38,6 +38,18 @@ def test_a_second_call_makes_nothing_and_a_first_everything(tmp_path):
     assert again.made == []
 
 
+def test_a_cell_may_have_seeds_of_its_own(tmp_path):
+    own = STUDY.replace('start = "random"', 'start = "random"\nseeds = [2, 7]')
+    maker = Maker()
+    complete(tmp_path, maker, text=own, names=["start"], again=["start/seed-7"])
+    assert [one.rpartition("/embedded/")[2] for one in maker.made] == [
+        "central/seed-1",
+        "central/seed-2",
+        "start/seed-2",
+        "start/seed-7",
+    ]
+
+
 def test_the_setting_with_the_lowest_wer_on_dev_is_what_the_seeds_use(tmp_path):
     complete(tmp_path, Maker(), names=["noise"])
     found = read_results(tmp_path / "results").values()
@@ -117,3 +129,12 @@ def test_an_experiment_without_all_its_runs_has_no_answer(tmp_path):
     Book(tmp_path / "results", page).write([jobs.study])
     assert "1 of 2 cells have all their runs" in page.read_text()
     assert "central training is better" not in page.read_text()
+
+
+def test_the_book_has_an_experiment_on_request_once_a_run_of_it_is_there(tmp_path):
+    asked = STUDY.replace('name = "start"\ntitle', 'name = "start"\non-request = true\ntitle')
+    book = Book(tmp_path / "results", tmp_path / "results.md")
+    for names, shown in ((["noise"], False), (["start"], True)):
+        jobs = complete(tmp_path, Maker(), text=asked, names=names)
+        book.write([jobs.study])
+        assert ("### Start" in (tmp_path / "results.md").read_text()) is shown
