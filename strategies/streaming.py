@@ -9,6 +9,8 @@ A node's bytes become objects when they are pulled. No more of them are taken th
 refused reply. Faults of the connection to the SuperLink remain exceptions. Messages without an answer in time
 are withdrawn (`strategies.superlink_replies`).
 
+A reply that comes into this process's own memory wakes the server; for others it looks, less and less often.
+
 A SuperLink that restarts has forgotten messages that were only partly pushed, and reports it: the grid pushes
 them again.
 """

@@ -16,6 +16,7 @@ tests/client/test_flower_internals.py lists the internal names, and compares the
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -37,6 +38,8 @@ from client.simulation.actor import WorkerActor
 from client.simulation.parcels import SharedArrays, packed
 from client.simulation.workers import Job, Workers
 from wire.deadlines import deadline_of, wait_seconds
+
+log = logging.getLogger("murmuration.client")
 
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; deployments use the same
 PAUSE_SECONDS = 1.0  # between two looks whether the simulation is over, as in Flower
@@ -78,7 +81,6 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
 
         if self._app is None:
             self._app = ray.put(app)
-        self._count(1)
         task, due = DividedTask(message, _with_content, finished), _due(message)
         divisible = self.divides and divisible_speakers(message) > 1
 
@@ -101,7 +103,9 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
                 divide=divide if divisible else None,
             )
 
-        self.workers.add(job(0, Task.speakers_in(message)))
+        whole = job(0, Task.speakers_in(message))
+        self._count(1)
+        self.workers.add(whole)
 
     def terminate_all_actors(self) -> None:
         """End the workers, and let none join from now on."""
@@ -160,7 +164,13 @@ def bring_messages(
         except Empty:
             continue
         keeper, run = nodes[message.metadata.dst_node_id], message.metadata.run_id
-        backend.pool.answer(app, message, keeper.retrieve_context(run), _keep(keeper, run, replies, metrics))
+        keep = _keep(keeper, run, replies, metrics)
+        context = keeper.retrieve_context(run)
+        try:
+            backend.pool.answer(app, message, context, keep)
+        except Exception as error:  # else all later messages would wait for ever
+            log.exception("a message cannot be brought to a worker")
+            keep(Message(Error(CLIENT_APP_CRASHED, str(error)), reply_to=message), context)
 
 
 def _keep(keeper: Any, run: int, replies: Queue[Message], metrics: Any) -> Done:

@@ -86,4 +86,5 @@ class _Unpacker(pickle.Unpickler):
         self._arrays = arrays
 
     def persistent_load(self, number: Any) -> memoryview:
-        return self._arrays[number]
+        array: memoryview = self._arrays[number]
+        return array

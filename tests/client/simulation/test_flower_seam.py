@@ -262,6 +262,17 @@ def test_a_lost_worker_is_an_error_reply_and_the_old_context(monkeypatch):
     assert brought.nodes[2].context == "context 2"
 
 
+def test_a_message_that_cannot_be_brought_is_an_error_of_its_node_and_the_next_ones_are_answered(monkeypatch):
+    brought = Brought(monkeypatch, echo)
+    brought.pool.divides = True
+    brought.waiting.put(asked_of(2, 5))  # a task that does not say whether it wants raw metrics
+    (failed,) = brought.bring([asked_of(3)])
+    assert failed.error.code == 8 and "raw-metrics" in failed.error.reason
+    fine = brought.replies.get(timeout=10)
+    assert fine.has_content() and fine.metadata.reply_to_message_id == "asked 3"
+    assert brought.pool._open == 0
+
+
 def test_what_the_app_raises_is_an_error_of_its_node_alone():
     def app(message, context):
         if context == "bad":
