@@ -129,7 +129,7 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
 
 def _with_content(message: Message, content: RecordDict) -> Message:
     """A message with the envelope of `message`."""
-    return make_message(metadata=message.metadata, content=content)  # type: ignore[no-any-return]
+    return make_message(metadata=message.metadata, content=content)
 
 
 def _due(message: Message) -> float:
