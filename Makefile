@@ -12,7 +12,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-compose test-newest-flower newest-flower bench lint clean
+.PHONY: run test test-compose test-newest-flower newest-flower bench lint docs clean
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
@@ -38,6 +38,10 @@ bench: $(VENV)/.installed
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+# The pages as a site, build/docs/index.html, with every link checked.
+docs: $(VENV)/.installed
+	$(BIN)/python -m docs_site
+
 # The stamp is written last, so an interrupted installation is simply done again.
 $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if v in ((3, 11), (3, 12)) else f"Python {v[0]}.{v[1]} found, 3.11 or 3.12 needed: make PYTHON=python3.12")'
@@ -47,4 +51,4 @@ $(VENV)/.installed: pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest-flower .murmur
+	rm -rf $(VENV) .venv-newest-flower .murmur .cache build/docs build/docs-source
