@@ -129,7 +129,7 @@ class Forecast:
 
 def contacted(plan: PrivacyPlan, nodes: int) -> float:
     """The expected number of nodes with a drawn speaker, if each holds as many."""
-    return nodes * (1 - (1 - plan.sampling_rate) ** (plan.population / nodes))
+    return float(nodes * (1 - (1 - plan.sampling_rate) ** (plan.population / nodes)))
 
 
 def forecast(config: RunConfig, nodes: int, workers: int) -> Forecast:
