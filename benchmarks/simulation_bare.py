@@ -33,8 +33,9 @@ def main(log_path: str, rounds: int) -> None:
     context = get_context("spawn")
     ends = [context.Pipe() for _ in range(PROCESSES)]
     workers = [context.Process(target=work, args=(there,)) for _, there in ends]
-    for worker in workers:
+    for worker, (_, there) in zip(workers, ends, strict=True):
         worker.start()
+        there.close()  # else a worker that fails would be awaited for ever
     pipes = [here for here, _ in ends]
     for pipe in pipes:
         pipe.recv()

@@ -14,6 +14,7 @@ import recipes
 from base.registries import MODEL_PRESETS
 from cli.composing import default_config
 from client.training.local_training import LocalTrainer
+from client.training.model import model_to_train
 from client.training.speaker_round import SpeakerRound
 from recipes import RunConfig
 from speech.corpora.corpus import Corpus
@@ -21,6 +22,7 @@ from speech.corpora.loading import load_corpus
 from speech.data.examples import Example, ExampleStore
 from speech.data.feature_cache import FeatureCache
 from speech.model.ctc_transformer import build_model
+from speech.text import ENGLISH
 from strategies import bind
 
 COHORT = 64
@@ -57,7 +59,8 @@ def synthetic(speakers: str) -> ExampleStore:
 def trainer() -> LocalTrainer:
     """This process's trainer."""
     torch.set_num_threads(1)
-    return LocalTrainer(PRESET, config().local)
+    model, local = config().model, config().local
+    return LocalTrainer(model_to_train(model, local, ENGLISH), local)
 
 
 def speaker_round(round_number: int, speaker: int) -> SpeakerRound:

@@ -7,7 +7,7 @@ server's side a port to another release changes this module and `wire/inflation/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ __all__ = [
     "error_reply",
     "is_simulation",
     "is_superlink",
+    "on_reply",
     "set_message_id",
 ]
 
@@ -47,6 +48,27 @@ def is_superlink(grid: Grid) -> bool:
 def is_simulation(grid: Grid) -> bool:
     """Whether the messages of `grid` lie in this process, as in Flower's simulation engine."""
     return isinstance(grid, InMemoryGrid)
+
+
+def on_reply(grid: InMemoryGrid, told: Callable[[str], None]) -> bool:
+    """Call `told` with the id of each message whose reply is stored from now on, on the storing thread.
+
+    Returns:
+        Whether that is possible: not with a grid that has no store of Flower's.
+    """
+    state = getattr(grid, "state", None)
+    if state is None:
+        return False
+    store = state.store_message_res
+
+    def store_and_tell(message: Message) -> str | None:
+        reply_id: str | None = store(message)
+        if reply_id is not None:
+            told(message.metadata.reply_to_message_id)
+        return reply_id
+
+    state.store_message_res = store_and_tell
+    return True
 
 
 def error_reply(asked: Metadata, reason: str, code: int) -> Message:

@@ -9,6 +9,8 @@ A node's bytes become objects when they are pulled. No more of them are taken th
 refused reply. Faults of the connection to the SuperLink remain exceptions. Messages without an answer in time
 are withdrawn (`strategies.superlink_replies`).
 
+A reply that comes into this process's own memory wakes the server; for others it looks, less and less often.
+
 A SuperLink that restarts has forgotten messages that were only partly pushed, and reports it: the grid pushes
 them again.
 """
@@ -120,7 +122,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
             began = time.thread_time()
             yield from self._push(queue, pending, window)
             arrived = False
-            for message in self._pull(pending, list(pending), deadline):
+            for message in self._pull(pending, self._channel.look(pending), deadline):
                 arrived = True
                 yield message
                 del message  # or it would stay in memory beside the next
@@ -129,7 +131,7 @@ class StreamingGrid(Grid):  # type: ignore[misc]  # flwr is untyped for us
                 self._channel.drop_late()
                 waited, looked = time.monotonic() - last_arrival, time.thread_time() - began
                 pause = pause_seconds(waited=waited, looked=looked)
-                time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+                self._channel.wait(max(0.0, min(pause, deadline - time.monotonic())))
         if pending:
             asked = {one: known.allowance for one, known in pending.items()}
             came = self._channel.last_look(asked, min(began_at + times.last, given_up))

@@ -28,9 +28,11 @@ or with a time of its own that ends before it is fetched.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from threading import Event
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -39,7 +41,9 @@ from strategies.flower_seam import (
     MESSAGE_UNAVAILABLE,
     Announcement,
     RuntimeApi,
+    is_simulation,
     is_superlink,
+    on_reply,
     set_message_id,
 )
 from wire.inflation import (
@@ -74,6 +78,14 @@ class ReplyChannel:
         """The reply to a message, or an empty list if none has come."""
         return list(self._grid.pull_messages([message_id]))
 
+    def look(self, asked: Collection[str]) -> list[str]:
+        """Those of the messages `asked` whose replies may have come since the last look."""
+        return list(asked)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the next look is due: after `seconds` at the latest."""
+        time.sleep(seconds)
+
     def last_look(self, asked: Mapping[str, Allowance | None], until: float = 0.0) -> list[str]:
         """The messages whose replies have come and can be pulled; later replies are too late.
 
@@ -87,6 +99,30 @@ class ReplyChannel:
 
     def drop_late(self) -> None:
         """Drop what has come in reply to messages that were withdrawn."""
+
+
+class ToldChannel(ReplyChannel):
+    """Replies of nodes in this process: the server is told when one comes, and looks for no other."""
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__(grid)
+        self._came: deque[str] = deque()
+        self._told = Event()
+
+    def tell(self, message_id: str) -> None:
+        """Say that the reply to this message has come; on any thread."""
+        self._came.append(message_id)
+        self._told.set()
+
+    def look(self, asked: Collection[str]) -> list[str]:
+        """Those of the messages `asked` whose replies have come since the last look."""
+        self._told.clear()
+        came = [self._came.popleft() for _ in range(len(self._came))]
+        return [one for one in came if one in asked]
+
+    def wait(self, seconds: float) -> None:
+        """Wait until a reply comes: `seconds` at most."""
+        self._told.wait(seconds)
 
 
 @dataclass
@@ -239,4 +275,7 @@ def _batches(message_ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def reply_channel_of(grid: Grid) -> ReplyChannel:
     """The channel of the replies of `grid`."""
-    return SuperLinkChannel(grid) if is_superlink(grid) else ReplyChannel(grid)
+    if is_superlink(grid):
+        return SuperLinkChannel(grid)
+    told = ToldChannel(grid)
+    return told if is_simulation(grid) and on_reply(grid, told.tell) else ReplyChannel(grid)

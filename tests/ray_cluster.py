@@ -30,14 +30,14 @@ class RayCluster:
         return [
             pid
             for pid in all_processes()
-            if title(pid) == f"{WORKER}.run" and self._on(pid, node) and WORKER not in title(parent(pid))
+            if title(pid) == f"{WORKER}.answer" and self._on(pid, node) and WORKER not in title(parent(pid))
         ]
 
     def stop_a_busy_worker(self, node: int) -> list[int]:
         """Its process number, or none; it will not finish what it is at."""
         for pid in self.busy(node):
             os.kill(pid, signal.SIGSTOP)
-            if title(pid) == f"{WORKER}.run":
+            if title(pid) == f"{WORKER}.answer":
                 return [pid]
             os.kill(pid, signal.SIGCONT)
         return []

@@ -30,6 +30,7 @@ from wire.records import find_record, read_record, whole_number
 
 VERSION = 8
 MODEL = "model"
+LONGEST_HEADER = 10 + 2**16  # bytes, of an array in numpy's format 1.0
 CONTROL = "control"  # the record of SCAFFOLD's control variates
 
 
@@ -55,7 +56,7 @@ def array_view(array: Array) -> npt.NDArray[Any]:
     Raises:
         ValueError: If the bytes are not of numpy's format 1.0, or are too few.
     """
-    stream = BytesIO(array.data)
+    stream = BytesIO(memoryview(array.data)[:LONGEST_HEADER])
     if (version := np.lib.format.read_magic(stream)) != (1, 0):
         raise ValueError(f"an array of numpy's format {version}; Flower writes (1, 0)")
     shape, _, dtype = np.lib.format.read_array_header_1_0(stream)

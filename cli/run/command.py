@@ -6,6 +6,7 @@ tells a wrong setting only after Ray has started, and takes seconds more to star
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -16,6 +17,7 @@ from cli.composing import Flat, read_settings
 from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
+from recipes import RunConfig
 
 
 def run(
@@ -30,8 +32,15 @@ def run(
     gpus_per_node: GpusPerNode = 0.0,
     ray_address: RayAddress = OWN_RAY,
     verbose: Verbose = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Only say what the run will take: seconds, bytes, memory, epsilon."),
+    ] = False,
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
+    if dry_run:
+        config = _checked(recipe, resume, setting or [], nodes)
+        return _foretell(config, nodes, max(1, (os.cpu_count() or 1) // cpus_per_node))
     try:
         with simulation() as engine:  # which is loaded while the settings are checked
             config = _checked(recipe, resume, setting or [], nodes)
@@ -64,6 +73,17 @@ def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], n
     try:
         overrides = compose(recipe, resume, read_settings(settings))
         return check(overrides, nodes).to_flat()
+    except FAULTS as error:
+        _refuse(error)
+
+
+def _foretell(config: Flat, nodes: int, workers: int) -> None:
+    """Print what the run would take on so many workers of this machine."""
+    from cli.run.forecast import forecast
+    from cli.run.settings import FAULTS
+
+    try:
+        typer.echo("\n".join(forecast(RunConfig.from_flat(config), nodes, workers).lines()))
     except FAULTS as error:
         _refuse(error)
 

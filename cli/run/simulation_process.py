@@ -91,10 +91,13 @@ def _client_app(config: dict[str, Any]) -> Any:
     from flwr.clientapp import ClientApp
 
     import client.app
+    from client.simulation.flower_seam import WorkerPool
+    from recipes.run_config import beside_the_update
 
     def with_config(message: Any, context: Any, answer: Callable[[Any, Any], Any]) -> Any:
         return answer(message, replace(context, run_config=config))
 
+    WorkerPool.divides = not beside_the_update(str(config["local.algorithm"]))
     app = ClientApp(mods=[with_config])
     app.query()(client.app.query)
     app.train()(client.app.train)

@@ -1,25 +1,54 @@
 """The Ray actor that is a simulation's worker.
 
-Flower's `ClientAppActor` does the same. But it loads all of `flwr.simulation`, with its databases and web
-servers, which takes each worker a second of a processor.
+Flower's `ClientAppActor` loads all of `flwr.simulation`, with its databases and web servers, which takes each
+worker a second of a processor, and gets one message in a call.
 """
 
 from __future__ import annotations
 
+import copyreg
+from collections.abc import Iterator
+from typing import Any
+
 import ray
-from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
+from flwr.app import Context, Error, Message
+
+from client.simulation.parcels import Reference, unpacked
+
+CLIENT_APP_RAISED = 2  # Flower's ErrorCode for a ClientApp that raises
+
+
+def _as_bytes(array: memoryview) -> tuple[type[bytes], tuple[bytes]]:
+    return bytes, (bytes(array),)
+
+
+copyreg.pickle(memoryview, _as_bytes)  # type: ignore[arg-type]  # a node may keep an array of its message
 
 
 @ray.remote
 class WorkerActor:
-    """Has the ClientApp answer one message at a time, for any node."""
+    """Has the ClientApp answer messages, one at a time, for any node."""
 
-    def run(
-        self, app: ClientApp, message: Message, cid: str, context: Context
-    ) -> tuple[str, Message, Context]:
-        """Answer `message`. Flower's number of the node, `cid`, comes back beside answer and context."""
-        return cid, app(message=message, context=context), context
+    def __init__(self) -> None:
+        self._kept: dict[Reference, Any] = {}
+
+    def answer(
+        self, app: list[Reference], parcel: bytes, arrays: list[Reference], contexts: list[Context]
+    ) -> Iterator[tuple[Message, Context]]:
+        """Answer the messages of a parcel (`client.simulation.parcels`), each with its context, in order.
+
+        What lies at the references stays here until a call brings others.
+        """
+        self._kept = {one: self._kept[one] if one in self._kept else ray.get(one) for one in (*app, *arrays)}
+        client_app = self._kept[app[0]]
+        messages = unpacked(parcel, [memoryview(self._kept[one]) for one in arrays])
+        for message, context in zip(messages, contexts, strict=True):
+            try:
+                reply = client_app(message=message, context=context)
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                reply = Message(Error(code=CLIENT_APP_RAISED, reason=reason), reply_to=message)
+            yield reply, context
 
     def terminate(self) -> None:
         """End this worker's process."""

@@ -1,4 +1,4 @@
-"""The workers of a simulation: the next job goes to a free one, and one that dies is replaced.
+"""The workers of a simulation: each gets several jobs in a call, and one that dies is replaced.
 
 This knows Ray and nothing of Flower; `client.simulation.flower_seam` puts it into Flower's engine.
 """
@@ -8,108 +8,167 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from bisect import insort
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayError
 
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
-
-Priority = tuple[int, int]  # the smallest is first: minus the number of speakers, then the order of arrival
+SHARE = 2  # a call takes at most a worker's part of what waits, divided by this
+DIVIDED_FROM = 1.5  # a job is divided that has so many times the speakers that a call may take
 
 
 class WorkerLost(Exception):
     """A job has no result: no worker became free in time, or its worker died."""
 
 
-class Workers:
-    """Ray actors that do one job at a time.
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job for a worker.
 
-    Guarantee: a job goes to a worker that has just answered. If the worker dies, that job alone is lost, and
-    another worker joins as soon as Ray has room for it, on any Ray node. A job waits for a worker until its
-    due time at most. Among waiting jobs, the one with the most speakers is first, so that no round ends with
-    one worker at a long job and the others without work.
+    Attributes:
+        work: What the worker gets.
+        speakers: How many speakers the job trains.
+        due: The time (Unix) until which the result is wanted.
+        done: Called once, on any thread, with the result, or with the exception in its place.
+        divide: Makes two jobs of it, of which the first trains so many speakers; None if one worker gets it.
+    """
+
+    work: Any
+    speakers: int
+    due: float
+    done: Callable[[Any], None]
+    divide: Callable[[int], tuple[Job, Job]] | None = None
+
+    @property
+    def size(self) -> int:
+        """What the job counts beside others."""
+        return max(1, self.speakers)
+
+
+@dataclass(frozen=True, order=True)
+class _Waiting:
+    priority: tuple[
+        int, int
+    ]  # the smallest is first: minus the number of speakers, then the order of arrival
+    job: Job = field(compare=False)
+
+
+class Workers:
+    """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
+
+    Guarantee: a call goes to a worker that has just answered. If the worker dies, the first job without a
+    result is lost, and no other: those behind it go to other workers, and another worker joins as soon as Ray
+    has room for it, on any Ray node. A job that no worker began by its due time is lost.
+
+    The job with the most speakers is first. A call takes a part of the jobs that wait, and so less and less:
+    no round ends with one worker at many jobs, or at a long one, and the others without work.
 
     Args:
         create: Starts a Ray actor.
+        ask: Has an actor do jobs, of which it gets the work; returns the results in that order.
     """
 
-    def __init__(self, create: Callable[[], Any]) -> None:
-        self._create = create
+    def __init__(self, create: Callable[[], Any], ask: Callable[[Any, Sequence[Any]], Iterator[Any]]) -> None:
+        self._create, self._ask = create, ask
         self._changed = threading.Condition()
-        self._waiting: list[Priority] = []
+        self._waiting: list[_Waiting] = []
         self._arrivals = itertools.count()
         self._open = True
-        self.free: list[Any] = []
+        self._count = 0
+        self.present: list[Any] = []
 
     def start(self, count: int) -> None:
         """Start `count` workers; each joins when it answers."""
+        self._count += count
         for _ in range(count):
-            self._start_another()
+            threading.Thread(target=self._serve, daemon=True).start()
 
     def stop(self) -> None:
-        """Let no worker join from now on."""
-        self._open = False
-
-    def do(self, job: Callable[[Any], Any], *, speakers: int, due: float) -> Any:
-        """Have the next free worker do a job, and wait for the result.
-
-        Args:
-            job: Starts the job on a worker; returns Ray's reference to the result.
-            speakers: How many speakers the job trains.
-            due: The time (Unix) until which the result is wanted.
-
-        Raises:
-            WorkerLost: If no worker became free in time, or the worker died.
-            Exception: What the job raised.
-        """
-        worker = self._free_worker((-speakers, next(self._arrivals)), due)
-        if worker is None:
-            raise WorkerLost("no worker became free in time")
-        try:
-            result = ray.get(job(worker))
-        except (RayActorError, ObjectLostError):
-            self._start_another()
-            raise WorkerLost("the worker with this job died") from None
-        except Exception:
-            self.join(worker)
-            raise
-        self.join(worker)
-        return result
-
-    def join(self, worker: Any) -> None:
-        """Add a worker that is free."""
+        """Give no more jobs to workers, and let none join."""
         with self._changed:
-            self.free.append(worker)
+            self._open = False
             self._changed.notify_all()
 
-    def _free_worker(self, priority: Priority, due: float) -> Any | None:
-        """A free worker that answers, or None if it is not this job's turn before the time `due`."""
-        while True:
-            with self._changed:
-                self._waiting.append(priority)
-                left = max(0.0, due - time.time())
-                found = self._changed.wait_for(
-                    lambda: self.free and priority == min(self._waiting), timeout=left
-                )
-                worker = self.free.pop() if found else None
-                self._waiting.remove(priority)
-                self._changed.notify_all()
-            if worker is None or _answers(worker):
-                return worker
-            self._start_another()
+    def add(self, job: Job) -> None:
+        """Have one of the workers do a job."""
+        with self._changed:
+            self._insert(job)
+            self._changed.notify()
 
-    def _start_another(self) -> None:
-        threading.Thread(target=self._start, daemon=True).start()
+    def _insert(self, job: Job) -> None:
+        insort(self._waiting, _Waiting((-job.speakers, next(self._arrivals)), job))
 
-    def _start(self) -> None:
+    def _serve(self) -> None:
+        """Keep one worker busy, and start another in its place when it is lost."""
         while self._open:
             worker = self._create()
-            if _answers(worker):
-                self.join(worker)
-                return
-            time.sleep(PAUSE_SECONDS)
+            if not _answers(worker):
+                time.sleep(PAUSE_SECONDS)
+                continue
+            self.present.append(worker)
+            while jobs := self._jobs():
+                if not self._do(worker, jobs):
+                    break
+            self.present.remove(worker)
+
+    def _jobs(self) -> list[Job]:
+        """The jobs of the next call, once there are any; none at the end."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or not self._open)
+                if not self._open:
+                    return []
+                taken = self._taken()
+            jobs = []
+            for job in taken:
+                if job.due > time.time():
+                    jobs.append(job)
+                else:
+                    job.done(WorkerLost("no worker became free in time"))
+            if jobs:
+                return jobs
+
+    def _taken(self) -> list[Job]:
+        """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""
+        left = -(-sum(one.job.size for one in self._waiting) // (SHARE * self._count))
+        taken: list[Job] = []
+        while self._waiting and (not taken or self._waiting[0].job.size <= left):
+            job = self._waiting.pop(0).job
+            if job.divide is not None and job.size > DIVIDED_FROM * left:
+                job, rest = job.divide(left)
+                self._insert(rest)
+            left -= job.size
+            taken.append(job)
+        return taken
+
+    def _do(self, worker: Any, jobs: Sequence[Job]) -> bool:
+        """Have a worker do these jobs; returns whether it is still there."""
+        if not _answers(worker):
+            self._give_back(jobs)
+            return False
+        results, left = None, list(jobs)
+        while left:
+            try:
+                results = results or self._ask(worker, [job.work for job in jobs])
+                result = next(results)
+            except (RayActorError, ObjectLostError):
+                left.pop(0).done(WorkerLost("the worker with this job died"))
+                self._give_back(left)
+                return False
+            except Exception as error:  # a fault of the call, and so of all that it has not answered
+                for job in left:
+                    job.done(error)
+                return True
+            left.pop(0).done(result)
+        return True
+
+    def _give_back(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            self.add(job)
 
 
 def _answers(worker: Any) -> bool:

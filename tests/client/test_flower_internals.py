@@ -13,7 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from client.simulation.flower_seam import BasicActorPool, WorkerPool, hand_over, vce_api
+from client.simulation.flower_seam import (
+    BasicActorPool,
+    WorkerPool,
+    bring_messages,
+    hand_over,
+    vce_api,
+)
 from recipes import checkout
 
 ROOT = checkout()
@@ -27,7 +33,7 @@ SUPEREXEC = "flwr.supercore.superexec.run_superexec"
 ENGINE = "flwr.server.superlink.fleet.vce"
 INTERNAL = {
     SEAM: {
-        "flwr.clientapp.client_app.ClientAppException",
+        "flwr.app.message.make_message",
         "flwr.server.superlink.linkstate.in_memory_linkstate.InMemoryLinkState",
         "flwr.simulation.ray_transport.ray_actor.BasicActorPool",
         f"{ENGINE}.backend.raybackend",
@@ -159,13 +165,16 @@ def parameters(function) -> list[str]:
     return [one for one in inspect.signature(function).parameters if one != "self"]
 
 
-@pytest.mark.parametrize("method", [name for name in vars(WorkerPool) if callable(getattr(WorkerPool, name))])
+@pytest.mark.parametrize(
+    "method", sorted(set(vars(WorkerPool)) & set(vars(BasicActorPool)) - {"__module__", "__doc__"})
+)
 def test_our_pool_takes_what_flowers_pool_takes(method):
     assert parameters(getattr(WorkerPool, method)) == parameters(getattr(BasicActorPool, method))
 
 
 def test_our_hand_over_takes_what_flowers_takes():
     assert len(parameters(hand_over)) == len(parameters(vce_api.add_messages_to_queue))
+    assert len(parameters(bring_messages)) == len(parameters(vce_api.worker))
 
 
 def test_flowers_pool_has_the_attributes_that_ours_uses(monkeypatch):

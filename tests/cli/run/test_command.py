@@ -6,10 +6,12 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from cli.composing import default_config, read_recipe, with_absolute_paths
+from cli.composing import default_config, read_recipe, read_settings, with_absolute_paths
 from cli.main import app
+from cli.run.forecast import Forecast, Measured
 from cli.run.settings import check, compose, recipe_of_run
-from recipes import ConfigError
+from privacy import PrivacyPlan, epsilon_text
+from recipes import ConfigError, RunConfig
 from recipes.places import FIRST_RUN
 from server.errors import ResumeRefused
 from server.factory import make_plan
@@ -148,3 +150,57 @@ def test_a_check_does_not_wait_for_torch():
     code = "import sys\nfrom cli.run.settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+# --- murmur run --dry-run -----------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_the_run_will_take_and_starts_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr("cli.run.command.simulation", None)  # would be called to start anything
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path))
+    corpus = make_corpus(tmp_path / "corpus", {"train": 5, "test": 2}, utterances=1)
+    before = sorted(tmp_path.rglob("*"))
+    settings = (
+        f'corpus.kind="manifest" corpus.path="{corpus}" training.cohort=5.0 training.rounds=4 '
+        'privacy.noise-multiplier=1.0 privacy.delta=1e-3 privacy.population-name="ward" '
+        'training.evaluate-every=3 training.evaluate-share=1.0 model.seed="random"'
+    )
+    done = CliRunner().invoke(app, ["run", "--dry-run", "--nodes", "5", "--set", settings])
+    assert done.exit_code == 0, done.output
+    first, seconds, _, sizes, memory, epsilon, last = done.output.splitlines()
+    assert first == "5 speakers on 5 nodes; 4 rounds of 5 expected speakers, on 5 nodes"
+    assert seconds.startswith("seconds: about ") and "3 evaluations of" in seconds
+    assert sizes.startswith("bytes: 29.8 MB of models to the nodes, ")  # 20 x 4 x 372,222
+    most = default_config()["local.memory-megabytes"]
+    assert memory.endswith(f"a speaker may take up to {most:,} MB more (local.memory-megabytes)")
+    plan = make_plan(check(compose(None, None, read_settings([settings])), 5), 5)
+    assert epsilon == (
+        f"epsilon: {epsilon_text(plan.epsilon().value)} by {plan.epsilon().accountant} at delta 0.001, "
+        "for the population of this run"
+    )
+    assert last == "nothing was started, drawn or spent"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_refuses_what_a_run_would_refuse():
+    done = CliRunner().invoke(app, ["run", "--dry-run", "--set", "privacy.delta=2.0"])
+    assert (done.exit_code, "privacy.delta = 2.0" in done.stderr) == (2, True)
+
+
+def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
+    flat = {**default_config(), "training.rounds": 10, "training.cohort": 50.0, "training.evaluate-every": 4}
+    config = RunConfig.from_flat({**flat, "training.evaluate-share": 0.5})
+    made = Forecast(
+        config=config,
+        plan=PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3),
+        nodes=100,
+        workers=4,
+        measured=Measured(update=0.2, utterance=0.01),
+        utterances=300,
+        model_bytes=1000,
+        sum_bytes=400,
+    )
+    assert made.contacted == pytest.approx(50)
+    assert made.round_seconds == pytest.approx(1.2 * 50 * 0.2 / 4)
+    assert made.evaluations == 1 + 3 * 0.5 + 1  # the seed, looks after rounds 4, 8 and 10, the end
+    assert made.seconds == pytest.approx(15 + 10 * 3.0 + 3.5 * 3.0)

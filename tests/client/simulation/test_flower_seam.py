@@ -8,16 +8,19 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from dataclasses import replace
 from queue import Empty, Queue
 from uuid import uuid4
 
+import numpy as np
 import pytest
-from flwr.app import ConfigRecord, Message, MessageType, Metadata, RecordDict
+import ray
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, Metadata, RecordDict
 from flwr.app.message import make_message
-from flwr.clientapp.client_app import ClientAppException
-from flwr.proto.task_pb2 import Task
+from flwr.proto.task_pb2 import Task as FlowerTask
 from flwr.server.superlink.fleet.vce import vce_api
 from flwr.server.superlink.linkstate import LinkStateFactory
 from flwr.server.superlink.linkstate.in_memory_linkstate import RunRecord
@@ -26,14 +29,21 @@ from flwr.supercore.object_store import ObjectStoreFactory
 from flwr.supercore.run import Run
 from flwr.superlink.federation import NoOpFederationManager
 from flwr.superlink.grid import InMemoryGrid
+from ray import cloudpickle
+from ray.exceptions import ActorDiedError
 
 import tests.strategies.flower  # noqa: F401 (sets the task that this process runs, as Flower would)
 from cli.processes import QUIET
 from client.simulation import flower_seam
-from client.simulation.flower_seam import WorkerPool, hand_over
-from client.simulation.workers import WorkerLost
+from client.simulation.actor import WorkerActor
+from client.simulation.flower_seam import WorkerPool, bring_messages, hand_over
+from client.simulation.parcels import LEAST_BYTES, packed, unpacked
 from strategies import StreamingGrid
+from strategies.superlink_replies import ToldChannel
+from tests.processes import wait_until
+from tests.strategies.federation import BOUNDS, QUANTISER, answer_to
 from wire.deadlines import message_seconds
+from wire.messages import Answer, Task, array_view, pack_vector
 
 NODES, WINDOW = 200, 64
 
@@ -41,23 +51,28 @@ NODES, WINDOW = 200, 64
 class Engine:
     """Flower's state, with nodes that answer at once, each on a thread as in Flower.
 
-    `handed` are the nodes whose message came to them, `asked` those that Flower's state was asked for.
+    `handed` are the nodes whose message came to them; `looked` is for how many replies the server looked.
     """
 
     def __init__(self):
         factory = LinkStateFactory(FLWR_IN_MEMORY_DB_NAME, NoOpFederationManager(), ObjectStoreFactory())
         self.state = factory.state()
         run = replace(Run.create_empty(1), primary_task_id=1, federation_id=NOOP_FEDERATION_ID)
-        self.state.run_ids[1], self.state.task_store[1] = RunRecord(run=run), Task(task_id=1, run_id=1)
+        self.state.run_ids[1], self.state.task_store[1] = RunRecord(run=run), FlowerTask(task_id=1, run_id=1)
         self.grid = InMemoryGrid(factory)
         self.grid.set_run(run)
         self.nodes = vce_api._register_nodes(NODES, factory)
-        self.handed, self.asked = [], []
+        self.handed, self.looked = [], 0
         self.waiting, self.stop = Queue(), threading.Event()
 
     def __enter__(self):
-        get = self.state.get_message_ins
-        self.state.get_message_ins = lambda node_id, limit: self.asked.append(node_id) or get(node_id, limit)
+        get = self.state.get_message_res
+
+        def count(message_ids, run_id):
+            self.looked += len(message_ids)
+            return get(message_ids, run_id)
+
+        self.state.get_message_res = count
         steps = (hand_over, (self.state, self.waiting, self.nodes, self.stop)), (self.answer, ())
         self.threads = [threading.Thread(target=step, args=arguments) for step, arguments in steps]
         for thread in self.threads:
@@ -94,77 +109,196 @@ def test_every_message_comes_once_and_in_order_at_three_times_the_window():
         assert engine.handed == nodes and Counter(answered) == Counter(nodes)
 
 
-def test_only_nodes_with_a_message_are_asked_for():
+def test_the_server_looks_once_for_each_reply_and_for_no_other():
     with Engine() as engine:
-        nodes = list(engine.nodes)[:5]
-        assert len(list(StreamingGrid(engine.grid).send_and_receive(messages(nodes), timeout=60))) == 5
-        assert engine.asked == nodes
+        grid = StreamingGrid(engine.grid, window=WINDOW)
+        assert isinstance(grid._channel, ToldChannel)
+        assert len(list(grid.send_and_receive(messages(engine.nodes), timeout=60))) == NODES
+        assert engine.looked == NODES
+
+
+def test_a_message_that_was_sent_before_is_handed_over_and_one_for_another_place_is_not():
+    engine = Engine()
+    first, second, *_ = engine.nodes
+    del engine.nodes[second]
+    engine.grid.push_messages(messages([first, second]))
+    with engine:
+        wait_until(lambda: engine.handed, seconds=10, what="the message")
+        assert len(list(StreamingGrid(engine.grid).send_and_receive(messages([first]), timeout=60))) == 1
+        assert engine.handed == [first, first]
 
 
 # --- The pool ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def pool(monkeypatch):
-    """Flower's pool in front of workers that do a job at once; `asked` is what they were given."""
-    monkeypatch.setattr("flwr.simulation.ray_transport.ray_actor.pool_size_from_resources", lambda _: 2)
-    made = WorkerPool(None, {"num_cpus": 1}, {})
-    made.asked = []
+class Worker:
+    """An actor: answers a call's messages by `reply`, and keeps what came with it."""
 
-    def do(job, **given):
-        made.asked.append(given)
-        return job("a worker")
+    def __init__(self, reply):
+        self.reply, self.calls = reply, []
+        self.answer = self.__ray_ready__ = self
 
-    monkeypatch.setattr(made.workers, "do", do)
-    return made
+    def options(self, **_):
+        return self
+
+    def remote(self, *call):
+        self.calls.append(call)
+        return map(self.reply, unpacked(call[1], call[2]), call[3]) if call else None
 
 
-def ask(pool, answer, speakers=None):
-    """What Flower's thread does with a message; `answer` is called in the place of the worker's app."""
+class Keeper:
+    """Flower's keeper of a node's context."""
+
+    def __init__(self, context):
+        self.context = context
+
+    def retrieve_context(self, run):
+        return self.context
+
+    def update_context(self, run, context):
+        self.context = context
+
+
+class Metrics:
+    def add_clientapp_runtime(self, seconds):
+        assert seconds >= 0
+
+
+class Brought:
+    """Messages that Flower's queue brings to a pool with one worker; `replies` are what come back."""
+
+    def __init__(self, monkeypatch, reply):
+        monkeypatch.setattr("flwr.simulation.ray_transport.ray_actor.pool_size_from_resources", lambda _: 1)
+        monkeypatch.setattr(ray, "put", lambda thing: thing)
+        monkeypatch.setattr(ray, "get", lambda thing: thing)
+        self.worker, self.replies, self.waiting = Worker(reply), Queue(), Queue()
+        self.pool = WorkerPool(None, {"num_cpus": 1}, {})
+        self.pool.workers._create = lambda: self.worker
+        self.app_fn, self.stop = lambda: "the app", threading.Event()
+        self.nodes = {node: Keeper(f"context {node}") for node in (2, 3, 4)}
+
+    def bring(self, asked):
+        """Answer these messages, which wait before any worker is there; returns the replies in order."""
+        for message in asked:
+            self.waiting.put(message)
+        given = (self.waiting, self.replies, self.nodes, self, self.stop, Metrics())
+        thread = threading.Thread(target=bring_messages, args=given)
+        thread.start()
+        wait_until(lambda: len(self.pool.workers._waiting) == len(asked), seconds=10, what="all jobs")
+        self.pool.add_actors_to_pool(1)
+        replies = [self.replies.get(timeout=60) for _ in asked]
+        self.stop.set()
+        self.pool.workers.stop()
+        thread.join()
+        return replies
+
+
+def asked_of(node, speakers=None, model=None):
     kind = "query" if speakers is None else "train"
-    metadata = Metadata(1, "asked", 1, 2, "", "", 100.0, message_seconds(48.0), kind)
-    task = {} if speakers is None else {"task": ConfigRecord({"speakers": [*range(speakers)]})}
-    message = make_message(metadata=metadata, content=RecordDict(task))
-    job = (lambda: "the app", message, "0", "old context")
-    future = pool.submit(lambda worker, *parts: answer(worker, *parts), job)
-    try:
-        return pool.fetch_result_and_return_actor_to_pool(future)
-    finally:
-        pool.add_actor_back_to_pool(future)
+    metadata = Metadata(1, f"asked {node}", 1, node, "", "", time.time(), message_seconds(48.0), kind)
+    content = {} if speakers is None else {"task": ConfigRecord({"speakers": [*range(speakers)]})}
+    return make_message(metadata=metadata, content=RecordDict(content | ({"model": model} if model else {})))
 
 
-def test_a_job_is_the_app_itself_and_its_reply_comes_back_with_the_new_context(pool):
-    def answer(worker, app, message, cid, context):
-        assert (worker, app, cid, context) == ("a worker", "the app", "0", "old context")
-        return cid, Message(RecordDict(), reply_to=message), "new context"
-
-    reply, context = ask(pool, answer, speakers=3)
-    assert not reply.has_error() and context == "new context"
-    ask(pool, answer)
-    assert pool.asked == [{"speakers": 3, "due": 160.0}, {"speakers": 0, "due": 220.0}]
+def echo(message, context):
+    return Message(RecordDict(), reply_to=message), f"new {context}"
 
 
-def test_a_lost_worker_is_an_error_reply_and_the_old_context(pool):
+def test_messages_of_several_nodes_go_in_one_call_and_each_reply_to_its_node(monkeypatch):
+    brought = Brought(monkeypatch, echo)
+    model = ArrayRecord([np.arange(LEAST_BYTES, dtype=np.float32)])
+    replies = brought.bring([asked_of(2, 1, model), asked_of(3, 5, model), asked_of(4, 1, model)])
+    assert {reply.metadata.reply_to_message_id for reply in replies} == {"asked 2", "asked 3", "asked 4"}
+    assert [keeper.context for keeper in brought.nodes.values()] == [f"new context {n}" for n in (2, 3, 4)]
+    assert len({reply.metadata.message_id for reply in replies}) == 3
+    calls = [call for call in brought.worker.calls if call]
+    assert [call[3] for call in calls] == [["context 3"], ["context 2"], ["context 4"]]
+    assert all(call[0] == ["the app"] for call in calls)
+    for _, parcel, arrays, _ in calls:
+        assert len(parcel) < LEAST_BYTES and [len(one) for one in arrays] == [4 * LEAST_BYTES + 128]
+    assert brought.pool.num_actors == 1  # Flower's threads
+
+
+def test_small_jobs_share_a_call_and_a_model_lies_in_the_store_once(monkeypatch):
+    brought, put = Brought(monkeypatch, echo), []
+    monkeypatch.setattr(ray, "put", lambda thing: put.append(thing) or thing)
+    model = ArrayRecord([np.arange(LEAST_BYTES, dtype=np.float32)])
+    brought.nodes = {node: Keeper(node) for node in range(16)}
+    brought.bring([asked_of(node, 1, model) for node in range(16)])
+    sizes = [len(call[3]) for call in brought.worker.calls if call]
+    assert sizes == [8, 4, 2, 1, 1]
+    assert [one for one in put if isinstance(one, np.ndarray)] == [put[1]] and put[0] == "the app"
+    assert not brought.pool._arrays._known  # nothing is kept between two rounds
+
+
+def test_the_parts_of_a_divided_task_are_one_reply_to_the_bit(monkeypatch):
+    speakers = (4, 1, 7, 2, 9, 3, 8, 5)
+    task = Task(round_number=1, nonce="n", layout="l", speakers=speakers, bounds=BOUNDS, quantiser=QUANTISER)
+
+    def train(number):
+        return torch.full((BOUNDS.model_size,), 0.01 * number)
+
+    def reply(message, context):
+        part, _ = Task.from_message(message)
+        trained.append(part.speakers)
+        return Message(answer_to(part, train).to_record(), reply_to=message), context
+
+    trained, message = [], task.to_message(2, pack_vector(torch.zeros(BOUNDS.model_size)), 600.0)
+    message.metadata.__dict__["_message_id"] = "asked"
+    monkeypatch.setattr(WorkerPool, "divides", True)
+    (joined,) = Brought(monkeypatch, reply).bring([message])
+    assert trained == [speakers[:4], speakers[4:6], speakers[6:7], speakers[7:]]
+    answer, whole = Answer.from_message(joined), answer_to(task, train)
+    assert (answer.count, bytes(answer.packed)) == (8, bytes(whole.packed))
+
+
+def test_a_lost_worker_is_an_error_reply_and_the_old_context(monkeypatch):
     def lose(*_):
-        raise WorkerLost("the worker with this job died")
+        raise ActorDiedError()
 
-    reply, context = ask(pool, lose)
+    brought = Brought(monkeypatch, lose)
+    (reply,) = brought.bring([asked_of(2, 1)])
     assert (reply.error.code, reply.error.reason) == (8, "the worker with this job died")
-    assert context == "old context"
+    assert brought.nodes[2].context == "context 2"
 
 
-def test_what_the_app_raises_becomes_flowers_own_error(pool):
-    def fail(*_):
-        raise flower_seam.RayTaskError(
-            "run", "a traceback", ValueError("the app's own"), "ray", 1, "127.0.0.1"
-        )
+def test_a_message_that_cannot_be_brought_is_an_error_of_its_node_and_the_next_ones_are_answered(monkeypatch):
+    brought = Brought(monkeypatch, echo)
+    brought.pool.divides = True
+    brought.waiting.put(asked_of(2, 5))  # a task that does not say whether it wants raw metrics
+    (failed,) = brought.bring([asked_of(3)])
+    assert failed.error.code == 8 and "raw-metrics" in failed.error.reason
+    fine = brought.replies.get(timeout=10)
+    assert fine.has_content() and fine.metadata.reply_to_message_id == "asked 3"
+    assert brought.pool._open == 0
 
-    with pytest.raises(ClientAppException, match=r"Message: the app's own$"):
-        ask(pool, fail)
+
+def test_what_the_app_raises_is_an_error_of_its_node_alone():
+    def app(message, context):
+        if context == "bad":
+            raise ValueError("the app's own")
+        return Message(RecordDict(), reply_to=message)
+
+    parcel, _ = packed([asked_of(2), asked_of(3)], lambda array: array)
+    actor = WorkerActor.__ray_metadata__.modified_class()
+    actor._kept = {"app": app}
+    (failed, kept), (fine, _) = actor.answer(["app"], parcel, [], ["bad", "good"])
+    assert (failed.error.code, failed.error.reason, kept) == (2, "ValueError: the app's own", "bad")
+    assert fine.has_content()
+
+
+def test_an_array_that_a_node_keeps_of_its_message_travels_back_as_bytes():
+    model = ArrayRecord([np.arange(LEAST_BYTES, dtype=np.float32)])
+    parcel, arrays = packed([asked_of(2, 1, model)], lambda array: array)
+    (message,) = unpacked(parcel, [memoryview(one) for one in arrays])
+    assert np.array_equal(array_view(message.content["model"]["0"]), np.arange(LEAST_BYTES))
+    back = cloudpickle.loads(cloudpickle.dumps(message))
+    assert back.content["model"]["0"].data == model["0"].data
 
 
 @pytest.mark.parametrize(
-    ("engine", "has"), [("flwr.simulation", "WorkerPool hand_over"), ("flwr.clientapp", "no ray")]
+    ("engine", "has"),
+    [("flwr.simulation", "WorkerPool hand_over bring_messages"), ("flwr.clientapp", "no ray")],
 )
 def test_flowers_simulation_has_our_parts_and_a_deployment_loads_no_ray(engine, has):
     code = (
@@ -173,7 +307,8 @@ def test_flowers_simulation_has_our_parts_and_a_deployment_loads_no_ray(engine, 
         "if 'ray' not in sys.modules: sys.exit('no ray')\n"
         "from flwr.server.superlink.fleet.vce import vce_api\n"
         "from flwr.server.superlink.fleet.vce.backend import raybackend\n"
-        "sys.exit(f'{raybackend.BasicActorPool.__name__} {vce_api.add_messages_to_queue.__name__}')"
+        "ours = raybackend.BasicActorPool, vce_api.add_messages_to_queue, vce_api.worker\n"
+        "sys.exit(' '.join(one.__name__ for one in ours))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == has

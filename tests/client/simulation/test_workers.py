@@ -1,5 +1,6 @@
 """The workers of a simulation, here without Ray; with Ray: tests/test_ray_cluster.py."""
 
+import itertools
 import threading
 import time
 
@@ -7,97 +8,181 @@ import pytest
 from ray.exceptions import ActorDiedError
 
 from client.simulation import workers as workers_module
-from client.simulation.workers import WorkerLost, Workers
+from client.simulation.workers import Job, WorkerLost, Workers
 from tests.processes import wait_until
 
 
 class Worker:
-    """Does a job at once, unless it is dead; a doomed one dies at the job."""
+    """Does the jobs of a call; at one of `deadly` it dies, and those in `wrong` raise."""
 
     def __init__(self):
-        self.dead = self.doomed = False
-
-    def do(self):
-        if self.doomed:
-            raise ActorDiedError()
-        return "done"
+        self.dead = False
+        self.calls = []
 
 
 class Pool(Workers):
-    """Two workers; `made` are all that were ever started."""
+    """Two workers; `made` are all that were ever started, `results` what the jobs came to."""
 
-    def __init__(self):
-        self.made = []
-        super().__init__(self.make)
-        self.start(2)
-        wait_until(lambda: len(self.free) == 2, seconds=10, what="two workers")
+    def __init__(self, deadly=(), wrong=()):
+        self.made, self.results, self.deadly, self.wrong = [], {}, set(deadly), set(wrong)
+        self.held, self.threads = threading.Event(), set()
+        self.held.set()
+        super().__init__(self.make, self.ask)
 
     def make(self):
         self.made.append(Worker())
         return self.made[-1]
 
-    def ask(self, job=Worker.do, seconds=60.0, speakers=0):
-        return self.do(job, speakers=speakers, due=time.time() + seconds)
+    def ask(self, worker, works):
+        worker.calls.append([*works])
+        for work in works:
+            assert self.held.wait(10)
+            if work in self.deadly:
+                worker.dead = True
+                raise ActorDiedError()
+            if work in self.wrong:
+                raise ValueError("the call's own")
+            yield f"{work} done"
+
+    def give(self, work, speakers=0, seconds=60.0):
+        job = Job(work=work, speakers=speakers, due=time.time() + seconds, done=lambda r: self.note(work, r))
+        self.add(job)
+
+    def part(self, work, begin, end):
+        """A job that may be divided; its work is (`work`, begin, end)."""
+        made = (work, begin, end)
+        return Job(
+            work=made,
+            speakers=end - begin,
+            due=time.time() + 60,
+            done=lambda result: self.note(made, result),
+            divide=lambda n: (self.part(work, begin, begin + n), self.part(work, begin + n, end)),
+        )
+
+    def note(self, work, result):
+        assert work not in self.results  # told once
+        self.results[work] = result
+
+    def finished(self, *works):
+        wait_until(lambda: set(works) <= set(self.results), seconds=10, what="all results")
+        return [self.results[work] for work in works]
+
+    @property
+    def sizes(self):
+        return [len(call) for worker in self.made for call in worker.calls]
 
 
 @pytest.fixture
-def pool(monkeypatch):
+def pool_of(monkeypatch):
+    """Makes pools, and stops them at the end."""
+    made = []
+
+    def make(workers=2, **given):
+        made.append(Pool(**given))
+        made[-1].start(workers)
+        wait_until(lambda: len(made[-1].present) == workers, seconds=10, what="the workers")
+        return made[-1]
+
     monkeypatch.setattr(workers_module.ray, "get", lambda result: result)
     monkeypatch.setattr(workers_module, "_answers", lambda worker: not worker.dead)
-    return Pool()
+    yield make
+    for one in made:
+        one.stop()
 
 
-def test_a_worker_that_did_its_job_does_the_next(pool):
-    assert [pool.ask() for _ in range(5)] == ["done"] * 5
-    assert len(pool.made) == 2 == len(pool.free)
+def stopped(pool, *jobs):
+    """Have `jobs` (work, speakers) wait until all of them are there, and then be done."""
+    pool.held.clear()
+    pool.give("first")  # at which the only worker is while the others come
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for work, speakers in jobs:
+        pool.give(work, speakers)
+    pool.held.set()
+    return pool.finished(*(work for work, _ in jobs))
 
 
-def test_a_job_is_lost_with_its_worker_and_another_worker_takes_the_place(pool):
-    pool.free[-1].doomed = True
-    with pytest.raises(WorkerLost, match="the worker with this job died"):
-        pool.ask()
-    wait_until(lambda: len(pool.free) == 2, seconds=10, what="the replacement")
-    assert len(pool.made) == 3 and not any(worker.doomed for worker in pool.free)
-    assert pool.ask() == "done"
+def test_a_worker_that_did_its_job_does_the_next(pool_of):
+    pool = pool_of()
+    for number in range(5):
+        pool.give(number)
+        assert pool.finished(number) == [f"{number} done"]
+    assert len(pool.made) == 2 == len(pool.present)
 
 
-def test_a_worker_that_died_idle_costs_no_job(pool):
-    pool.free[-1].dead = True
-    assert pool.ask() == "done"
-    wait_until(lambda: len(pool.free) == 2, seconds=10, what="the replacement")
-    assert len(pool.made) == 3 and not any(worker.dead for worker in pool.free)
+def test_calls_become_smaller_so_that_no_worker_is_left_with_many_jobs(pool_of):
+    pool = pool_of(workers=1)
+    stopped(pool, *((number, 1) for number in range(32)))
+    assert pool.sizes == [1, 16, 8, 4, 2, 1, 1]
 
 
-def test_what_a_job_raises_is_passed_on_and_its_worker_goes_on(pool):
-    def fail(worker):
-        raise ValueError("the job's own")
-
-    with pytest.raises(ValueError, match="the job's own"):
-        pool.ask(fail)
-    assert len(pool.made) == 2 == len(pool.free)
+def test_the_job_with_the_most_speakers_goes_first_and_a_large_one_alone(pool_of):
+    pool = pool_of(workers=1)
+    stopped(pool, ("one", 1), ("nine", 9), ("three", 3), ("nine too", 9), ("query", 0))
+    assert [*pool.made[0].calls] == [["first"], ["nine"], ["nine too"], ["three"], ["one"], ["query"]]
 
 
-def test_the_job_with_the_most_speakers_goes_first(pool):
-    (only, _), done = pool.free, []
-    pool.free.clear()
-    threads = []
-    for waiting, speakers in enumerate((1, 5, 3, 5), start=1):
+def test_a_long_job_is_divided_so_that_no_worker_is_left_with_it(pool_of):
+    pool = pool_of(workers=1)
+    pool._count = 2  # a second one that is always busy
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for work in "abcd":
+        pool.add(pool.part(work, 0, 8))
+    pool.held.set()
+    wait_until(lambda: not pool._waiting and len(pool.results) == sum(pool.sizes), seconds=10, what="them")
+    parts = sorted(work for work in pool.results if work != "first")
+    for work in "abcd":
+        ends = [0, *(end for name, _, end in parts if name == work)]
+        assert [(work, *pair) for pair in itertools.pairwise(ends)] == [
+            one for one in parts if one[0] == work
+        ]
+        assert ends[-1] == 8
+    sizes = [sum(end - begin for _, begin, end in call) for call in pool.made[0].calls[1:]]
+    assert sizes == [8, 8, 4, 3, 3, 2, 1, 1, 1, 1]
 
-        def job(worker, speakers=speakers):
-            done.append(speakers)
-            return worker.do()
 
-        threads.append(threading.Thread(target=pool.ask, args=(job,), kwargs={"speakers": speakers}))
-        threads[-1].start()
-        wait_until(lambda: len(pool._waiting) == waiting, seconds=10, what="a job that waits")  # noqa: B023
-    pool.join(only)
-    for thread in threads:
-        thread.join(10)
-    assert done == [5, 5, 3, 1]
-    assert pool.free == [only]
+def test_one_job_is_lost_with_its_worker_and_those_behind_it_go_to_another(pool_of):
+    pool = pool_of(workers=1, deadly=[1])
+    results = stopped(pool, *((number, 1) for number in range(8)))
+    assert isinstance(results[1], WorkerLost) and str(results[1]) == "the worker with this job died"
+    assert [results[0], *results[2:]] == [f"{number} done" for number in (0, *range(2, 8))]
+    assert len(pool.made) == 2 and pool.made[0].calls[-1] == [0, 1, 2, 3]
+    assert pool.present == [pool.made[1]]
 
 
-def test_a_job_waits_for_a_worker_no_longer_than_its_result_is_wanted(pool):
-    pool.free.clear()
-    with pytest.raises(WorkerLost, match="no worker became free in time"):
-        pool.ask(seconds=0.01)
+def test_a_worker_that_died_idle_costs_no_job(pool_of):
+    pool = pool_of(workers=1)
+    pool.made[0].dead = True
+    pool.give("job")
+    assert pool.finished("job") == ["job done"]
+    assert len(pool.made) == 2 and pool.present == [pool.made[1]]
+
+
+def test_a_fault_of_a_call_fails_what_it_has_not_answered_and_its_worker_goes_on(pool_of):
+    pool = pool_of(workers=1, wrong=[1])
+    results = stopped(pool, *((number, 1) for number in range(4)))
+    assert results[0] == "0 done" and str(results[1]) == "the call's own"
+    assert results[2:] == ["2 done", "3 done"]  # of a later call
+    assert pool.present == pool.made
+
+
+def test_a_job_that_nobody_began_in_time_is_lost_and_the_others_are_done(pool_of):
+    pool = pool_of(workers=1)
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    pool.give("late", speakers=2, seconds=-1.0)
+    pool.give("in time")
+    pool.held.set()
+    late, in_time = pool.finished("late", "in time")
+    assert isinstance(late, WorkerLost) and str(late) == "no worker became free in time"
+    assert in_time == "in time done"
+
+
+def test_after_the_end_no_job_is_begun(pool_of):
+    pool = pool_of(workers=1)
+    pool.stop()
+    wait_until(lambda: not pool.present, seconds=10, what="the end")
+    pool.give("job")
+    assert not pool.results and len(pool._waiting) == 1
