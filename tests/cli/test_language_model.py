@@ -45,10 +45,10 @@ def test_a_model_of_a_corpus_is_of_the_named_splits(tmp_path: Path) -> None:
         (["text.txt", "--out", "text.txt"], 2, "--out text.txt is one of the texts"),
         (["absent.txt", "--out", "absent/out.arpa"], 2, "there is no folder absent; make it first"),
         (["absent.txt", "--out", "."], 2, "--out . is a folder"),
-        (["absent.txt"], 1, "No such file"),
-        (["empty.txt"], 1, "no sentence with a word"),
-        (["latin.txt"], 1, "is no UTF-8 text"),
-        (["empty.txt", "--language", "xx"], 1, "'xx' is not registered"),
+        (["absent.txt"], 2, "No such file"),
+        (["empty.txt"], 2, "no sentence with a word"),
+        (["latin.txt"], 2, "is no UTF-8 text"),
+        (["empty.txt", "--language", "xx"], 2, "'xx' is not registered"),
     ],
 )
 def test_what_makes_no_model_is_one_clear_error(
