@@ -30,6 +30,7 @@ __all__ = [
     "ObjectPushError",
     "RuntimeApi",
     "act_as_task",
+    "delete_messages",
     "error_reply",
     "is_simulation",
     "is_superlink",
@@ -53,6 +54,8 @@ def is_simulation(grid: Grid) -> bool:
 def on_reply(grid: InMemoryGrid, told: Callable[[str], None]) -> bool:
     """Call `told` with the id of each message whose reply is stored from now on, on the storing thread.
 
+    A reply to a message that is not there any more (`delete_messages`) is dropped.
+
     Returns:
         Whether that is possible: not with a grid that has no store of Flower's.
     """
@@ -62,6 +65,8 @@ def on_reply(grid: InMemoryGrid, told: Callable[[str], None]) -> bool:
     store = state.store_message_res
 
     def store_and_tell(message: Message) -> str | None:
+        if message.metadata.reply_to_message_id not in state.message_ins_store:
+            return None  # Flower would log it as an error
         reply_id: str | None = store(message)
         if reply_id is not None:
             told(message.metadata.reply_to_message_id)
@@ -69,6 +74,11 @@ def on_reply(grid: InMemoryGrid, told: Callable[[str], None]) -> bool:
 
     state.store_message_res = store_and_tell
     return True
+
+
+def delete_messages(grid: InMemoryGrid, message_ids: Iterable[str]) -> None:
+    """Delete these messages of a simulation, and what came in reply to them."""
+    grid.state.delete_messages({*message_ids})
 
 
 def error_reply(asked: Metadata, reason: str, code: int) -> Message:

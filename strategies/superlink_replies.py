@@ -41,6 +41,7 @@ from strategies.flower_seam import (
     MESSAGE_UNAVAILABLE,
     Announcement,
     RuntimeApi,
+    delete_messages,
     is_simulation,
     is_superlink,
     on_reply,
@@ -118,11 +119,15 @@ class ToldChannel(ReplyChannel):
         """Those of the messages `asked` whose replies have come since the last look."""
         self._told.clear()
         came = [self._came.popleft() for _ in range(len(self._came))]
-        return [one for one in came if one in asked]
+        return [one for one in dict.fromkeys(came) if one in asked]
 
     def wait(self, seconds: float) -> None:
         """Wait until a reply comes: `seconds` at most."""
         self._told.wait(seconds)
+
+    def withdraw(self, message_ids: Iterable[str]) -> None:
+        """Delete these messages: each has its round's model, and Flower would keep it to the end."""
+        delete_messages(self._grid, message_ids)
 
 
 @dataclass

@@ -101,4 +101,5 @@ def _sum(message: Message, answers: Sequence[Answer]) -> Answer:
         raise ValueError("the parts are not of this task")
     for answer in answers:
         total += unpack(answer.packed, answer.count, task.bounds, task.quantiser)
-    return Answer.of(task, total, dataset=answers[0].dataset)
+    changed = [answer.dataset for answer in answers if answer.dataset != task.dataset]
+    return Answer.of(task, total, dataset=(changed or [task.dataset])[0])

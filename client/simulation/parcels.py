@@ -16,6 +16,7 @@ import numpy as np
 import ray
 
 LEAST_BYTES = 100_000  # of an array that goes into the object store; smaller ones travel with their message
+MOST_KEPT = 4  # arrays: a model, and control variates, of two rounds
 
 Reference = Any  # Ray's, to an object in its store
 
@@ -23,7 +24,8 @@ Reference = Any  # Ray's, to an object in its store
 class SharedArrays:
     """Bytes in Ray's object store, each put there once.
 
-    They are told apart by their place in memory, so they are kept until `forget`.
+    They are told apart by their place in memory, so they are kept: the newest `MOST_KEPT` of them, until
+    `forget`. (While a late node of each round is still at work, no moment would be one to forget them.)
     """
 
     def __init__(self) -> None:
@@ -34,6 +36,8 @@ class SharedArrays:
         """Ray's reference to these bytes."""
         with self._lock:
             if id(array) not in self._known:
+                if len(self._known) == MOST_KEPT:
+                    del self._known[next(iter(self._known))]
                 self._known[id(array)] = array, ray.put(np.frombuffer(array, np.uint8))
             return self._known[id(array)][1]
 

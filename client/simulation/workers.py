@@ -123,6 +123,8 @@ class Workers:
                 if not self._open:
                     return []
                 taken = self._taken()
+                if self._waiting:  # also what was divided off: another worker may be idle
+                    self._changed.notify()
             jobs = []
             for job in taken:
                 if job.due > time.time():

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -116,6 +117,16 @@ def test_a_part_without_a_sum_leaves_the_node_without_one(reply, told):
 
     with pytest.raises(ReplyRejected, match=told):
         Answer.from_message(divided((2, 5), one_fails))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_part_of_other_data_than_was_registered_is_reported_whichever_comes_first(seed):
+    def reply(part):
+        task, _ = Task.from_message(part)
+        other = replace(answer_to(task, update_of), dataset="other" if 11 in task.speakers else "")
+        return Message(other.to_record(), reply_to=part)
+
+    assert Answer.from_message(divided((3,), reply, seed)).dataset == "other"
 
 
 def test_only_what_a_node_would_take_is_divided():

@@ -37,7 +37,7 @@ from cli.processes import QUIET
 from client.simulation import flower_seam
 from client.simulation.actor import WorkerActor
 from client.simulation.flower_seam import WorkerPool, bring_messages, hand_over
-from client.simulation.parcels import LEAST_BYTES, packed, unpacked
+from client.simulation.parcels import LEAST_BYTES, MOST_KEPT, SharedArrays, packed, unpacked
 from strategies import StreamingGrid
 from strategies.superlink_replies import ToldChannel
 from tests.processes import wait_until
@@ -126,6 +126,30 @@ def test_a_message_that_was_sent_before_is_handed_over_and_one_for_another_place
         wait_until(lambda: engine.handed, seconds=10, what="the message")
         assert len(list(StreamingGrid(engine.grid).send_and_receive(messages([first]), timeout=60))) == 1
         assert engine.handed == [first, first]
+
+
+def test_a_message_without_a_reply_is_not_kept_and_its_late_reply_neither(caplog):
+    engine = Engine()
+    first, second, *_ = engine.nodes
+    grid = StreamingGrid(engine.grid)
+    asked = messages([first, second])
+    assert list(grid.send_and_receive(asked, timeout=0.01)) == []
+    assert not engine.state.message_ins_store
+    late = Message(RecordDict(), reply_to=asked[0])
+    late.metadata.__dict__["_message_id"] = "late"
+    assert engine.state.store_message_res(late) is None
+    assert not engine.state.message_res_store
+    assert not [one for one in caplog.records if one.levelname == "ERROR"]
+
+
+def test_a_reply_that_is_told_of_twice_is_one(monkeypatch):
+    with Engine() as engine:
+        grid = StreamingGrid(engine.grid)
+        store = engine.state.store_message_res
+        monkeypatch.setattr(engine.state, "store_message_res", lambda reply: store(reply) and store(reply))
+        nodes = list(engine.nodes)[:20]
+        answered = [one.metadata.src_node_id for one in grid.send_and_receive(messages(nodes), timeout=60)]
+        assert Counter(answered) == Counter(nodes)
 
 
 # --- The pool ---------------------------------------------------------------------------------------
@@ -250,6 +274,64 @@ def test_the_parts_of_a_divided_task_are_one_reply_to_the_bit(monkeypatch):
     assert trained == [speakers[:4], speakers[4:6], speakers[6:7], speakers[7:]]
     answer, whole = Answer.from_message(joined), answer_to(task, train)
     assert (answer.count, bytes(answer.packed)) == (8, bytes(whole.packed))
+
+
+class Mortal(Worker):
+    """Works ahead of what is taken from it, and dies after so many answers."""
+
+    def __init__(self, reply, left):
+        super().__init__(reply)
+        self.left = left
+
+    def remote(self, *call):
+        if not call and self.left < 0:
+            raise ActorDiedError()
+        return self.answers([*super().remote(*call)]) if call else None
+
+    def answers(self, made):
+        for one in made:
+            self.left -= 1
+            if self.left < 0:
+                raise ActorDiedError()
+            yield one
+
+
+def test_a_node_has_its_whole_sum_or_none_however_workers_die(monkeypatch):
+    speakers = (4, 1, 7, 2, 9, 3, 8, 5, 0, 6, 11)
+    task = Task(round_number=1, nonce="n", layout="l", speakers=speakers, bounds=BOUNDS, quantiser=QUANTISER)
+    model = pack_vector(torch.zeros(BOUNDS.model_size))
+
+    def train(number):
+        return torch.full((BOUNDS.model_size,), 0.01 * number)
+
+    def reply(message, context):
+        return Message(answer_to(Task.from_message(message)[0], train).to_record(), reply_to=message), context
+
+    asked = [task.to_message(node, model, 600.0) for node in range(2, 14)]
+    for message in asked:
+        message.metadata.__dict__["_message_id"] = f"asked {message.metadata.dst_node_id}"
+    monkeypatch.setattr(WorkerPool, "divides", True)
+    brought = Brought(monkeypatch, reply)
+    brought.nodes = {node: Keeper(node) for node in range(2, 14)}
+    lives = iter([1, 4, 0, 9, 2, *[10**6] * 9])  # each death costs one part, and so at most one node
+    brought.pool.workers._create = lambda: Mortal(reply, next(lives))
+    brought.pool.workers._count = 2  # beside the one that is started
+    replies = brought.bring(asked)
+    assert Counter(one.metadata.src_node_id for one in replies) == Counter(range(2, 14))
+    whole = bytes(answer_to(task, train).packed)
+    sums = [Answer.from_message(one) for one in replies if one.has_content()]
+    assert all((one.count, bytes(one.packed)) == (len(speakers), whole) for one in sums)
+    assert 7 <= len(sums) < 12
+    assert brought.replies.empty() and brought.pool._open == 0 and not brought.pool.workers._waiting
+
+
+def test_of_arrays_in_the_store_only_the_newest_are_kept(monkeypatch):
+    monkeypatch.setattr(ray, "put", lambda thing: [thing])
+    kept, arrays = SharedArrays(), [bytes([number]) * 9 for number in range(9)]
+    references = [kept.reference(one) for one in arrays]
+    assert [bytes(one[0]) for one in references] == arrays
+    assert kept.reference(arrays[-1]) is references[-1] and len(kept._known) == MOST_KEPT
+    assert bytes(kept.reference(arrays[0])[0]) == arrays[0]
 
 
 def test_a_lost_worker_is_an_error_reply_and_the_old_context(monkeypatch):

@@ -142,6 +142,18 @@ def test_a_long_job_is_divided_so_that_no_worker_is_left_with_it(pool_of):
     assert sizes == [8, 8, 4, 3, 3, 2, 1, 1, 1, 1]
 
 
+def test_what_is_divided_off_goes_to_a_worker_that_is_idle(pool_of):
+    pool = pool_of(workers=2)
+    pool.held.clear()
+    pool.add(pool.part("a", 0, 8))
+    wait_until(lambda: all(worker.calls for worker in pool.made), seconds=10, what="both workers")
+    pool.held.set()
+    assert [worker.calls[0] for worker in pool.made] in (
+        [[("a", 0, 2)], [("a", 2, 4)]],
+        [[("a", 2, 4)], [("a", 0, 2)]],
+    )
+
+
 def test_one_job_is_lost_with_its_worker_and_those_behind_it_go_to_another(pool_of):
     pool = pool_of(workers=1, deadly=[1])
     results = stopped(pool, *((number, 1) for number in range(8)))
