@@ -16,6 +16,9 @@ from server.errors import ResumeRefused
 from speech.errors import SpeechError
 
 
+HEAD_BYTES = 4096  # of a report, in which its title is
+
+
 class Reader(StrEnum):
     """Who reads a report."""
 
@@ -61,6 +64,7 @@ def report(
 
     target = out or Path(f"report-{reader.value}.html")
     require_folder(target)
+    _require_no_other_file(target)
     asked = Asked(
         audience=reader.value,
         corpus_may_be_published=corpus_may_be_published,
@@ -74,6 +78,23 @@ def report(
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(REFUSED) from None
     typer.echo(f"{target}: {len(text.encode()) / 1e6:.1f} MB, for {_reader(reader)}")
+
+
+def _require_no_other_file(target: Path) -> None:
+    """Refuse to write over a file that is neither empty nor a report."""
+    if not target.is_file():
+        return
+    try:
+        with target.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"--out {target}: cannot be read ({error.strerror}); give another name"
+        ) from None
+    if head and not (head.startswith(b"<!doctype html>") and b"Murmuration</title>" in head):
+        raise typer.BadParameter(
+            f"--out {target}: is a file that is no report, and would be lost; give another name, or remove it"
+        )
 
 
 def _write(target: Path, text: str, *, private: bool) -> None:

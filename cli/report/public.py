@@ -205,7 +205,13 @@ def number(value: object) -> float | None:
     """`value` if it is a number; infinity as metrics.jsonl writes it is one; else None."""
     if value == "inf":
         return math.inf
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        float(value)
+    except OverflowError:  # a whole number beyond all floats
+        return None
+    return value
 
 
 def may_show_held_out(config: RunConfig, evaluation: Mapping[str, Any] | None) -> bool:

@@ -22,7 +22,6 @@ from privacy.ledger.lineage import inherited_releases, not_in_ledger
 from recipes import ConfigError, RunConfig
 from server.storage.ancestry import lineage_before, unprotected
 from server.storage.checkpoints import load_checkpoint
-from server.storage.json_lines import read_lines
 from server.storage.ledgers import require_spent
 from server.storage.populations import population_of, uncounted_remarks
 from server.storage.run_folder import RunFolder
@@ -70,8 +69,8 @@ class RunFacts:
         """Read a run folder.
 
         Raises:
-            ConfigError: If it is no run folder, no round of it has begun, or evaluation.json is of another
-                run.
+            ConfigError: If it is no run folder, no round of it has begun, a line of metrics.jsonl or
+                evaluation.json cannot be read, or the latter is of another run.
             LedgerCorrupt, ResumeRefused, SpendingUnknown: If ledger or checkpoint cannot be used.
         """
         folder = RunFolder(path)
@@ -83,7 +82,7 @@ class RunFacts:
             )
         config, checkpoint = config_of_run(path), load_checkpoint(newest, tensors=False)
         # A run may go on meanwhile: the ledger is read last, and covers all that was read before.
-        metrics, evaluation = tuple(in_force(read_lines(folder.metrics))), folder.read_evaluation()
+        metrics, evaluation = tuple(in_force(folder.read_metrics())), folder.read_evaluation()
         if checkpoint.run and (evaluation or {}).get("run", checkpoint.run) != checkpoint.run:
             raise ConfigError(f"{folder.evaluation} is of another run: restore the file, or remove it")
         made = folder.rounds_made(checkpoint.round_number)

@@ -64,6 +64,7 @@ class LivePage:
         self._curves: PlannedCurves | None = None
         self._drawn: PlannedCurves | None = None
         self._seen: object = None
+        self._run = ""
         self._wanted = threading.Event()
         self._draw()
 
@@ -135,6 +136,11 @@ class LivePage:
             return
         trained = trained_parameters(newest)
         facts = RunFacts.of(self._folder.path)
+        if self._run not in ("", facts.run):
+            raise ConfigError(
+                f"{self._folder.path} has another run now, {facts.short}; start murmur watch anew to see that"
+            )
+        self._run = facts.run
         sections = sections_of([facts], {}, self._asked)
         # The size of a model tells which it is: it is shown where the model's name is.
         named = "model.name" in sections[0].view.settings
@@ -147,7 +153,9 @@ class LivePage:
 
     def _compute(self, plan: PrivacyPlan, larger: PrivacyPlan) -> None:
         """Compute the curves of a plan, beside everything else."""
-        self._curves = PlannedCurves.of(plan, larger)
+        curves = PlannedCurves.of(plan, larger)
+        if plan == self._plan:  # else another one is computed by now
+            self._curves = curves
 
     def _failed(self, error: Exception) -> None:
         """Files change while they are read, and the next look reads others: only a second failure is said."""

@@ -13,8 +13,10 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader, RawIOBase
 from typing import Any
 
 from cli.watch.live_page import LivePage
@@ -102,11 +104,34 @@ class WebServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _UntilThen(RawIOBase):
+    """What comes over a connection until a time of `time.monotonic`; from then on `TimeoutError`."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        self._connection, self._end = connection, end
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what has come."""
+        if (left := self._end - time.monotonic()) <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     server: WebServer
-    timeout = 10  # seconds for a request
+    timeout = 10  # seconds for a request, and for its answer
+
+    def setup(self) -> None:
+        """Read no longer than `timeout`, however slowly a request comes."""
+        super().setup()
+        self.rfile = BufferedReader(_UntilThen(self.connection, time.monotonic() + self.timeout))
 
     def do_GET(self) -> None:
         """Send the page, or that it is the same."""
@@ -138,6 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {**HEADERS, **lengths, **more}.items():
             self.send_header(name, value)
         self.end_headers()
+        self.connection.settimeout(self.timeout)
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: Any) -> None:

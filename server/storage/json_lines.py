@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from recipes import ConfigError
+
 
 def append_lines(path: Path, *lines: dict[str, Any]) -> None:
     """Append objects, one a line; NaN becomes null, infinity becomes "inf"."""
@@ -21,13 +23,28 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return all objects of a file; of a file that does not exist, none.
 
     A last line that is incomplete, of a crash or of a run that writes it now, is none.
+
+    Raises:
+        ConfigError: If another line is no JSON object, with the file and the line.
     """
     if not path.is_file():
         return []
-    *lines, last = path.read_text(encoding="utf-8").split("\n")
-    found = [json.loads(line) for line in lines if line]
-    with suppress(ValueError):
-        found.append(json.loads(last))
+    *lines, last = path.read_bytes().split(b"\n")
+    found = [_object(line, f"{path}:{number}") for number, line in enumerate(lines, 1) if line]
+    with suppress(ConfigError):
+        found.append(_object(last, str(path)))
+    return found
+
+
+def _object(line: bytes, place: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{place}: is no JSON object ({error}); restore the file from a copy") from None
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{place}: is no JSON object ({type(found).__name__}); restore the file from a copy"
+        )
     return found
 
 

@@ -31,10 +31,12 @@ import tomli_w
 from base.release import release
 from recipes import ConfigError, RunConfig, runs_folder
 from server.storage.checkpoints import UNFINISHED, load_checkpoint
-from server.storage.json_lines import append_lines, cut_torn_line
+from server.storage.json_lines import append_lines, cut_torn_line, read_lines
 from strategies import RoundReport
 from wire.raw_metrics import RawMetrics
 
+MOST_ROUNDS = 10**9
+RESTORE = "restore it from a copy, or remove it"
 EARLIER_NAMES = {"heard_in_training": "speakers_in_training"}  # of values in evaluation.json
 NOT_PRIVATE = (
     "These metrics come from the nodes without noise. No epsilon of this run covers them: do not publish "
@@ -199,12 +201,22 @@ class RunFolder:
         Args:
             filed: Number of rounds at the newest checkpoint; the metrics may have later rounds.
         """
-        if not self.metrics.is_file():
-            return filed
-        lines = self.metrics.read_text(encoding="utf-8").split("\n")[
-            :-1
-        ]  # the last one is empty, or torn by a crash
-        return max([filed, *(int(json.loads(line)["round"]) for line in lines)])
+        return max([filed, *(line["round"] for line in self.read_metrics())])
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Return the lines of metrics.jsonl, which all have a round.
+
+        Raises:
+            ConfigError: If one has none, or is no JSON object, with the file and the line.
+        """
+        lines = read_lines(self.metrics)
+        for number, line in enumerate(lines, 1):
+            if type(line.get("round")) is not int or not 0 <= line["round"] < MOST_ROUNDS:
+                raise ConfigError(
+                    f"{self.metrics}:{number}: has no number of a round (round = {line.get('round')!r}); "
+                    "restore the file from a copy"
+                )
+        return lines
 
     def append_metrics(self, metrics: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
@@ -246,10 +258,19 @@ class RunFolder:
             self.unfinished_evaluation(of).unlink(missing_ok=True)
 
     def read_evaluation(self) -> dict[str, Any] | None:
-        """Return evaluation.json, of this release or an earlier one; None if there is no such file."""
+        """Return evaluation.json, of this release or an earlier one; None if there is no such file.
+
+        Raises:
+            ConfigError: If it is no JSON object.
+        """
         if not self.evaluation.is_file():
             return None
-        found: dict[str, Any] = json.loads(self.evaluation.read_text(encoding="utf-8"))
+        try:
+            found = json.loads(self.evaluation.read_bytes())
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"{self.evaluation}: is no JSON ({error}); {RESTORE}") from None
+        if not isinstance(found, dict):
+            raise ConfigError(f"{self.evaluation}: is no JSON object; {RESTORE}")
         return {EARLIER_NAMES.get(name, name): value for name, value in found.items()}
 
     def write_evaluation(self, summary: Mapping[str, Any]) -> None:

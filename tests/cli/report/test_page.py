@@ -136,9 +136,62 @@ def test_the_libraries_are_as_they_were_released(name):
 
 def test_only_its_owner_can_read_the_owners_page(run, tmp_path):
     out = tmp_path / "page.html"
-    out.write_text("earlier")
+    assert report(run, "-o", out).exit_code == 0 and out.stat().st_mode & 0o044
     assert report(run, "--for", "owner", "-o", out).exit_code == 0
     assert out.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("name", ["config.toml", "metrics.jsonl", "ledger.jsonl", "model.safetensors"])
+def test_only_a_report_is_written_over(run, tmp_path, name):
+    made = copied(run, tmp_path / "runs")
+    before = (made / name).read_bytes()
+    done = report(made, "-o", made / name)
+    assert (done.exit_code, (made / name).read_bytes()) == (2, before)
+    assert "is a file that is no report" in " ".join(done.output.replace("│", "").split())
+    empty = tmp_path / "made-by-mktemp"
+    empty.touch()
+    for _ in range(2):
+        assert report(made, "-o", empty).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("metrics.jsonl", "[1]", "metrics.jsonl:2: is no JSON object (list)"),
+        ("metrics.jsonl", "{", "metrics.jsonl:2: is no JSON object ("),
+        ("metrics.jsonl", "\xff", "metrics.jsonl:2: is no JSON object ("),
+        ("metrics.jsonl", '{"wer": 1}', "metrics.jsonl:2: has no number of a round (round = None)"),
+        ("metrics.jsonl", '{"round": true}', "metrics.jsonl:2: has no number of a round (round = True)"),
+        ("traffic.jsonl", "7", "traffic.jsonl:2: is no JSON object (int)"),
+        ("not_private.jsonl", "null", "not_private.jsonl:2: is no JSON object (NoneType)"),
+        ("evaluation.json", "7", "evaluation.json: is no JSON"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(run, tmp_path, name, line, says):
+    made = copied(run, tmp_path / "runs")
+    plant_norms(RunFolder(made))
+    first, *others = (made / name).read_text().splitlines(keepends=True)
+    (made / name).write_bytes("".join([first, line + "\n", *others]).encode("latin-1"))
+    done = report(made, "--for", "owner", "-o", tmp_path / "page.html")
+    assert done.exit_code == 2 and says in done.output and "Traceback" not in done.output
+    assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "1e999", "-Infinity", "1" + "0" * 400, '"</script>"', "[1]", "{}", "null"]
+)
+@pytest.mark.parametrize("reader", ["owner", "public"])
+def test_a_number_of_any_kind_breaks_no_page(run, tmp_path, value, reader):
+    made = copied(run, tmp_path / "runs")
+    *lines, last = (made / "metrics.jsonl").read_text().splitlines()
+    fields = {**dict.fromkeys(json.loads(last), "?"), "round": "R"}
+    hostile = json.dumps(fields).replace('"?"', value).replace('"R"', str(len(lines)))
+    (made / "metrics.jsonl").write_text("\n".join([*lines, hostile, ""]))
+    out = tmp_path / "page.html"
+    done = report(made, "--for", reader, "-o", out)
+    assert (done.exit_code, done.exception) == (0, None), done.output
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', out.read_text(), re.S)[1]
+    json.loads(data, parse_constant=lambda name: pytest.fail(f"{name} is no JSON in a browser"))
 
 
 def test_several_runs_are_one_page_with_what_differs(run, tmp_path):

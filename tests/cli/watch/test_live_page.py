@@ -17,7 +17,7 @@ from privacy import PrivacyError, epsilon_text
 from recipes import ConfigError
 from server.errors import ResumeRefused
 from server.storage.run_folder import RunFolder
-from tests.cli.report.run_folders import ROUNDS, SECRETS, TENSORS, copied, plant, plant_norms
+from tests.cli.report.run_folders import ROUNDS, SECRETS, TENSORS, copied, make_run, plant, plant_norms
 from tests.cli.watch.conftest import live_page
 
 OWNER = Asked(audience="owner", corpus_may_be_published=False, command="murmur watch")
@@ -108,6 +108,30 @@ def test_a_folder_that_goes_away_leaves_its_last_page(run, tmp_path):
     assert looked(page) == f"All {ROUNDS} rounds have ended."
 
 
+@pytest.mark.parametrize("reader", ["owner", "public"])
+def test_another_run_in_the_place_of_this_one_is_not_shown(run, tmp_path, reader):
+    made = copied(run, tmp_path / "runs")
+    page = live_page(made, reader)
+    before = text_of(page).replace(said(page), "")
+    made.rename(tmp_path / "elsewhere")
+    shutil.copytree(make_run(tmp_path / "other"), made)
+    looked(page)
+    assert looked(page).startswith("The run folder cannot be read now")
+    assert text_of(page).replace(said(page), "") == before
+    assert "has another run now" in page.said[0]
+
+
+def test_the_curves_of_an_earlier_plan_come_too_late(run, monkeypatch):
+    page, plan = live_page(run), RunFacts.of(run).plan
+    for thread in threading.enumerate():
+        if thread.name == "plan":
+            thread.join(60)
+    monkeypatch.setattr(PlannedCurves, "of", lambda plan, larger: "of another plan")
+    kept = page._curves
+    page._compute(replace(plan, rounds=plan.rounds + 1), plan)
+    assert page._curves is kept is not None
+
+
 def test_whatever_a_file_holds_the_page_stays(run, tmp_path):
     made = copied(run, tmp_path / "runs")
     page = live_page(made)
@@ -120,7 +144,7 @@ def test_whatever_a_file_holds_the_page_stays(run, tmp_path):
             assert "The guarantee" in text_of(page), (name, content)
         (made / name).write_text(whole)
         assert looked(page) == f"All {ROUNDS} rounds have ended."
-    assert any(one.startswith("JSONDecodeError") for one in page.said)
+    assert any("metrics.jsonl:1: is no JSON object" in one for one in page.said)
 
 
 def test_a_run_that_deletes_a_checkpoint_while_it_is_read_is_read_again(run, tmp_path, monkeypatch):

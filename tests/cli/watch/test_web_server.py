@@ -6,14 +6,16 @@ import subprocess
 import sys
 import urllib.request
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from cli.watch.web_server import MOST_AT_ONCE
+from cli.watch.web_server import MOST_AT_ONCE, Handler
 from tests.cli.report.run_folders import SECRETS, copied, plant
 from tests.cli.watch.conftest import TOKEN, live_page, served
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,34 @@ def test_many_connections_keep_no_more_than_so_many_threads(server):
     finally:
         for one in idle:
             one.close()
+
+
+@pytest.mark.parametrize("piece", [b"G", b"GET /the-token/ HTTP/1.1\r\na: b\r\n"])
+def test_a_request_that_never_ends_keeps_no_thread(server, monkeypatch, piece):
+    """A byte now and then keeps a connection awake: only the whole request's time ends it."""
+    monkeypatch.setattr(Handler, "timeout", 0.3)
+    with closing(socket.create_connection(server.server_address[:2], timeout=0.05)) as line:
+        for _ in range(200):
+            try:
+                line.sendall(piece)
+                assert line.recv(1) == b""
+                break
+            except TimeoutError:
+                piece = b"a"
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("it is still being served")
+
+
+def test_a_reader_that_takes_nothing_keeps_no_thread(server, page, monkeypatch):
+    monkeypatch.setattr(Handler, "timeout", 0.3)
+    free = server._free._value
+    monkeypatch.setattr(page, "_answer", replace(page._answer, content=b"a" * 50_000_000))
+    with closing(socket.create_connection(server.server_address[:2])) as line:
+        line.sendall(b"GET /the-token/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        wait_until(lambda: server._free._value < free, seconds=10, what="the connection")
+        wait_until(lambda: server._free._value == free, seconds=10, what="its end")
 
 
 def watch(*arguments):
