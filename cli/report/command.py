@@ -15,7 +15,6 @@ from recipes import ConfigError, existing_run
 from server.errors import ResumeRefused
 from speech.errors import SpeechError
 
-
 HEAD_BYTES = 4096  # of a report, in which its title is
 
 
