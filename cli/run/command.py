@@ -17,7 +17,7 @@ from cli.composing import Flat, read_settings
 from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
-from recipes import RunConfig
+from recipes import ConfigError, RunConfig
 
 
 def run(
@@ -38,9 +38,14 @@ def run(
     ] = False,
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
+    cores = os.cpu_count() or 1
+    if ray_address == OWN_RAY and cpus_per_node > cores:
+        _refuse(
+            ConfigError(f"--cpus-per-node {cpus_per_node}: this machine has {cores} CPUs; give at most that")
+        )
     if dry_run:
         config = _checked(recipe, resume, setting or [], nodes)
-        return _foretell(config, nodes, max(1, (os.cpu_count() or 1) // cpus_per_node))
+        return _foretell(config, nodes, max(1, cores // cpus_per_node))
     try:
         with simulation() as engine:  # which is loaded while the settings are checked
             config = _checked(recipe, resume, setting or [], nodes)

@@ -107,6 +107,11 @@ class Forecast:
         )
         spent = plan.epsilon_of(plan.releases_in(plan.rounds))
         private = f"{epsilon_text(spent.value)} by {spent.accountant} at delta {plan.delta:.3g}"
+        stops = (
+            f"; it stops before that and earlier runs on them pass the budget of {plan.epsilon_budget:g}"
+            if plan.epsilon_budget
+            else ""
+        )
         most = f"{self.config.local.memory_megabytes:,} MB more (local.memory-megabytes)"
         return [
             f"{plan.population:,} speakers on {self.nodes:,} nodes; {plan.rounds} rounds of {plan.cohort:g} "
@@ -120,7 +125,7 @@ class Forecast:
             f"{_size(messages * self.sum_bytes)} of sums back",
             f"memory: about {_size(server)} in the server and {_size(worker)} in each of {self.workers} "
             f"workers, where a speaker may take up to {most}",
-            f"epsilon: {private}, for the population of this run"
+            f"epsilon: {private}, for this run alone on its speakers{stops}"
             if plan.is_private
             else "epsilon: none, for its noise is none or can be repeated",
             "nothing was started, drawn or spent",

@@ -8,7 +8,8 @@ from typer.testing import CliRunner
 
 from cli.composing import default_config, read_recipe, read_settings, with_absolute_paths
 from cli.main import app
-from cli.run.forecast import Forecast, Measured
+from cli.report.run_facts import RunFacts
+from cli.run.forecast import Forecast, Measured, forecast
 from cli.run.settings import check, compose, recipe_of_run
 from privacy import PrivacyPlan, epsilon_text
 from recipes import ConfigError, RunConfig
@@ -17,6 +18,7 @@ from server.errors import ResumeRefused
 from server.factory import make_plan
 from speech.corpora.loading import load_corpus
 from speech.errors import CorpusError
+from tests.cli.report.run_folders import make_run
 from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 
@@ -176,7 +178,7 @@ def test_a_dry_run_says_what_the_run_will_take_and_starts_nothing(tmp_path, monk
     plan = make_plan(check(compose(None, None, read_settings([settings])), 5), 5)
     assert epsilon == (
         f"epsilon: {epsilon_text(plan.epsilon().value)} by {plan.epsilon().accountant} at delta 0.001, "
-        "for the population of this run"
+        "for this run alone on its speakers"
     )
     assert last == "nothing was started, drawn or spent"
     assert sorted(tmp_path.rglob("*")) == before
@@ -187,12 +189,30 @@ def test_a_dry_run_refuses_what_a_run_would_refuse():
     assert (done.exit_code, "privacy.delta = 2.0" in done.stderr) == (2, True)
 
 
-def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
-    flat = {**default_config(), "training.rounds": 10, "training.cohort": 50.0, "training.evaluate-every": 4}
-    config = RunConfig.from_flat({**flat, "training.evaluate-share": 0.5})
-    made = Forecast(
-        config=config,
-        plan=PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3),
+def test_a_dry_run_names_the_budget_and_a_worker_that_finds_no_room():
+    done = CliRunner().invoke(app, ["run", "--dry-run", "--cpus-per-node", "100000"])
+    assert (done.exit_code, "--cpus-per-node 100000: this machine has " in done.stderr) == (2, True)
+    plan = PrivacyPlan(
+        population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3, epsilon_budget=2.0
+    )
+    lines = forecast_of(plan).lines()
+    assert lines[-2].endswith("; it stops before that and earlier runs on them pass the budget of 2")
+
+
+def test_the_epsilon_of_a_forecast_is_what_the_ledger_of_the_run_has(tmp_path):
+    done = RunFacts.of(make_run(tmp_path))
+    made = forecast(done.config, nodes=5, workers=1)
+    assert made.plan == done.plan
+    assert made.plan.epsilon_of(made.plan.releases_in(made.plan.rounds)) == done.spent
+
+
+def forecast_of(plan):
+    """A forecast with plain numbers."""
+    flat = {**default_config(), "training.rounds": plan.rounds, "training.cohort": plan.cohort}
+    more = {"training.evaluate-every": 4, "training.evaluate-share": 0.5}
+    return Forecast(
+        config=RunConfig.from_flat({**flat, **more}),
+        plan=plan,
         nodes=100,
         workers=4,
         measured=Measured(update=0.2, utterance=0.01),
@@ -200,6 +220,11 @@ def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
         model_bytes=1000,
         sum_bytes=400,
     )
+
+
+def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
+    plan = PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3)
+    made = forecast_of(plan)
     assert made.contacted == pytest.approx(50)
     assert made.round_seconds == pytest.approx(1.2 * 50 * 0.2 / 4)
     assert made.evaluations == 1 + 3 * 0.5 + 1  # the seed, looks after rounds 4, 8 and 10, the end
