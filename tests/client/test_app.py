@@ -13,6 +13,8 @@ from client import speaker_processes
 from client.app import app
 from client.policy.training_counts import FILE as COUNTS
 from client.punctuality import TOO_LATE
+from client.simulation.divided import DividedTask
+from client.simulation.flower_seam import _with_content
 from optim.trainable import freeze, frozen_digest
 from privacy import ClipBounds, Quantiser
 from privacy.released_metrics import STATISTICS
@@ -123,6 +125,22 @@ def test_where_bounds_adapt_each_speaker_adds_a_centred_bit_per_layer(manifest):
     assert len(bits) == made.bounds.model_slices
     assert (bits > 0).all()  # no speaker is clipped at such a bound
     assert float(bits.double().norm()) * made.quantiser.step <= 3 * made.bounds.bounds[-1]
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_parts_of_a_task_are_the_nodes_whole_answer_to_the_bit(manifest, adaptive):
+    message, made = task((0, 2, 4, 1), bound=1e-2 if adaptive else 0.5, adaptive=adaptive)
+    answers, of = [], context(manifest)
+    divided = DividedTask(message, _with_content, lambda *answer: answers.append(answer))
+    divided.divide()
+    parts = [divided.part(0, 3), divided.part(3, 4)]
+    for part in parts[::-1]:
+        divided.answered(app(part, of), of)
+    ((joined, kept),) = answers
+    whole, joined = (Answer.from_message(one) for one in (app(message, of), joined))
+    assert bytes(joined.packed) == bytes(whole.packed) and kept is of
+    fields = [replace(one, packed=None) for one in (joined, whole)]
+    assert fields[0] == fields[1] and whole.count == 4 == len(made.speakers)
 
 
 def test_an_answer_after_the_rounds_deadline_is_a_few_words(manifest):
