@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import cast
 
 import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -33,7 +34,7 @@ def divisible_speakers(message: Message) -> int:
 
 
 class DividedTask:
-    """A task in parts.
+    """A task in parts, whose sums are added as they come.
 
     Guarantee: the answer is that of the undivided task, to the bit, if every part has an answer; else it is
     what the first part without one replied.
@@ -46,13 +47,14 @@ class DividedTask:
 
     def __init__(self, message: Message, make: Callable[[Message, RecordDict], Message], done: Done) -> None:
         self._message, self._make, self._done = message, make, done
-        self._lock, self._open = threading.Lock(), 1
-        self._replies: list[Message] = []
+        self._lock, self._open, self._divided = threading.Lock(), 1, False
+        self._reply: Message | None = None  # of an undivided task, or of the first part without an answer
+        self._sum: _Sum | None = None
 
     def divide(self) -> None:
-        """One of the parts becomes two."""
+        """One of the parts becomes two; to be called before it is answered."""
         with self._lock:
-            self._open += 1
+            self._open, self._divided = self._open + 1, True
 
     def part(self, begin: int, end: int) -> Message:
         """The task for the speakers from `begin` to before `end`, in the order in which they are drawn."""
@@ -68,38 +70,51 @@ class DividedTask:
         """Take the reply to one of the parts."""
         with self._lock:
             self._open -= 1
-            self._replies.append(reply)
+            if not self._divided:
+                self._reply = reply
+            elif self._reply is None:
+                self._reply = self._taken(reply)
             last = not self._open
         if last:
-            self._done(joined(self._message, self._replies), context)
+            self._done(cast(Message, self._reply), context)
 
-
-def joined(message: Message, replies: Sequence[Message]) -> Message:
-    """The reply to a task from those to its parts."""
-    if len(replies) == 1:
-        return replies[0]
-    answers = []
-    for reply in replies:
+    def _taken(self, reply: Message) -> Message | None:
+        """Add a part's answer; return the reply to the task once it is known."""
         try:
-            answers.append(Answer.from_message(reply))
+            answer = Answer.from_message(reply)
         except ReplyRejected:
             return reply  # the server finds the same
-    try:
-        return Message(_sum(message, answers).to_record(), reply_to=message)
-    except Exception as error:  # a worker's fault must not end the others' work
-        log.exception("the parts of a task cannot be added")
-        return Message(problem(f"{type(error).__name__} (the parts of a task)"), reply_to=message)
+        try:
+            self._sum = self._sum or _Sum(self._message)
+            self._sum.add(answer)
+            return None if self._open else Message(self._sum.answer().to_record(), reply_to=self._message)
+        except Exception as error:  # a worker's fault must not end the others' work
+            log.exception("the parts of a task cannot be added")
+            return Message(problem(f"{type(error).__name__} (the parts of a task)"), reply_to=self._message)
 
 
-def _sum(message: Message, answers: Sequence[Answer]) -> Answer:
-    task, _ = Task.from_message(message)
-    total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(len(task.speakers), task.quantiser))
-    if sum(answer.count for answer in answers) != len(task.speakers):
-        raise ValueError("the parts are not of all speakers")
-    labels = {(answer.round_number, answer.nonce, answer.layout) for answer in answers}
-    if labels != {(task.round_number, task.nonce, task.layout)}:
-        raise ValueError("the parts are not of this task")
-    for answer in answers:
-        total += unpack(answer.packed, answer.count, task.bounds, task.quantiser)
-    changed = [answer.dataset for answer in answers if answer.dataset != task.dataset]
-    return Answer.of(task, total, dataset=(changed or [task.dataset])[0])
+class _Sum:
+    """The sum over the speakers of the parts that are answered."""
+
+    def __init__(self, message: Message) -> None:
+        self._task, _ = Task.from_message(message)
+        self._total = torch.zeros(
+            self._task.bounds.size, dtype=accumulator_dtype(len(self._task.speakers), self._task.quantiser)
+        )
+        self._count, self._dataset = 0, self._task.dataset
+
+    def add(self, answer: Answer) -> None:
+        """Add a part's sum. Raises `ValueError` if it is of another task."""
+        task = self._task
+        if (answer.round_number, answer.nonce, answer.layout) != (task.round_number, task.nonce, task.layout):
+            raise ValueError("a part is not of this task")
+        self._total += unpack(answer.packed, answer.count, task.bounds, task.quantiser)
+        self._count += answer.count
+        if answer.dataset != task.dataset:  # else the server would not hear of it
+            self._dataset = answer.dataset
+
+    def answer(self) -> Answer:
+        """The answer to the whole task. Raises `ValueError` if speakers are missing."""
+        if self._count != len(self._task.speakers):
+            raise ValueError("the parts are not of all speakers")
+        return Answer.of(self._task, self._total, dataset=self._dataset)

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -117,6 +118,21 @@ def test_a_part_without_a_sum_leaves_the_node_without_one(reply, told):
 
     with pytest.raises(ReplyRejected, match=told):
         Answer.from_message(divided((2, 5), one_fails))
+
+
+def test_the_parts_own_sums_are_let_go_as_they_come():
+    replies, told, message = [], [], message_of()
+    task = DividedTask(message, _with_content, lambda *told_now: told.append(told_now))
+    parts = [task.part(number, number + 1) for number in range(len(SPEAKERS))]
+    for _ in parts[1:]:
+        task.divide()
+    for part in parts[:-1]:
+        reply = reply_to(part)
+        replies.append(weakref.ref(reply.content["sum"]["packed"]))
+        task.answered(reply, "the context")
+        del reply
+        assert [one() for one in replies] == [None] * len(replies)
+    assert not told
 
 
 @pytest.mark.parametrize("seed", [0, 1])
