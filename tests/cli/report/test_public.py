@@ -216,13 +216,13 @@ def test_names_that_other_packages_bring_are_left_out(run):
 def test_a_round_that_ends_while_a_run_is_read_is_in_the_epsilon(run, tmp_path, monkeypatch):
     """The ledger is read after the metrics, so that no number is shown that its epsilon lacks."""
     order = []
-    for name in ("read_lines", "read_ledger"):
-        inner = getattr(run_facts, name)
+    for place, name in ((RunFolder, "read_metrics"), (run_facts, "read_ledger")):
+        inner = getattr(place, name)
         monkeypatch.setattr(
-            run_facts, name, lambda path, inner=inner, name=name: order.append(name) or inner(path)
+            place, name, lambda path, inner=inner, name=name: order.append(name) or inner(path)
         )
     RunFacts.of(run)
-    assert order == ["read_lines", "read_ledger"]
+    assert order == ["read_metrics", "read_metrics", "read_ledger"]
 
 
 @pytest.mark.parametrize("change", [{"noise_multiplier": 0.0}, {"noise_source": "seeded-not-private"}])
