@@ -17,7 +17,10 @@ ALLOWED = {
         "client/training/process_loop.py",
         "orders.recv",
     ): "in the child: what its parent, which forked it, sends",
-    ("client/simulation/parcels.py", "pickle"): "in a simulation's worker: what Ray, which started it, brings",
+    (
+        "client/simulation/parcels.py",
+        "pickle",
+    ): "in a simulation's worker: what Ray, which started it, brings",
 }
 """Each with its reason: who wrote what is read there."""
 
