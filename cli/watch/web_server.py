@@ -17,7 +17,7 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedReader, RawIOBase
-from typing import Any
+from typing import Any, ClassVar
 
 from cli.watch.live_page import LivePage
 
@@ -126,7 +126,7 @@ class Handler(BaseHTTPRequestHandler):
     """Answers one request."""
 
     server: WebServer
-    timeout = 10  # seconds for a request, and for its answer
+    timeout: ClassVar[float] = 10  # seconds for a request, and for its answer
 
     def setup(self) -> None:
         """Read no longer than `timeout`, however slowly a request comes."""
