@@ -12,7 +12,7 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: run test test-compose test-newest-flower newest-flower bench lint docs clean
+.PHONY: run test test-compose test-newest-flower newest-flower browser bench lint docs clean
 run: $(VENV)/.installed
 	$(BIN)/murmur run
 
@@ -30,6 +30,10 @@ test-newest-flower: newest-flower
 	.ci/newest-flower $(VENV) test
 newest-flower: $(VENV)/.installed
 	.ci/newest-flower $(VENV) install
+
+# Chromium, for the tests of pages; installed where there is none and it may be.
+browser:
+	.ci/browser
 
 # What is measured without a GPU, a corpus or much time; rewrites benchmarks/README.md.
 bench: $(VENV)/.installed

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.composing import staged_app
+from cli.exits import REFUSED
 
 
 def app(
@@ -16,10 +17,10 @@ def app(
     """Write the Flower app that `flwr run FOLDER` takes."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         typer.echo(f"error: {folder} exists and is not empty; name a new folder", err=True)
-        raise typer.Exit(code=1)
+        raise typer.Exit(REFUSED)
     try:
         staged_app(folder)
     except OSError as error:
         typer.echo(f"error: {error.filename} cannot be written: {error.strerror}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     typer.echo(f"the app is in {folder}; `flwr run {folder} --stream` runs it with its default configuration")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.composing import config_of_run
+from cli.exits import REFUSED
 from cli.models import BASE_HELP
 from cli.transcribe import model_path
 from privacy import PrivacyError
@@ -38,4 +39,4 @@ def card(
             out.write_text(text, encoding="utf-8")
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None

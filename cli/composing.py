@@ -55,9 +55,11 @@ def read_recipe(path: Path) -> Flat:
     try:
         return flatten(tomllib.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
+        raise ConfigError(
+            f"recipe {path} cannot be read: {error.strerror}; give the path of a TOML file"
+        ) from error
     except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and deep nesting
-        raise ConfigError(f"recipe {path} is no TOML: {error}") from error
+        raise ConfigError(f"recipe {path} is no TOML: {error}; mend it there") from error
 
 
 def config_of_run(folder: Path) -> RunConfig:
@@ -121,7 +123,7 @@ def _value(key: str, written: str) -> Flat:
         found = flatten(tomllib.loads(f"{key} = {written}"))
     except (ValueError, RecursionError):
         if written[0] in "\"'":
-            raise ConfigError(f"setting {key}={written}: the quotes do not close") from None
+            raise ConfigError(f"setting {key}={written}: the quotes do not close; add the last one") from None
         if len(written) > LONGEST_TEXT:  # such as a number of thousands of digits
             raise ConfigError(
                 f"setting {key}={written[:20]}...: is no number, and too long for text"

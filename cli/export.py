@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli.composing import config_of_run
+from cli.exits import REFUSED
 from cli.models import BASE_HELP, open_model
 from cli.transcribe import model_path
 from privacy import PrivacyError
@@ -41,7 +42,9 @@ def export(
             help="Of a pre-trained model, a folder: all of it for transformers, or its adapters for peft."
         ),
     ] = None,
-    dtype: Annotated[Dtype, typer.Option(help="Of the weights in a folder for transformers.")] = "float32",
+    dtype: Annotated[
+        Dtype, typer.Option(help="The type of the weights in a folder for transformers.")
+    ] = "float32",
     licence: Annotated[str | None, typer.Option(help="The model's licence, e.g. cc-by-4.0.")] = None,
 ) -> None:
     """Write a model with its features inside: 16 kHz sound in, log-probabilities out.
@@ -65,14 +68,14 @@ def export(
             _write_files(out, loaded, metadata, card)
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
 
 
 def _check_options(out: Sequence[Path], format: Format | None, dtype: Dtype) -> None:
     if format is not None and len(out) > 1:
-        raise typer.BadParameter(f"--format {format} writes one folder, and {len(out)} are given")
+        raise typer.BadParameter(f"--format {format} writes one folder, and {len(out)} are given; give one")
     if dtype != "float32" and format != "huggingface":
-        raise typer.BadParameter("--dtype is for --format huggingface")
+        raise typer.BadParameter("--dtype is for --format huggingface; leave it out, or give that format")
 
 
 def _write_files(

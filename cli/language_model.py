@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from cli.exits import REFUSED
 from cli.outputs import is_among, require_folder
 from speech.alphabet_file import named_alphabet
 from speech.corpora.loading import load_corpus
@@ -32,7 +33,7 @@ def language_model(
         str | None, typer.Option(help="Or the transcripts of a corpus: embedded, manifest ...")
     ] = None,
     corpus_path: Annotated[str, typer.Option(help="Where that corpus lies.")] = "",
-    split: Annotated[list[str] | None, typer.Option(help="Its splits; may be given several times.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="A split of that corpus; repeatable.")] = None,
 ) -> None:
     """Make a language model (ARPA) from text. Transcripts in it are covered by no epsilon."""
     console = Console(stderr=True)
@@ -54,7 +55,7 @@ def language_model(
         out.write_text(model.getvalue(), encoding="utf-8", newline="\n")
     except (ValueError, OSError) as error:
         console.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     if skipped:
         console.print(f"{skipped} lines were skipped: they hold digits or letters that nobody can spell out")
     console.print(

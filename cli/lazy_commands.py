@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from inspect import unwrap
 from typing import Any
 
 import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
+from typer.utils import get_params_from_function
 
 
 @dataclass(frozen=True)
@@ -23,11 +25,23 @@ class LazyCommand:
         """The command itself, imported."""
         module, _, attribute = self.target.partition(":")
         found = getattr(import_module(module), attribute)
-        if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
-        alone = typer.Typer(add_completion=False)
-        alone.command(name)(found)
-        return typer.main.get_command(alone)
+        if not isinstance(found, typer.Typer):
+            alone = typer.Typer(add_completion=False)
+            alone.command(name)(found)
+            found = alone
+        return _with_help_of_arguments(typer.main.get_command(found))
+
+
+def _with_help_of_arguments(command: click.Command) -> click.Command:
+    """The command, whose arguments have their help again: click from 8.5 on drops that of this typer's."""
+    for one in command.commands.values() if isinstance(command, click.Group) else ():
+        _with_help_of_arguments(one)
+    if command.callback is not None:
+        meant = get_params_from_function(unwrap(command.callback))
+        for parameter in command.params:
+            if isinstance(parameter, TyperArgument) and not parameter.help and parameter.name in meant:
+                parameter.help = getattr(meant[parameter.name].default, "help", None)
+    return command
 
 
 class _Announced(click.Command):

@@ -18,7 +18,9 @@ COMMANDS = {
     "run": LazyCommand(
         "cli.run.command:run", "Run a federation on this machine or a Ray cluster (Flower's simulation)."
     ),
-    "plan": LazyCommand("cli.plan.command:plan", "Epsilon of a run, or the noise it needs, by RDP and PLD."),
+    "plan": LazyCommand(
+        "cli.plan.command:plan", "Compute the epsilon of a run, or the noise that it needs, by RDP and PLD."
+    ),
     "plot": LazyCommand(
         "cli.plot.command:plot",
         "Draw WER by epsilon and over rounds; of a raw-metrics simulation, each tensor's update norms too.",
@@ -28,7 +30,7 @@ COMMANDS = {
     ),
     "paper": LazyCommand(
         "cli.paper.command:app",
-        "The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with.",
+        "Work with the tables of arXiv 2310.00098: rows as recipes, error rates and epsilons to compare.",
     ),
     "transcribe": LazyCommand(
         "cli.transcribe:transcribe",
@@ -36,7 +38,7 @@ COMMANDS = {
     ),
     "evaluate": LazyCommand(
         "cli.evaluate.command:evaluate",
-        "Error rates with their intervals, by speaker, and the worst utterances word by word.",
+        "Measure error rates, with intervals and by speaker, and show the worst utterances word by word.",
     ),
     "export": LazyCommand(
         "cli.export:export",
@@ -44,6 +46,9 @@ COMMANDS = {
     ),
     "report": LazyCommand(
         "cli.report.command:report", "Write one HTML file about a run, or several side by side."
+    ),
+    "watch": LazyCommand(
+        "cli.watch.command:watch", "Show a run on a page of this machine that follows it as its rounds end."
     ),
     "card": LazyCommand("cli.card:card", "Print the model card (Markdown with a Hugging Face header)."),
     "lm": LazyCommand(
@@ -76,8 +81,8 @@ app = typer.Typer(
     cls=lazy_group(COMMANDS),
     name="murmur",
     help="Differentially private federated speech recognition.",
+    epilog="Exit status: 0 done, 1 failed or a fault was found, 2 refused, 130 stopped (docs/commands.md).",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_show_locals=False,
 )
 

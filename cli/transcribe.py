@@ -10,6 +10,7 @@ import soundfile
 import typer
 
 from base.model_choices import Window
+from cli.exits import FAILED, REFUSED
 from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, decode_by, open_model
 from cli.outputs import is_among, require_folder
 from cli.progress import Bar, progress_bar
@@ -73,7 +74,7 @@ def transcribe(
         transcriber = Transcriber(loaded, on_seconds=course)
     except ValueError as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     if not transcriber.word_times and format != "text":
         typer.echo(
             "note: this model has no word times; each phrase's time is spread over its words", err=True
@@ -81,7 +82,7 @@ def transcribe(
     with course.shown():
         all_read = _write_all(course.files(), transcriber, format, place)
     if not all_read:
-        raise typer.Exit(code=1)
+        raise typer.Exit(FAILED)
 
 
 class _Course:
@@ -127,7 +128,9 @@ def _place(out: str | None) -> Path | None:
         try:
             Path(out).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise typer.BadParameter(f"--out {out}: this folder cannot be made: {error.strerror}") from None
+            raise typer.BadParameter(
+                f"--out {out}: this folder cannot be made: {error.strerror}; give another"
+            ) from None
     return Path(out)
 
 
@@ -184,7 +187,7 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         typer.echo(f"error: {path} cannot be written: {error.strerror}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(FAILED) from None
 
 
 def model_path(run: Path | None, model: Path | None) -> Path:

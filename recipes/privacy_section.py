@@ -125,6 +125,6 @@ class PrivacySection(Section):
         if self.extrapolate_cohort > self.extrapolate_population:
             raise ValueError(
                 f"privacy.extrapolate-cohort = {self.extrapolate_cohort:g} is larger than "
-                f"privacy.extrapolate-population = {self.extrapolate_population}"
+                f"privacy.extrapolate-population = {self.extrapolate_population}: lower the first"
             )
         return self

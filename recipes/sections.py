@@ -275,7 +275,9 @@ class ServerSection(Section):
         except (TypeError, ValueError):
             raise ValueError(f"{place}: write numbers by name, as 'rho=0.5, floor=1e-3'") from None
         if taken := sorted(set(numbers) & set(type(self).model_fields)):
-            raise ValueError(f"{place}: {', '.join(taken)} has a key of its own in the section server")
+            raise ValueError(
+                f"{place}: {', '.join(taken)} has a key of its own in the section server: set it there"
+            )
         return numbers
 
 

@@ -5,7 +5,7 @@ Guarantee: all checks are made before the first round, and nothing is drawn or s
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Thread
 
@@ -32,6 +32,7 @@ from server.federated_run import FederatedRun
 from server.node_changes import NodeChanges
 from server.planning import with_time_for_all
 from server.registration import Registration, declare, register_nodes
+from server.report.layer_norms import LayerNorms
 from server.report.screen import RunScreen
 from server.spending import Spending
 from server.storage.ancestry import unprotected
@@ -39,6 +40,7 @@ from server.storage.checkpoints import Identity
 from server.storage.populations import PopulationIdentity
 from server.storage.resumption import Interrupted, open_run
 from server.storage.run_files import RunFiles
+from server.storage.run_folder import RunFolder
 from server.storage.run_ids import fresh_run_id
 from speech.model.checks import require_sound
 from speech.model.recogniser import Recogniser
@@ -56,6 +58,7 @@ from strategies import (
 from strategies.dp_fed_opt import OnMean
 from strategies.flower_seam import is_simulation
 from wire.declared_plan import DeclaredPlan
+from wire.raw_metrics import RawMetrics
 
 MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process
 
@@ -166,16 +169,18 @@ def prepare_run(
     )
     tokens = frozenset(one.hex() for one in public.tokens) if public else frozenset()
     opened = open_run(config, identity, population, interrupted, run_id, own_id, tokens)
+    mechanism = Mechanism(
+        plan=plan,
+        bounds=bounds,
+        quantiser=quantiser,
+        noise_shape=config.privacy.noise_shape,
+        adaptive=make_adaptive(config.privacy),
+    )
+    layers = LayerNorms.of(layout, mechanism) if config.run.raw_metrics else None
     scaffold = config.local.algorithm == "scaffold"
     strategy = (Scaffold if scaffold else strategy_class(config.server.optimiser))(
         model=GlobalModel(vector=vector, layout=layout, frozen=registration.frozen),
-        mechanism=Mechanism(
-            plan=plan,
-            bounds=bounds,
-            quantiser=quantiser,
-            noise_shape=config.privacy.noise_shape,
-            adaptive=make_adaptive(config.privacy),
-        ),
+        mechanism=mechanism,
         server_step=ServerStep(
             optimiser=optimiser, learning_rate=config.server.learning_rate, schedule=schedule
         ),
@@ -187,9 +192,7 @@ def prepare_run(
             spent_elsewhere=opened.account.elsewhere,
         ),
         round_deadline_seconds=config.training.round_deadline_seconds,
-        on_raw_metrics=partial(opened.folder.append_raw_metrics, layout.names)
-        if config.run.raw_metrics
-        else None,
+        on_raw_metrics=_keeper(opened.folder, layout.names, layers) if layers else None,
         declared=declared,
     )
     average = ModelAverage(make_averaging(config.server), vector, config.training.rounds)
@@ -221,6 +224,7 @@ def prepare_run(
             spending=spending,
             held_out=held_out,
             resumed_after=interrupted.checkpoint.round_number if interrupted else None,
+            layers=layers,
         ),
         interrupted=interrupted,
         skipped=registration.skipped,
@@ -228,3 +232,15 @@ def prepare_run(
             registration.population_index, (*opened.remarks, *unprotected(account.lineage))
         ),
     )
+
+
+def _keeper(
+    folder: RunFolder, tensors: Sequence[str], layers: LayerNorms
+) -> Callable[[int, int, RawMetrics], None]:
+    """What becomes of a node's metrics without noise: a line of not_private.jsonl, and the live view."""
+
+    def keep(round_number: int, node: int, raw: RawMetrics) -> None:
+        folder.append_raw_metrics(tensors, round_number, node, raw)
+        layers.add(round_number, raw)
+
+    return keep

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from strategies.dp_fed_opt import DPFedOpt
 
-_VECTOR, _OPTIMISER, _STRATEGY = "vector", "optimiser.", "strategy."
+VECTOR, _OPTIMISER, _STRATEGY = "vector", "optimiser.", "strategy."
 
 
 def state_of(strategy: DPFedOpt) -> dict[str, Tensor]:
     """The state; the tensors are the strategy's own, not copies."""
     return {
-        _VECTOR: strategy.vector,
+        VECTOR: strategy.vector,
         **{_OPTIMISER + name: value for name, value in strategy.optimiser.state_dict().items()},
         **{_STRATEGY + name: value for name, value in strategy.state_dict().items()},
     }
@@ -26,7 +26,7 @@ def state_of(strategy: DPFedOpt) -> dict[str, Tensor]:
 
 def load_state(strategy: DPFedOpt, state: Mapping[str, Tensor]) -> None:
     """Restore a `state_of` of a strategy with the same layout, mechanism and optimiser."""
-    strategy.vector.copy_(state[_VECTOR])
+    strategy.vector.copy_(state[VECTOR])
     strategy.optimiser.load_state_dict(_part(state, _OPTIMISER))
     strategy.load_state_dict(_part(state, _STRATEGY))
 

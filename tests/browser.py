@@ -64,10 +64,10 @@ class Page:
                 return found["result"]
             self._event(found)
 
-    def open(self, file: Path) -> None:
-        """Load a file and wait until it has loaded and drawn."""
+    def open(self, page: Path | str) -> None:
+        """Load a file, or an address, and wait until it has loaded and drawn."""
         self._loaded = False
-        self.command("Page.navigate", url=file.resolve().as_uri())
+        self.command("Page.navigate", url=page if isinstance(page, str) else page.resolve().as_uri())
         while not self._loaded:
             self._event(self._next())
         self.wait(

@@ -145,7 +145,9 @@ def approve(path: Path, lines: Sequence[str], *, only: bool = False) -> list[str
         with os.fdopen(handle, "a", encoding="utf-8") as file:
             file.write(("" if ends else "\n") + "".join(new))
     except OSError as error:
-        raise NotApproved(f"{path} cannot be written ({error.strerror})") from None
+        raise NotApproved(
+            f"{path} cannot be written ({error.strerror}): let this user write it, or give another --list"
+        ) from None
     return new
 
 

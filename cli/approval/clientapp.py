@@ -22,6 +22,7 @@ import typer
 
 from cli.approval.approvals import Approvals, NotApproved
 from cli.approval.task_environment import APPROVALS, FOLDER, PARAMETERS
+from cli.exits import REFUSED
 from cli.processes import QUIET
 
 MOST_PARAMETERS = 260_000_000  # the paper's model has 255.8 million
@@ -35,7 +36,10 @@ def clientapp(
     approved: Annotated[Path, typer.Option(help=APPROVED_HELP)],
     secret: Annotated[Path, typer.Option(help=SECRET_HELP)],
     most_parameters: Annotated[
-        int, typer.Option(min=1, help="Of a model that the server may send; bounds what its messages take.")
+        int,
+        typer.Option(
+            min=1, help="The largest model that the server may send; it bounds the size of messages."
+        ),
     ] = MOST_PARAMETERS,
     health: Annotated[str, typer.Option(help="host:port to answer grpcio's health protocol on.")] = "",
 ) -> None:
@@ -47,7 +51,7 @@ def clientapp(
         shared = load_superexec_auth_secret(str(secret))
     except (NotApproved, ValueError) as error:
         typer.echo(f"murmur deploy clientapp: {error}", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(REFUSED) from None
     typer.echo(f"this node runs {approvals}")
     folder = Path(tempfile.mkdtemp(prefix="murmur-clientapp-"))
     try:

@@ -73,7 +73,9 @@ def sign_release(
     try:
         signature = sign(key.read_bytes(), digest_of(_bundle(bundle)))
     except OSError as error:
-        raise CredentialError(f"--key {key} cannot be read ({error.strerror})") from None
+        raise CredentialError(
+            f"--key {key} cannot be read ({error.strerror}): `murmur deploy release-key NAME` makes one"
+        ) from None
     except (ValueError, TypeError):
         raise CredentialError(
             f"--key {key} is no release key: `murmur deploy release-key NAME` makes one"
@@ -132,7 +134,8 @@ def _line(given: str) -> str:
         content = path.read_bytes() if path.stat().st_size <= MOST_BUNDLE_BYTES else b""
     except OSError as error:
         raise CredentialError(
-            f"{given!r} is no digest (64 hexadecimal digits), nor a file that can be read ({error.strerror})"
+            f"{given!r} is no digest (64 hexadecimal digits) nor a file that can be read ({error.strerror}); "
+            "give one, a bundle (.fab) or a release key's .pub"
         ) from None
     if b"PRIVATE KEY" in content:
         raise CredentialError(f"{given} is a private key: approve the .pub beside it")
@@ -161,7 +164,9 @@ def _bundle(path: Path | None) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CredentialError(f"{path} cannot be read ({error.strerror})") from None
+        raise CredentialError(
+            f"{path} cannot be read ({error.strerror}): `flwr build` makes a bundle"
+        ) from None
 
 
 def _name(path: Path | None) -> str:

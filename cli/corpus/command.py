@@ -27,9 +27,11 @@ from speech.text import ENGLISH, Alphabet
 SKIPPED_SHOWN = 20
 
 app = typer.Typer(
-    no_args_is_help=True, help="Get, prepare, split and describe corpora; take a speaker out of a node."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Get, prepare, split and describe corpora; take a speaker out of a node.",
 )
-downloads = typer.Typer(no_args_is_help=True, help="Corpora that may be had without a click on a licence.")
+downloads = typer.Typer(no_args_is_help=True, help="Download a corpus whose licence needs no click.")
 downloads.command("librispeech")(download_librispeech)
 downloads.command("speechocean762")(download_speechocean762)
 app.add_typer(downloads, name="download")
@@ -114,9 +116,9 @@ def _table(corpus: Corpus) -> Table:
 
 @app.command("synthesise")
 def _synthesise_command(
-    out: Annotated[Path, typer.Option("--out", help="A new or empty folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new or empty folder.")],
     seed: Annotated[int, typer.Option(help="Everything follows from it.")] = DEFAULT_SEED,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that work side by side.")] = 1,
+    workers: Annotated[int, typer.Option("--processes", min=1, help="Processes that work side by side.")] = 1,
 ) -> None:
     """Make the synthetic corpus that Murmuration ships."""
     try:
@@ -132,12 +134,12 @@ def _describe_command(
     max_seconds: MaxSeconds = MAX_SECONDS,
     language: Language = "en",
     unspelled: UnspelledChoice = "skip",
-    as_json_: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False,
+    as_json_: Annotated[bool, typer.Option("--json", help="Print one JSON object with everything.")] = False,
     plot: Annotated[
         Path | None, typer.Option(help="A picture (PNG, SVG, PDF) of minutes per speaker (extra 'plots').")
     ] = None,
 ) -> None:
-    """Hours, speakers and minutes per speaker of each split, what was skipped, and who is in two splits."""
+    """Say what each split has in hours, speakers and minutes, what was skipped, and who is in two splits."""
     try:
         rules: dict[str, Any] = {
             "max_seconds": max_seconds,

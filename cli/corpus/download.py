@@ -20,7 +20,7 @@ def download_librispeech(
     ],
     mirror: Mirror = openslr.OPENSLR,
 ) -> None:
-    """Subsets of LibriSpeech (CC BY 4.0); what is there already is left alone."""
+    """Download subsets of LibriSpeech (CC BY 4.0); what is there already is left alone."""
     try:
         for subset in dict.fromkeys(subset for name in part for subset in subsets_of(name)):
             with progress_bar(subset, unit="bytes") as progress:
@@ -35,7 +35,7 @@ def download_speechocean762(
     sha256: Annotated[str | None, typer.Option(help="Demand this checksum of the archive.")] = None,
     mirror: Mirror = openslr.OPENSLR,
 ) -> None:
-    """speechocean762 ("free for commercial and non-commercial purposes")."""
+    """Download speechocean762 ("free for commercial and non-commercial purposes")."""
     try:
         with progress_bar("speechocean762", unit="bytes") as progress:
             folder, found = openslr.download_speechocean762(

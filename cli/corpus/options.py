@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from cli.exits import REFUSED
 from recipes import WITHOUT_FILES
 
 Kind = Annotated[
@@ -34,4 +35,4 @@ def place_here(kind: str, path: Path | None) -> str:
 def or_exit(error: Exception) -> typer.Exit:
     """A person who mistyped a path wants the sentence, not the traceback."""
     Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-    return typer.Exit(code=1)
+    return typer.Exit(REFUSED)

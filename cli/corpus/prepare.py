@@ -30,7 +30,9 @@ def prepare(
         ),
     ] = None,
     flac: Annotated[bool, typer.Option("--flac", help="Convert all audio to FLAC, 16 kHz, mono.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that convert.")] = os.cpu_count() or 1,
+    workers: Annotated[
+        int, typer.Option("--processes", min=1, help="Processes that convert.")
+    ] = os.cpu_count() or 1,
     max_seconds: MaxSeconds = MAX_SECONDS,
     language: Language = "en",
     unspelled: UnspelledChoice = "skip",
@@ -66,7 +68,7 @@ def split(
     iid: Annotated[
         bool, typer.Option("--iid", help="Then give each utterance of --split a speaker drawn at random.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Another seed, another draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="The draw follows from it.")] = 0,
     max_seconds: MaxSeconds = MAX_SECONDS,
     language: Language = "en",
     unspelled: UnspelledChoice = "skip",
@@ -107,7 +109,7 @@ def _rules(max_seconds: float, language: str, unspelled: Unspelled) -> Rules:
 
 def _load(kind: str, path: str, out: Path, parts: list[str], rules: Rules) -> Corpus:
     if parts and kind != "librispeech":
-        raise CorpusError(f"--part belongs to kind 'librispeech', not to {kind!r}.")
+        raise CorpusError(f"--part belongs to kind 'librispeech', not to {kind!r}: leave it out.")
     if parts:
         pairs = [part.partition("=") for part in parts]
         wrong = [part for part, (split, _, name) in zip(parts, pairs, strict=True) if not (split and name)]

@@ -26,6 +26,7 @@ from cli.approval import releases
 from cli.approval.clientapp import clientapp
 from cli.deploy import credentials
 from cli.deploy.credentials import CredentialError
+from cli.exits import REFUSED
 from cli.processes import QUIET, tool
 
 REVOKED = ".revoked"
@@ -36,11 +37,13 @@ CONNECTION_NAME = re.compile(r"[A-Za-z0-9_-]+")
 KEY_IS_KNOWN = "already in use"  # in what Flower says of a key that it has, or had
 
 app = typer.Typer(
-    no_args_is_help=True, help="Make the certificates and keys of a deployment; admit and revoke nodes."
+    no_args_is_help=True,
+    add_completion=False,
+    help="Make the certificates and keys of a deployment; admit and revoke nodes.",
 )
 P = ParamSpec("P")
 Folder = Annotated[Path, typer.Option("--folder", "-d", help="Where the deployment's credentials lie.")]
-Days = Annotated[int, typer.Option(min=1, max=credentials.MOST_DAYS, help="Valid for so many days.")]
+Days = Annotated[int, typer.Option(min=1, max=credentials.MOST_DAYS, help="For how many days it is valid.")]
 Passphrase = Annotated[
     Path | None, typer.Option("--passphrase-file", help="Its first line opens ca.key, which it encrypts.")
 ]
@@ -59,7 +62,7 @@ def plainly(command: Callable[P, None]) -> Callable[P, None]:
         except CredentialError as error:
             # Some of the words may be a SuperLink's.
             typer.echo(one_line(f"murmur deploy: {error}", most=LONGEST_LINE), err=True)
-            raise typer.Exit(1) from None
+            raise typer.Exit(REFUSED) from None
 
     return spoken
 
@@ -212,7 +215,7 @@ def run(
     recipe: Annotated[Path | None, typer.Option(help="A TOML recipe over the defaults.")] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+        typer.Option("--set", "-c", metavar="KEY=VALUE", help="A setting over the recipe's; repeatable."),
     ] = None,
     signature: Annotated[
         Path | None, typer.Option(help="For nodes that approve a release key: what `sign` made.")
@@ -238,9 +241,11 @@ def _first_line(file: Path | None) -> bytes | None:
     try:
         line = file.read_bytes().split(b"\n", 1)[0].rstrip(b"\r")
     except OSError as error:
-        raise CredentialError(f"{file} cannot be read: {error.strerror}") from None
+        raise CredentialError(
+            f"--passphrase-file {file} cannot be read: {error.strerror}; let this user read it"
+        ) from None
     if not line:
-        raise CredentialError(f"{file} has no passphrase in its first line")
+        raise CredentialError(f"--passphrase-file {file} has no passphrase in its first line: write it there")
     return line
 
 

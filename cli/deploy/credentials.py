@@ -149,7 +149,9 @@ def check_public_key(path: Path) -> None:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise CredentialError(f"public key {path} cannot be read: {error.strerror}") from None
+        raise CredentialError(
+            f"public key {path} cannot be read: {error.strerror}; give the .pub of `murmur deploy node-key`"
+        ) from None
     if b"PRIVATE KEY" in content:
         raise CredentialError(f"{path} is a private key: it stays on its node; give the .pub beside it")
     try:
@@ -189,7 +191,9 @@ def write_new(path: Path, content: bytes, *, private: bool) -> Path:
             f"{path} is there already and is not overwritten: move it away, or choose another name"
         ) from None
     except OSError as error:
-        raise CredentialError(f"{path} cannot be written: {error.strerror}") from None
+        raise CredentialError(
+            f"{path} cannot be written: {error.strerror}; choose another --folder"
+        ) from None
     with os.fdopen(handle, "wb") as sink:
         sink.write(content)
     return path
@@ -230,11 +234,14 @@ def _authority(folder: Path, passphrase: bytes | None) -> tuple[x509.Certificate
     except ValueError:
         if passphrase is not None:
             raise CredentialError(
-                f"the passphrase does not open ca.key in {folder}, or it is damaged"
+                f"the passphrase does not open ca.key in {folder}, or it is damaged: give the "
+                "--passphrase-file that it was made with, or bring back your copy"
             ) from None
         raise CredentialError(f"ca.crt or ca.key in {folder} is damaged: bring back your copy") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise CredentialError(f"ca.key in {folder} is not the key of ca.crt beside it")
+        raise CredentialError(
+            f"ca.key in {folder} is not the key of ca.crt beside it: bring both back from one copy"
+        )
     if certificate.not_valid_after_utc <= _now():
         raise CredentialError(
             f"ca.crt in {folder} expired at {certificate.not_valid_after_utc:%Y-%m-%d}: make a new authority "

@@ -24,6 +24,7 @@ from cli.deploy.base_model import BaseModelCheck
 from cli.deploy.credentials import is_address
 from cli.deploy.finding import Finding
 from cli.deploy.superlink_checks import check_certificate, check_superlink
+from cli.exits import FAILED
 
 if TYPE_CHECKING:
     from speech.corpora.corpus import Corpus
@@ -125,7 +126,7 @@ def doctor(
         findings += check.findings()
     for finding in findings:
         typer.echo(one_line(finding.line, most=LONGEST_LINE))  # some words are a server's, or a certificate's
-    raise typer.Exit(0 if all(finding.good for finding in findings) else 1)
+    raise typer.Exit(0 if all(finding.good for finding in findings) else FAILED)
 
 
 def _require_partner(partner: object, name: str, options: Mapping[str, object]) -> None:

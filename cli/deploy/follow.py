@@ -13,6 +13,7 @@ from typing import Any
 import typer
 
 from base.printable_text import one_line
+from cli.exits import FAILED
 from cli.processes import QUIET, tool
 
 COMPLETED = "finished:completed"
@@ -39,12 +40,12 @@ def follow(run_id: str, connection: Sequence[str]) -> int:
             seen = time.monotonic()
         elif time.monotonic() - seen > PATIENCE_SECONDS:
             typer.echo(f"murmur deploy run: no SuperLink for {PATIENCE_SECONDS:.0f} s", err=True)
-            return 1
+            return FAILED
         time.sleep(PAUSE_SECONDS)
     if status != COMPLETED:
         ended = f"murmur deploy run: run {run_id} ended as {status}: {details or 'see above'}"
         typer.echo(one_line(ended, most=LONGEST_LINE), err=True)
-    return int(status != COMPLETED)
+    return 0 if status == COMPLETED else FAILED
 
 
 def _show_log(run_id: str, connection: Sequence[str], shown: int) -> int:

@@ -43,6 +43,6 @@ class Choice:
             compute = Compute.choose(device=self.device)
             compute.place(model)
         except (ValueError, RuntimeError) as error:
-            raise SpeechError(f"--device: {error}") from None
+            raise SpeechError(f"--device: {error}; leave it out for what is here") from None
         decode_by(model, beam=self.beam, lm=self.lm)
         return str(compute.device)

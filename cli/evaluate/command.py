@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from cli.corpus.options import place_here
 from cli.evaluate.choice import Choice
 from cli.evaluate.result import Result, Speech
 from cli.evaluate.training_overlap import caution
+from cli.exits import REFUSED
 from cli.models import BASE_HELP, MODEL_HELP, WINDOW_HELP, is_untouched, open_model
 from cli.progress import progress_bar
 from cli.transcribe import model_path
@@ -45,11 +46,20 @@ def evaluate(
     language: Annotated[
         str | None, typer.Option(help="Code of the corpus' language, for an untouched pre-trained model.")
     ] = None,
-    kind: Annotated[str | None, typer.Option(help="Kind of corpus; by default the run's.")] = None,
-    path: Annotated[Path | None, typer.Option(help="Where the corpus lies; by default the run's.")] = None,
-    split: Annotated[str | None, typer.Option(help="By default the run's held-out split, or test.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Another model or run folder.")] = None,
-    by: Annotated[str | None, typer.Option(help="Also by the values of this field of the corpus.")] = None,
+    kind: Annotated[
+        str | None, typer.Option("--corpus-kind", "--kind", help="Kind of corpus; by default the run's.")
+    ] = None,
+    path: Annotated[
+        Path | None,
+        typer.Option("--corpus-path", "--path", help="Where the corpus lies; by default the run's."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="The split; by default the run's held-out one, or test.")
+    ] = None,
+    against: Annotated[Path | None, typer.Option(help="Compare with this model or run folder.")] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Show rates by the values of this field of the corpus too.")
+    ] = None,
     normaliser: Annotated[
         NormaliserName | None, typer.Option(help="What is compared; by default the run's, or characters.")
     ] = None,
@@ -65,16 +75,24 @@ def evaluate(
     batch_seconds: Annotated[
         float, typer.Option(min=0.0, help=f"Seconds of audio in a batch; 0: {BATCH_SIZE} utterances.")
     ] = 0.0,
-    worst: Annotated[int, typer.Option(min=0, help="So many of the worst utterances.")] = 5,
+    worst: Annotated[int, typer.Option(min=0, help="How many of the worst utterances to show.")] = 5,
     on_training_speech: Annotated[
         bool, typer.Option("--on-training-speech", help="Evaluate on speakers that a private run trained on.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    sound: Annotated[
+        bool,
+        typer.Option(
+            "--sound", help="Put the recordings of the worst utterances into the JSON, for a report."
+        ),
+    ] = False,
 ) -> None:
-    """Error rates with their intervals, by speaker, and the worst utterances word by word."""
+    """Measure error rates, with intervals and by speaker, and show the worst utterances word by word."""
     from cli.evaluate import screen as evaluation_screen
     from speech.evaluation.assessment import Comparison
 
+    if sound and not as_json:
+        raise typer.BadParameter("--sound is a part of the JSON: give --json too")
     try:
         files = [model_path(run, _one(of, model)), *([_other(against)] if against else [])]
         models = _loaded(files, base_model, language, window)
@@ -82,13 +100,16 @@ def evaluate(
         speech = _speech(files[0] if run else None, models[0], kind, path, split, by, normaliser)
         warnings = _cautions(files, models, speech, on_training_speech)
         mine, *others = [measure(*pair, speech, choice) for pair in zip(files, models, strict=True)]
+        sounds = _sounds(speech, mine, worst) if sound else {}
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     comparison = Comparison(ours=mine.assessment, theirs=others[0].assessment) if others else None
     if as_json:
         typer.echo(
-            json.dumps(answer(speech, mine, others, comparison, worst, warnings, choice), allow_nan=False)
+            json.dumps(
+                answer(speech, mine, others, comparison, worst, warnings, choice, sounds), allow_nan=False
+            )
         )
         return
     for warning in warnings:
@@ -146,8 +167,9 @@ def answer(
     worst: int,
     warnings: Sequence[str],
     choice: Choice,
+    sounds: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Everything in plain values, fit for JSON."""
+    """Everything in plain values, fit for JSON; `sounds` of utterances, by their ids."""
     by_other = {one.id: one.hypothesis for one in others[0].assessment.utterances} if others else {}
     found: dict[str, Any] = {
         "corpus": speech.corpus.name,
@@ -170,6 +192,7 @@ def answer(
                 "reference": result.reference,
                 "hypothesis": result.hypothesis,
                 **({"hypothesis_against": by_other[result.id]} if others else {}),
+                **({"sound": sounds[result.id]} if result.id in sounds else {}),
             }
             for result in mine.assessment.worst_utterances(worst)
         ],
@@ -183,6 +206,16 @@ def answer(
     if comparison is not None:
         found["against"] = {**_plain(others[0]), **comparison.summary()}
     return found
+
+
+def _sounds(speech: Speech, mine: Result, worst: int) -> dict[str, str]:
+    """The recordings of the worst utterances by their ids."""
+    from cli.evaluate.sound import sound_of
+
+    return {
+        one.id: sound_of(speech.corpus, speech.split, one.speaker, one.id)
+        for one in mine.assessment.worst_utterances(worst)
+    }
 
 
 def _plain(result: Result) -> dict[str, Any]:
@@ -200,7 +233,7 @@ def _plain(result: Result) -> dict[str, Any]:
 
 def _one(argument: Path | None, option: Path | None) -> Path | None:
     if argument and option:
-        raise typer.BadParameter("the model is given twice: as MODEL and as --model")
+        raise typer.BadParameter("the model is given twice: as MODEL and as --model; leave one out")
     return argument or option
 
 

@@ -12,6 +12,7 @@ import typer
 
 from base.printable_text import one_line
 from cli.composing import config_of_run, default_config
+from cli.exits import FAILED, REFUSED
 from cli.ledger import profile as ledger_profile
 from recipes import ConfigError, existing_run, runs_folder
 from recipes.run_config import RunConfig
@@ -25,7 +26,11 @@ from server.storage.run_ids import folders_of_runs, short
 if TYPE_CHECKING:
     from privacy import LedgerEntry, Release
 
-app = typer.Typer(no_args_is_help=True, help="Show, verify, back up or restore a privacy ledger.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Show, verify, back up or restore a privacy ledger.",
+)
 
 LATEST = "latest"
 LONGEST_LINE = 2000
@@ -67,14 +72,19 @@ class NamedLedger:
 def show(
     path: Annotated[Path | None, typer.Argument(help=PLACE)] = None,
     run: Annotated[Path | None, typer.Option("--run", "-r", help="A run folder.")] = None,
-    delta: Annotated[float | None, typer.Option(help="By default that of the run's recipe.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="The delta; by default that of the run's recipe.")
+    ] = None,
     profile: Annotated[
         bool,
-        typer.Option("--profile", help="Add delta at other epsilons, GDP, zCDP, persons on many devices."),
+        typer.Option(
+            "--profile",
+            help="Add delta at other epsilons, GDP, zCDP, and a person on many devices.",
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Entries, and epsilon by RDP and PLD for each data set and each run on it."""
+    """Show the entries, and epsilon by RDP and PLD for each data set and each run on it."""
     from privacy import LedgerCorrupt, read_ledger
 
     try:
@@ -86,7 +96,7 @@ def show(
         answer = {**answer_of(entries, chosen, profile), **_beside(place.ledger, entries)}
     except (ValueError, LedgerCorrupt) as error:
         typer.echo(one_line(f"murmur ledger show: {error}", most=LONGEST_LINE), err=True)
-        raise typer.Exit(1 if isinstance(error, LedgerCorrupt) else 2) from None
+        raise typer.Exit(FAILED if isinstance(error, LedgerCorrupt) else REFUSED) from None
     answer = {"ledger": str(place.ledger), **answer}
     typer.echo(json.dumps(answer, allow_nan=False) if as_json else _text(answer))
 
@@ -100,7 +110,7 @@ def verify(path: Annotated[Path | None, typer.Argument(help=PLACE)] = None) -> N
         typer.echo(one_line(verified(NamedLedger.of(path)), most=LONGEST_LINE))
     except (ConfigError, LedgerCorrupt, ResumeRefused) as error:
         typer.echo(one_line(f"murmur ledger verify: {error}", most=LONGEST_LINE), err=True)
-        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+        raise typer.Exit(REFUSED if isinstance(error, ConfigError) else FAILED) from None
 
 
 def verified(place: NamedLedger) -> str:
@@ -129,7 +139,8 @@ def _verified(place: NamedLedger, content: bytes) -> str:
         raise LedgerCorrupt(
             f"{place.ledger}: {len(entries)} entries, then {len(rest)} bytes that are no entry. If power "
             "failed as the last one was written, it was never acknowledged, nothing was released for it, and "
-            "the next run cuts it off. Otherwise entries were cut, or this is no ledger"
+            "the next run cuts it off. Otherwise entries were cut, or this is no ledger: restore "
+            "a copy (`murmur ledger restore`)"
         )
     said = f"{place.ledger}: {len(entries)} entries, the chain is whole"
     newest = place.folder.newest_checkpoint() if place.folder else None
@@ -142,7 +153,8 @@ def _verified(place: NamedLedger, content: bytes) -> str:
     if not contains_head(entries, load_checkpoint(newest).ledger_head):
         raise LedgerCorrupt(
             f"{place.ledger}: the chain ends with line {len(entries)}, but checkpoint {newest} saw an entry "
-            "that is not in it: entries were cut off at the end, or it is another ledger"
+            "that is not in it: entries were cut off at the end, or it is another ledger: restore the newest "
+            "copy (`murmur ledger restore`)"
         )
     if place.ledger.parent.name == LEDGERS:
         require_all_seen(place.ledger.parent.parent, place.ledger, entries)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from base.printable_text import one_line
+from cli.exits import FAILED, REFUSED
 from cli.ledger.command import LONGEST_LINE, NamedLedger, app
 from recipes import ConfigError, runs_folder
 
@@ -28,7 +29,7 @@ def backup(
     runs: Annotated[Path | None, typer.Option(help=RUNS)] = None,
 ) -> None:
     """Write a ledger and the notes beside it to one file; the file shows which speakers took part."""
-    from privacy import PrivacyError
+    from privacy import LedgerCorrupt, PrivacyError
     from server.storage.ledger_copies import back_up
 
     try:
@@ -37,7 +38,7 @@ def backup(
         typer.echo(one_line(f"{file}: {back_up(ledger, file)} entries of {ledger}"))
     except (ConfigError, PrivacyError, OSError) as error:
         typer.echo(one_line(f"murmur ledger backup: {error}", most=LONGEST_LINE), err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED if isinstance(error, LedgerCorrupt) else REFUSED) from None
 
 
 @app.command("restore")
@@ -47,11 +48,11 @@ def restore(
     runs: Annotated[Path | None, typer.Option(help=RUNS)] = None,
 ) -> None:
     """Bring a ledger back from a copy; one that holds more than the copy is never replaced."""
-    from privacy import PrivacyError
+    from privacy import LedgerCorrupt, PrivacyError
     from server.storage.ledger_copies import restore as bring_back
 
     try:
         typer.echo(one_line(bring_back(_ledger(name, runs), file), most=LONGEST_LINE))
     except (PrivacyError, OSError) as error:
         typer.echo(one_line(f"murmur ledger restore: {error}", most=LONGEST_LINE), err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(FAILED if isinstance(error, LedgerCorrupt) else REFUSED) from None

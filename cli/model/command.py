@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from base.printable_text import one_line
+from cli.exits import REFUSED
 from cli.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -46,7 +47,9 @@ def get(
 def add(
     name: Name,
     folder: Annotated[Path, typer.Argument(help="A folder in Hugging Face's layout.")],
-    revision: Annotated[str, typer.Option(metavar="SHA", help="Note this as its revision.")] = "",
+    revision: Annotated[
+        str, typer.Option(metavar="SHA", help="The commit that the folder has; it is noted with the model.")
+    ] = "",
 ) -> None:
     """Copy the model in a folder into the store."""
     from speech.pretrained.store import add_model
@@ -130,4 +133,4 @@ def _answer(lines: Callable[[], list[str]]) -> None:
             typer.echo(one_line(line, most=LONGEST_LINE))
     except (SpeechError, OSError) as error:
         typer.echo(one_line(f"error: {error}", most=LONGEST_LINE), err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None

@@ -12,7 +12,7 @@ from cli.paper.small.command import small
 
 app = typer.Typer(
     name="paper",
-    help="The tables of arXiv 2310.00098: recipes to run, error rates and epsilons to compare with.",
+    help="Work with the tables of arXiv 2310.00098: rows as recipes, error rates and epsilons to compare.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_show_locals=False,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.exits import REFUSED
 from cli.paper.aligned import aligned
 from cli.paper.epsilon_rows import epsilon_rows
 from cli.progress import counted
@@ -45,7 +46,7 @@ def privacy(
             f"{', '.join(map(str, known))}",
             err=True,
         )
-        raise typer.Exit(2)
+        raise typer.Exit(REFUSED)
     rows = [row for row in epsilon_rows() if table in (None, row.table)]
     found = [Recomputed.of(row) for row in counted(rows, "epsilons", len(rows))]
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from cli.exits import REFUSED
 from cli.paper.show import ROW_HELP
 from cli.run.command import run as run_federation
 from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
@@ -117,4 +118,4 @@ def _compared(command: str, row: PaperRow, folder: Path) -> Sequence[str]:
 
 def _refuse(command: str, error: Exception) -> NoReturn:
     typer.echo(f"murmur paper {command}: {error}", err=True)
-    raise typer.Exit(2) from None
+    raise typer.Exit(REFUSED) from None

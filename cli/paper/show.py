@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.exits import REFUSED
 from cli.paper.aligned import aligned
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def list_rows(
     rows = [row for row in paper_rows() if table is None or row.name.startswith(f"{table}/")]
     if not rows:
         typer.echo(f"murmur paper list: table {table}: no row of it is here; 1 and 3 to 21 are", err=True)
-        raise typer.Exit(2)
+        raise typer.Exit(REFUSED)
     typer.echo("\n".join(listed(rows)))
 
 
@@ -40,7 +41,7 @@ def show(row: Annotated[str, typer.Argument(metavar="TABLE/ROW", help=ROW_HELP)]
         typer.echo(as_recipe(find_row(row)))
     except ConfigError as error:
         typer.echo(f"murmur paper show: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(REFUSED) from None
 
 
 def listed(rows: Sequence[PaperRow]) -> list[str]:

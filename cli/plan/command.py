@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli.exits import REFUSED
 from cli.plan import bands as plan_bands
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def plan(
     ] = None,
     bands: Annotated[
         str,
-        typer.Option(help="Correlate noise over so many rounds, and say what that changes; or 'auto'."),
+        typer.Option(help="Correlate noise over this many rounds, and say what that changes; or 'auto'."),
     ] = "1",
     cohort_cap: Annotated[
         int, typer.Option(help="Most speakers in a round (a truncated Poisson sample); 0 for no cap.")
@@ -101,7 +102,7 @@ def plan(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Epsilon of a run, or the noise it needs, by RDP and PLD."""
+    """Compute the epsilon of a run, or the noise that it needs, by RDP and PLD."""
     try:
         question = Question(
             population=population,
@@ -124,7 +125,7 @@ def plan(
             _draw(answer, plot)
     except (ValueError, OSError) as error:
         typer.echo(f"murmur plan: {error}", err=True)
-        raise typer.Exit(2) from error
+        raise typer.Exit(REFUSED) from error
     typer.echo(json.dumps(answer, allow_nan=False) if as_json else _table(answer))
 
 

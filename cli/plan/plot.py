@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
+from cli.plan.curves import SIZES, epsilon_by_round, noise_by_size, size_at_the_bound
 from cli.plot.matplotlib_files import FigureError, pyplot, require_suffix, save
 from privacy.display import epsilon_text
 from privacy.plan import PrivacyPlan
 
-POINTS = 60
-SIZES = tuple(10 ** (exponent / 4) for exponent in range(12, 37))
-"""Trained parameters, from a thousand to a billion."""
 LABEL = "population {:,}, cohort {:g}, z = {:.4g}"
 
 
@@ -40,7 +37,7 @@ def draw(plans: list[PrivacyPlan], file: Path) -> None:
         words = LABEL.format(plan.population, plan.cohort, plan.noise_multiplier)
         _epsilon(left, plan, label=f"not this run: {words}" if place else words, **style)
         if not place or plan.sigma_dp != plans[0].sigma_dp:
-            right.plot(SIZES, [plan.sigma_dp * math.sqrt(size) for size in SIZES], **style)
+            right.plot(*zip(*noise_by_size(plan), strict=True), **style)
     left.set(xlabel="round", ylabel=f"epsilon (RDP) at delta = {plans[0].delta:g}", ylim=(0, None))
     left.legend(fontsize=6)
     _bound(right, plans[0])
@@ -48,8 +45,7 @@ def draw(plans: list[PrivacyPlan], file: Path) -> None:
 
 
 def _epsilon(axes: Any, plan: PrivacyPlan, **style: Any) -> None:
-    rounds = sorted({max(1, round(plan.rounds * point / POINTS)) for point in range(1, POINTS + 1)})
-    values = [plan.epsilon_of(plan.releases_in(one), pld=False).value for one in rounds]
+    rounds, values = zip(*epsilon_by_round(plan), strict=True)
     axes.plot(rounds, values, **style)
     axes.annotate(epsilon_text(values[-1]), (rounds[-1], values[-1]), ha="right", va="bottom", fontsize=7)
 
@@ -58,7 +54,7 @@ def _bound(axes: Any, plan: PrivacyPlan) -> None:
     axes.set(xscale="log", yscale="log", xlabel="trained parameters", ylabel="noise on the mean / C")
     axes.axhline(1, color="#5f6a72", linewidth=0.8)
     axes.annotate("the bound C of one speaker", (SIZES[0], 1), va="bottom", fontsize=6, color="#5f6a72")
-    crossing = plan.sigma_dp**-2
+    crossing = size_at_the_bound(plan)
     if SIZES[0] < crossing < SIZES[-1]:
         axes.axvline(crossing, color="#5f6a72", linewidth=0.8, linestyle=":")
         axes.annotate(

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.exits import REFUSED
+
 FORMATS = ("pdf", "svg", "png")
 
 
@@ -36,4 +38,4 @@ def plot(
             typer.echo("\n".join(map(str, files)))
     except (FigureError, MetricsError, OSError) as error:
         typer.echo(f"murmur plot: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(REFUSED) from None

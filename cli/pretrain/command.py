@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cli.corpus.options import place_here
+from cli.exits import REFUSED
 from cli.pretrain.recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
 from cli.pretrain.screen import TrainingScreen, rates
 from cli.pretrain.start import given_by
@@ -39,7 +40,9 @@ class _Job:
 
 def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="The model file to write.")],
-    recipe: Annotated[Path, typer.Option("--recipe", help="How to train.")] = SEED_RECIPE,
+    recipe: Annotated[
+        Path, typer.Option("--recipe", help="How to train.", show_default="the shipped recipe")
+    ] = SEED_RECIPE,
     model: Annotated[
         str | None,
         typer.Option(
@@ -140,4 +143,4 @@ def _summarise(console: Console, trained: Pretrained, job: _Job) -> None:
 
 def _fail(error: Exception) -> NoReturn:
     Console(stderr=True).print(f"error: {error}", style="red", markup=False, soft_wrap=True)
-    raise typer.Exit(code=1)
+    raise typer.Exit(REFUSED)

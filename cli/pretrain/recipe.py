@@ -93,9 +93,11 @@ def read_recipe(path: Path, given: Given | None = None) -> PretrainRecipe:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         return PretrainRecipe.model_validate(_with_model(table, given))
     except OSError as error:
-        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from None
+        raise ConfigError(
+            f"recipe {path} cannot be read: {error.strerror}; give the path of a TOML file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} is no TOML: {error}") from None
+        raise ConfigError(f"recipe {path} is no TOML: {error}; mend it there") from None
     except ValidationError as error:
         raise ConfigError(f"recipe {path} cannot be used:\n{explained(error, PretrainRecipe)}") from None
 

@@ -56,7 +56,10 @@ def given_by(named: str) -> Given:
         return Given(fixed={"name": str(path), "seed": BASE})
     if is_stored_name(named):
         return Given(fixed={"name": named, "seed": BASE})
-    raise ConfigError(f"--from {named}: no model file, no folder, and no name of the store (owner/model)")
+    raise ConfigError(
+        f"--from {named}: no model file, no folder, and no name of the store (owner/model): "
+        "`murmur model list` shows what is there"
+    )
 
 
 def start_of(section: ModelSection, config: PretrainConfig, longest_seconds: float) -> Start:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.exits import REFUSED
 from cli.outputs import require_folder
 from privacy import PrivacyError
 from recipes import ConfigError, existing_run
@@ -41,15 +42,15 @@ def report(
     evaluation: Annotated[
         list[Path] | None,
         typer.Option(
-            help="What `murmur evaluate --run RUN --json` wrote, for its speakers and transcripts; "
-            "repeatable."
+            help="What `murmur evaluate --run RUN --json` wrote, for its speakers and transcripts, and "
+            "recordings with --sound; repeatable."
         ),
     ] = None,
     corpus_may_be_published: Annotated[
         bool,
         typer.Option(
             "--corpus-may-be-published",
-            help="Held-out speakers may be named and their transcripts quoted in a public report.",
+            help="A public report may name held-out speakers, quote them and have their recordings.",
         ),
     ] = False,
 ) -> None:
@@ -71,7 +72,7 @@ def report(
         _write(target, text, private=reader is Reader.owner)
     except (SpeechError, ConfigError, PrivacyError, ResumeRefused, OSError) as error:
         typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(code=1) from None
+        raise typer.Exit(REFUSED) from None
     typer.echo(f"{target}: {len(text.encode()) / 1e6:.1f} MB, for {_reader(reader)}")
 
 

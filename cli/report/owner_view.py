@@ -3,6 +3,7 @@ tables."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,10 @@ MOST_NODES = 200
 
 @dataclass(frozen=True, kw_only=True)
 class OwnerView:
-    """The owner's tables and charts of one run; what the folder does not have is None or empty."""
+    """The owner's tables and charts of one run; what the folder does not have is None or empty.
+
+    `update_norm` is the mean norm of a speaker's whole update before clipping, without noise.
+    """
 
     totals: Sequence[tuple[str, str]]
     cohorts: Table | None
@@ -36,6 +40,7 @@ class OwnerView:
     heat: Chart | None
     tensors: Chart | None
     norms: Table | None
+    update_norm: float | None
     without_bounds: str
 
 
@@ -53,6 +58,7 @@ def owner_view(facts: RunFacts) -> OwnerView:
         heat=heat_map(norms, bounds) if norms else None,
         tensors=tensor_chart(norms, bounds) if norms and bounds else None,
         norms=_norms(norms, bounds) if norms else None,
+        update_norm=math.hypot(*norms.mean) if norms else None,
         without_bounds=_without_bounds(facts, bounds) if norms else "",
     )
 

@@ -1,8 +1,9 @@
 """The page: what all runs say together, its charts, and its HTML.
 
 Guarantee: the file asks for nothing outside itself: styles and programs are in it, and its content security
-policy allows no request and no program but these, by their SHA-256. All text is escaped where it is put in,
-in HTML by jinja2, in the embedded data by `htmlsafe_json_dumps`.
+policy allows no request and no program but these, by their SHA-256. (The live page of `murmur watch` asks the
+address that it came from, and no other.) All text is escaped where it is put in, in HTML by jinja2, in the
+embedded data by `htmlsafe_json_dumps`.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from cli.report.evaluations import aligned
 from cli.report.owner_view import OwnerView, owner_view
 from cli.report.run_facts import RunFacts
 from cli.report.run_view import RunView, Table, percent, run_view
+from cli.report.sounds import Room
 
 PAGE = Path(__file__).with_name("page")
 PROGRAMS = ("d3.min.js", "plot.umd.min.js", "report.js")
+LIVE_PROGRAM = "live.js"
 MOST_SPEAKERS = 200  # of a table
 Audience = Literal["owner", "public"]
 
@@ -64,6 +67,36 @@ class Section:
     utterances: Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanSection:
+    """What the run's plan promises to its end.
+
+    Attributes:
+        notes: Sentences above the charts.
+        charts: Its charts.
+        table: The same in numbers; None without noise.
+    """
+
+    notes: Sequence[str]
+    charts: Sequence[Chart] = ()
+    table: Table | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Live:
+    """What the live page of `murmur watch` has beside the report.
+
+    Attributes:
+        said: How far the run is, in a sentence.
+        proof: A text that the page got with its first answer and finds in each later one.
+        plan: The plan; None until it is computed.
+    """
+
+    said: str
+    proof: str
+    plan: PlanSection | None = None
+
+
 def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]], asked: Asked) -> str:
     """The HTML of a report.
 
@@ -75,24 +108,63 @@ def page(runs: Sequence[RunFacts], evaluations: Mapping[str, Mapping[str, Any]],
     Raises:
         ConfigError: If something asked for cannot be in a public report.
     """
+    room = Room()
+    return rendered(sections_of(runs, evaluations, asked, room), asked, without_room=room.left_out)
+
+
+def sections_of(
+    runs: Sequence[RunFacts],
+    evaluations: Mapping[str, Mapping[str, Any]],
+    asked: Asked,
+    room: Room | None = None,
+) -> list[Section]:
+    """What the page says of each run; arguments and errors are those of `page`, and `room` is for sound."""
     if asked.for_public:
         public.require_private([one.short for one in runs if not one.plan.is_private])
-    sections = [_section(one, evaluations.get(one.run), _label(one, asked), asked) for one in runs]
+    room = room or Room()
+    return [_section(one, evaluations.get(one.run), _label(one, asked), asked, room) for one in runs]
+
+
+def rendered(
+    sections: Sequence[Section], asked: Asked, live: Live | None = None, without_room: int = 0
+) -> str:
+    """The HTML of sections; with `live` that of the live page, where a run that has not begun has none.
+
+    `without_room` is the number of recordings that were left out.
+    """
     charts: dict[str, Chart] = {}
+    programs = [_text(name) for name in (*PROGRAMS, *([LIVE_PROGRAM] if live else []))]
     template = _environment(charts).get_template("report.html.j2")
     text: str = template.render(
         runs=sections,
         curves=_curves([one.view for one in sections]),
         differences=_differences([one.view for one in sections]),
         asked=asked,
+        live=live,
+        without_room=without_room,
         title=_title(sections),
         release=release(),
         made=f"{datetime.now(UTC):%Y-%m-%d}",
         styles=_text("report.css"),
-        programs=[_text(name) for name in PROGRAMS],
-        hashes=[_hash(_text(name)) for name in PROGRAMS],
+        programs=programs,
+        policy=policy(
+            programs,
+            live=live is not None,
+            sound=any(one["sound"] for section in sections for one in section.utterances),
+        ),
     )
     return text
+
+
+def policy(programs: Sequence[str], *, live: bool, sound: bool) -> str:
+    """The content security policy of a page with these programs; a live page asks its own address."""
+    hashes = " ".join(f"'{_hash(one)}'" for one in programs)
+    plays = "media-src data:; " if sound else ""
+    asks = "connect-src 'self'; " if live else ""
+    return (
+        f"default-src 'none'; img-src data:; {plays}style-src 'unsafe-inline'; script-src {hashes}; "
+        f"{asks}base-uri 'none'; form-action 'none'"
+    )
 
 
 def _label(facts: RunFacts, asked: Asked) -> str:
@@ -101,14 +173,18 @@ def _label(facts: RunFacts, asked: Asked) -> str:
 
 
 def _title(sections: Sequence[Section]) -> str:
+    if not sections:
+        return "A run that is about to begin"
     if len(sections) == 1:
         return f"Report of {sections[0].view.label}"
     return f"Report of {len(sections)} runs"
 
 
-def _section(facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked) -> Section:
+def _section(
+    facts: RunFacts, measured: Mapping[str, Any] | None, label: str, asked: Asked, room: Room
+) -> Section:
     found = _evaluation(facts, measured, asked)
-    words = found.get("worst_utterances", ())
+    words = room.fitted(found.get("worst_utterances", ()))
     return Section(
         view=run_view(facts, found, label, for_public=asked.for_public),
         owner=None if asked.for_public else owner_view(facts),

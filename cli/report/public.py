@@ -72,7 +72,8 @@ EVALUATION: Shape = {
 values of fields are not in it: the corpus' owner adds them by --corpus-may-be-published."""
 
 OF_A_PUBLISHED_CORPUS = ("by_speaker", "worst_utterances", "by")
-"""What --corpus-may-be-published adds of a file of `murmur evaluate --json`."""
+"""What --corpus-may-be-published adds of a file of `murmur evaluate --json`; recordings lie in the worst
+utterances."""
 
 SETTINGS: tuple[str, ...] = (
     *("corpus.kind", "corpus.language", "corpus.max-seconds", "corpus.unspelled", "corpus.normaliser"),
@@ -156,7 +157,7 @@ def public_evaluation(found: Mapping[str, Any], *, corpus_may_be_published: bool
     """
     if found.get("warnings"):
         raise ConfigError(
-            "this evaluation warns that no epsilon covers its figures, so they can be in no public report: "
+            "--evaluation: it warns that no epsilon covers its figures, so they can be in no public report: "
             "leave --evaluation out, evaluate on other speakers, or make the report --for owner"
         )
     _require_covered(found.get("against"), found.get("run"))

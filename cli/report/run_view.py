@@ -84,7 +84,8 @@ def run_view(facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_
         for_public: Whether the report is for the public.
     """
     settings = public.public_settings(facts.config) if for_public else facts.config.to_flat()
-    changed = {key: value for key, value in settings.items() if default_config().get(key) != value}
+    default = default_config()
+    changed = {key: value for key, value in settings.items() if default.get(key) != value}
     lines = _lines(facts, for_public=for_public)
     return RunView(
         label=label,

@@ -14,11 +14,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from cli.composing import Flat, read_settings
+from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
 from recipes import RunConfig
-
-INTERRUPTED = 130
 
 
 def run(
@@ -64,7 +63,7 @@ def run(
         typer.echo("murmur run: the run failed, see above", err=True)
         if ray_address != OWN_RAY and _is_gone(ray_address):
             typer.echo(f"murmur run: the Ray cluster at {ray_address} is gone; --resume goes on", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
 
 
 def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int) -> Flat:
@@ -107,4 +106,4 @@ def _is_gone(ray_address: str) -> bool:
 
 def _refuse(error: Exception) -> NoReturn:
     typer.echo(f"murmur run: {error}", err=True)
-    raise typer.Exit(2) from None
+    raise typer.Exit(REFUSED) from None

@@ -10,12 +10,12 @@ from cli.run.simulation import RAY_ADDRESS
 
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", "-c", help="One setting, e.g. 'training.rounds=10'; repeatable."),
+    typer.Option("--set", "-c", metavar="KEY=VALUE", help="A setting over the recipe's; repeatable."),
 ]
-Nodes = Annotated[int, typer.Option(min=1, help="Simulated nodes.")]
-CpusPerNode = Annotated[int, typer.Option(min=1, help="CPUs for a node that works.")]
-GpusPerNode = Annotated[float, typer.Option(min=0, help="GPUs (a share) for one.")]
+Nodes = Annotated[int, typer.Option(min=1, help="How many nodes to simulate.")]
+CpusPerNode = Annotated[int, typer.Option(min=1, help="CPUs for each node that works.")]
+GpusPerNode = Annotated[float, typer.Option(min=0, help="GPUs for each, or a share of one.")]
 RayAddress = Annotated[
     str, typer.Option(envvar=RAY_ADDRESS, help="A Ray cluster to use: HOST:PORT of its head, or 'auto'.")
 ]
-Verbose = Annotated[bool, typer.Option(help="Show Flower's own log lines too.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show Flower's own log lines too.")]

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli.exits import INTERRUPTED, REFUSED
+
 if TYPE_CHECKING:
     from cli.track.trackers import Tracker
 
@@ -36,10 +38,10 @@ def track(
         _track(existing_run(run).resolve(), list(dict.fromkeys(to)), out, follow, histograms)
     except KeyboardInterrupt:
         typer.echo("\nmurmur track: stopped; what was tracked stays", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     except (TrackError, MetricsError, OSError) as error:
         typer.echo(f"murmur track: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(REFUSED) from None
 
 
 def _track(folder: Path, names: Sequence[str], out: Path, follow: bool, histograms: bool) -> None:

@@ -89,7 +89,7 @@ class ModelFacts:
         if newest is None or not folder.model.is_file():
             raise ConfigError(
                 f"{folder.path} is not the folder of a run that released a model: it lacks a checkpoint or "
-                "model.safetensors"
+                "model.safetensors; give the folder of a finished run"
             )
         checkpoint = load_checkpoint(newest)
         rounds_done, name = checkpoint.round_number, checkpoint.population_name

@@ -4,7 +4,8 @@ It is for the server's own screen: it shows how many speakers were drawn and how
 table does, and both are secret (`server/report/metrics.py` says why). It is drawn on the terminal of the
 ServerApp's process alone, and does not travel in Flower's log.
 
-Guarantee: of the training it shows released statistics only, which are noised, and never un-noised metrics.
+Guarantee: of the training it shows released statistics only, which are noised. Un-noised metrics it shows in
+a simulation with `run.raw-metrics` alone, on lines that say so.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from rich.text import Text
 
 from privacy import PrivacyPlan, epsilon_text
 from server.report.curves import bar, sparkline
+from server.report.layer_norms import LayerNorms
 from server.report.live_table import Row, warning
 
 TRAINING, EVALUATING = "training", "evaluating"
 NARROW, LOW = 60, 16  # columns and rows, below which the view has fewer lines
 TITLE_COLUMNS = 9
+MOST_LAYERS, TABLE_ROWS = 8, 8  # groups of layers; rows that stay for the table before they are shown
 RATES = ("loss", "wer", "cer")
 RECENT = 10  # rounds that the time left is estimated from
 STATM = Path("/proc/self/statm")
@@ -66,6 +69,7 @@ class RunView:
         newest: The newest row of the table.
         rates: Loss, WER and CER of the rounds that were evaluated, by name.
         times: Seconds of the newest rounds.
+        layers: Update norms without noise, of a simulation with `run.raw-metrics`.
     """
 
     name: str
@@ -80,6 +84,7 @@ class RunView:
     newest: Row | None = None
     rates: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in RATES})
     times: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    layers: LayerNorms | None = None
     _goal: EpsilonGoal | None = None
     _since: float = field(default_factory=time.monotonic)
 
@@ -125,6 +130,8 @@ class RunView:
             *([] if few else self._statistics()),
             self._memory(),
         ]
+        if not few:
+            parts += self._layers(height - 2 - len(parts) - TABLE_ROWS)
         for part in parts:
             part.no_wrap, part.overflow = True, "ellipsis"
             part.truncate(max(1, width - 1), overflow="ellipsis")
@@ -200,6 +207,15 @@ class RunView:
         )
         noised = "noised and charged" if self.plan.is_private else "as released"
         return [_titled("training", f"{values} ", (f"({noised})", "dim"))]
+
+    def _layers(self, rows: int) -> list[Text]:
+        groups = self.layers.groups(min(MOST_LAYERS, rows - 1)) if self.layers else []
+        if not groups:
+            return []
+        title = _titled(
+            "layers", ("without noise, no epsilon: ", "yellow"), "norm, tensors above C, signal/noise at most"
+        )
+        return [title, *(_titled("", one.line()) for one in groups)]
 
     def _memory(self) -> Text:
         memory = memory_bytes()

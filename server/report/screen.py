@@ -17,6 +17,7 @@ from server.anchor import anchor_in_words
 from server.averaging import average_in_words
 from server.evaluation import HeldOut
 from server.report import live_table
+from server.report.layer_norms import LayerNorms
 from server.report.live_table import Row
 from server.report.live_terminal import LiveTerminal
 from server.report.metrics import as_metrics
@@ -44,6 +45,7 @@ class RunScreen:
         spending: The privacy plan and the releases.
         held_out: The held-out speech.
         resumed_after: The round after which the run was resumed; None if it was not.
+        layers: Update norms without noise, of a simulation with `run.raw-metrics`.
     """
 
     config: RunConfig
@@ -53,6 +55,7 @@ class RunScreen:
     spending: Spending
     held_out: HeldOut
     resumed_after: int | None
+    layers: LayerNorms | None = None
 
     @property
     def model_in_words(self) -> str:
@@ -72,7 +75,12 @@ class RunScreen:
     def view(self) -> RunView:
         """What the live view shows."""
         spending = self.spending
-        return RunView(name=self.folder.path.name, plan=spending.plan, extrapolated=spending.extrapolated)
+        return RunView(
+            name=self.folder.path.name,
+            plan=spending.plan,
+            extrapolated=spending.extrapolated,
+            layers=self.layers,
+        )
 
     @cached_property
     def _terminal(self) -> LiveTerminal:

@@ -13,6 +13,7 @@ The ledger entry of a round is on the disk before its checkpoint. A checkpoint n
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from privacy.validate import whole
 from recipes import RunConfig
 from recipes.earlier_keys import AS_BEFORE, with_present_keys
 from server.errors import ResumeRefused
+from strategies.state import VECTOR
 
 FORMAT = "murmuration-federation-3"
 READ_TOO = ("murmuration-federation-2",)  # without run ids and lineages
@@ -194,6 +196,19 @@ def load_checkpoint(path: Path, tensors: bool = True) -> Checkpoint:
             f"the metadata of checkpoint {path} cannot be used ({type(error).__name__}: {error}); delete it "
             "to resume from the one before it (the rounds in between stay spent)"
         ) from None
+
+
+def trained_parameters(path: Path) -> int:
+    """Return the number of values of the model vector in a checkpoint, which alone are trained.
+
+    Raises:
+        ResumeRefused: If the file is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return math.prod(file.get_slice(VECTOR).get_shape())
+    except (SafetensorError, OSError) as error:
+        raise ResumeRefused(f"checkpoint {path} cannot be read ({error})") from None
 
 
 def _identity(text: str) -> Identity:

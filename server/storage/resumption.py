@@ -126,7 +126,9 @@ def interrupted_path(resume: str, runs: str) -> Path:
     """
     path = (resolve(resume) if "/" in resume else runs_folder(runs) / resume).resolve()
     if not path.is_dir():
-        raise ResumeRefused(f"run.resume = {resume!r}: there is no run folder {path}")
+        raise ResumeRefused(
+            f"run.resume = {resume!r}: there is no run folder {path}; give that of a run, or 'latest'"
+        )
     return path
 
 

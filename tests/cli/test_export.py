@@ -56,7 +56,7 @@ def test_a_model_of_no_federation_promises_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused_before_anything_is(run: Path, tmp_path: Path) -> None:
     for name, message in (("m.tflite", "no known format"), ("absent/m.pt", "there is no folder")):
         done = murmur("export", "--run", run, tmp_path / "m.pt", tmp_path / name)
-        assert done.exit_code == 1 and message in done.stderr and done.stdout == ""
+        assert done.exit_code == 2 and message in done.stderr and done.stdout == ""
         assert not (tmp_path / "m.pt").exists()
 
 
@@ -64,4 +64,4 @@ def test_the_card_of_a_run_is_written_where_it_is_wanted(run: Path, tmp_path: Pa
     assert murmur("card", "--run", run, "--out", tmp_path / "README.md").stdout == ""
     assert (tmp_path / "README.md").read_text() == (run / "card.md").read_text()
     missing = murmur("card", "--run", tmp_path)
-    assert missing.exit_code == 1 and "the run has not finished" in missing.stderr
+    assert missing.exit_code == 2 and "the run has not finished" in missing.stderr

@@ -106,7 +106,7 @@ def test_a_model_file_leaves_as_a_folder_with_a_short_card(made: Path, tmp_path:
     assert "licence apache-2.0" in card
     assert json.loads((out / "murmuration.json").read_text())["base_licence"] == "apache-2.0"
     again = murmur("export", "--model", made / "adapted.safetensors", "--format", "huggingface", out)
-    assert again.exit_code == 1 and "something is there already" in again.stderr
+    assert again.exit_code == 2 and "something is there already" in again.stderr
 
 
 def test_options_that_do_not_fit_are_refused(made: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_options_that_do_not_fit_are_refused(made: Path, tmp_path: Path) -> None
     preset = tmp_path / "m.safetensors"
     save_model(preset, build_model("tiny", seed=0), "tiny")
     done = murmur("export", "--model", preset, "--format", "huggingface", one)
-    assert done.exit_code == 1 and "a preset of ours" in done.stderr and not one.exists()
+    assert done.exit_code == 2 and "a preset of ours" in done.stderr and not one.exists()
 
 
 def test_a_run_leaves_in_both_layouts_with_its_card_and_its_epsilon(

@@ -82,7 +82,7 @@ def test_what_is_no_model_is_one_clear_line(model: Path, tmp_path: Path) -> None
         (["--model", tmp_path / "absent"], "no such model file"),
     ):
         result = murmur("a.wav", *arguments)
-        assert result.exit_code == 1 and message in result.stderr
+        assert result.exit_code == 2 and message in result.stderr
         assert len(result.stderr.splitlines()) == 1
 
 
@@ -129,7 +129,7 @@ def test_a_language_model_says_which_words_there_are(model: Path, tmp_path: Path
     assert result.output == f"{tmp_path / 'a.wav'}: abc de\n"
     (tmp_path / "empty.arpa").write_text("")
     result = murmur(tmp_path / "a.wav", "--model", model, "--lm", tmp_path / "empty.arpa")
-    assert result.exit_code == 1 and "an empty file" in result.stderr
+    assert result.exit_code == 2 and "an empty file" in result.stderr
 
 
 def test_what_would_have_no_place_is_refused_before_the_work(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_trained_model_without_its_releases_is_refused_everywhere(corpus):
         ["evaluate", "--run", folder],
     ):
         done = CliRunner().invoke(app, list(map(str, words)))
-        assert (done.exit_code, done.stdout) == (1, ""), words
+        assert (done.exit_code, done.stdout) == (2, ""), words
         said = " ".join(done.stderr.split())
         assert "has made 4 rounds, which are 4 releases" in said and "has 0 such releases" in said
         assert "murmur ledger restore" in said

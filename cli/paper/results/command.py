@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.exits import REFUSED
+
 RESULTS = Path("results")
 FOLDER_HELP = "The folder of results: a JSON file a run (docs/results_schema.md)."
 
@@ -27,4 +29,4 @@ def board(
             draw_board(lines, plot)
     except (ResultError, OSError) as error:
         typer.echo(f"murmur paper board: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(REFUSED) from None

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from cli.exits import INTERRUPTED, REFUSED
 from cli.paper.results.command import FOLDER_HELP, RESULTS
 
 BOOK = Path("docs/results.md")
@@ -38,7 +39,7 @@ def small(
         int | None, typer.Option(min=1, help="Runs at a time, one core each; by default one for each core.")
     ] = None,
 ) -> None:
-    """Run the paper's experiments at small scale, what is missing of them, and write their results book.
+    """Run what is missing of the paper's experiments at small scale, and write their results book.
 
     Without a name and --full: those that two cores make in an hour.
     """
@@ -68,7 +69,7 @@ def small(
         Book(folder, book).write(studies)
     except KeyboardInterrupt:
         typer.echo("\nmurmur paper small: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
     except (ConfigError, ResultError, SpeechError, OSError) as error:
         _refuse(error)
     except Exception as error:
@@ -82,4 +83,4 @@ def small(
 
 def _refuse(error: Exception) -> NoReturn:
     typer.echo(f"murmur paper small: {error}", err=True)
-    raise typer.Exit(2) from None
+    raise typer.Exit(REFUSED) from None

@@ -251,7 +251,9 @@ def _require_known(path: Path, study: Study) -> None:
     for cell in study.cells.values():
         unknown = [key for key in (*cell.settings, *cell.tune) if key not in keys]
         if cell.trainer == FEDERATED and unknown:
-            raise ConfigError(f"experiments {path}: cell {cell.name}: no setting {unknown[0]!r}")
+            raise ConfigError(
+                f"experiments {path}: cell {cell.name}: no setting {unknown[0]!r}; `murmur recipe` lists them"
+            )
         _require_no_privacy(path, cell)
     for experiment in study.experiments.values():
         sides = [side for claim in experiment.claims if claim.of for side in (claim.of, claim.against)]

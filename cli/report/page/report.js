@@ -1,10 +1,12 @@
 "use strict";
 // Draws the charts that the page's data holds; every number is in the tables too.
 (() => {
-  const charts = JSON.parse(document.getElementById("data").textContent);
+  const data = () => JSON.parse(document.getElementById("data").textContent);
+  let charts = data();
   const colours = ["var(--s0)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)"];
   const dashes = [null, "6 4", "2 3"];
   const short = d3.format(".4~g");
+  const tick = (value) => d3.format(Math.abs(value) < 1000 ? "~g" : "~s")(value);
   const percent = (value) => `${d3.format(".1f")(100 * value)} %`;
   const whole = (span) => (span[0] === span[1] ? `round ${span[0]}` : `rounds ${span[0]} to ${span[1]}`);
 
@@ -36,7 +38,7 @@
       width, height: Math.max(220, Math.min(320, width * 0.55)), marginLeft: 52, marginBottom: 40, marginRight: 18,
       style: { background: "none", fontSize: "12px", overflow: "visible" },
       x: { label: chart.x, labelArrow: false, nice: false },
-      y: { label: chart.y || null, grid: true, labelArrow: false, tickFormat: chart.percent ? ((value) => `${Math.round(1000 * value) / 10} %`) : "~s" },
+      y: { label: chart.y || null, grid: true, labelArrow: false, tickFormat: chart.percent ? ((value) => `${Math.round(1000 * value) / 10} %`) : tick },
       ...more,
     };
   }
@@ -53,11 +55,19 @@
       for (const point of one.points) all.push({ x: point[0], y: point[1], name: one.name });
     });
     marks.push(Plot.tip(all, Plot.pointer({ x: "x", y: "y", title: (p) => `${p.name}\n${chart.x} ${short(p.x)}: ${shown(p.y)}` })));
+    for (const { at, name } of chart.uprights || []) {
+      marks.push(Plot.ruleX([at], { stroke: "var(--soft)", strokeDasharray: "1 4", strokeWidth: 2 }));
+      marks.push(Plot.text([name], { x: at, frameAnchor: "top", rotate: -90, textAnchor: "end", dx: -9, fill: "var(--ink)", stroke: "var(--card)", strokeWidth: 4 }));
+    }
     const values = all.map((p) => p.y);
     const low = d3.min(values), high = d3.max(values);
-    const domain = low >= 0 && low < 0.6 * high ? [0, high * 1.05] : low === high ? [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2] : [low - (high - low) * 0.08, high + (high - low) * 0.08];
+    const domain = chart.log ? [low / 2, high * 2] : low >= 0 && low < 0.6 * high ? [0, high * 1.05] : low === high ? [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2] : [low - (high - low) * 0.08, high + (high - low) * 0.08];
     const options = base(chart, width, { marks });
     options.y.domain = domain;
+    if (chart.log) {
+      Object.assign(options.x, { type: "log", tickFormat: "~s" });
+      Object.assign(options.y, { type: "log", tickFormat: tick });
+    }
     const made = [Plot.plot(options)];
     if (chart.series.length > 1) made.unshift(legend(chart.series.map((one) => one.name), looks));
     return made;
@@ -150,9 +160,10 @@
     for (const one of drawn) one.setAttribute("aria-hidden", "true"); // the holder's label says what they show
     holder.replaceChildren(...drawn);
     holder.dataset.drawn = chart.chart;
+    shown.set(holder, JSON.stringify(chart));
   }
 
-  const widths = new Map();
+  const widths = new WeakMap(), shown = new WeakMap();
   const seen = new ResizeObserver((entries) => {
     for (const { target, contentRect } of entries) {
       const width = Math.floor(contentRect.width);
@@ -160,5 +171,13 @@
     }
   });
   for (const holder of document.querySelectorAll(".plot")) seen.observe(holder);
+  // For the live page: draw anew what the page's data has changed, and what has come.
+  window.redraw = () => {
+    charts = data();
+    for (const holder of document.querySelectorAll(".plot")) {
+      if (!widths.has(holder)) seen.observe(holder);
+      else if (shown.get(holder) !== JSON.stringify(charts[holder.id])) draw(holder, widths.get(holder));
+    }
+  };
   document.documentElement.dataset.ready = "yes";
 })();

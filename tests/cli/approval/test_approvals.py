@@ -154,7 +154,7 @@ def test_what_cannot_be_approved_is_said(tmp_path, name, content, words):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     done = murmur_deploy("approve", tmp_path / name, "--list", tmp_path / "list")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert words in done.output
     assert not (tmp_path / "list").exists()
 

@@ -36,7 +36,7 @@ def test_describe_without_arguments_is_the_embedded_corpus() -> None:
 def test_a_broken_corpus_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "manifest.jsonl").write_text("oops\n")
     result = runner.invoke(corpus.app, ["describe", "manifest", str(tmp_path)])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "manifest.jsonl:1: is not JSON" in result.output
     assert "Traceback" not in result.output
 
@@ -50,5 +50,5 @@ def test_synthesise_makes_and_describes(tmp_path: Path, monkeypatch: pytest.Monk
     assert (out / "audio" / "seed-000.ogg").is_file()
     assert "seed" in result.output and "MB" in result.output
     again = runner.invoke(corpus.app, ["synthesise", "--out", str(out)])
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "is not empty" in again.output

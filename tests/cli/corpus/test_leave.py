@@ -58,7 +58,7 @@ def test_several_leave_at_once_and_twice_is_harmless(manifest):
 
 def test_a_stranger_is_refused_with_the_place_and_who_may_be_meant(manifest):
     code, said = leave(manifest, "train-01", "train-1")
-    assert code == 1 and left() == []
+    assert code == 2 and left() == []
     assert "has no speaker 'train-1'" in said and str(manifest) in said and "'train-01'" in said
     assert "--corpus-path" in said and "Traceback" not in said
 
@@ -124,14 +124,14 @@ def test_synthetic_speakers_may_leave_and_are_not_gone_through(monkeypatch):
     monkeypatch.setattr("speech.synthesis.writer.speak", None)  # nobody is spoken for
     code, said = leave("100000x2", "train-0000007", kind="synthetic")
     assert code == 0 and left() == ["train-0000007"], said
-    assert leave("100000x2", "train-0100000", kind="synthetic")[0] == 1
+    assert leave("100000x2", "train-0100000", kind="synthetic")[0] == 2
 
 
 def test_a_folder_of_the_nodes_that_others_may_enter_is_refused(manifest):
     (home() / "node").mkdir(parents=True)
     (home() / "node").chmod(0o755)
     code, said = leave(manifest, "train-01")
-    assert code == 1 and "chmod 700" in said and left() == []
+    assert code == 2 and "chmod 700" in said and left() == []
 
 
 def test_a_name_with_escapes_reaches_no_terminal(manifest):

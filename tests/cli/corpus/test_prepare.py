@@ -59,22 +59,22 @@ def test_the_papers_unions_become_splits(library: Path, tmp_path: Path) -> None:
 )
 def test_parts_that_cannot_be(library: Path, tmp_path: Path, parts: list[str], message: str) -> None:
     options = [option for part in parts for option in ("--part", part)]
-    result = run("prepare", "librispeech", library, "--out", tmp_path / "out", *options, status=1)
+    result = run("prepare", "librispeech", library, "--out", tmp_path / "out", *options, status=2)
     assert message in result.output
 
 
 def test_flac_is_written_beside_the_manifest(tmp_path: Path) -> None:
     folder = layouts.common_voice(tmp_path / "fr", {"train": [("a", "Où ?"), ("b", "12")]}, locale="fr")
     out = tmp_path / "out"
-    options = ("--language", "fr", "--flac", "--workers", 1, "--out", out)
+    options = ("--language", "fr", "--flac", "--processes", 1, "--out", out)
     assert "1 utterances" in run("prepare", "commonvoice", folder, *options).output
     (utterance,) = load_corpus("manifest", out, language="fr").utterances("train", "a")
     assert utterance.text == "où" and utterance.audio.suffix == ".flac"
-    again = run("prepare", "commonvoice", folder, *options, status=1)
+    again = run("prepare", "commonvoice", folder, *options, status=2)
     assert "manifest.jsonl exists" in again.output
     assert (
         "--part belongs to kind 'librispeech'"
-        in run("prepare", "commonvoice", folder, "--out", tmp_path / "x", "--part", "a=b", status=1).output
+        in run("prepare", "commonvoice", folder, "--out", tmp_path / "x", "--part", "a=b", status=2).output
     )
 
 
@@ -104,7 +104,7 @@ def test_seed_speakers_are_drawn_and_the_rest_is_shuffled(tmp_path: Path) -> Non
     assert shuffled.digest != prepared.digest
     assert (
         "give --share, or --iid"
-        in run("split", "manifest", manifest, "--out", tmp_path / "none", status=1).output
+        in run("split", "manifest", manifest, "--out", tmp_path / "none", status=2).output
     )
 
 
@@ -118,7 +118,7 @@ def test_a_corpus_with_everybody_in_both_splits_is_divided_in_two_commands(tmp_p
     one, two = tmp_path / "one", tmp_path / "two"
     into_one_that_is_there = ("--share", 0.25, "--into", "test", "--out", one)
     assert (
-        "split 'test' exists" in run("split", "manifest", manifest, *into_one_that_is_there, status=1).output
+        "split 'test' exists" in run("split", "manifest", manifest, *into_one_that_is_there, status=2).output
     )
     said = run("split", "manifest", manifest, "--pool", *into_one_that_is_there).output
     assert "WARNING" not in said
@@ -137,7 +137,7 @@ def test_a_corpus_with_everybody_in_both_splits_is_divided_in_two_commands(tmp_p
 
 
 def test_a_share_that_is_no_number_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    said = run("split", "embedded", "--share", "nan", "--out", tmp_path / "out", status=1).output
+    said = run("split", "embedded", "--share", "nan", "--out", tmp_path / "out", status=2).output
     assert said == "error: --share nan: give a number from 0 to 1.\n"
 
 
@@ -157,7 +157,7 @@ def test_describe_in_json_and_in_a_picture(tmp_path: Path) -> None:
     assert [row["speakers"] for row in table["splits"]] == [1, 3]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "1 SPEAKERS ARE IN MORE THAN ONE SPLIT" in run("describe", "manifest", manifest).output
-    wrong = run("describe", "manifest", manifest, "--plot", tmp_path / "a.txt", status=1)
+    wrong = run("describe", "manifest", manifest, "--plot", tmp_path / "a.txt", status=2)
     assert "give a name that ends with .png" in wrong.output
 
 
@@ -185,8 +185,8 @@ def test_downloads_say_what_came_and_what_did_not(tmp_path: Path, monkeypatch: p
     run("download", "librispeech", "--out", tmp_path, "--part", "LS-860", "--part", "train-clean-360")
     base = "https://www.openslr.org/resources"
     assert asked == [f"{base}/12/train-clean-360.tar.gz", f"{base}/12/train-other-500.tar.gz"]
-    assert "404" in run("download", "speechocean762", "--out", tmp_path, status=1).output
+    assert "404" in run("download", "speechocean762", "--out", tmp_path, status=2).output
     assert (
         "known are LS-100"
-        in run("download", "librispeech", "--out", tmp_path, "--part", "x", status=1).output
+        in run("download", "librispeech", "--out", tmp_path, "--part", "x", status=2).output
     )

@@ -112,28 +112,28 @@ def test_nothing_is_overwritten(folder, arguments):
     murmur(*arguments, "--folder", folder)
     before = {file: file.read_bytes() for file in folder.iterdir()}
     done = murmur(*arguments, "--folder", folder)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "is there already and is not overwritten" in done.output
     assert {file: file.read_bytes() for file in folder.iterdir()} == before
 
 
 def test_no_private_half_is_made_for_a_public_file_that_is_there(tmp_path):
     (tmp_path / "n.pub").write_text("someone's")
-    assert murmur("node-key", "n", "--folder", tmp_path).exit_code == 1
+    assert murmur("node-key", "n", "--folder", tmp_path).exit_code == 2
     assert [file.name for file in tmp_path.iterdir()] == ["n.pub"]
 
 
 def test_no_private_half_stays_where_the_public_one_cannot_be_written(tmp_path):
     (tmp_path / "n.pub").symlink_to("nowhere")
     done = murmur("node-key", "n", "--folder", tmp_path)
-    assert done.exit_code == 1 and "n.pub is there already" in done.output
+    assert done.exit_code == 2 and "n.pub is there already" in done.output
     assert [file.name for file in tmp_path.iterdir()] == ["n.pub"]
 
 
 @pytest.mark.parametrize("name", ["https://a.example", "a.example:9092", "300.1.1.1", "a b", "", "-a"])
 def test_a_name_that_no_client_could_check_is_refused(folder, name):
     done = murmur("server-cert", "--folder", folder, "--out", "second", "--", name)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "neither a DNS name nor an IP address" in done.output
     assert not (folder / "second.key").exists()
 
@@ -141,7 +141,7 @@ def test_a_name_that_no_client_could_check_is_refused(folder, name):
 @pytest.mark.parametrize("name", ["", "x" * 65])
 def test_an_authority_has_a_name_that_fits(tmp_path, name):
     done = murmur("ca", "--folder", tmp_path, "--name", name)
-    assert done.exit_code == 1 and f"1 to 64 characters, and this one {len(name)}" in done.output
+    assert done.exit_code == 2 and f"1 to 64 characters, and this one {len(name)}" in done.output
 
 
 def test_a_renewed_certificate_has_the_same_names_and_the_old_pair_is_kept(folder):
@@ -158,7 +158,7 @@ def test_a_renewed_certificate_has_the_same_names_and_the_old_pair_is_kept(folde
         assert kept.read_bytes() == content
     assert stat.S_IMODE((folder / "server.key").stat().st_mode) == 0o600
     again = murmur("renew", "--folder", folder, "--name", "absent")
-    assert again.exit_code == 1 and "server-cert" in again.output
+    assert again.exit_code == 2 and "server-cert" in again.output
     handshake(folder, "127.0.0.1", folder / "ca.crt")
 
 
@@ -169,7 +169,7 @@ def test_the_authoritys_key_opens_by_its_passphrase_alone(tmp_path):
     assert b"ENCRYPTED" in (tmp_path / "ca.key").read_bytes()
     for given in ([], ["--passphrase-file", tmp_path / "wrong"], ["--passphrase-file", tmp_path / "empty"]):
         done = murmur("server-cert", "localhost", "--folder", tmp_path, *given)
-        assert done.exit_code == 1 and "passphrase" in done.output, done.output
+        assert done.exit_code == 2 and "passphrase" in done.output, done.output
     right = ("--passphrase-file", tmp_path / "right")
     assert murmur("server-cert", "localhost", "--folder", tmp_path, *right).exit_code == 0
     assert murmur("renew", "--folder", tmp_path, *right).exit_code == 0
@@ -177,7 +177,7 @@ def test_the_authoritys_key_opens_by_its_passphrase_alone(tmp_path):
 
 def test_a_missing_or_foreign_authority_is_named(folder, tmp_path):
     done = murmur("server-cert", "a.example", "--folder", tmp_path / "nowhere")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "ca.crt" in done.output and "murmur deploy ca" in done.output
     murmur("ca", "--folder", tmp_path / "other")
     (folder / "ca.key").write_bytes((tmp_path / "other" / "ca.key").read_bytes())
@@ -212,7 +212,7 @@ def test_flower_reads_the_connection(folder):
 )
 def test_a_connection_that_flower_could_not_use_is_not_written(folder, tmp_path, arguments):
     done = murmur("connection", *arguments, "--folder", folder)
-    assert done.exit_code == 1 and repr(arguments[-1]) in done.output
+    assert done.exit_code == 2 and repr(arguments[-1]) in done.output
     assert not (tmp_path / "flwr").exists()
 
 
@@ -225,7 +225,7 @@ def test_no_local_superlink_stands_in_for_the_deployments(tmp_path, monkeypatch,
         (tmp_path / "flwr").mkdir()
         (tmp_path / "flwr" / "config.toml").write_text(config)
     done = murmur(*(word.format(tmp_path) for word in command))
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 2, done.output
     assert str(tmp_path / "flwr" / "config.toml") in done.output and "murmur deploy connection" in done.output
 
 
@@ -234,14 +234,14 @@ def test_a_key_is_not_registered_where_its_number_cannot_be_noted(tmp_path, conn
     murmur("node-key", "n", "--folder", tmp_path)
     (tmp_path / "n.id").mkdir()
     done = murmur("register", tmp_path / "n.pub")
-    assert done.exit_code == 1 and "n.id, where the node's number is noted, cannot be written" in done.output
+    assert done.exit_code == 2 and "n.id, where the node's number is noted, cannot be written" in done.output
 
 
 def test_a_private_key_is_not_registered_by_mistake(tmp_path, monkeypatch):
     murmur("node-key", "n", "--folder", tmp_path)
     monkeypatch.setattr(deploy, "_flwr", lambda *_: pytest.fail("it went out"))
     done = murmur("register", tmp_path / "n.key")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "is a private key" in done.output
 
 
@@ -257,7 +257,7 @@ def test_register_notes_the_number_that_revoke_needs(tmp_path, connected, monkey
     ]
     assert "number of" in murmur("revoke", tmp_path / "n.pub").output
     again = murmur("register", tmp_path / "n.pub")
-    assert again.exit_code == 1 and "n.pub was revoked, for good: make a new key" in again.output
+    assert again.exit_code == 2 and "n.pub was revoked, for good: make a new key" in again.output
     assert len(asked) == 2
 
 
@@ -283,7 +283,7 @@ def test_flowers_own_words_reach_the_person(tmp_path, monkeypatch):
     murmur("node-key", "n", "--folder", tmp_path)
     assert murmur("connection", "127.0.0.1:9", "--folder", tmp_path).exit_code == 0
     done = murmur("register", tmp_path / "n.pub")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "flwr supernode register" in done.output and "Traceback" not in done.output
 
 

@@ -1,10 +1,15 @@
+import io
 import json
+from base64 import b64decode
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from cli.main import app
+from speech.corpora.loading import load_corpus
 from speech.decoding import train_ngram
 from speech.evaluation.error_rates import word_error_rate
 from speech.model.checkpoint import save_model
@@ -50,6 +55,22 @@ def test_the_screen_and_the_json_say_the_same(model: Path, tmp_path: Path) -> No
     assert "\x1b[" not in screen.stdout  # not a terminal: plain
 
 
+def test_the_worst_utterances_have_their_own_sound(model: Path, tmp_path: Path) -> None:
+    manifest = toy.write_corpus(tmp_path, speakers=1, held_out=2)
+    chosen = ("--model", model, "--path", manifest, "--split", "seed-test", "--worst", 2)
+    found = json.loads(murmur(*chosen, "--json", "--sound").stdout)["worst_utterances"]
+    corpus = load_corpus("manifest", str(manifest))
+    for one in found:
+        (meant,) = [u for u in corpus.utterances("seed-test", one["speaker"]) if u.id == one["id"]]
+        samples, rate = soundfile.read(io.BytesIO(b64decode(one["sound"])))
+        wanted = corpus.recording(meant.audio).segment(meant.offset_seconds, meant.duration_seconds).numpy()
+        assert rate == 16_000 and samples.shape == wanted.shape
+        assert np.corrcoef(samples, wanted)[0, 1] > 0.8  # Opus keeps no samples, but the sound
+    assert "sound" not in json.loads(murmur(*chosen, "--json").stdout)["worst_utterances"][0]
+    alone = murmur(*chosen, "--sound")
+    assert alone.exit_code == 2 and "--json" in alone.stderr
+
+
 def test_error_rates_by_a_field_of_the_corpus_add_up(model: Path, tmp_path: Path) -> None:
     manifest = toy.write_corpus(tmp_path, speakers=1, held_out=3)
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
@@ -71,7 +92,7 @@ def test_error_rates_by_a_field_of_the_corpus_add_up(model: Path, tmp_path: Path
     assert row.split()[-2:] == ["7", "2"]
     assert list(json.loads(murmur(*chosen, "age", "--json").stdout)["by"]["values"]) == ["9", "10"]
     refused = murmur(*chosen, "height")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "no utterance of split 'seed-test' has a field 'height'" in refused.stderr
 
 
@@ -107,7 +128,7 @@ def test_decoding_device_and_batches_are_options(model: Path, tmp_path: Path) ->
     assert json.loads(murmur(*chosen, "--beam", 4).stdout)["decoding"] == "beam search of width 4"
     assert json.loads(murmur(*chosen).stdout)["decoding"] == "greedy decoding"
     nowhere = murmur(*chosen, "--device", "nowhere")
-    assert nowhere.exit_code == 1 and nowhere.stderr.startswith("error: --device: ")
+    assert nowhere.exit_code == 2 and nowhere.stderr.startswith("error: --device: ")
 
 
 def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Path, monkeypatch) -> None:
@@ -124,7 +145,7 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     assert (short["window"], short["against"]["window"]) == ("short", "padded")
     assert short["wer"] != by_name["wer"] == short["against"]["wer"]
     refused = murmur("--model", "small/whisper", "--lm", "a.arpa", *chosen)
-    assert refused.exit_code == 1 and "takes no language model" in refused.stderr
+    assert refused.exit_code == 2 and "takes no language model" in refused.stderr
     sound = next(tmp_path.glob("*.wav"))
     done = CliRunner().invoke(app, ["transcribe", "--model", str(folder), "--format", "json", str(sound)])
     (said,) = json.loads(done.stdout)
@@ -135,7 +156,7 @@ def test_a_pre_trained_model_is_evaluated_and_transcribes_untouched(tmp_path: Pa
     assert said["times"] == "spread over each phrase"
     assert done.stderr.startswith("note: this model has no word times")
     refused = murmur("--model", moonshine, "--window", "padded", *chosen)
-    assert refused.exit_code == 1 and f"--window padded: {moonshine} has no window of" in refused.stderr
+    assert refused.exit_code == 2 and f"--window padded: {moonshine} has no window of" in refused.stderr
 
 
 def test_one_speaker_has_no_interval_and_says_so(model: Path, tmp_path: Path) -> None:
@@ -192,12 +213,12 @@ def test_speakers_that_a_private_run_trained_on_are_evaluated_only_if_asked_for(
     corpus = make_corpus(tmp_path / "c", {"train": 5, "test": 2})
     folder = federate(recipe(corpus, **{"training.rounds": 1}))
     refused = murmur("--run", folder, "--split", "train")
-    assert refused.exit_code == 1 and "5 speakers of split 'train' are in the population" in refused.stderr
+    assert refused.exit_code == 2 and "5 speakers of split 'train' are in the population" in refused.stderr
     assert "--on-training-speech" in refused.stderr and refused.stdout == ""
     asked = murmur("--run", folder, "--split", "train", "--on-training-speech")
     assert asked.exit_code == 0 and "warning: 5 speakers" in " ".join(asked.stderr.split())
     by_file = murmur("--model", folder / "model.safetensors", "--path", corpus, "--split", "train")
-    assert by_file.exit_code == 1
+    assert by_file.exit_code == 2
     told = json.loads(murmur("--run", folder, "--split", "train", "--on-training-speech", "--json").stdout)
     assert "covered by its epsilon" in told["warnings"][0]
 
@@ -213,7 +234,7 @@ def test_naming_the_runs_corpus_anew_does_not_hide_its_speakers(tmp_path, monkey
         for one in (("--run", folder), ("--model", folder / "model.safetensors")):
             refused = murmur(*one, "--path", path, "--split", "train")
             assert (
-                refused.exit_code == 1
+                refused.exit_code == 2
                 and "5 speakers of split 'train' are in the population" in refused.stderr
             )
     found = json.loads(murmur("--run", folder, "--path", corpus, "--json").stdout)
@@ -250,5 +271,5 @@ def test_a_run_without_privacy_needs_no_flag(tmp_path) -> None:
 )
 def test_what_cannot_be_evaluated_is_one_clear_line(model, arguments, message) -> None:
     done = murmur(*(one.format(model=model) for one in arguments))
-    assert done.exit_code == 1 and message in done.stderr and done.stdout == ""
+    assert done.exit_code == 2 and message in done.stderr and done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

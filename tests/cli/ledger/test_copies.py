@@ -109,13 +109,13 @@ def test_a_plain_copy_of_the_file_can_be_restored_too(ledger, tmp_path):
 
 def test_a_copy_overwrites_nothing_and_an_archive_of_something_else_is_refused(ledger, copy, tmp_path):
     done = murmur("backup", ledger, copy)
-    assert done.exit_code == 1 and "exists: choose another name" in done.stderr
+    assert done.exit_code == 2 and "exists: choose another name" in done.stderr
     with tarfile.open(tmp_path / "other.tar", "w") as archive:
         archive.add(tmp_path / "ward.backup", "../../evil.txt")
     done = bring_back(ledger, tmp_path / "other.tar")
     assert done.exit_code == 1 and "contains no ledger" in done.stderr
     missing = murmur("backup", "nobody", tmp_path / "x", "--runs", ledger.parent.parent)
-    assert missing.exit_code == 1 and "there is no ledger" in missing.stderr
+    assert missing.exit_code == 2 and "there is no ledger" in missing.stderr
 
 
 @pytest.mark.parametrize("suffix", [".speech", ".speakers"])

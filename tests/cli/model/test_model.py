@@ -79,15 +79,15 @@ def test_what_is_no_model_is_not_added(whisper: Path, home: Path, tmp_path: Path
         (("alone", whisper), "the form owner/name"),
     ):
         done = murmur("add", *arguments)
-        assert done.exit_code == 1 and message in done.stderr
+        assert done.exit_code == 2 and message in done.stderr
     assert not list(home.rglob("*.json"))
 
 
 def test_a_name_that_is_taken_keeps_its_model(whisper: Path, home: Path) -> None:
     assert murmur("add", NAME, whisper).exit_code == 0
     again = murmur("add", NAME, whisper)
-    assert again.exit_code == 1 and "in the store already" in again.stderr
-    assert murmur("get", NAME).exit_code == 1
+    assert again.exit_code == 2 and "in the store already" in again.stderr
+    assert murmur("get", NAME).exit_code == 2
 
 
 def test_a_copy_that_breaks_off_leaves_nothing(
@@ -102,7 +102,7 @@ def test_a_copy_that_breaks_off_leaves_nothing(
 
     monkeypatch.setattr(store.shutil, "copyfile", full)
     done = murmur("add", NAME, whisper)
-    assert done.exit_code == 1 and "No space left" in done.stderr
+    assert done.exit_code == 2 and "No space left" in done.stderr
     assert not list((home / "models" / "owner").iterdir())
 
 
@@ -146,7 +146,7 @@ def test_without_a_network_or_the_extra_the_way_round_is_named(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", unreachable)
     done = murmur("get", NAME)
-    assert done.exit_code == 1 and "Connection refused" in done.stderr
+    assert done.exit_code == 2 and "Connection refused" in done.stderr
     assert f"murmur model add {NAME} FOLDER" in done.stderr
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert "pip install 'murmuration[pretrained]'" in murmur("get", NAME).stderr

@@ -88,7 +88,7 @@ def test_killed_and_resumed_it_makes_the_same_model(tmp_path: Path) -> None:
     assert (tmp_path / "killed.snapshot").is_file() and not (tmp_path / "killed").exists()
 
     refused = CliRunner().invoke(app, arguments("killed"))
-    assert refused.exit_code == 1 and "continue it with --resume" in refused.output
+    assert refused.exit_code == 2 and "continue it with --resume" in refused.output
     for words in (arguments("killed", "--resume"), arguments("whole")):
         result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
@@ -212,5 +212,5 @@ def test_errors_are_one_clear_message_and_status_1(tmp_path: Path) -> None:
     ]
     for arguments, message in wrong:
         result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == 1 and message in result.output
+        assert result.exit_code == 2 and message in result.output
         assert "Traceback" not in result.output

@@ -105,7 +105,7 @@ def test_what_a_private_run_has_spent_stays_in_the_file(folder: Path, tmp_path: 
     save_model(tmp_path / "seed", made, "tiny", {"privacy": "epsilon 3"})  # as of earlier releases
     words = ["--recipe", str(short), "--out", str(tmp_path / "other"), "--from", str(tmp_path / "seed")]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 1 and "do not contain what was spent" in result.output
+    assert result.exit_code == 2 and "do not contain what was spent" in result.output
 
 
 def test_what_the_run_of_an_exported_folder_has_spent_stays_in_the_file(folder: Path, tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_the_run_of_an_exported_folder_has_spent_stays_in_the_file(folder: 
     (exported / EXPORTED).write_text(json.dumps({"privacy": "epsilon 3"}))
     words = ["--recipe", recipe, "--out", tmp_path / "other", "--from", exported]
     result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == 1 and "does not contain what was spent" in result.output
+    assert result.exit_code == 2 and "does not contain what was spent" in result.output
 
 
 def test_a_preset_goes_on_from_its_model_file(folder: Path, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
         given_by("nowhere")
     words = ["--from", "owner/absent", "--out", str(tmp_path / "m")]
     result = CliRunner().invoke(app, words)
-    assert result.exit_code == 1 and "no model in" in result.output and "Traceback" not in result.output
+    assert result.exit_code == 2 and "no model in" in result.output and "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_model_that_a_run_would_refuse_is_refused(folder: Path, tmp_path: Path
     words = ["--recipe", written(tmp_path, text), "--out", tmp_path / "m", "--from", folder / model]
     words += ["--corpus-kind", "manifest", "--corpus-path", folder / "manifest.jsonl"]
     result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == 1 and message in result.output
+    assert result.exit_code == 2 and message in result.output
 
 
 def test_layers_that_are_not_there_are_named(folder: Path, tmp_path: Path) -> None:
@@ -188,4 +188,4 @@ def test_layers_that_are_not_there_are_named(folder: Path, tmp_path: Path) -> No
     words = ["--recipe", written(tmp_path, TRAINING + table), "--out", tmp_path / "m"]
     words += ["--from", folder / "whisper", "--corpus-kind", "manifest"]
     result = CliRunner().invoke(app, [str(w) for w in (*words, "--corpus-path", folder / "manifest.jsonl")])
-    assert result.exit_code == 1 and "'*.nothing' names no linear layer" in result.output
+    assert result.exit_code == 2 and "'*.nothing' names no linear layer" in result.output

@@ -225,13 +225,13 @@ def test_an_evaluation_that_cannot_be_used_is_refused_by_name(run, tmp_path, con
     if content is not None:
         file.write_text(content)
     done = report(run, "--evaluation", file, "-o", tmp_path / "page.html")
-    assert done.exit_code == 1 and says in done.output
+    assert done.exit_code == 2 and says in done.output
     assert not (tmp_path / "page.html").exists()
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):
     done = report(tmp_path, "-o", tmp_path / "page.html")
-    assert done.exit_code == 1 and f"{tmp_path} is not the folder of a run that began" in done.output
+    assert done.exit_code == 2 and f"{tmp_path} is not the folder of a run that began" in done.output
     done = report(tmp_path, "-o", tmp_path / "missing" / "page.html")
     assert done.exit_code == 2 and "there is no folder" in done.output
 

@@ -1,19 +1,22 @@
 """Nothing in a public report is from outside the allow-list, whatever lies in the run folder."""
 
 import json
+from base64 import b64encode
 from dataclasses import replace
 
 import pytest
 
-from cli.report import public, run_facts
+from cli.report import page_view, public, run_facts
 from cli.report.evaluations import by_run
 from cli.report.page_view import Asked, page
 from cli.report.run_facts import RunFacts
 from cli.report.run_view import run_view
+from cli.report.sounds import MOST_CHARACTERS, Room
 from privacy.ledger.lineage import Ancestor
 from recipes import ConfigError
 from server.storage.run_folder import RunFolder
-from tests.cli.report.run_folders import SECRETS, copied, evaluation_file, plant
+from tests.cli.report.run_folders import SECRETS, copied, evaluation_file, evaluation_parts, plant
+from tests.cli.report.test_page import Elements
 
 # Keys of the recipe that no public page has, and why. A new key must go here or to `public.SETTINGS`.
 LEFT_OUT = {
@@ -229,3 +232,39 @@ def test_a_run_without_privacy_has_no_public_page(run, change):
     with pytest.raises(ConfigError, match=r"--for public: .* added no secret noise.*--for owner"):
         written(run)
     assert "This run protects nobody" in written(run, reader="owner")
+
+
+def test_recordings_are_published_with_the_corpus_alone(run, tmp_path):
+    sound = b64encode(b"OggS" + bytes(range(99))).decode()
+    (spoken,) = evaluation_parts()["worst_utterances"]
+    evaluation = evaluation_file(
+        run, tmp_path / "evaluation.json", worst_utterances=[{**spoken, "sound": sound}]
+    )
+    shown = written(run, evaluation=evaluation)
+    assert sound not in shown and "<audio" not in shown and "media-src" not in shown
+    for text in (
+        written(run, evaluation=evaluation, published=True),
+        written(run, reader="owner", evaluation=evaluation),
+    ):
+        (player,) = [one for tag, one in Elements(text).tags if tag == "audio"]
+        assert player["src"] == f"data:audio/ogg;base64,{sound}" and "media-src data:;" in text
+        assert player["aria-label"] == "Recording of utterance planted-utterance, by speaker planted-speaker"
+
+
+def test_recordings_beyond_a_pages_room_are_counted(run, tmp_path, monkeypatch):
+    sound = b64encode(b"OggS" + bytes(101)).decode()
+    (words,) = evaluation_parts()["worst_utterances"]
+    spoken = [{**words, "id": f"u{n}", "sound": sound} for n in range(5)]
+    evaluation = evaluation_file(run, tmp_path / "evaluation.json", worst_utterances=spoken)
+    monkeypatch.setattr(page_view, "Room", lambda: Room(2 * len(sound) + 1))
+    text = written(run, reader="owner", evaluation=evaluation)
+    assert text.count("<audio") == 2 and "The recordings of 3 utterances are left out" in text
+    assert MOST_CHARACTERS < 4_000_000
+
+
+@pytest.mark.parametrize("sound", ['T2dnUw==" onerror="alert(1)', "UklGRg==", 7])
+def test_what_is_no_recording_is_refused(run, tmp_path, sound):
+    spoken = [{"id": "u", "speaker": "a", "errors": 1, "sound": sound}]
+    evaluation = evaluation_file(run, tmp_path / "evaluation.json", worst_utterances=spoken)
+    with pytest.raises(ConfigError, match=r"the sound of utterance 'u' is no Ogg.*--json --sound"):
+        written(run, reader="owner", evaluation=evaluation)

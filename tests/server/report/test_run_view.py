@@ -6,10 +6,13 @@ import pytest
 from rich.console import Console
 
 from privacy import PrivacyPlan
+from privacy.layout import LayerLayout
+from server.report.layer_norms import LayerNorms
 from server.report.live_table import Row
 from server.report.run_view import CountedGrid, RunView
-from strategies import RoundReport
+from strategies import Mechanism, RoundReport
 from strategies.aggregation import DroppedNode
+from wire.raw_metrics import RawMetrics
 from wire.traffic import Traffic
 
 PLAN = PrivacyPlan(population=100_000, cohort=640.0, rounds=24, noise_multiplier=0.53, delta=3e-6)
@@ -110,3 +113,68 @@ def test_rounds_without_an_evaluation_keep_the_last_rates():
     seen = view()
     seen.add(row(loss=math.nan, wer=math.nan, cer=math.nan))
     assert "45.8 %" in shown(seen)
+
+
+LAYERS = LayerLayout.of(
+    {"front.w": (4,), "blocks.0.a": (9,), "blocks.0.b": (16,), "blocks.1.a": (9,), "out.w": (4,)}
+)
+
+
+def with_norms(plan=PLAN, rule="uniform", norms=(1.0, 3.0, 4.0, 0.01, 0.2)):
+    mechanism = Mechanism.of(plan, LAYERS, clip_bound=1.0, clip_rule=rule)
+    layers = LayerNorms.of(LAYERS, mechanism)
+    layers.add(8, RawMetrics(trained=1, update_norms=(9.0,) * 5))
+    for speakers in (1, 3):  # the round after, of two nodes
+        layers.add(9, RawMetrics(trained=speakers, update_norms=tuple(speakers * one for one in norms)))
+    layers.add(9, RawMetrics())  # a node that trained nobody
+    seen = view(plan)
+    seen.layers = layers
+    return seen, mechanism
+
+
+def test_norms_without_noise_are_shown_by_layer_and_marked():
+    seen, mechanism = with_norms()
+    text = shown(seen)
+    assert "without noise, no epsilon" in text
+    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines()[-4:]}
+    assert list(rows) == ["front", "blocks.0", "blocks.1", "out"]
+    assert [row[0] for row in rows.values()] == ["1", "5", "0.01", "0.2"]
+    assert [row[1:4] for row in rows.values()] == [
+        *(["1", "of", "1"], ["2", "of", "2"], ["0", "of", "1"], ["0", "of", "1"]),
+    ]
+    bound = mechanism.bounds.bounds[1]
+    noise = PLAN.sigma_dp * mechanism.bounds.total * 25**0.5
+    assert float(rows["blocks.0"][4]) == pytest.approx(2**0.5 * bound / noise, rel=0.05)
+
+
+def test_a_run_that_sends_no_norms_shows_none():
+    seen = view()
+    assert "without noise" not in shown(seen)
+    seen.layers = LayerNorms(LAYERS, None, None)
+    assert "without noise" not in shown(seen)
+
+
+def test_without_bounds_of_tensors_or_with_bands_less_is_said():
+    (line,) = [one for one in shown(with_norms(rule="global")[0]).splitlines() if "blocks.0" in one]
+    assert line.split() == ["blocks.0", "5"]
+    (line,) = [one for one in shown(with_norms(replace(PLAN, bands=8))[0]).splitlines() if "blocks.0" in one]
+    assert line.split() == ["blocks.0", "5", "2", "of", "2"]
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(100, 40), (80, 24), (60, 24), (60, 30), (59, 40), (80, 15), (1, 1)]
+)
+def test_norms_by_layer_break_no_terminal(width, height):
+    lines = shown(with_norms()[0], width, height).splitlines()
+    assert len(lines) <= max(1, height - 2) and all(len(line) < max(2, width) for line in lines)
+    has_room = width >= 60 and height >= 24
+    assert any("without noise" in line for line in lines) == has_room
+    if has_room:
+        assert any(line.split()[:1] == ["traffic"] for line in lines)
+
+
+def test_neighbours_are_put_together_where_there_is_room_for_few():
+    seen, _ = with_norms()
+    groups = seen.layers.groups(2)
+    assert [one.name for one in groups] == ["front to blocks.0", "blocks.1 to out"]
+    assert groups[0].norm == pytest.approx(26**0.5) and groups[0].tensors == 3
