@@ -201,7 +201,7 @@ class RunFolder:
         Args:
             filed: Number of rounds at the newest checkpoint; the metrics may have later rounds.
         """
-        return max([filed, *(line["round"] for line in self.read_metrics())])
+        return max([filed, *(int(line["round"]) for line in self.read_metrics())])
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of metrics.jsonl, which all have a round.
@@ -271,7 +271,7 @@ class RunFolder:
             raise ConfigError(f"{self.evaluation}: is no JSON ({error}); {RESTORE}") from None
         if not isinstance(found, dict):
             raise ConfigError(f"{self.evaluation}: is no JSON object; {RESTORE}")
-        return {EARLIER_NAMES.get(name, name): value for name, value in found.items()}
+        return {EARLIER_NAMES.get(str(name), str(name)): value for name, value in found.items()}
 
     def write_evaluation(self, summary: Mapping[str, Any]) -> None:
         """Write evaluation.json."""
