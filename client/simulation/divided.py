@@ -110,7 +110,7 @@ class _Sum:
             raise ValueError("a part is not of this task")
         self._total += unpack(answer.packed, answer.count, task.bounds, task.quantiser)
         self._count += answer.count
-        if answer.dataset != task.dataset:  # else the server would not hear of it
+        if answer.dataset != task.dataset:  # else the server would not learn of it
             self._dataset = answer.dataset
 
     def answer(self) -> Answer:
