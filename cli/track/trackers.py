@@ -152,6 +152,7 @@ class WandB:
     def close(self) -> None:
         """See `Tracker`."""
         self._run.finish()
+        self._library.teardown()  # which waits until its other process has written all
 
 
 TRACKERS: dict[str, Callable[[Path, str, Settings], Tracker]] = {
