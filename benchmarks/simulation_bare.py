@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
+from benchmarks.bare_workers import bare_workers, serve
 from benchmarks.simulation_speakers import (
-    PROCESSES,
     RoundLog,
     cohort,
     first_vector,
@@ -18,39 +17,25 @@ from benchmarks.simulation_speakers import (
 
 
 def work(pipe: Connection) -> None:
-    """Train the speakers of each list that comes, one after the other, and say when they are done."""
+    """Train speakers of the benchmark's corpus."""
     vector, train = first_vector(), trainer()
-    pipe.send(len(speakers()))
-    while (asked := pipe.recv()) is not None:
-        number, chosen = asked
-        for speaker in chosen:
-            train.update(vector, speakers()[speaker], speaker_round(number, speaker))
-        pipe.send(number)
+    speakers()  # loaded before the first round
+
+    def one(number: int, speaker: int) -> None:
+        train.update(vector, speakers()[speaker], speaker_round(number, speaker))
+
+    serve(pipe, one)
 
 
 def main(log_path: str, rounds: int) -> None:
     """Rounds of half a cohort for each process."""
-    context = get_context("spawn")
-    ends = [context.Pipe() for _ in range(PROCESSES)]
-    workers = [context.Process(target=work, args=(there,)) for _, there in ends]
-    for worker, (_, there) in zip(workers, ends, strict=True):
-        worker.start()
-        there.close()  # else a worker that fails would be awaited for ever
-    pipes = [here for here, _ in ends]
-    for pipe in pipes:
-        pipe.recv()
-    log = RoundLog(log_path)
-    for number in range(1, rounds + 1):
-        chosen = cohort(number)
-        log.begin()
-        for part, pipe in enumerate(pipes):
-            pipe.send((number, chosen[part::PROCESSES]))
-        for pipe in pipes:
-            pipe.recv()
-        log.end(number)
-    for pipe, worker in zip(pipes, workers, strict=True):
-        pipe.send(None)
-        worker.join()
+    with bare_workers(work) as train:
+        log = RoundLog(log_path)
+        for number in range(1, rounds + 1):
+            chosen = cohort(number)
+            log.begin()
+            train(number, chosen)
+            log.end(number)
 
 
 if __name__ == "__main__":

@@ -271,7 +271,8 @@ class RunFolder:
             raise ConfigError(f"{self.evaluation}: is no JSON ({error}); {RESTORE}") from None
         if not isinstance(found, dict):
             raise ConfigError(f"{self.evaluation}: is no JSON object; {RESTORE}")
-        return {EARLIER_NAMES.get(str(name), str(name)): value for name, value in found.items()}
+        values: dict[str, Any] = found
+        return {EARLIER_NAMES.get(name, name): value for name, value in values.items()}
 
     def write_evaluation(self, summary: Mapping[str, Any]) -> None:
         """Write evaluation.json."""

@@ -77,16 +77,16 @@ def findings(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table
             expect=claim.expect,
             margin=claim.margin,
         )
-        for of, against in _names(claim, cells, tables)
+        for of, against in _made(claim, cells, tables)
     ]
 
 
-def _names(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table]) -> Iterator[tuple[str, str]]:
-    """The names of both sides of each comparison that has its runs."""
-    return ((of, to) for of, to in _pairs(claim, cells) if of in tables and to in tables)
+def _made(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table]) -> Iterator[tuple[str, str]]:
+    """The names of both sides of each comparison whose runs are there."""
+    return ((of, to) for of, to in _stated(claim, cells) if of in tables and to in tables)
 
 
-def _pairs(claim: Claim, cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
+def _stated(claim: Claim, cells: Mapping[str, Cell]) -> Iterator[tuple[str, str]]:
     if claim.of:
         for name in cells:
             if matches(name, claim.of) and name != claim.against:
@@ -108,7 +108,7 @@ def pairs(claim: Claim, cells: Mapping[str, Cell], tables: Mapping[str, Table]) 
     """Return both sides of each comparison of a claim by a key, of the cells that have their runs."""
     if not claim.key:
         return []
-    return [(tables[of], tables[against]) for of, against in _names(claim, cells, tables)]
+    return [(tables[of], tables[against]) for of, against in _made(claim, cells, tables)]
 
 
 def together(compared: Sequence[tuple[Table, Table]]) -> str:
