@@ -190,6 +190,7 @@ def prepare_run(
             dataset=opened.account.population_name,
             run_id=opened.account.run,
             spent_elsewhere=opened.account.elsewhere,
+            addressing=registration.addressing,
         ),
         round_deadline_seconds=config.training.round_deadline_seconds,
         on_raw_metrics=_keeper(opened.folder, layout.names, layers) if layers else None,

@@ -41,9 +41,9 @@ def main() -> int:
     workers = {"num_cpus": federation.cpus_per_node, "num_gpus": federation.gpus_per_node}
     try:
         run_simulation(
-            _server_app(federation.config, federation.nodes),
+            _server_app(federation.config, federation.supernodes),
             _client_app(federation.config),
-            federation.nodes,
+            federation.supernodes,
             backend_config={"client_resources": workers},
         )
     except Exception as error:
