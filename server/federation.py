@@ -16,7 +16,7 @@ from optim.flat_model import layout_of
 from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
-from recipes import RunConfig
+from recipes import ConfigError, RunConfig
 from server.anchor import Anchor, AnchorSpeech, seed_file
 from server.averaging import ModelAverage, make_averaging
 from server.evaluation import EvaluationPlace, HeldOut
@@ -86,6 +86,11 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMea
     seed = str(interrupted.folder.seed) if interrupted else config.model.seed
     anchor = Anchor(public, config, seed_file(seed), place) if public else None
     simulated = is_simulation(grid)
+    if config.training.hosted_nodes and not simulated:
+        raise ConfigError(
+            f"training.hosted-nodes = {config.training.hosted_nodes}: only SuperNodes of a simulation hold "
+            "many nodes; set it to 0"
+        )
     streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
     registration = register_nodes(

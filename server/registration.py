@@ -132,7 +132,8 @@ def _hosted(
             continue
         all_parts = all_parts or parts
         if parts != all_parts or part in hosts:
-            problems[host] = f"it holds part {part} of {parts}, as or unlike another host"
+            other = "as another host does" if parts == all_parts else f"and another one of {all_parts}"
+            problems[host] = f"it holds part {part} of {parts}, {other}"
             continue
         hosts[part] = host
         infos |= of_host
