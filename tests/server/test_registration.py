@@ -197,7 +197,7 @@ def test_the_nodes_of_hosts_are_registered_each_with_its_speakers():
     ("second", "reason"),
     [
         (host(0), "node 71: it holds part 0 of 2, as another host does"),
-        (host(1, parts=3), "node 71: it holds part 1 of 3, and another host a part of 2"),
+        (host(1, parts=3), "node 71: it holds part 1 of 3, and another one of 2"),
         (
             host(1, change=lambda infos: {3: infos[3]}),
             "node 71: it describes other nodes than those of part 1",
