@@ -60,16 +60,20 @@ from strategies.flower_seam import is_simulation
 from wire.declared_plan import DeclaredPlan
 from wire.raw_metrics import RawMetrics
 
-MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process
+MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process; or more:
+A_WORKER = 4  # so many for each worker, of which none should wait for its next
 
 
-def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMean | None = None) -> Path:
+def run_federation(
+    grid: Grid, config: RunConfig, *, run_id: str, workers: int = 0, on_mean: OnMean | None = None
+) -> Path:
     """Run the federation that `config` describes; return the run folder.
 
     Args:
         grid: Flower's grid.
         config: The run configuration.
         run_id: Flower's number of the run.
+        workers: Of a simulation, if the number is known.
         on_mean: For experiments: called with each round's released mean before the server's step.
 
     Raises:
@@ -91,7 +95,8 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMea
             f"training.hosted-nodes = {config.training.hosted_nodes}: only SuperNodes of a simulation hold "
             "many nodes; set it to 0"
         )
-    streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
+    window = max(MESSAGES_UNDER_WAY, A_WORKER * workers)
+    streaming = StreamingGrid(grid, window=window if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
     registration = register_nodes(
         streaming,
