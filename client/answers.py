@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from threading import Thread
+from typing import Any
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
@@ -68,6 +69,16 @@ def in_words(error: Exception, context: Context) -> str:
     return f"{type(error).__name__} (details are in the node's own log)"
 
 
+def config_of(context: Context) -> RunConfig:
+    """The run configuration; messages of one run have the same, and it is checked once."""
+    return _config(tuple((key, type(value), value) for key, value in context.run_config.items()))
+
+
+@lru_cache(maxsize=4)
+def _config(settings: tuple[tuple[str, type, Any], ...]) -> RunConfig:
+    return RunConfig.from_flat({key: value for key, _, value in settings})
+
+
 @cache
 def _make_ready() -> None:
     """Load what this worker's first task needs, once for all its nodes, before that task comes."""
@@ -80,10 +91,7 @@ def query(message: Message, context: Context) -> RecordDict:
 
     It raises if the node has another frozen model than the server.
     """
-    config, asked = (
-        RunConfig.from_flat(context.run_config),
-        read_record(message.content, "query", ConfigRecord),
-    )
+    config, asked = config_of(context), read_record(message.content, "query", ConfigRecord)
     if is_simulated(context.node_config):
         _make_ready()
     if hosts_nodes(config, context.node_config):
@@ -94,7 +102,7 @@ def query(message: Message, context: Context) -> RecordDict:
 @sanitised
 def declare(message: Message, context: Context) -> RecordDict:
     """Agree to train for the declared plan, or raise. It reads no speech and starts no process."""
-    config, node_config = RunConfig.from_flat(context.run_config), dict(context.node_config)
+    config, node_config = config_of(context), dict(context.node_config)
     policy = NodePolicy.for_run(config, NodeSpeech.of(config.corpus, node_config), node_config)
     policy.require_plan(DeclaredPlan.in_content(message.content), config)
     return RecordDict({"answer": ConfigRecord({"version": VERSION})})
@@ -104,7 +112,7 @@ def declare(message: Message, context: Context) -> RecordDict:
 @punctual
 def train(message: Message, context: Context) -> RecordDict:
     """Return the sum of the drawn speakers' clipped updates."""
-    config = RunConfig.from_flat(context.run_config)
+    config = config_of(context)
     if is_for_a_host(message) and hosts_nodes(config, context.node_config):
         return hosting.train(config, message, context, in_words)
     task, vector = Task.from_message(message)
