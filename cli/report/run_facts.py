@@ -24,7 +24,7 @@ from recipes import ConfigError, RunConfig
 from server.storage.ancestry import lineage_before, unprotected
 from server.storage.checkpoints import load_checkpoint
 from server.storage.ledgers import require_spent
-from server.storage.populations import population_of, uncounted_remarks
+from server.storage.populations import population_of, uncounted_remarks, uncounted_without_names
 from server.storage.run_folder import RESTORE, RunFolder
 from server.storage.run_ids import run_of, short
 
@@ -154,13 +154,7 @@ class RunFacts:
     @property
     def warnings_without_names(self) -> tuple[str, ...]:
         """The same for the public."""
-        found = []
-        if self.uncounted:
-            count = len(self.uncounted)
-            found.append(
-                f"Other runs have spent on some of these speakers in {count} other "
-                f"ledger{'s' if count > 1 else ''}: no epsilon here includes it."
-            )
+        found = [f"{one[:1].upper()}{one[1:]}." for one in uncounted_without_names(len(self.uncounted))]
         if unprotected(self.lineage):
             found.append(
                 "The seed model came from a federated run without privacy: no epsilon here covers what it "
