@@ -6,6 +6,7 @@ tells a wrong setting only after Ray has started, and takes seconds more to star
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,10 +41,12 @@ def run(
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     cores = os.cpu_count() or 1
-    if ray_address == OWN_RAY and cpus_per_node > cores:
-        _refuse(
-            ConfigError(f"--cpus-per-node {cpus_per_node}: this machine has {cores} CPUs; give at most that")
-        )
+    try:
+        _require_whole_gpus(gpus_per_node)
+        if ray_address == OWN_RAY:
+            _require_on_this_machine(cores, cpus_per_node, gpus_per_node)
+    except ConfigError as error:
+        _refuse(error)
     if dry_run:
         config = _checked(recipe, resume, setting or [], nodes, hosts)
         return _foretell(config, nodes, max(1, cores // cpus_per_node))
@@ -70,6 +73,29 @@ def run(
         if ray_address != OWN_RAY and _is_gone(ray_address):
             typer.echo(f"murmur run: the Ray cluster at {ray_address} is gone; --resume goes on", err=True)
         raise typer.Exit(FAILED)
+
+
+def _require_whole_gpus(gpus: float) -> None:
+    """Ray gives a worker a share of one GPU, or whole ones."""
+    if not math.isfinite(gpus) or (gpus > 1 and not gpus.is_integer()):
+        raise ConfigError(f"--gpus-per-node {gpus:g}: give a share of one GPU, or a whole number of them")
+
+
+def _require_on_this_machine(cores: int, cpus: int, gpus: float) -> None:
+    """That this machine has what one worker is to get; of a cluster, the cluster is asked."""
+    if cpus > cores:
+        raise ConfigError(f"--cpus-per-node {cpus}: this machine has {cores} CPUs; give at most that")
+    if gpus > 0 and gpus > (there := _gpus()):
+        remedy = "give at most that" if there else "leave the option out, and it trains on its CPUs"
+        raise ConfigError(
+            f"--gpus-per-node {gpus:g}: this machine has {there} GPUs that torch can use; {remedy}"
+        )
+
+
+def _gpus() -> int:
+    import torch  # here, for it takes a second or two
+
+    return torch.cuda.device_count()
 
 
 def _checked(

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from cli.composing import default_config, read_recipe, read_settings, with_absolute_paths
 from cli.main import app
+from cli.processes import free_port
 from cli.report.run_facts import RunFacts
 from cli.run.forecast import Forecast, Measured, forecast
 from cli.run.settings import check, compose, recipe_of_run
@@ -204,6 +205,30 @@ def test_a_dry_run_names_the_budget_and_a_worker_that_finds_no_room():
     )
     lines = forecast_of(plan).lines()
     assert lines[-2].endswith("; it stops before that and earlier runs on them pass the budget of 2")
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "said"),
+    [
+        ("0.5", 0, "--gpus-per-node 0.5: this machine has 0 GPUs that torch can use; leave the option out"),
+        ("2", 1, "--gpus-per-node 2: this machine has 1 GPUs that torch can use; give at most that"),
+        ("inf", 8, "--gpus-per-node inf: "),
+        ("nan", 8, "--gpus-per-node nan: "),
+        ("1.5", 8, "--gpus-per-node 1.5: give a share of one GPU, or a whole number of them"),
+    ],
+)
+def test_gpus_that_this_machine_lacks_are_refused_before_anything_starts(asked, there, said, monkeypatch):
+    monkeypatch.setattr("cli.run.command.simulation", None)  # would be called to start anything
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    done = CliRunner().invoke(app, ["run", "--gpus-per-node", asked])
+    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+
+
+def test_gpus_of_a_cluster_are_asked_of_the_cluster(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    address = f"127.0.0.1:{free_port()}"
+    done = CliRunner().invoke(app, ["run", "--ray-address", address, "--gpus-per-node", "1"])
+    assert (done.exit_code, "no Ray head answers there" in done.stderr) == (2, True), done.stderr
 
 
 def test_the_epsilon_of_a_forecast_is_what_the_ledger_of_the_run_has(tmp_path):
