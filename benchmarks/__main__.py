@@ -25,6 +25,7 @@ SCRIPTS = (
 BY_HAND = {
     "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
     "many_nodes": "1,000 nodes in a round, beside a bare loop and Flower's own: a quarter of an hour",
+    "ray_cluster": "one run on Ray clusters of 1, 2, 4 and 8 nodes: the same model; a quarter of an hour",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
     "first_run": "what `murmur run` does, three times: a quarter of an hour",
