@@ -9,15 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cli.composing import Flat, read_settings
 from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
-from recipes import ConfigError, RunConfig
+
+if TYPE_CHECKING:  # what checks settings is imported when the engine's process has begun to load
+    from cli.composing import Flat
 
 
 def run(
@@ -40,9 +41,7 @@ def run(
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     cores = os.cpu_count() or 1
     if ray_address == OWN_RAY and cpus_per_node > cores:
-        _refuse(
-            ConfigError(f"--cpus-per-node {cpus_per_node}: this machine has {cores} CPUs; give at most that")
-        )
+        _refuse(f"--cpus-per-node {cpus_per_node}: this machine has {cores} CPUs; give at most that")
     if dry_run:
         config = _checked(recipe, resume, setting or [], nodes)
         return _foretell(config, nodes, max(1, cores // cpus_per_node))
@@ -73,6 +72,7 @@ def run(
 
 def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int) -> Flat:
     """The whole run configuration; a fault in it ends the command before anything is done."""
+    from cli.composing import read_settings
     from cli.run.settings import FAULTS, check, compose
 
     try:
@@ -86,6 +86,7 @@ def _foretell(config: Flat, nodes: int, workers: int) -> None:
     """Print what the run would take on so many workers of this machine."""
     from cli.run.forecast import forecast
     from cli.run.settings import FAULTS
+    from recipes import RunConfig
 
     try:
         typer.echo("\n".join(forecast(RunConfig.from_flat(config), nodes, workers).lines()))
@@ -109,6 +110,6 @@ def _is_gone(ray_address: str) -> bool:
     return bool(health(ray_address))
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: Exception | str) -> NoReturn:
     typer.echo(f"murmur run: {error}", err=True)
     raise typer.Exit(REFUSED) from None

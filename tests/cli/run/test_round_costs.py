@@ -52,7 +52,9 @@ def test_noise_and_step_come_after_all_the_rest():
     assert costs.seconds == pytest.approx(10 + max(costs.parts[TRAINING], costs.parts[SUM]) + ROUND_SECONDS)
 
 
-@pytest.mark.parametrize("changed", [{}, {"privacy.clip-groups": "*ffn*=1.0,*=1.0"}])
+@pytest.mark.parametrize(
+    "changed", [{}, {"privacy.clip-rule": "global", "privacy.clip-groups": "*w1*=0.5,*w2*=0.5"}]
+)
 def test_costs_of_values_are_measured_whatever_the_clip_groups(changed):
     costs = ValueCosts.measured(RunConfig.from_flat({**default_config(), **changed}), 1000)
     assert all(0 <= cost < math.inf for cost in vars(costs).values())
