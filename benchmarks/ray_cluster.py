@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -148,6 +149,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=PAIRS, help="turns of one and of two Ray nodes")
     parser.add_argument("--most", type=int, default=max(SIZES), choices=SIZES[1:], help="Ray nodes at most")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else clusters would outlive this process
     load, began = os.getloadavg()[0], time.monotonic()
     turns = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
