@@ -1,7 +1,7 @@
 """Rounds with adapters on a pre-trained model: `python -m benchmarks.simulation_adapters MODEL`.
 
 They are measured beside a bare loop. MODEL is a folder of Whisper tiny.en in Hugging Face's layout. The
-recipe is `recipes/run/whisper-adapt.toml` over the embedded corpus, one batch of five utterances a speaker.
+recipe is `recipes/run/whisper-adapt.toml` over synthetic speakers, one batch of five utterances each.
 In both ways the frozen part of the model is computed once for each utterance, and kept. The goal: a round of
 64 speakers on 8 nodes and 2 processes takes at most 1.10 of the bare loop in as many processes, evaluation
 apart. The two take turns, as in `simulation`.
@@ -24,6 +24,7 @@ from benchmarks.simulation import NODES, QUIET_LOAD, WARM_UP, Timing, measure, r
 from benchmarks.simulation_adapters_bare import RECIPE
 from benchmarks.simulation_speakers import COHORT, PROCESSES
 
+SENTENCES = 5  # of a speaker, one batch
 MEASURED, TURNS, MOST = 4, 3, 1.10
 TITLES = {
     "bare": "the bare loop: `LocalTrainer.update` in two processes, nothing else",
@@ -34,17 +35,14 @@ TITLES = {
 def settings(model: Path, rounds: int) -> str:
     """The recipe's settings that both ways have otherwise."""
     chosen = {
-        "corpus.kind": "embedded",
-        "corpus.path": "",
+        "corpus.kind": "synthetic",
+        "corpus.path": f"{COHORT}x{SENTENCES}",
         "corpus.feature-cache": True,
         "model.name": str(model),
         "training.rounds": rounds,
         "training.cohort": float(COHORT),
         "training.evaluate-every": 10 * rounds,
         "training.evaluate-share": 0.05,
-        "local.epochs": 0,
-        "local.steps": 1,
-        "local.memory-megabytes": 8192,  # of which a part keeps what is frozen
         "run.sentences-shown": 0,
     }
     return " ".join(f"{name}={json.dumps(value)}" for name, value in chosen.items())
@@ -76,8 +74,8 @@ def page(turns: Sequence[tuple[str, Timing]], load: float, seconds: float) -> tu
     said = [
         conditions(),
         f"- transformers {version('transformers')}; Whisper tiny.en, the adapters of `{RECIPE.name}`, one "
-        "batch of 5 utterances a speaker, what is frozen kept",
-        f"- {COHORT} of the embedded corpus' training speakers a round, {PROCESSES} processes; {MEASURED} "
+        f"batch of {SENTENCES} utterances a speaker, what is frozen kept",
+        f"- {COHORT} synthetic speakers, all of them in a round, {PROCESSES} processes; {MEASURED} "
         f"rounds after {WARM_UP} of warm-up, medians over the rounds and over {len(ours.walls)} turns",
         "- each turn's ratio is to the mean of the bare loop just before and just after it; of the wall "
         f"clock, ours were {', '.join(f'{wall:.2f}' for wall in ours.walls)}",

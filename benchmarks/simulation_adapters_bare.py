@@ -7,17 +7,16 @@ import sys
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import recipes
 from benchmarks.bare_workers import bare_workers, serve
-from benchmarks.simulation_speakers import COHORT, RoundLog, corpus, speaker_round
+from benchmarks.simulation_speakers import COHORT, RoundLog, speaker_round
 from cli.composing import default_config, read_recipe, read_settings
+from client.corpora import corpus_of, example_store
 from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
 from recipes import RunConfig
-from speech.data.examples import ExampleStore
-from speech.data.feature_cache import FeatureCache
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "run" / "whisper-adapt.toml"
+MEMORY_MEGABYTES = 1024.0  # for what is kept: all of it
 
 
 def config(settings: str) -> RunConfig:
@@ -26,14 +25,14 @@ def config(settings: str) -> RunConfig:
 
 
 def work(pipe: Connection, settings: str) -> None:
-    """Train speakers of the embedded corpus; what is frozen is computed before the first round."""
+    """Train speakers of the benchmark's corpus; what is frozen is computed before the first round."""
     chosen = config(settings)
-    model = model_to_train(chosen.model, chosen.local, corpus().alphabet)
+    corpus = corpus_of(chosen.corpus)
+    model = model_to_train(chosen.model, chosen.local, corpus.alphabet)
     trainer = LocalTrainer(model, chosen.local)
     vector = trainer._vector.clone()
-    disk = FeatureCache.if_possible(recipes.feature_cache(), corpus(), model.front_end)
-    store = ExampleStore(corpus(), model.front_end, tokeniser=model.tokeniser, disk=disk)
-    examples = [store.examples("train", name) for name in corpus().speakers("train")]
+    store = example_store(chosen.corpus, model, "", MEMORY_MEGABYTES)
+    examples = [store.examples("train", name) for name in corpus.speakers("train")]
 
     def one(number: int, speaker: int) -> None:
         trainer.update(vector, examples[speaker], speaker_round(number, speaker))
@@ -42,12 +41,11 @@ def work(pipe: Connection, settings: str) -> None:
 
 
 def main(log_path: str, rounds: int, settings: str) -> None:
-    """Rounds of half a cohort for each process."""
-    everybody = range(len(corpus().speakers("train")))
+    """Rounds of half of all speakers for each process, others in each round."""
     with bare_workers(work, settings) as train:
         log = RoundLog(log_path)
         for number in range(1, rounds + 1):
-            chosen = random.Random(number).sample(everybody, COHORT)
+            chosen = random.Random(number).sample(range(COHORT), COHORT)
             log.begin()
             train(number, chosen)
             log.end(number)
