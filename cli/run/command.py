@@ -10,15 +10,16 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cli.composing import Flat, read_settings
 from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Hosts, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
-from recipes import ConfigError, RunConfig
+
+if TYPE_CHECKING:  # what checks settings is imported when the engine's process has begun to load
+    from cli.composing import Flat
 
 
 def run(
@@ -41,12 +42,9 @@ def run(
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     cores = os.cpu_count() or 1
-    try:
-        _require_whole_gpus(gpus_per_node)
-        if ray_address == OWN_RAY:
-            _require_on_this_machine(cores, cpus_per_node, gpus_per_node)
-    except ConfigError as error:
-        _refuse(error)
+    _require_whole_gpus(gpus_per_node)
+    if ray_address == OWN_RAY:
+        _require_on_this_machine(cores, cpus_per_node, gpus_per_node)
     if dry_run:
         config = _checked(recipe, resume, setting or [], nodes, hosts)
         return _foretell(config, nodes, max(1, cores // cpus_per_node))
@@ -78,18 +76,16 @@ def run(
 def _require_whole_gpus(gpus: float) -> None:
     """Ray gives a worker a share of one GPU, or whole ones."""
     if not math.isfinite(gpus) or (gpus > 1 and not gpus.is_integer()):
-        raise ConfigError(f"--gpus-per-node {gpus:g}: give a share of one GPU, or a whole number of them")
+        _refuse(f"--gpus-per-node {gpus:g}: give a share of one GPU, or a whole number of them")
 
 
 def _require_on_this_machine(cores: int, cpus: int, gpus: float) -> None:
     """That this machine has what one worker is to get; of a cluster, the cluster is asked."""
     if cpus > cores:
-        raise ConfigError(f"--cpus-per-node {cpus}: this machine has {cores} CPUs; give at most that")
+        _refuse(f"--cpus-per-node {cpus}: this machine has {cores} CPUs; give at most that")
     if gpus > 0 and gpus > (there := _gpus()):
         remedy = "give at most that" if there else "leave the option out, and it trains on its CPUs"
-        raise ConfigError(
-            f"--gpus-per-node {gpus:g}: this machine has {there} GPUs that torch can use; {remedy}"
-        )
+        _refuse(f"--gpus-per-node {gpus:g}: this machine has {there} GPUs that torch can use; {remedy}")
 
 
 def _gpus() -> int:
@@ -102,6 +98,7 @@ def _checked(
     recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int, hosts: int
 ) -> Flat:
     """The whole run configuration; a fault in it ends the command before anything is done."""
+    from cli.composing import read_settings
     from cli.run.settings import FAULTS, check, compose
 
     try:
@@ -116,6 +113,7 @@ def _foretell(config: Flat, nodes: int, workers: int) -> None:
     """Print what the run would take on so many workers of this machine."""
     from cli.run.forecast import forecast
     from cli.run.settings import FAULTS
+    from recipes import RunConfig
 
     try:
         typer.echo("\n".join(forecast(RunConfig.from_flat(config), nodes, workers).lines()))
@@ -139,6 +137,6 @@ def _is_gone(ray_address: str) -> bool:
     return bool(health(ray_address))
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: Exception | str) -> NoReturn:
     typer.echo(f"murmur run: {error}", err=True)
     raise typer.Exit(REFUSED) from None

@@ -31,7 +31,7 @@ def main() -> int:
         return FAILED  # the settings were refused
     Thread(target=_end_with_the_command, daemon=True).start()
     federation = Federation(**json.loads(line))
-    Thread(target=import_module, args=("server.entry",), daemon=True).start()  # while Ray starts
+    Thread(target=_import_what_follows, daemon=True).start()  # while Ray starts
     # Flower takes a Ray that runs; the workers of one that it starts wait for an environment of their own.
     try:
         ray.init(federation.ray_address, include_dashboard=False, logging_level=logging.ERROR)
@@ -67,6 +67,12 @@ def _without_ray(address: str, error: Exception) -> str:
         f"Ray's processes did not start on this machine ({error}). Most often it is too busy: end other "
         "processes, or wait for them, and run the command again; nothing was drawn or spent"
     )
+
+
+def _import_what_follows() -> None:
+    """Flower's engine, which is needed first, and the server's work."""
+    import_module("flwr.simulation")
+    import_module("server.entry")
 
 
 def _end_with_the_command() -> None:

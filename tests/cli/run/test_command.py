@@ -11,6 +11,7 @@ from cli.main import app
 from cli.processes import free_port
 from cli.report.run_facts import RunFacts
 from cli.run.forecast import Forecast, Measured, forecast
+from cli.run.round_costs import BUSY, NODE_SECONDS, ROUND_SECONDS, SERVER_SECONDS, ValueCosts
 from cli.run.settings import check, compose, recipe_of_run
 from privacy import PrivacyPlan, epsilon_text
 from recipes import ConfigError, RunConfig
@@ -238,6 +239,9 @@ def test_the_epsilon_of_a_forecast_is_what_the_ledger_of_the_run_has(tmp_path):
     assert made.plan.epsilon_of(made.plan.releases_in(made.plan.rounds)) == done.spent
 
 
+NO_COSTS = ValueCosts(clip=0.0, pack=0.0, add=0.0, noise=0.0, step=0.0)
+
+
 def forecast_of(plan):
     """A forecast with plain numbers."""
     flat = {**default_config(), "training.rounds": plan.rounds, "training.cohort": plan.cohort}
@@ -247,8 +251,9 @@ def forecast_of(plan):
         plan=plan,
         nodes=100,
         workers=4,
-        measured=Measured(update=0.2, utterance=0.01),
+        measured=Measured(update=0.2, utterance=0.01, value=NO_COSTS),
         utterances=300,
+        values=250,
         model_bytes=1000,
         sum_bytes=400,
     )
@@ -258,6 +263,7 @@ def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
     plan = PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3)
     made = forecast_of(plan)
     assert made.contacted == pytest.approx(50)
-    assert made.round_seconds == pytest.approx(1.2 * 50 * 0.2 / 4)
+    of_nodes = (50 * 0.2 + 50 * NODE_SECONDS) / BUSY
+    assert made.round.seconds == pytest.approx((of_nodes + 50 * SERVER_SECONDS) / 4 + ROUND_SECONDS)
     assert made.evaluations == 1 + 3 * 0.5 + 1  # the seed, looks after rounds 4, 8 and 10, the end
-    assert made.seconds == pytest.approx(15 + 10 * 3.0 + 3.5 * 3.0)
+    assert made.seconds == pytest.approx(15 + 10 * made.round.seconds + 3.5 * 3.0)
