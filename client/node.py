@@ -153,7 +153,7 @@ class Node:
         """
         require_known(task, speakers)
         raw = RawMetrics() if task.raw_metrics else None
-        total = NodeSum(task)
+        total = NodeSum(task, self.rules.layout)
         train_speaker = self._process.train if exchange is None else exchange.train
         over = self.rules.over_limit(task, speakers)
         for name in (speakers[number] for number in task.speakers):
