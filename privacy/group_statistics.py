@@ -11,7 +11,8 @@ for each of its `layer_groups`,
 Guarantee: epsilon is that of the same run without them. All k statistics are one slice of the released
 vector, whose bound is the same share of C for every k. So one speaker still changes the vector by at most C,
 its noise is still z C on every coordinate, and all of it is still one Gaussian release, charged once. What
-they cost is noise: each has a k-th of the slice's squared bound, so beside it the noise grows with sqrt(k / 2).
+they cost is noise: each has a k-th of the slice's squared bound, so beside it the noise grows with
+sqrt(k / 2). From a node with one drawn speaker the trusted server gets that speaker's values, and the update.
 """
 
 from __future__ import annotations

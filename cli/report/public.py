@@ -56,7 +56,7 @@ ON_HELD_OUT = ("loss", "wer", "cer")
 
 METRICS_BY_GROUP: tuple[str, ...] = tuple(GROUP_FIELDS.values())
 """Fields of a line that are an object with a number for each group of layers. The groups are named after the
-model's tensors; a name is shown if it looks like one (`_TENSORS`)."""
+model's tensors, and a name is shown where the model's own is and if it looks like one (`_TENSORS`)."""
 
 _COUNTS = {name: NUMBER for name in ("rate", "errors", "of", "substitutions", "insertions", "deletions")}
 _INTERVAL = {name: NUMBER for name in ("low", "high", "level")}
@@ -144,27 +144,31 @@ def _may_be_shown(key: str, value: Any, config: RunConfig) -> bool:
     return True  # one of the names that the recipe's schema allows
 
 
-def public_metrics(line: Mapping[str, Any], *, held_out: bool) -> dict[str, Any]:
+def public_metrics(line: Mapping[str, Any], *, held_out: bool, named: bool = True) -> dict[str, Any]:
     """A line of metrics.jsonl with the fields of `METRICS` and `METRICS_BY_GROUP`.
 
     Args:
         line: The line.
         held_out: Whether error rates may be shown (`may_show_held_out`).
+        named: Whether groups of layers have their names, which are of the model's tensors, or numbers.
     """
     names = [name for name in METRICS if held_out or name not in ON_HELD_OUT]
-    by_group = {name: numbers_by_group(line[name]) for name in METRICS_BY_GROUP if name in line}
+    by_group = {name: numbers_by_group(line[name], named=named) for name in METRICS_BY_GROUP if name in line}
     return {name: number(line[name]) for name in names if name in line} | by_group
 
 
-def numbers_by_group(value: object) -> dict[str, float | None]:
-    """The numbers of an object by group, without names that look unlike those of tensors.
+def numbers_by_group(value: object, *, named: bool = True) -> dict[str, float | None]:
+    """The numbers of an object by group, which is numbered if its name looks unlike those of tensors.
 
     Example:
         >>> numbers_by_group({"blocks.0 to out": 0.5, "/home/ann": 1.0, "front": "ann"})
-        {'blocks.0 to out': 0.5, 'front': None}
+        {'blocks.0 to out': 0.5, 'group 2': 1.0, 'front': None}
     """
     found = value if isinstance(value, Mapping) else {}
-    return {name: number(one) for name, one in found.items() if _TENSORS.fullmatch(name)}
+    return {
+        name if named and _TENSORS.fullmatch(name) else f"group {index}": number(one)
+        for index, (name, one) in enumerate(found.items(), start=1)
+    }
 
 
 def public_evaluation(found: Mapping[str, Any], *, corpus_may_be_published: bool) -> dict[str, Any]:

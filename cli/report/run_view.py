@@ -119,7 +119,8 @@ def run_view(facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_
 def _lines(facts: RunFacts, *, for_public: bool) -> list[Mapping[str, Any]]:
     """The rounds, with numbers only; the owner's have all that metrics.jsonl has."""
     if for_public:
-        return [public.public_metrics(one, held_out=facts.held_out_is_covered) for one in facts.metrics]
+        covered, named = facts.held_out_is_covered, "model.name" in public.public_settings(facts.config)
+        return [public.public_metrics(one, held_out=covered, named=named) for one in facts.metrics]
     return [
         {
             name: public.numbers_by_group(value) if name in public.METRICS_BY_GROUP else public.number(value)
