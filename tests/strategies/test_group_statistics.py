@@ -95,9 +95,8 @@ def test_what_is_charged_is_the_same_with_and_without(tmp_path, settings):
 
 def test_without_the_option_an_answer_is_as_ever_to_the_bit(tmp_path):
     """`honest` adds as all releases without the option did."""
-    task = make_strategy(tmp_path, {1: 4}).configure_train(
-        1, pack_vector(torch.zeros(31)), ConfigRecord(), FakeGrid({})
-    )[0]
+    strategy = make_strategy(tmp_path, {1: 4})
+    (task,) = strategy.configure_train(1, strategy.arrays(), ConfigRecord(), FakeGrid({}))
     own = answer_task(task, LAYOUT, lambda number, vector: (flat(0.4 * number), 2.0)).content
     before = honest(lambda number: flat(0.4 * number), loss=2.0)(task)
     assert own["sum"] == before["sum"] and own["answer"] == before["answer"]

@@ -80,5 +80,5 @@ def test_what_a_training_writes_behind_its_update_changes_nothing(adaptive):
 @pytest.mark.parametrize("statistics", [0, 1, 3, 19])
 def test_a_task_with_another_number_of_statistics_is_refused(statistics):
     task = task_of(ClipBounds.of("uniform", 0.7, LAYOUT, statistics=statistics))
-    with pytest.raises(ValueError, match=f"have {statistics} statistics; a run of this model has 2, or 18"):
+    with pytest.raises(ValueError, match=f"have {statistics} statistics; a run of this model has 2, or 14"):
         NodeSum(task, LAYOUT)
