@@ -1,14 +1,16 @@
 """A round that contacts 1,000 nodes, beside a bare loop and Flower's own: `python -m benchmarks.many_nodes`.
 
 The goals: no reply is dropped, at 1,000 nodes and at 10,000; a round takes at most 1.5 of the bare loop over
-as many speakers, and a third of Flower's FedAdam in its DP wrapper; and the server's memory does not grow
-with the nodes that are contacted. Each node holds one synthetic speaker with one utterance, on which all
-train by our `LocalTrainer`.
+as many speakers, 1.1 where 64 hosts hold the nodes, and a third of Flower's FedAdam in its DP wrapper; the
+server's memory does not grow with the nodes that are contacted; and 100,000 nodes on hosts are registered in
+two minutes and 2 GB, and a cohort of them is drawn and addressed in a second. Each node holds one
+synthetic speaker with one utterance, on which all train by our `LocalTrainer`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,15 +21,25 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from flwr.app import ConfigRecord
+
 from benchmarks.report import Ratio, conditions, table, write
 from benchmarks.simulation import ROOT
-from benchmarks.simulation_speakers import PROCESSES
+from benchmarks.simulation_speakers import PRESET, PROCESSES
 from benchmarks.watch import Watch, every_half_second
 from cli.processes import QUIET
+from optim import SGD
+from privacy import Ledger, PrivacyPlan
+from speech.model.ctc_transformer import build_model
+from strategies import DPFedOpt, GlobalModel, Mechanism, PopulationIndex, ServerStep, TrainingRun
+from strategies.direct_grid import DirectGrid
+from strategies.flower_seam import act_as_task
+from strategies.hosting import Hosted
 from tests.processes import environment
 
 COHORT = 1_000
 MOST = 10_000  # nodes
+HOSTED, HOSTS = 100_000, 64  # nodes, and the SuperNodes that hold them
 ROUNDS = 2  # of ours: the first round also loads and compiles, and the second is timed
 FLOWERS_ROUNDS = 1  # it takes many minutes, beside which what it loads is little
 LIMIT_SECONDS = 3600.0
@@ -47,6 +59,7 @@ class Run:
     server: float
     worker: float
     drawn: int
+    registered: float
 
     @property
     def update(self) -> float:
@@ -55,17 +68,18 @@ class Run:
 
     def row(self, name: str) -> tuple[str, ...]:
         """A line of the page."""
-        numbers = (self.whole, self.round, self.processor, self.server, self.worker)
-        return name, f"{self.asked:,}", f"{self.asked - self.answered:,}", *(f"{n:,.0f}" for n in numbers)
+        numbers = (self.registered, self.whole, self.round, self.processor, self.server, self.worker)
+        told = ("" if math.isnan(number) else f"{number:,.0f}" for number in numbers)
+        return name, f"{self.asked:,}", f"{self.asked - self.answered:,}", *told
 
 
 HEADING = (
-    *("", "asked in all rounds", "of them dropped", "the run, s", "a round, s"),
+    *("", "asked in all rounds", "of them dropped", "registered, s", "the run, s", "a round, s"),
     *("server, CPU s", "server, MB", "worker, MB"),
 )
 
 
-def ours(home: Path, nodes: int, cohort: int) -> tuple[list[str], Path]:
+def ours(home: Path, nodes: int, cohort: int, hosts: int = 0) -> tuple[list[str], Path]:
     """`murmur run`, and where it tells of its rounds."""
     settings = (
         f"training.rounds={ROUNDS} training.cohort={float(cohort)} training.evaluate-every={10 * ROUNDS} "
@@ -74,7 +88,8 @@ def ours(home: Path, nodes: int, cohort: int) -> tuple[list[str], Path]:
         f'corpus.kind="synthetic" corpus.path="{nodes}x1"'
     )
     command = [sys.executable, "-c", "from cli.main import main; main()", "run", "--nodes", str(nodes)]
-    return [*command, "--set", settings], home / "runs" / "latest" / "traffic.jsonl"
+    folder = home / "runs" / "latest"
+    return [*command, "--hosts", str(hosts), "--set", settings], folder / "traffic.jsonl"
 
 
 def flower(home: Path, nodes: int) -> tuple[list[str], Path]:
@@ -101,7 +116,7 @@ def measure(home: Path, command: Sequence[str], log: Path) -> Run:
     """Run `command` to its end, with an eye on its processes."""
     variables = {**environment(home), **QUIET, "PYTHONPATH": str(ROOT)}
     watch = Watch(str(home), (*SERVERS, WORKER))
-    began = time.monotonic()
+    began, at = time.monotonic(), time.time()
     with ExitStack() as stack:
         stack.callback(every_half_second(watch.look))
         done = subprocess.run(
@@ -119,7 +134,9 @@ def measure(home: Path, command: Sequence[str], log: Path) -> Run:
     rounds = [line for line in map(json.loads, lines) if "drawn" in line]
     if done.returncode or not rounds or not all(line["nodes_answered"] for line in rounds):
         raise SystemExit(f"the run did not end well:\n{done.stdout[-3000:]}")
+    made = log.with_name("config.toml")  # written after the registration
     return Run(
+        registered=made.stat().st_mtime - at if made.exists() else math.nan,
         asked=sum(line.get("nodes_asked", line["drawn"]) for line in rounds),
         answered=sum(line["nodes_answered"] for line in rounds),
         whole=whole,
@@ -137,7 +154,31 @@ PARTIES = {
     f"ours, {COHORT:,} nodes": lambda home: ours(home, COHORT, COHORT),
     "ours, 64 nodes": lambda home: ours(home, 64, 64),
     f"ours, {MOST:,} nodes, a cohort of {COHORT:,}": lambda home: ours(home, MOST, COHORT),
+    f"ours, {MOST:,} nodes on {HOSTS} hosts": lambda home: ours(home, MOST, COHORT, HOSTS),
+    f"ours, {HOSTED:,} nodes on {HOSTS} hosts": lambda home: ours(home, HOSTED, COHORT, HOSTS),
 }
+
+
+def addressing_seconds() -> float:
+    """Seconds to draw a cohort of `HOSTED` nodes and to make its messages."""
+    module = build_model(PRESET, seed=0)
+    index = PopulationIndex.of(dict.fromkeys(range(HOSTED), 1))
+    plan = PrivacyPlan(population=HOSTED, cohort=float(COHORT), rounds=1, noise_multiplier=1.0, delta=1e-6)
+    model = GlobalModel.of(module)
+    hosted = Hosted(hosts={part: part + 1 for part in range(HOSTS)}, parts=HOSTS, nodes=HOSTED)
+    act_as_task()
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder, "ledger.jsonl")) as ledger:
+        strategy = DPFedOpt(
+            model=model,
+            mechanism=Mechanism.of(plan, model.layout, clip_bound=0.5),
+            server_step=ServerStep(optimiser=SGD(momentum=0.0), learning_rate=1.0),
+            run=TrainingRun(
+                population_index=index, ledger=ledger, dataset="d", run_id="r", addressing=hosted
+            ),
+        )
+        began = time.monotonic()
+        strategy.configure_train(1, strategy.arrays(), ConfigRecord(), DirectGrid({}))
+        return time.monotonic() - began
 
 
 def main() -> None:
@@ -147,7 +188,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             runs[name] = measure(Path(folder), *party(Path(folder)))
         print(runs[name].row(name), flush=True)
-    loop, theirs, many, few, most = runs.values()
+    loop, theirs, many, few, most, hosted, vast = runs.values()
     ratios = [
         Ratio(name="replies dropped, 1,000 nodes", value=many.asked - many.answered, at_most=0),
         Ratio(name="replies dropped, 10,000 nodes", value=most.asked - most.answered, at_most=0),
@@ -161,6 +202,23 @@ def main() -> None:
         ),
         Ratio(name="server's memory, 1,000 nodes over 64", value=many.server / few.server, at_most=1.1),
         Ratio(name="server's memory, 10,000 nodes over 64", value=most.server / few.server, at_most=1.4),
+        Ratio(
+            name=f"an update at 10,000 nodes on {HOSTS} hosts over the bare loop's",
+            value=hosted.update / loop.update,
+            at_most=1.1,
+        ),
+        Ratio(
+            name=f"replies dropped, {HOSTED:,} nodes on {HOSTS} hosts",
+            value=vast.asked - vast.answered,
+            at_most=0,
+        ),
+        Ratio(name=f"seconds until {HOSTED:,} nodes are registered", value=vast.registered, at_most=120),
+        Ratio(name=f"server's memory in GB, {HOSTED:,} nodes", value=vast.server / 1000, at_most=2.0),
+        Ratio(
+            name=f"seconds to draw {COHORT:,} of {HOSTED:,} nodes and make their messages",
+            value=addressing_seconds(),
+            at_most=1.0,
+        ),
         Ratio(name="server's memory, ours over Flower's", value=many.server / theirs.server, at_most=1.0),
     ]
     verdicts = "\n".join(f"- {one.name}: {one.value:.3g} ({one.goal}: {one.verdict})" for one in ratios)
@@ -174,11 +232,12 @@ def main() -> None:
 
 NOTES = f"""`tiny`, {PROCESSES} processes of local training, {ROUNDS} rounds of ours, of which the second is
 timed, and {FLOWERS_ROUNDS} of Flower's. A run is from the command to its end: Ray's start, for ours the
-registration of all nodes and two evaluations, in it. The bare loop is `LocalTrainer.update` in as many
-processes and nothing else: no federation, no clipping, no release. The server is the process that holds
-ServerApp, Flower's state and simulation engine; its processor seconds are those of the whole run, its peak
-and the largest worker's of resident memory. Ours makes a release with secure noise, ledger, checkpoint and
-model files in each round. Flower's keeps all replies of a round."""
+registration of all nodes and two evaluations, in it; "registered" is from the command to the end of the
+registration. The bare loop is `LocalTrainer.update` in as many processes and nothing else: no federation, no
+clipping, no release. The server is the process that holds ServerApp, Flower's state and simulation engine;
+its processor seconds are those of the whole run, its peak and the largest worker's of resident memory. Ours
+makes a release with secure noise, ledger, checkpoint and model files in each round. Flower's keeps all
+replies of a round."""
 
 if __name__ == "__main__":
     main()

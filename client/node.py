@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -76,6 +77,13 @@ class Node:
         )
         return cls(NodeSpeakers(speech, corpus, departures), rules, learner, process)
 
+    def of_part(self, index: int) -> Node:
+        """The node that holds another part of the same split; all but the speakers is that of this node."""
+        held = self.held
+        speech = replace(held.speech, index=index)
+        speakers = NodeSpeakers(speech, held.corpus, held.departures)
+        return Node(speakers, self.rules, self._learner, self._process)
+
     @property
     def speakers(self) -> Sequence[str]:
         """The node's speakers without those who have left."""
@@ -128,18 +136,18 @@ class Node:
         return algorithm.exchange(self._process, content, state, speakers, self.held.departed(speakers))
 
     def train(
-        self, task: Task, speakers: Sequence[str], exchange: Exchange | None = None
-    ) -> tuple[Tensor, RawMetrics | None]:
+        self, task: Task, speakers: Sequence[str], total: NodeSum, exchange: Exchange | None = None
+    ) -> RawMetrics | None:
         """Train each drawn speaker from the loaded model; clip, quantise and add the updates.
 
         Args:
             task: The round's task, which was loaded.
             speakers: The speakers by the task's numbers (`client.state.registered_speakers`).
+            total: Takes the updates, with the bounds and the quantiser of the task.
             exchange: The local algorithm's exchange, if it has one.
 
         Returns:
-            The sum (task.bounds.size,) in quantisation steps, and un-noised metrics if the task asks for
-            them.
+            Un-noised metrics if the task asks for them.
 
         Guarantee: the sum adds up the speakers' own parts. Each part follows from the speaker, the round
         and the run alone, to the bit, and is within the bound of each slice. A speaker counts as the zero
@@ -153,7 +161,6 @@ class Node:
         """
         require_known(task, speakers)
         raw = RawMetrics() if task.raw_metrics else None
-        total = NodeSum(task, self.rules.layout)
         train_speaker = self._process.train if exchange is None else exchange.train
         over = self.rules.over_limit(task, speakers)
         for name in (speakers[number] for number in task.speakers):
@@ -168,4 +175,4 @@ class Node:
                 if raw is not None:
                     raw.add(train_loss=report.loss, clipped_share=clipped, update_norms=norms)
         forget_departed(self.held.departures, self.held.corpus, self._learner)
-        return total.integers, raw
+        return raw

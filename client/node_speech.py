@@ -21,17 +21,17 @@ from speech.errors import LanguageError
 from speech.text import alphabet_of
 
 OWN_SPEECH = {"corpus-kind", "corpus-path"}
-PART_OF_THE_RUNS = {"partition-id", "num-partitions"}
+PART_OF_THE_RUNS = ("partition-id", "num-partitions")
 
 
 def is_simulated(node_config: Mapping[str, Any]) -> bool:
     """Whether the node's speech is a part of the run's own corpus, which the server's operators have."""
-    return bool(PART_OF_THE_RUNS & set(node_config)) and not OWN_SPEECH & set(node_config)
+    return any(name in node_config for name in PART_OF_THE_RUNS) and not OWN_SPEECH & set(node_config)
 
 
 def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
     """The node's part (from 0) and the number of parts. Raises `ConfigError` if there is no such part."""
-    index, parts = node_config.get("partition-id"), node_config.get("num-partitions")
+    index, parts = (node_config.get(name) for name in PART_OF_THE_RUNS)
     if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
         raise ConfigError(
             f"--node-config 'partition-id={index} num-partitions={parts}': a node with a part of the run's "

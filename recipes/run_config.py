@@ -56,6 +56,17 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _nothing_kept_on_hosts(self) -> RunConfig:
+        name, nodes = self.local.algorithm, self.training.hosted_nodes
+        if nodes and (what := beside_the_update(name)):
+            raise ValueError(
+                f"training.hosted-nodes = {nodes} (--hosts) and local.algorithm = {name!r}: a host adds up "
+                f"what its nodes send, and these keep or send {what} too; set hosted-nodes to 0, or use "
+                "'fedavg'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _nothing_compiled_for_the_next(self) -> RunConfig:
         if self.local.compile and self.privacy.stamp != "none":
             raise ValueError(COMPILED_IN_A_PRIVATE_RUN)

@@ -102,6 +102,9 @@ class TrainingSection(Section):
     round_deadline_seconds: Positive = Field(description="replies later than this count as zero")
     min_nodes: Count = Field(description="nodes to wait for before the first round")
     wait_seconds: Positive = Field(description="how long to wait for them")
+    hosted_nodes: WholeNumber = Field(
+        description="in a simulation, the nodes that its SuperNodes hold together; 0: each is one node"
+    )
     min_answers: WholeNumber = Field(
         description="of the nodes asked in a round so many must answer, or all if fewer; else the run stops"
     )

@@ -28,14 +28,17 @@ NO_ROOM = {errno.ENOSPC: "(os error 28)", errno.EDQUOT: "(os error 122)"}  # the
 torch.set_num_threads(1)
 
 
-def serve(grid: Grid, context: Context) -> None:
-    """Run a federation; an error of `FAULTS`, or a full disk, is printed once and ends the run as failed."""
+def serve(grid: Grid, context: Context, workers: int = 0) -> None:
+    """Run a federation; an error of `FAULTS`, or a full disk, is printed once and ends the run as failed.
+
+    `workers` is how many a simulation has, if that is known.
+    """
     # Our table shows each round; Flower's log at level INFO would repeat it.
     logger = logging.getLogger("flwr")
     logger.setLevel(max(logger.level, logging.WARNING))
     try:
         config = RunConfig.from_flat(context.run_config)
-        run_federation(grid, config, run_id=str(context.run_id))
+        run_federation(grid, config, run_id=str(context.run_id), workers=workers)
     except FAULTS as error:
         print(f"\nmurmuration: {error}\n", flush=True)
         raise

@@ -138,7 +138,8 @@ class FederatedRun:
             self.files.save_round(round_number)
         evaluated = last or round_number % training.evaluate_every == 0
         self._print_row(self._look() if evaluated else None)
-        changes = self.node_changes.update(set(grid.get_node_ids()), self.strategy.changed)
+        present = self.strategy.run.addressing.present(grid.get_node_ids())
+        changes = self.node_changes.update(present, self.strategy.changed)
         self.screen.print_remarks(changes)
         if (report := self.strategy.last_report) is not None:
             self.folder.append_traffic(report, time.monotonic() - self.round_started)

@@ -16,7 +16,7 @@ from optim.flat_model import layout_of
 from optim.trainable import freeze, frozen_digest
 from privacy import PrivacyPlan, Release, SecureGaussian, rdp_epsilon
 from privacy.kernels import load_compiler
-from recipes import RunConfig
+from recipes import ConfigError, RunConfig
 from server.anchor import Anchor, AnchorSpeech, seed_file
 from server.averaging import ModelAverage, make_averaging
 from server.evaluation import EvaluationPlace, HeldOut
@@ -60,16 +60,20 @@ from strategies.flower_seam import is_simulation
 from wire.declared_plan import DeclaredPlan
 from wire.raw_metrics import RawMetrics
 
-MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process
+MESSAGES_UNDER_WAY = 64  # in a simulation, whose messages are in the memory of this process; or more:
+A_WORKER = 4  # so many for each worker, of which none should wait for its next
 
 
-def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMean | None = None) -> Path:
+def run_federation(
+    grid: Grid, config: RunConfig, *, run_id: str, workers: int = 0, on_mean: OnMean | None = None
+) -> Path:
     """Run the federation that `config` describes; return the run folder.
 
     Args:
         grid: Flower's grid.
         config: The run configuration.
         run_id: Flower's number of the run.
+        workers: Of a simulation, if the number is known.
         on_mean: For experiments: called with each round's released mean before the server's step.
 
     Raises:
@@ -86,7 +90,13 @@ def run_federation(grid: Grid, config: RunConfig, *, run_id: str, on_mean: OnMea
     seed = str(interrupted.folder.seed) if interrupted else config.model.seed
     anchor = Anchor(public, config, seed_file(seed), place) if public else None
     simulated = is_simulation(grid)
-    streaming = StreamingGrid(grid, window=MESSAGES_UNDER_WAY if simulated else 0, simulated=simulated)
+    if config.training.hosted_nodes and not simulated:
+        raise ConfigError(
+            f"training.hosted-nodes = {config.training.hosted_nodes}: only SuperNodes of a simulation hold "
+            "many nodes; set it to 0"
+        )
+    window = max(MESSAGES_UNDER_WAY, A_WORKER * workers)
+    streaming = StreamingGrid(grid, window=window if simulated else 0, simulated=simulated)
     Thread(target=_prepare_first_round, daemon=True).start()
     registration = register_nodes(
         streaming,
@@ -190,6 +200,7 @@ def prepare_run(
             dataset=opened.account.population_name,
             run_id=opened.account.run,
             spent_elsewhere=opened.account.elsewhere,
+            addressing=registration.addressing,
         ),
         round_deadline_seconds=config.training.round_deadline_seconds,
         on_raw_metrics=_keeper(opened.folder, layout.names, layers) if layers else None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ConfigRecord, MessageType, RecordDict
 from flwr.serverapp import Grid
@@ -20,9 +20,11 @@ from server.overlaps import (
     require_nobody_twice,
 )
 from strategies import PopulationIndex
+from strategies.hosting import Addressing, Hosted, OneEach
 from strategies.registration import ask_nodes, connected_nodes, node_infos
 from wire.declared_plan import RECORD as PLAN
 from wire.declared_plan import DeclaredPlan
+from wire.hosting import unpack_infos
 from wire.messages import VERSION
 from wire.names import DECLARE
 from wire.node_info import NodeInfo
@@ -42,6 +44,7 @@ class Registration:
         frozen: Digest of the parameters that are not trained.
         synthetic: Whether all speakers of all nodes are synthetic.
         tokens: Pseudonyms (hex) of the speakers, as far as the nodes sent them.
+        addressing: Whether each node is a SuperNode, or has a host.
     """
 
     population_index: PopulationIndex
@@ -50,6 +53,7 @@ class Registration:
     frozen: str = ""
     synthetic: bool = False
     tokens: frozenset[str] = frozenset()
+    addressing: Addressing = field(default_factory=OneEach)
 
 
 def register_nodes(
@@ -86,8 +90,12 @@ def register_nodes(
     asked = ConfigRecord({"version": VERSION, "frozen": frozen, "run": run, "resumed": resumed})
     query = RecordDict({"query": asked})
     answers, problems = ask_nodes(grid, nodes, query, MessageType.QUERY, settings.wait_seconds)
-    infos = node_infos(answers, problems)
-    _require_all(nodes, infos, problems, settings.wait_seconds)
+    if settings.hosted_nodes:
+        addressing, infos = _hosted(answers, problems, settings.hosted_nodes)
+        _require_all(nodes, answers, problems, settings.wait_seconds)
+    else:
+        addressing, infos = OneEach(), node_infos(answers, problems)
+        _require_all(nodes, infos, problems, settings.wait_seconds)
     counts = {node: info.speakers for node, info in infos.items()}
     require_planned(counts, planned)
     require_nobody_twice(infos)
@@ -105,7 +113,31 @@ def register_nodes(
         frozen=frozen,
         synthetic=all(info.synthetic for info in infos.values()),
         tokens=frozenset(one.hex() for info in infos.values() for one in split_tokens(info.tokens)),
+        addressing=addressing,
     )
+
+
+def _hosted(
+    answers: Mapping[int, ConfigRecord], problems: dict[int, str], nodes: int
+) -> tuple[Addressing, dict[int, NodeInfo]]:
+    """What the nodes of some hosts report, and which SuperNode hosts which; faults go to `problems`."""
+    hosts: dict[int, int] = {}
+    infos: dict[int, NodeInfo] = {}
+    all_parts = 0
+    for host, answer in answers.items():
+        try:
+            part, parts, of_host = unpack_infos(answer, nodes)
+        except ValueError as error:
+            problems[host] = str(error)
+            continue
+        all_parts = all_parts or parts
+        if parts != all_parts or part in hosts:
+            other = "as another host does" if parts == all_parts else f"and another one of {all_parts}"
+            problems[host] = f"it holds part {part} of {parts}, {other}"
+            continue
+        hosts[part] = host
+        infos |= of_host
+    return Hosted(hosts=hosts, parts=max(1, all_parts), nodes=nodes), infos
 
 
 def declare(grid: Grid, declared: DeclaredPlan, nodes: Iterable[int], wait_seconds: float) -> None:

@@ -6,7 +6,7 @@ exact, so the result does not depend on the order of arrival, to the bit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -53,25 +53,35 @@ class CohortSum:
                 cohort's nonce, another layout, a wrong count, bytes that are not a packed sum, or a slice
                 beyond its bound.
         """
-        task = self._open.get(node)
-        if task is None:
+        self.add_together((node,), answer)
+
+    def add_together(self, nodes: Collection[int], answer: Answer) -> None:
+        """As `add`, for one sum over the speakers of several nodes.
+
+        Raises:
+            ReplyRejected: As `add`.
+        """
+        asked = [self._open[node] for node in nodes if node in self._open]
+        if not asked or len(asked) < len(nodes):
             raise ReplyRejected("the node was not asked in this round, or has answered already")
-        self._check_labels(task, answer)
+        self._check_labels(asked, answer)
         add_packed_(self.integers, answer.packed, answer.count, self._bounds, self._quantiser)
         self.speakers += answer.count
-        self.nodes += 1
-        del self._open[node]
+        self.nodes += len(asked)
+        for node in nodes:
+            del self._open[node]
 
     def silent_nodes(self) -> list[int]:
         """Nodes that were asked and gave no usable reply, ascending."""
         return sorted(self._open)
 
-    def _check_labels(self, task: Task, answer: Answer) -> None:
+    def _check_labels(self, tasks: list[Task], answer: Answer) -> None:
+        task, count = tasks[0], sum(len(one.speakers) for one in tasks)
         for what, asked, got in (
             ("round", task.round_number, answer.round_number),
             ("nonce", task.nonce, answer.nonce),
             ("layout", task.layout, answer.layout),
-            ("count", len(task.speakers), answer.count),
+            ("count", count, answer.count),
         ):
             if asked != got:
                 raise ReplyRejected(f"{what} is {got!r}, asked was {asked!r}")

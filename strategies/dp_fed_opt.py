@@ -34,7 +34,7 @@ from privacy.signal_to_noise import signal_to_noise
 from strategies.aggregation import CohortSum
 from strategies.mechanism import Mechanism
 from strategies.parts import GlobalModel, ServerStep, TrainingRun
-from strategies.round import OpenRound, RoundReport
+from strategies.round import Asked, OpenRound, RoundReport
 from strategies.training_only import TrainingOnly
 from wire.deadlines import message_seconds
 from wire.declared_plan import DeclaredPlan
@@ -168,12 +168,14 @@ class DPFedOpt(TrainingOnly):
             for node, speakers in self.population_index.locate(drawn).items()
         }
         ttl = message_seconds(self.round_deadline_seconds)
-        messages = [task.to_message(node, arrays, ttl) for node, task in tasks.items()]
+        addressed = list(self.run.addressing.messages(tasks, arrays, ttl))
+        messages = [message for _, message in addressed]
         self._round = OpenRound(
             number=server_round,
             drawn=len(drawn),
             tasks=tasks,
-            envelopes=[message.metadata for message in messages],
+            asked=[Asked(message.metadata, nodes) for nodes, message in addressed],
+            addressing=self.run.addressing,
             bytes_down=array_bytes(messages[0].content) if messages else 0,
             tensors=len(self.layout),
             on_raw_metrics=self._on_raw_metrics,

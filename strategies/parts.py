@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from optim.flat_model import bind
 from optim.schedules import Schedule, constant
 from optim.trainable import frozen_digest
 from privacy import LayerLayout, Ledger, Release
+from strategies.hosting import Addressing, OneEach
 from strategies.population import PopulationIndex
 
 
@@ -88,6 +89,7 @@ class TrainingRun:
         run_id: The ledger's name for this run.
         spent_elsewhere: Releases of the runs that made the seed model, recorded in other ledgers. A budget
             counts them too.
+        addressing: Whether each node is a SuperNode, or has a host.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -103,3 +105,4 @@ class TrainingRun:
     dataset: str
     run_id: str
     spent_elsewhere: tuple[Release, ...] = ()
+    addressing: Addressing = field(default_factory=OneEach)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from flwr.app import Message, Metadata
@@ -13,8 +13,9 @@ from base.printable_text import one_line
 from privacy import ReplyRejected
 from privacy.group_statistics import ReleasedGroup
 from strategies.aggregation import CohortSum, DroppedNode
+from strategies.hosting import Addressing, Nodes, OneEach
 from strategies.streaming import NOT_SENT
-from wire.messages import Answer, NodeFailed, Task
+from wire.messages import NodeFailed, Task
 from wire.raw_metrics import RawMetrics
 from wire.traffic import Traffic, array_bytes
 
@@ -49,7 +50,7 @@ class RoundReport:
     dropped: tuple[DroppedNode, ...]
     groups: tuple[ReleasedGroup, ...] = ()
     clip_bound: float = math.nan
-    traffic: tuple[Traffic, ...] = ()  # by node
+    traffic: tuple[Traffic, ...] = ()  # by SuperNode
 
     @property
     def bytes_down(self) -> int:
@@ -62,34 +63,42 @@ class RoundReport:
         return sum(one.bytes_up for one in self.traffic)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The metadata of a message, and the nodes that it has tasks for."""
+
+    envelope: Metadata
+    nodes: Nodes
+
+
 class Addressees:
-    """Finds the node of a reply by the id of the message that it answers.
+    """Finds the message that a reply answers, by its id.
 
     Flower gives a message its id when it is pushed. A grid with a window pushes most messages of a round
     after the first replies, so an id is looked up when a reply names it. If messages are pushed in their
-    order, each is looked at once, and the nodes of a whole round are found in linear time.
+    order, each is looked at once, and those of a whole round are found in linear time.
     """
 
-    def __init__(self, envelopes: Iterable[Metadata]) -> None:
-        self._unfiled = deque(envelopes)
-        self._nodes: dict[str, int] = {}
+    def __init__(self, asked: Iterable[Asked]) -> None:
+        self._unfiled = deque(asked)
+        self._filed: dict[str, Asked] = {}
 
-    def node(self, message_id: str) -> int | None:
-        """The node that this message was for; None if it is not a message of this round."""
-        while self._unfiled and self._unfiled[0].message_id:
+    def find(self, message_id: str) -> Asked | None:
+        """The message of this id; None if it is not of this round."""
+        while self._unfiled and self._unfiled[0].envelope.message_id:
             self._file(self._unfiled.popleft())
-        if message_id not in self._nodes:  # it may have been pushed out of order
-            for envelope in self._unfiled:
-                if envelope.message_id:
-                    self._file(envelope)
-        return self._nodes.get(message_id)
+        if message_id not in self._filed:  # it may have been pushed out of order
+            for asked in self._unfiled:
+                if asked.envelope.message_id:
+                    self._file(asked)
+        return self._filed.get(message_id)
 
     def not_asked(self) -> set[int]:
         """Nodes with a message that was never pushed."""
-        return {envelope.dst_node_id for envelope in self._unfiled if not envelope.message_id}
+        return {one for asked in self._unfiled if not asked.envelope.message_id for one in asked.nodes}
 
-    def _file(self, envelope: Metadata) -> None:
-        self._nodes[envelope.message_id] = envelope.dst_node_id
+    def _file(self, asked: Asked) -> None:
+        self._filed[asked.envelope.message_id] = asked
 
 
 @dataclass(kw_only=True)
@@ -103,7 +112,8 @@ class OpenRound:
         number: The round, from 1.
         drawn: The number of drawn speakers.
         tasks: The task of each node.
-        envelopes: The metadata of the messages that carry the tasks.
+        asked: The messages that carry the tasks.
+        addressing: What made these messages.
         bytes_down: Bytes of the arrays in each message.
         tensors: How many tensors are trained: as many norms a node may send.
         on_raw_metrics: Called with (round, node, metrics) for each node that sends un-noised metrics.
@@ -114,8 +124,9 @@ class OpenRound:
     number: int
     drawn: int
     tasks: dict[int, Task]
-    envelopes: list[Metadata]
+    asked: Sequence[Asked]
     bytes_down: int
+    addressing: Addressing = field(default_factory=OneEach)
     tensors: int = 0
     on_raw_metrics: Callable[[int, int, RawMetrics], None] | None = None
     changed: set[int] = field(default_factory=set)
@@ -125,16 +136,18 @@ class OpenRound:
 
     def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[DroppedNode]:
         """Add each valid reply to `total` as it arrives; return the nodes that gave nothing, with reasons."""
-        addressees = Addressees(self.envelopes)
+        addressees = Addressees(self.asked)
         dropped = []
         for reply in replies:
-            node = addressees.node(reply.metadata.reply_to_message_id)
+            asked = addressees.find(reply.metadata.reply_to_message_id)
             try:
-                self._take(node, reply, total)
+                problems = self._take(asked, reply, total)
             except ReplyRejected as rejection:
-                refused = not isinstance(rejection, NodeFailed)
-                who = reply.metadata.src_node_id if node is None else node
-                dropped.append(DroppedNode(who, one_line(str(rejection)), refused))
+                refused, reason = not isinstance(rejection, NodeFailed), one_line(str(rejection))
+                who = asked.nodes if asked else (reply.metadata.src_node_id,)
+                dropped += [DroppedNode(node, reason, refused) for node in who]
+            else:
+                dropped += [DroppedNode(node, one_line(reason)) for node, reason in problems.items()]
             del reply  # or it would stay in memory beside the next
         not_asked = addressees.not_asked()
         self._not_sent |= not_asked
@@ -142,28 +155,36 @@ class OpenRound:
         return dropped + [DroppedNode(node, NO_TURN if node in not_asked else LATE) for node in silent]
 
     def traffic(self) -> tuple[Traffic, ...]:
-        """The bytes to and from each node that was sent its task."""
+        """The bytes to and from each SuperNode that was sent a task."""
+        down: dict[int, int] = {}
+        for asked in self.asked:
+            if not self._not_sent.issuperset(asked.nodes):
+                node = asked.envelope.dst_node_id
+                down[node] = down.get(node, 0) + self.bytes_down
         return tuple(
-            Traffic(node=node, bytes_down=self.bytes_down, bytes_up=self._bytes_up.get(node, 0))
-            for node in self.tasks
-            if node not in self._not_sent
+            Traffic(node=node, bytes_down=sent, bytes_up=self._bytes_up.get(node, 0))
+            for node, sent in down.items()
         )
 
-    def _take(self, node: int | None, reply: Message, total: CohortSum) -> None:
-        if node is None:
+    def _take(self, asked: Asked | None, reply: Message, total: CohortSum) -> Mapping[int, str]:
+        """Add a reply's sum; return the reasons of those of its nodes that have no part in it."""
+        if asked is None:
             raise ReplyRejected("it answers no message of this round")
         if reply.has_error() and reply.error.code == NOT_SENT:
-            self._not_sent.add(node)
-        answer = Answer.from_message(reply)
+            self._not_sent.update(asked.nodes)
+        answer, problems = self.addressing.read(reply, asked.nodes)
         if answer.raw and len(answer.raw.update_norms) not in (0, self.tensors):
             raise ReplyRejected(
                 f"it sends {len(answer.raw.update_norms)} norms of an update of {self.tensors} tensors"
             )
-        total.add(node, answer)
+        answered = [node for node in asked.nodes if node not in problems]
+        total.add_together(answered, answer)
         if self.on_taken:
             self.on_taken(reply)
-        self._bytes_up[node] = array_bytes(reply.content)
-        if answer.dataset != self.tasks[node].dataset:
-            self.changed.add(node)
+        sender = asked.envelope.dst_node_id
+        self._bytes_up[sender] = self._bytes_up.get(sender, 0) + array_bytes(reply.content)
+        if answer.dataset != self.tasks[asked.nodes[0]].dataset:
+            self.changed.update(answered)
         if self.on_raw_metrics and answer.raw:
-            self.on_raw_metrics(self.number, node, answer.raw)
+            self.on_raw_metrics(self.number, sender, answer.raw)
+        return problems

@@ -105,19 +105,22 @@ def test_every_node_counts_where_three_windows_of_them_are_contacted(tmp_path):
 
 
 def test_the_model_is_the_same_to_the_bit_however_nodes_and_workers_share_the_work(corpus, tmp_path):
-    """Six nodes on one worker, several in a call; and one node, whose speakers several workers train."""
+    """Six nodes on one worker, several in a call; one node that several workers train; two hosts."""
     everybody = {"training.rounds": 2, "training.cohort": 6.0, "training.evaluate-every": 2}
     seeded = {"privacy.noise-source": "seeded-not-private", "privacy.noise-seed": 5, "model.seed": "embedded"}
     models = []
-    for number, shared in enumerate([("--nodes", 6, "--cpus-per-node", os.cpu_count()), ("--nodes", 1)]):
+    for number, shared in enumerate(
+        [("--nodes", 6, "--cpus-per-node", os.cpu_count()), ("--nodes", 1), ("--nodes", 6, "--hosts", 2)]
+    ):
         home = tmp_path / str(number)
         home.mkdir()
         chosen = settings(corpus, **everybody, **seeded)
         done = run_command("murmur", "run", *shared, *chosen, home=home, cwd=home)
         assert done.returncode == 0, done.stdout
         models.append(load_file(home / "runs" / "latest" / "model.safetensors"))
-    one, other = models
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    one, *others = models
+    for other in others:
+        assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_a_killed_run_is_resumed_and_what_it_released_stays_spent(corpus, tmp_path):

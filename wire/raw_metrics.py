@@ -51,6 +51,15 @@ class RawMetrics:
             total + (norm if finite else 0.0) for total, norm in zip(before, update_norms, strict=True)
         )
 
+    def merge(self, other: RawMetrics) -> None:
+        """Add the sums over other speakers."""
+        self.trained += other.trained
+        self.train_loss += other.train_loss
+        self.clipped_share += other.clipped_share
+        norms = self.update_norms or (0.0,) * len(other.update_norms)
+        added = other.update_norms or (0.0,) * len(norms)
+        self.update_norms = tuple(one + more for one, more in zip(norms, added, strict=True))
+
     def to_record(self) -> ConfigRecord:
         """The record in the reply."""
         return ConfigRecord(

@@ -15,7 +15,7 @@ import typer
 
 from cli.composing import Flat, read_settings
 from cli.exits import FAILED, INTERRUPTED, REFUSED
-from cli.run.options import CpusPerNode, GpusPerNode, Nodes, RayAddress, Settings, Verbose
+from cli.run.options import CpusPerNode, GpusPerNode, Hosts, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
 from recipes import ConfigError, RunConfig
 
@@ -28,6 +28,7 @@ def run(
         typer.Option(help="Go on with the run of this folder, or with 'latest'; its recipe is kept."),
     ] = None,
     nodes: Nodes = 8,
+    hosts: Hosts = 0,
     cpus_per_node: CpusPerNode = 1,
     gpus_per_node: GpusPerNode = 0.0,
     ray_address: RayAddress = OWN_RAY,
@@ -44,17 +45,17 @@ def run(
             ConfigError(f"--cpus-per-node {cpus_per_node}: this machine has {cores} CPUs; give at most that")
         )
     if dry_run:
-        config = _checked(recipe, resume, setting or [], nodes)
+        config = _checked(recipe, resume, setting or [], nodes, hosts)
         return _foretell(config, nodes, max(1, cores // cpus_per_node))
     try:
         with simulation() as engine:  # which is loaded while the settings are checked
-            config = _checked(recipe, resume, setting or [], nodes)
+            config = _checked(recipe, resume, setting or [], nodes, hosts)
             if ray_address != OWN_RAY:
                 ray_address = _usable(ray_address, cpus_per_node, gpus_per_node)
             completed = engine.run(
                 Federation(
                     config=config,
-                    nodes=nodes,
+                    supernodes=hosts or nodes,
                     cpus_per_node=cpus_per_node,
                     gpus_per_node=gpus_per_node,
                     ray_address=ray_address,
@@ -71,13 +72,16 @@ def run(
         raise typer.Exit(FAILED)
 
 
-def _checked(recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int) -> Flat:
+def _checked(
+    recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int, hosts: int
+) -> Flat:
     """The whole run configuration; a fault in it ends the command before anything is done."""
     from cli.run.settings import FAULTS, check, compose
 
     try:
         overrides = compose(recipe, resume, read_settings(settings))
-        return check(overrides, nodes).to_flat()
+        overrides["training.hosted-nodes"] = nodes if hosts else 0
+        return check(overrides, nodes, hosts).to_flat()
     except FAULTS as error:
         _refuse(error)
 

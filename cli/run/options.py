@@ -13,6 +13,10 @@ Settings = Annotated[
     typer.Option("--set", "-c", metavar="KEY=VALUE", help="A setting over the recipe's; repeatable."),
 ]
 Nodes = Annotated[int, typer.Option(min=1, help="How many nodes to simulate.")]
+Hosts = Annotated[
+    int,
+    typer.Option(min=0, help="How many SuperNodes hold the nodes together; 0: each node is one."),
+]
 CpusPerNode = Annotated[int, typer.Option(min=1, help="CPUs for each node that works.")]
 GpusPerNode = Annotated[float, typer.Option(min=0, help="GPUs for each, or a share of one.")]
 RayAddress = Annotated[

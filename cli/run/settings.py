@@ -81,8 +81,10 @@ def recipe_of_run(resume: str, settings: Flat) -> Flat:
     return {**with_present_keys(read_recipe(path / "config.toml")), "run.resume": str(path)}
 
 
-def check(overrides: Flat, nodes: int = 1) -> RunConfig:
+def check(overrides: Flat, nodes: int = 1, hosts: int = 0) -> RunConfig:
     """The configuration with `overrides`, checked as far as it can be before `nodes` nodes are simulated.
+
+    `hosts` is the number of SuperNodes that hold them together; 0 if each is one.
 
     Raises:
         ConfigError, SpeechError, ResumeRefused: With the fault.
@@ -103,10 +105,13 @@ def check(overrides: Flat, nodes: int = 1) -> RunConfig:
     if not section.shared_speakers:
         require_disjoint(corpus)
     require_population(config, len(corpus.speakers(section.train_split)))
-    if config.training.min_nodes > nodes:
+    if hosts > nodes:
+        raise ConfigError(f"--hosts {hosts}: there are only {nodes} nodes to hold; give at most that")
+    there, what, option = (hosts, "SuperNodes", "--hosts") if hosts else (nodes, "nodes", "--nodes")
+    if config.training.min_nodes > there:
         raise ConfigError(
-            f"training.min-nodes = {config.training.min_nodes}: only {nodes} nodes are simulated, so the run "
-            "would wait in vain; lower it, or give --nodes"
+            f"training.min-nodes = {config.training.min_nodes}: only {there} {what} are simulated, so the "
+            f"run would wait in vain; lower it, or give {option}"
         )
     if not config.run.resume:
         _require_name(config, corpus)

@@ -31,7 +31,7 @@ class Federation:
     """What is simulated and where. `config` is the whole flat run configuration."""
 
     config: dict[str, Any]
-    nodes: int
+    supernodes: int
     cpus_per_node: int
     gpus_per_node: float
     ray_address: str

@@ -41,9 +41,9 @@ def main() -> int:
     workers = {"num_cpus": federation.cpus_per_node, "num_gpus": federation.gpus_per_node}
     try:
         run_simulation(
-            _server_app(federation.config, federation.nodes),
+            _server_app(federation, int(ray.cluster_resources().get("CPU", 0) // federation.cpus_per_node)),
             _client_app(federation.config),
-            federation.nodes,
+            federation.supernodes,
             backend_config={"client_resources": workers},
         )
     except Exception as error:
@@ -72,7 +72,7 @@ def await_nodes(grid: Any, nodes: int, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def _server_app(config: dict[str, Any], nodes: int) -> Any:
+def _server_app(federation: Federation, workers: int) -> Any:
     from flwr.serverapp import ServerApp
 
     app = ServerApp()
@@ -81,8 +81,8 @@ def _server_app(config: dict[str, Any], nodes: int) -> Any:
     def with_config(grid: Any, context: Any) -> None:
         from server.entry import serve
 
-        await_nodes(grid, nodes)
-        serve(grid, replace(context, run_config=config))
+        await_nodes(grid, federation.supernodes)
+        serve(grid, replace(context, run_config=federation.config), workers)
 
     return app
 

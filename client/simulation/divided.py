@@ -15,6 +15,7 @@ import torch
 from flwr.app import ConfigRecord, Context, Message, RecordDict
 
 from privacy import ReplyRejected, accumulator_dtype, unpack
+from wire.hosting import is_for_a_host
 from wire.messages import Answer, Task, problem
 
 log = logging.getLogger("murmuration.client")
@@ -27,7 +28,7 @@ Done = Callable[[Message, Context], None]
 def divisible_speakers(message: Message) -> int:
     """How many speakers of a message may go to several workers; 0 if it is for one."""
     task = message.content.get(TASK)
-    if not isinstance(task, ConfigRecord) or task["raw-metrics"]:
+    if not isinstance(task, ConfigRecord) or task["raw-metrics"] or is_for_a_host(message):
         return 0
     speakers = list(task["speakers"])
     return len(speakers) if len(set(speakers)) == len(speakers) else 0  # else the node has to refuse it

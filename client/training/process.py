@@ -36,12 +36,19 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from client.training.process_loop import MEGABYTE, STANDSTILL, MakeTraining, SpeakerBudget, data_bytes, serve
+from client.training.process_loop import (
+    MEGABYTE,
+    STANDSTILL,
+    MakeTraining,
+    SpeakerBudget,
+    data_bytes,
+    of_process,
+    serve,
+)
 from client.training.process_messages import FRAME_BYTES, Failed, Ready, Report, Trained, decode
 from client.training.speaker_round import SpeakerRound
 
@@ -224,9 +231,9 @@ class _Clock:
     def of(cls, process: BaseProcess | None) -> _Clock:
         """The clock now; where the kernel has no /proc/PID/schedstat, no waiting is counted."""
         try:
-            _, nanoseconds, _ = Path(f"/proc/{process.pid if process else 0}/schedstat").read_text().split()
+            _, nanoseconds, _ = of_process(process.pid if process and process.pid else 0, "schedstat").split()
         except (OSError, ValueError):
-            nanoseconds = "0"
+            nanoseconds = b"0"
         return cls(now=time.monotonic(), waited=int(nanoseconds) * 1e-9)
 
     def seconds_to(self, later: _Clock) -> float:

@@ -143,10 +143,23 @@ def _limit_memory(size: int) -> None:
 def data_bytes(process: int | None = None) -> int:
     """The private memory of a process that `RLIMIT_DATA` limits, by default of this one; 0 if unknown."""
     try:
-        pages = Path(f"/proc/{process or 'self'}/statm").read_text().split()[5]
+        pages = of_process(process or "self", "statm").split()[5]
     except OSError:
         return 0
     return int(pages) * resource.getpagesize()
+
+
+def of_process(process: int | str, what: str) -> bytes:
+    """What the kernel tells of a process in a short file; `Path.read_text` takes five times as long.
+
+    Raises:
+        OSError: If there is no such process or file.
+    """
+    descriptor = os.open(f"/proc/{process}/{what}", os.O_RDONLY)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)
 
 
 def _be_the_first_to_end() -> None:

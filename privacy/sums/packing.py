@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ class _Group:
         """The largest number of bytes of the unary part of `size` of the group's values."""
         return (size + (_twice_sum(size, self.squared_reach) >> self.k) + 7) // 8
 
+    @cached_property
     def most_bytes(self) -> int:
         """The largest number of bytes of the group. Each block may waste a part of a byte."""
         fixed = sum(_LENGTH_BYTES + 1 + rice.fixed_bytes(end - begin, self.k) for begin, end in self.blocks())
@@ -67,7 +68,7 @@ class _Group:
 
 def packed_bytes(count: int, bounds: ClipBounds, quantiser: Quantiser) -> int:
     """The length of every sum of `count` updates that `pack` makes: a function of public numbers."""
-    return sum(group.most_bytes() for group in _groups(count, bounds, quantiser))
+    return sum(group.most_bytes for group in _groups(count, bounds, quantiser))
 
 
 def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) -> Bytes:
@@ -92,7 +93,7 @@ def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) ->
     numbers = held.numpy()
     place = 0
     for group in _groups(count, bounds, quantiser):
-        room = group.most_bytes() + place
+        room = group.most_bytes + place
         for begin, end in group.blocks():
             try:
                 place += _pack_block(numbers[begin:end], group, packed[place:room])
@@ -136,7 +137,7 @@ def unpacked_blocks(
     scratch = torch.empty(_BLOCK, dtype=accumulator_dtype(count, quantiser)).numpy()
     place = 0
     for group in _groups(count, bounds, quantiser):
-        room = group.most_bytes() + place
+        room = group.most_bytes + place
         for begin, end in group.blocks():
             place += _unpack_block(packed[place:room], group, scratch[: end - begin])
             yield begin, end, scratch[: end - begin]

@@ -40,7 +40,7 @@ MAY_CHANGE = (
     *("run.", "corpus.path", "corpus.feature-cache", "model.seed", "privacy.extrapolate-", "local.compile"),
     "privacy.uncounted",
     *("training.evaluate-every", "training.evaluate-share"),
-    *("training.min-nodes", "training.wait-seconds"),
+    *("training.min-nodes", "training.wait-seconds", "training.hosted-nodes"),
     *("training.round-deadline-seconds", "training.min-answers"),
     *("local.processor-seconds", "local.memory-megabytes"),
     "server.anchor-corpus",

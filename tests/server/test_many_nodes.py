@@ -10,6 +10,7 @@ from flwr.app import Error, MessageType
 from privacy import read_ledger
 from server.federation import MESSAGES_UNDER_WAY, run_federation
 from server.node_changes import RepliesRefused
+from strategies import StreamingGrid
 from tests.corpora import make_corpus
 from tests.server.in_process import SimulatedGrid, part_of, recipe
 from tests.strategies.federation import answer_to
@@ -137,3 +138,18 @@ def test_nodes_whose_turn_never_came_are_told_apart_and_were_sent_nothing(corpus
         one for one in map(json.loads, (folder / "traffic.jsonl").read_text().splitlines()) if "node" in one
     ]
     assert len(sent) == MESSAGES_UNDER_WAY
+
+
+def test_a_simulation_with_many_workers_has_more_messages_under_way(corpus, monkeypatch):
+    windows = []
+
+    class Watched(StreamingGrid):
+        def __init__(self, grid, *, window, **options):
+            windows.append(window)
+            super().__init__(grid, window=window, **options)
+
+    monkeypatch.setattr("server.federation.StreamingGrid", Watched)
+    config = recipe(corpus, **{"training.rounds": 1, "training.cohort": 2.0, **SHORT})
+    for workers in (0, 8, 100):
+        run_federation(SimulatedGrid(nodes_of(one_speaker, 2)), config, run_id="1", workers=workers)
+    assert windows == [64, 64, 400]

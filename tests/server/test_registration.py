@@ -11,6 +11,7 @@ from tests.corpora import make_corpus
 from tests.server.in_process import federate, recipe
 from tests.strategies.federation import failing, silent
 from tests.strategies.flower import FakeGrid
+from wire.hosting import hosted_by, pack_infos
 from wire.inflation import REFUSED
 from wire.messages import VERSION, problem
 from wire.node_info import NodeInfo
@@ -169,6 +170,44 @@ def test_the_registration_has_the_speakers_tokens_and_whether_they_are_synthetic
     assert call(
         {1: lambda message: NodeInfo(speakers=2, dataset="d", split="s", synthetic=True).to_record()}
     ).synthetic
+
+
+def host(part, parts=2, change=lambda infos: infos):
+    """A host of nodes of which each has as many speakers as its number, and one."""
+
+    def answer(message):
+        infos = {
+            node: NodeInfo(speakers=node + 1, dataset="d", split="s", part=node, parts=5)
+            for node in hosted_by(part, parts, 5)
+        }
+        return pack_infos(change(infos), part, parts)
+
+    return answer
+
+
+def test_the_nodes_of_hosts_are_registered_each_with_its_speakers():
+    found = call({70: host(1), 60: host(0)}, hosted_nodes=5)
+    assert found.population_index.nodes == (0, 1, 2, 3, 4)
+    assert found.population_index.counts == (1, 2, 3, 4, 5)
+    assert found.population_index.portion(3) == "s 3 5"
+    assert (found.addressing.hosts, found.addressing.present([60])) == ({1: 70, 0: 60}, {0, 2, 4})
+
+
+@pytest.mark.parametrize(
+    ("second", "reason"),
+    [
+        (host(0), "node 71: it holds part 0 of 2, as another host does"),
+        (host(1, parts=3), "node 71: it holds part 1 of 3, and another one of 2"),
+        (
+            host(1, change=lambda infos: {3: infos[3]}),
+            "node 71: it describes other nodes than those of part 1",
+        ),
+        (holds(3), "node 71: its answer is not that of a host of nodes"),
+    ],
+)
+def test_a_host_of_other_nodes_than_its_own_stops_the_start(second, reason):
+    with pytest.raises(RegistrationError, match=reason):
+        call({70: host(0), 71: second}, hosted_nodes=5)
 
 
 def test_what_was_skipped_is_counted_once_for_each_corpus():

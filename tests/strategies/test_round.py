@@ -3,7 +3,7 @@
 import pytest
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
-from strategies.round import Addressees
+from strategies.round import Addressees, Asked
 from tests.strategies.flower import FakeGrid
 
 NODES = 200
@@ -18,13 +18,14 @@ def messages():
 def test_every_node_is_found_also_when_its_message_is_pushed_after_other_replies(order):
     asked = messages()
     grid = FakeGrid(dict.fromkeys(range(1, NODES + 1), lambda message: None))
-    addressees = Addressees(message.metadata for message in asked)
+    addressees = Addressees(Asked(one.metadata, (one.metadata.dst_node_id,)) for one in asked)
     for number, message in enumerate(asked[::order], start=1):
         (key,) = grid.push_messages([message])
-        assert addressees.node(key) == message.metadata.dst_node_id
+        assert addressees.find(key).nodes == (message.metadata.dst_node_id,)
         assert len(addressees.not_asked()) == NODES - number
-    assert [addressees.node(m.metadata.message_id) for m in asked] == list(range(1, NODES + 1))
-    assert addressees.node("of another round") is None
+    found = [addressees.find(message.metadata.message_id).nodes for message in asked]
+    assert found == [(node,) for node in range(1, NODES + 1)]
+    assert addressees.find("of another round") is None
 
 
 def test_each_message_is_looked_at_a_few_times_however_many_there_are():
@@ -42,8 +43,8 @@ def test_each_message_is_looked_at_a_few_times_however_many_there_are():
             return self._id
 
     envelopes = [Counted(node) for node in range(1, NODES + 1)]
-    addressees = Addressees(envelopes)
+    addressees = Addressees(Asked(envelope, (envelope.dst_node_id,)) for envelope in envelopes)
     for envelope in envelopes:
         envelope._id = f"id-{envelope.dst_node_id}"
-        assert addressees.node(envelope._id) == envelope.dst_node_id
+        assert addressees.find(envelope._id).nodes == (envelope.dst_node_id,)
     assert Counted.looked <= 4 * NODES

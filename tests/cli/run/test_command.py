@@ -148,6 +148,13 @@ def test_what_this_many_speakers_cannot_carry_is_refused_before_anything_starts(
         check(settings, nodes=8)
 
 
+def test_hosts_that_cannot_hold_the_nodes_are_refused_before_anything_starts():
+    with pytest.raises(ConfigError, match="--hosts 9: there are only 8 nodes to hold; give at most that"):
+        check({}, nodes=8, hosts=9)
+    with pytest.raises(ConfigError, match=r"only 2 SuperNodes are simulated.*lower it, or give --hosts"):
+        check({"training.min-nodes": 3}, nodes=8, hosts=2)
+
+
 def test_a_check_does_not_wait_for_torch():
     code = "import sys\nfrom cli.run.settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

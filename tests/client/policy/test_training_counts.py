@@ -25,6 +25,7 @@ from speech.model.ctc_transformer import build_model
 from strategies import bind
 from tests.corpora import make_corpus
 from wire.messages import Task
+from wire.node_answers import NodeSum
 
 LAYOUT, VECTOR = bind(build_model("tiny", seed=1))
 BOUNDS = ClipBounds.of("dim", 0.2, LAYOUT, statistics=len(STATISTICS))
@@ -75,7 +76,9 @@ def sum_over(manifest, *speakers, run="r", **settings):
         quantiser=Quantiser.of(BOUNDS),
     )
     here.load(task, VECTOR)
-    return here.train(task, here.speakers)[0].to(torch.int64)
+    total = NodeSum(task, LAYOUT)
+    here.train(task, here.speakers, total)
+    return total.integers.to(torch.int64)
 
 
 def test_a_sum_without_a_speaker_is_the_sum_less_that_speakers_part_to_the_bit(manifest):

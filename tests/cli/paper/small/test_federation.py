@@ -21,7 +21,7 @@ def _no_process_stays():
     speaker_processes.forget()
 
 
-def test_one_node_and_two_give_the_same_model(tmp_path):
+def test_one_node_two_and_three_on_two_hosts_give_the_same_model(tmp_path):
     """With noise that a seed repeats and all speakers in the cohort, nothing else is random."""
     corpus = make_corpus(tmp_path / "speech", {"train": 3, "test": 1}, utterances=1)
     settings = {
@@ -35,13 +35,14 @@ def test_one_node_and_two_give_the_same_model(tmp_path):
         "run.sentences-shown": 0,
     }
     models = []
-    for nodes in (1, 2):
-        place = {"run.folder": str(tmp_path / f"runs-{nodes}")}
+    for nodes, hosted in ((1, 0), (2, 0), (2, 3)):
+        place = {"run.folder": str(tmp_path / f"runs-{nodes}-{hosted}"), "training.hosted-nodes": hosted}
         folder = federate(RunConfig.from_flat({**default_config(), **settings, **place}), nodes)
         models.append((RunFolder(folder).model, RunFolder(folder).seed))
-    (one, seed), (two, _) = models
-    one, two, seed = (load_file(file) for file in (one, two, seed))
-    assert all(one[name].equal(two[name]) for name in one)
+    (one, seed), *others = models
+    one, seed = load_file(one), load_file(seed)
+    for other in (load_file(model) for model, _ in others):
+        assert all(one[name].equal(other[name]) for name in one)
     assert any(not one[name].equal(seed[name]) for name in one)
 
 
