@@ -77,7 +77,8 @@ def train(config: RunConfig, message: Message, context: Context, in_words: InWor
     """
     hosted, together, vector = HostTask.from_message(message)
     del message.content[MODEL]  # Flower keeps the message until it is answered
-    host, total = _Host(config, context), None
+    host = _Host(config, context)
+    total: NodeSum | None = None
     raw = RawMetrics() if together.raw_metrics else None
     speakers: list[int] = []
     problems: dict[int, str] = {}

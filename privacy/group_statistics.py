@@ -21,6 +21,8 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from torch import Tensor
@@ -86,21 +88,7 @@ class RunStatistics:
         """Those for a model and the slices of its bounds; `bounds.statistics` is not read."""
         if not by_group:
             return cls(layout=layout)
-        groups, touched = layer_groups(layout), _slices_of_tensors(layout, bounds)
-        several = len({one for slices in touched for one in slices}) > 1
-        whole = several and all(len(slices) == 1 for slices in touched)
-        kinds = (UPDATE_NORM, CLIPPED_SHARE) if whole else (UPDATE_NORM,)
-        return cls(
-            layout=layout,
-            statistics=STATISTICS
-            + tuple(replace(kind, name=f"{kind.name}/{group.name}") for kind in kinds for group in groups),
-            groups=groups,
-            slices=tuple(
-                tuple(sorted({one for tensor in group.tensors for one in touched[tensor]}))
-                for group in groups
-            ),
-            slice_of=tuple(slices[0] for slices in touched) if whole else None,
-        )
+        return _by_group(layout, bounds.offsets[: bounds.model_slices + 1])
 
     @classmethod
     def in_bounds(cls, layout: LayerLayout, bounds: ClipBounds) -> RunStatistics:
@@ -113,11 +101,12 @@ class RunStatistics:
             raise ValueError(
                 f"the clip bounds are for {bounds.model_size} coordinates, the model has {layout.size}"
             )
-        known = [cls.of(layout, bounds, by_group=by_group) for by_group in (False, True)]
-        for one in known:
-            if len(one.statistics) == bounds.statistics:
-                return one
-        few, many = (len(one.statistics) for one in known)
+        if bounds.statistics == len(STATISTICS):
+            return cls.of(layout, bounds, by_group=False)
+        found = cls.of(layout, bounds, by_group=True)
+        if len(found.statistics) == bounds.statistics:
+            return found
+        few, many = len(STATISTICS), len(found.statistics)
         raise ValueError(
             f"the clip bounds have {bounds.statistics} statistics; a run of this model has {few}, or {many} "
             "with privacy.group-statistics"
@@ -199,13 +188,27 @@ def most_statistics(layout: LayerLayout) -> int:
     return len(STATISTICS) + 2 * len(layer_groups(layout))
 
 
-def _slices_of_tensors(layout: LayerLayout, bounds: ClipBounds) -> list[range]:
-    """By tensor: the slices that have coordinates of it."""
-    borders = bounds.offsets[: bounds.model_slices + 1]
-    return [
+@lru_cache(maxsize=4)  # a host asks for each of its nodes
+def _by_group(layout: LayerLayout, borders: tuple[int, ...]) -> RunStatistics:
+    """The statistics with groups, for slices of the model between `borders`."""
+    groups = layer_groups(layout)
+    touched = [
         range(bisect_right(borders, begin) - 1, bisect_left(borders, end))
-        for begin, end in zip(layout.offsets, layout.offsets[1:], strict=False)
+        for begin, end in pairwise(layout.offsets)
     ]
+    several = len({one for slices in touched for one in slices}) > 1
+    whole = several and all(len(slices) == 1 for slices in touched)
+    kinds = (UPDATE_NORM, CLIPPED_SHARE) if whole else (UPDATE_NORM,)
+    of_groups = (replace(kind, name=f"{kind.name}/{group.name}") for kind in kinds for group in groups)
+    return RunStatistics(
+        layout=layout,
+        statistics=(*STATISTICS, *of_groups),
+        groups=groups,
+        slices=tuple(
+            tuple(sorted({one for tensor in group.tensors for one in touched[tensor]})) for group in groups
+        ),
+        slice_of=tuple(slices[0] for slices in touched) if whole else None,
+    )
 
 
 def _log2(norm: float) -> float:

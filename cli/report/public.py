@@ -164,7 +164,7 @@ def numbers_by_group(value: object, *, named: bool = True) -> dict[str, float | 
         >>> numbers_by_group({"blocks.0 to out": 0.5, "/home/ann": 1.0, "front": "ann"})
         {'blocks.0 to out': 0.5, 'group 2': 1.0, 'front': None}
     """
-    found = value if isinstance(value, Mapping) else {}
+    found: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
     return {
         name if named and _TENSORS.fullmatch(name) else f"group {index}": number(one)
         for index, (name, one) in enumerate(found.items(), start=1)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from privacy.group_statistics import ReleasedGroup
@@ -47,7 +47,7 @@ def as_metrics(row: Row) -> dict[str, Any]:
     return {**stated, **noised, **_by_group(report.groups), **metrics}
 
 
-def _by_group(groups: Iterable[ReleasedGroup]) -> dict[str, dict[str, float]]:
+def _by_group(groups: Sequence[ReleasedGroup]) -> dict[str, dict[str, float]]:
     """What is known of the groups, by field and by the group's name."""
     found = {
         field: {one.name: value for one in groups if (value := getattr(one, attribute)) is not None}
