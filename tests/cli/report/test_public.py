@@ -39,6 +39,7 @@ LEFT_OUT = {
             "training.round-deadline-seconds",
             "training.min-nodes",
             "training.wait-seconds",
+            "training.hosted-nodes",
             "training.min-answers",
         ),
     ),
