@@ -20,11 +20,14 @@ HERE = Path(__file__).resolve().parent
 LIMIT_SECONDS = 400.0
 SCRIPTS = (
     *("server_step", "aggregation", "noise", "memory", "population", "growth"),
-    *("traffic", "object_store", "feature_cache", "local_training"),
+    *("traffic", "object_store", "feature_cache", "local_training", "start_up"),
 )
 BY_HAND = {
     "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
     "many_nodes": "1,000 nodes in a round, beside a bare loop and Flower's own: a quarter of an hour",
+    "ray_cluster": "one run on Ray clusters of 1, 2, 4 and 8 nodes: the same model; a quarter of an hour",
+    "simulation_adapters": "a round of adapters on Whisper beside a bare loop; needs the model, some minutes",
+    "scale": "what rounds of the paper's cohorts cost, predicted and checked at two sizes: some minutes",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",
     "decoding": "beam search and language models; real digits need a corpus",
     "first_run": "what `murmur run` does, three times: a quarter of an hour",

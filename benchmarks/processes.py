@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -17,6 +18,18 @@ def processor_seconds(root: int) -> float:
     """Seconds of processor time that `root` and its descendants have taken so far, in steps of 10 ms."""
     stats = _stats()
     return sum(sum(map(int, stats[pid][_TIMES])) for pid in _tree(root, stats)) / _TICKS
+
+
+def processor_seconds_by(root: int, part_of: Callable[[str], str]) -> dict[str, float]:
+    """As `processor_seconds`, for each part; `part_of` gives that of a command line."""
+    stats, found = _stats(), defaultdict(float)
+    for pid in _tree(root, stats):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended since
+            continue
+        found[part_of(words)] += sum(map(int, stats[pid][_TIMES])) / _TICKS
+    return dict(found)
 
 
 def end(root: int) -> None:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 WARM_UP, MEASURED = 2, 8
 ROUNDS = WARM_UP + MEASURED
 NODES = 8
+END_SECONDS = 300.0  # a run evaluates once more after its last round
 QUIET_LOAD = 0.5  # above this the wall clock measures the neighbours too
 ENVIRONMENT = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT)}
 
@@ -55,17 +56,27 @@ class Timing:
         return COHORT / self.processor
 
 
-def measure(command: Sequence[str], log: Path) -> Timing:
-    """Run `command` until its log has all rounds; the first `WARM_UP` of them do not count."""
+def measure(
+    command: Sequence[str],
+    log: Path,
+    rounds: int = ROUNDS,
+    after_first: Callable[[int], object] = lambda pid: None,
+) -> Timing:
+    """Run `command` until its log has all `rounds`; the first `WARM_UP` of them do not count.
+
+    `after_first` is called with the number of its process when the first round is over.
+    """
     began = time.monotonic()
     seen: list[tuple[dict[str, float], float, float]] = []
     read = 0
     with _running(command) as process:
-        while len(seen) < ROUNDS:
-            if process.poll() is not None and not len(_rounds(log)) == ROUNDS:
-                raise RuntimeError(f"{' '.join(command)} ended after {len(seen)} of {ROUNDS} rounds")
+        while len(seen) < rounds:
+            if process.poll() is not None and not len(_rounds(log)) == rounds:
+                raise RuntimeError(f"{' '.join(command)} ended after {len(seen)} of {rounds} rounds")
             if (size := log.stat().st_size if log.exists() else 0) != read:
                 for line in _rounds(log)[len(seen) :]:
+                    if not seen:
+                        after_first(process.pid)
                     seen.append((line, time.monotonic() - began, processor_seconds(process.pid)))
                 read = size
             time.sleep(0.02)
@@ -101,25 +112,25 @@ def _running(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     )
     try:
         yield process
-        process.wait(timeout=60)
+        process.wait(timeout=END_SECONDS)
     finally:
         end(process.pid)
         process.wait()
 
 
-def parties(folder: Path) -> dict[str, tuple[list[str], Path]]:
-    """The command of each party and where its rounds are written."""
+def parties(folder: Path, rounds: int = ROUNDS) -> dict[str, tuple[list[str], Path]]:
+    """The command of each party and where its `rounds` are written."""
 
     def module(
         name: str, log: Path, *words: str, python: Sequence[str] = (sys.executable, "-m")
     ) -> tuple[list[str], Path]:
-        return [*python, f"benchmarks.simulation_{name}", str(log), str(ROUNDS), *words], log
+        return [*python, f"benchmarks.simulation_{name}", str(log), str(rounds), *words], log
 
     settings = {
-        "training.rounds": ROUNDS,
+        "training.rounds": rounds,
         "training.cohort": float(COHORT),
         "corpus.kind": json.dumps("embedded"),
-        "training.evaluate-every": 10 * ROUNDS,
+        "training.evaluate-every": 10 * rounds,
         "run.folder": json.dumps(str(folder / "runs")),
     }
     ours = [sys.executable, "-c", "from cli.main import main; main()", "run", "--nodes", str(NODES)]

@@ -65,10 +65,11 @@ def existing_run(named: str | Path) -> Path:
     """Return the run folder, or the file in one, that a command line names.
 
     `named` is a path from the working directory, or a name in the runs folder ("latest", "runs/latest"). If
-    none of these exists, the path from the working directory is returned.
+    none of these exists, the path from the working directory is returned. That may be one that this user may
+    not read, such as root's after `runuser`.
     """
     places = [resolve(named), runs_folder() / named, runs_folder().parent / named]
-    return next((place for place in places if place.exists()), places[0])
+    return next((place for place in places if os.path.exists(place)), places[0])
 
 
 def feature_cache() -> Path:

@@ -39,13 +39,19 @@ from speech.text import alphabet_of
 from wire.pseudonyms import key_of, split_tokens, tokens_of
 
 
-def anchor_in_words(section: ServerSection) -> str:
-    """Return what the server trains on after each round, without the corpus' path; "" without an anchor."""
+def anchor_in_words(section: ServerSection, *, named: bool = True) -> str:
+    """Return what the server trains on after each round, without the corpus' path; "" without an anchor.
+
+    Args:
+        section: The recipe's section.
+        named: Whether the corpus is called by the last folder of its path too.
+    """
     if not section.anchor_corpus:
         return ""
     kind, path = section.anchor_place
     place = Path(path)
-    name = kind if kind in WITHOUT_FILES else f"{(place.parent if place.suffix else place).name} ({kind})"
+    folder = "" if kind in WITHOUT_FILES or not named else (place.parent if place.suffix else place).name
+    name = f"{folder} ({kind})" if folder else kind
     steps = f"{section.anchor_steps} step{'s' if section.anchor_steps > 1 else ''}"
     return (
         f"{steps} of SGD (rate {section.anchor_rate:g}) after each round, on public speech without noise: "

@@ -2,16 +2,16 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cli.processes import free_port
+from cli.processes import free_port, tool
 from tests.processes import all_processes, parent, server, title, wait_until
 
-NODE = ("--num-cpus", "1", "--object-store-memory", "100000000", "--disable-usage-stats", "--block")
+NODE = ("--object-store-memory", "100000000", "--disable-usage-stats", "--block")
 WORKER = "ray::WorkerActor"
 
 
@@ -54,8 +54,13 @@ class RayCluster:
 
 
 @contextmanager
-def ray_cluster(nodes: int, *, home: Path, logs: Path) -> Iterator[RayCluster]:
-    """So many nodes with a CPU each; they end with the block, and all that they started."""
+def ray_cluster(
+    nodes: int, *, home: Path, logs: Path, cpus: int = 1, cores: Sequence[str] = ()
+) -> Iterator[RayCluster]:
+    """So many nodes with `cpus` CPUs each; they end with the block, and all that they started.
+
+    `cores` has the processors of each node, as `taskset --cpu-list` takes them; without it they have all.
+    """
     port = str(free_port())
     address = f"127.0.0.1:{port}"
     with ExitStack() as stack:
@@ -63,12 +68,16 @@ def ray_cluster(nodes: int, *, home: Path, logs: Path) -> Iterator[RayCluster]:
         folder = stack.enter_context(TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True))
         head = ("--head", "--port", port, "--ray-client-server-port", str(free_port()), "--temp-dir", folder)
 
-        def start(name: str, *options: str) -> int:
+        def start(number: int, *options: str) -> int:
+            name = f"ray-node-{number}"
             log = logs / f"{name}.log"
-            node = stack.enter_context(server("ray", "start", *options, *NODE, home=home, log=log))
+            command = (tool("ray"), "start", *options, "--num-cpus", str(cpus), *NODE)
+            if cores:
+                command = ("taskset", "--cpu-list", cores[number], *command)
+            node = stack.enter_context(server(*command, home=home, log=log))
             wait_until(lambda: "Ray runtime started" in log.read_text(), seconds=90, what=f"the {name}")
             return node.pid
 
-        groups = [start("ray-head", *head, "--include-dashboard=false")]
-        groups += [start(f"ray-node-{number}", "--address", address) for number in range(1, nodes)]
+        groups = [start(0, *head, "--include-dashboard=false")]
+        groups += [start(number, "--address", address) for number in range(1, nodes)]
         yield RayCluster(address, tuple(groups))

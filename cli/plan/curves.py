@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal
 
 from privacy.plan import PrivacyPlan
 
@@ -41,22 +42,13 @@ def size_at_the_bound(plan: PrivacyPlan) -> float:
     return plan.sigma_dp**-2
 
 
-def other_cohorts(plan: PrivacyPlan) -> list[PrivacyPlan]:
-    """The plan with half and twice the cohort, and the plan itself, at the same noise multiplier.
+def variants(plan: PrivacyPlan, setting: Literal["cohort", "noise_multiplier"]) -> list[PrivacyPlan]:
+    """The plan with half and twice one of its settings, and the plan itself.
 
-    A cohort that cannot be, such as one above its cap, is left out.
+    One that cannot be, such as a cohort above its cap or noise out of range, is left out.
     """
     found = []
     for factor in FACTORS:
         with suppress(ValueError):
-            found.append(replace(plan, cohort=plan.cohort * factor))
-    return found
-
-
-def other_noise(plan: PrivacyPlan) -> list[PrivacyPlan]:
-    """The plan with half and twice the noise multiplier, and the plan itself; no noise out of range."""
-    found = []
-    for factor in FACTORS:
-        with suppress(ValueError):
-            found.append(replace(plan, noise_multiplier=plan.noise_multiplier * factor))
+            found.append(replace(plan, **{setting: getattr(plan, setting) * factor}))
     return found

@@ -23,7 +23,7 @@ def plot(
     from cli.plot.figures import FIGURES, PlottedRun, figures_of
     from cli.plot.matplotlib_files import FigureError, save
     from cli.progress import counted
-    from recipes import existing_run
+    from recipes import ConfigError, existing_run
     from server.report.metrics_lines import MetricsError
 
     try:
@@ -36,6 +36,6 @@ def plot(
             files = [out / f"{name}.{one}" for one in formats]
             save(FIGURES[name](plotted), files)
             typer.echo("\n".join(map(str, files)))
-    except (FigureError, MetricsError, OSError) as error:
+    except (ConfigError, FigureError, MetricsError, OSError) as error:
         typer.echo(f"murmur plot: {error}", err=True)
         raise typer.Exit(REFUSED) from None

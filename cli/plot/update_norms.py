@@ -5,17 +5,15 @@ They are of a simulation with `run.raw-metrics`, are not noised, and no epsilon 
 
 from __future__ import annotations
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cli.report.schemas import RawNorms, norm_lines
+
 RAW_FILE = "not_private.jsonl"
-NORMS, TENSORS = "update_norms", "tensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +39,21 @@ def read_update_norms(folder: Path) -> UpdateNorms | None:
 
     Args:
         folder: The run folder.
+
+    Raises:
+        ConfigError: If a line cannot be read or lacks fields.
     """
-    file = folder / RAW_FILE
-    if not file.is_file():
-        return None
-    first, *lines = [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]] or [{}]
-    tensors = tuple(first.get(TENSORS, ()))
-    newest: dict[int, dict[int, dict[str, Any]]] = {}
+    tensors, lines = norm_lines(folder / RAW_FILE)
+    newest: dict[int, dict[int, RawNorms]] = {}
     for line in lines:
-        if line.get(NORMS) and len(line[NORMS]) == len(tensors):
-            newest.setdefault(line["round"], {})[line["node"]] = line
+        newest.setdefault(line.round, {})[line.node] = line
     rounds = sorted(newest)
-    if not tensors or not rounds:
+    if not rounds:
         return None
     columns = [_mean([*newest[one].values()]) for one in rounds]
     return UpdateNorms(tensors=tensors, rounds=np.array(rounds), norms=np.array(columns).T)
 
 
-def _mean(lines: list[dict[str, Any]]) -> NDArray[np.float64]:
-    values = np.array([[math.nan if one is None else one for one in line[NORMS]] for line in lines])
-    return np.average(values, axis=0, weights=[line["speakers"] for line in lines])
+def _mean(lines: list[RawNorms]) -> NDArray[np.float64]:
+    norms = np.array([line.update_norms for line in lines])
+    return np.average(norms, axis=0, weights=[line.speakers for line in lines])

@@ -103,7 +103,7 @@ def _course(series: Mapping[str, Any], percent: bool, x_title: str) -> str:
 
 def cohort_chart(facts: RunFacts, traffic: Traffic) -> Chart | None:
     """Drawn speakers by round beside the interval that Poisson sampling makes one expect."""
-    drawn = [[line["round"], line["drawn"]] for line in traffic.rounds]
+    drawn = [[line.round, line.drawn] for line in traffic.rounds]
     if not drawn:
         return None
     expected = Expectation.of(facts.plan)
@@ -182,9 +182,9 @@ def traffic_chart(traffic: Traffic) -> Chart | None:
     """Megabytes to and from the nodes by round."""
     lines = [
         {
-            "round": one["round"],
-            "down": one["bytes_down"] / 1e6,
-            "up": one["bytes_up"] / 1e6,
+            "round": one.round,
+            "down": one.bytes_down / 1e6,
+            "up": one.bytes_up / 1e6,
         }
         for one in traffic.rounds
     ]

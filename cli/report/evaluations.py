@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.report.run_facts import RunFacts
+from cli.report.schemas import EvaluationFile, checked
 from recipes import ConfigError
 from speech.evaluation.edit_table import columns
 
@@ -29,6 +30,7 @@ def read_evaluation(path: Path) -> Mapping[str, Any]:
         or not {"model", "warnings"} <= set(found)
     ):
         raise ConfigError(f"--evaluation {path}: has no error rates of a model with warnings; {_REMEDY}")
+    checked(EvaluationFile, found, f"--evaluation {path}", _REMEDY)
     return found
 
 

@@ -11,16 +11,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from cli.report.run_facts import RunFacts
+from cli.report.schemas import RoundTraffic, norm_lines, traffic_lines
 from privacy import LayerLayout
 from privacy.group_statistics import bounds_with_statistics
 from privacy.noise.shape import relative_stds
-from server.storage.json_lines import read_lines
+from recipes import ConfigError
 from server.storage.run_folder import RunFolder
 
 
@@ -28,23 +28,19 @@ from server.storage.run_folder import RunFolder
 class Traffic:
     """`traffic.jsonl`: the newest line of each round, and of each node in it."""
 
-    rounds: tuple[Mapping[str, Any], ...]
+    rounds: tuple[RoundTraffic, ...]
     nodes: Mapping[int, tuple[int, int]]
 
     @classmethod
     def of(cls, folder: RunFolder) -> Traffic:
-        """Read the file; without one there are no rounds."""
-        rounds: dict[int, Mapping[str, Any]] = {}
-        by_node: dict[tuple[int, int], Mapping[str, Any]] = {}
-        for line in read_lines(folder.traffic):
-            if "drawn" in line:
-                rounds[line["round"]] = line
-            elif "node" in line:
-                by_node[line["round"], line["node"]] = line
+        """Read the file; without one there are no rounds. Raises `ConfigError` for a line without a field."""
+        all_rounds, all_nodes = traffic_lines(folder.traffic)
+        rounds = {line.round: line for line in all_rounds}
+        by_node = {(line.round, line.node): line for line in all_nodes}
         totals: dict[int, tuple[int, int]] = defaultdict(lambda: (0, 0))
         for (_, node), one in by_node.items():
             down, up = totals[node]
-            totals[node] = (down + one["bytes_down"], up + one["bytes_up"])
+            totals[node] = (down + one.bytes_down, up + one.bytes_up)
         return cls(
             rounds=tuple(rounds[number] for number in sorted(rounds)), nodes=dict(sorted(totals.items()))
         )
@@ -52,14 +48,12 @@ class Traffic:
     @property
     def faults(self) -> list[tuple[int, str, int]]:
         """Node, reason and number of times that a node was left out of a round, most frequent first."""
-        found = Counter(
-            (drop["node"], drop["reason"]) for line in self.rounds for drop in line.get("dropped", ())
-        )
+        found = Counter((drop.node, drop.reason) for line in self.rounds for drop in line.dropped)
         return [(node, reason, times) for (node, reason), times in found.most_common()]
 
     def total(self, name: str) -> float:
         """The sum of a field over all rounds."""
-        return math.fsum(line[name] for line in self.rounds)
+        return math.fsum(getattr(line, name) for line in self.rounds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +72,9 @@ class UpdateNorms:
 
     @classmethod
     def of(cls, folder: RunFolder) -> UpdateNorms | None:
-        """Read not_private.jsonl; None if it has no norms of tensors."""
-        lines = read_lines(folder.not_private)
-        first = lines[0] if lines else {}
-        tensors = tuple(str(name) for name in first.get("tensors", ()))
-        newest: dict[tuple[int, int], tuple[float, Sequence[float]]] = {}
-        for line in lines[1:]:
-            norms, speakers = line.get("update_norms") or (), line.get("trained", line.get("speakers", 0))
-            if tensors and len(norms) == len(tensors) and speakers:
-                newest[line["round"], line["node"]] = (speakers, norms)
+        """Read not_private.jsonl; None if it has no norms of tensors. Raises as `Traffic.of`."""
+        tensors, lines = norm_lines(folder.not_private)
+        newest = {(line.round, line.node): (line.speakers, line.update_norms) for line in lines}
         by_round: dict[int, list[tuple[float, Sequence[float]]]] = defaultdict(list)
         for (round_number, _), one in newest.items():
             by_round[round_number].append(one)
@@ -164,8 +152,10 @@ def _shapes(folder: RunFolder, tensors: Sequence[str]) -> list[tuple[int, ...]] 
     file = folder.model if folder.model.is_file() else folder.seed
     if not file.is_file():
         return None
-    with safe_open(file, framework="pt") as opened:
-        known = set(opened.keys())
-        if not known.issuperset(tensors):
-            return None
-        return [tuple(opened.get_slice(name).get_shape()) for name in tensors]
+    try:
+        with safe_open(file, framework="pt") as opened:
+            if not set(opened.keys()).issuperset(tensors):
+                return None
+            return [tuple(opened.get_slice(name).get_shape()) for name in tensors]
+    except SafetensorError as error:
+        raise ConfigError(f"{file}: is no model file ({error}); restore it from a copy") from None

@@ -82,13 +82,13 @@ def _cohorts(traffic: Traffic) -> Table | None:
     shown = thinned(traffic.rounds, MOST_LINES)
     rows: list[Row] = [
         (
-            f"{one['round']}",
-            f"{one['drawn']:,}",
-            f"{one['nodes_answered']} of {one['nodes_asked']}",
-            f"{len(one.get('dropped', ()))}",
-            f"{one['bytes_down'] / 1e6:,.2f}",
-            f"{one['bytes_up'] / 1e6:,.2f}",
-            f"{one['seconds']:.1f}",
+            f"{one.round}",
+            f"{one.drawn:,}",
+            f"{one.nodes_answered} of {one.nodes_asked}",
+            f"{len(one.dropped)}",
+            f"{one.bytes_down / 1e6:,.2f}",
+            f"{one.bytes_up / 1e6:,.2f}",
+            f"{one.seconds:.1f}",
         )
         for one in shown
     ]

@@ -18,18 +18,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from base.release import release
-from cli.report import public
+from cli.report import evaluation_tables, public
 from cli.report.charts import Chart, curves, speaker_chart
 from cli.report.evaluations import aligned
 from cli.report.owner_view import OwnerView, owner_view
 from cli.report.run_facts import RunFacts
-from cli.report.run_view import BY_GROUP, RunView, Table, percent, rounds_by_group, run_view
+from cli.report.run_view import BY_GROUP, RunView, Table, rounds_by_group, run_view
 from cli.report.sounds import Room
 
 PAGE = Path(__file__).with_name("page")
 PROGRAMS = ("d3.min.js", "plot.umd.min.js", "report.js")
 LIVE_PROGRAM = "live.js"
-MOST_SPEAKERS = 200  # of a table
 Audience = Literal["owner", "public"]
 
 
@@ -192,10 +191,10 @@ def _section(
         owner=None if asked.for_public else owner_view(facts),
         groups=_charts_by_group(view),
         speakers=speaker_chart(found),
-        speaker_table=_speaker_table(found),
-        quantiles=_quantiles(found),
-        by=_by(found),
-        against=_against(found),
+        speaker_table=evaluation_tables.by_speaker(found),
+        quantiles=evaluation_tables.quantiles(found),
+        by=evaluation_tables.by_field(found),
+        against=evaluation_tables.against(found),
         utterances=[{**one, "columns": aligned(one)} for one in words],
     )
 
@@ -274,68 +273,6 @@ def _differences(views: Sequence[RunView]) -> Table | None:
 
 def _value(value: object) -> str:
     return json.dumps(value) if isinstance(value, bool) else "" if value is None else str(value)
-
-
-def _speaker_table(found: Mapping[str, Any]) -> Table | None:
-    speakers = [
-        (name, one) for name, one in found.get("by_speaker", {}).items() if one.get("wer") is not None
-    ]
-    if not speakers:
-        return None
-    speakers.sort(key=lambda pair: -pair[1]["wer"])
-    some = f" (the worst {MOST_SPEAKERS} of {len(speakers)})" if len(speakers) > MOST_SPEAKERS else ""
-    rows = [(str(name), percent(one["wer"]), f"{one['words']:,}") for name, one in speakers[:MOST_SPEAKERS]]
-    return Table(caption=f"WER by speaker{some}", titles=("speaker", "WER", "words"), rows=rows)
-
-
-def _quantiles(found: Mapping[str, Any]) -> Table | None:
-    quantiles, tenth = found.get("speaker_wer_quantiles"), found.get("worst_tenth") or {}
-    if not quantiles:
-        return None
-    names = {
-        "0": "best",
-        "0.1": "10 %",
-        "0.25": "25 %",
-        "0.5": "median",
-        "0.75": "75 %",
-        "0.9": "90 %",
-        "1": "worst",
-    }
-    known = {names[key]: percent(quantiles[key]) for key in names if key in quantiles}
-    if tenth:
-        known["worst tenth together"] = percent(tenth.get("wer"))
-    return Table(caption="WER over the speakers", titles=tuple(known), rows=[tuple(known.values())])
-
-
-def _by(found: Mapping[str, Any]) -> Table | None:
-    by = found.get("by")
-    if not by:
-        return None
-    rows = []
-    for value, one in by["values"].items():
-        interval = one["wer"].get("interval") or {}
-        said = f"{100 * interval['low']:.1f} to {100 * interval['high']:.1f} %" if interval else ""
-        rows.append((value or "(none)", percent(one["wer"]["rate"]), said, f"{one['speakers']:,}"))
-    titles = (str(by["field"]), "WER", "interval", "speakers")
-    return Table(caption=f"WER by {by['field']}", titles=titles, rows=rows)
-
-
-def _against(found: Mapping[str, Any]) -> str:
-    other = found.get("against")
-    if not other or other.get("wer_difference") is None:
-        return ""
-    interval = other.get("interval") or {}
-    said = (
-        f" (interval {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f}, paired by speaker)"
-        if interval
-        else ""
-    )
-    before = (other.get("wer") or {}).get("rate")
-    return (
-        f"Beside the model that it was compared with (WER {percent(before)}): "
-        f"{100 * other['wer_difference']:+.1f} "
-        f"points{said}."
-    )
 
 
 def _environment(charts: dict[str, Chart]) -> Any:

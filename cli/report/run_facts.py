@@ -16,6 +16,7 @@ from typing import Any
 
 from cli.composing import config_of_run
 from cli.report import public
+from cli.report.schemas import EvaluationFile, checked
 from privacy import Epsilon, Lineage, PrivacyPlan, Release, epsilon, ledger_releases, read_ledger
 from privacy.accounting.epsilon import merge
 from privacy.ledger.lineage import inherited_releases, not_in_ledger
@@ -23,8 +24,8 @@ from recipes import ConfigError, RunConfig
 from server.storage.ancestry import lineage_before, unprotected
 from server.storage.checkpoints import load_checkpoint
 from server.storage.ledgers import require_spent
-from server.storage.populations import population_of, uncounted_remarks
-from server.storage.run_folder import RunFolder
+from server.storage.populations import population_of, uncounted_remarks, uncounted_without_names
+from server.storage.run_folder import RESTORE, RunFolder
 from server.storage.run_ids import run_of, short
 
 _RELEASE = re.compile(r"^# release: ([0-9A-Za-z.+-]{1,40})$", re.MULTILINE)
@@ -83,6 +84,8 @@ class RunFacts:
         config, checkpoint = config_of_run(path), load_checkpoint(newest, tensors=False)
         # A run may go on meanwhile: the ledger is read last, and covers all that was read before.
         metrics, evaluation = tuple(in_force(folder.read_metrics())), folder.read_evaluation()
+        if evaluation is not None:
+            checked(EvaluationFile, evaluation, f"{folder.evaluation}", RESTORE)
         if checkpoint.run and (evaluation or {}).get("run", checkpoint.run) != checkpoint.run:
             raise ConfigError(f"{folder.evaluation} is of another run: restore the file, or remove it")
         made = folder.rounds_made(checkpoint.round_number)
@@ -151,13 +154,7 @@ class RunFacts:
     @property
     def warnings_without_names(self) -> tuple[str, ...]:
         """The same for the public."""
-        found = []
-        if self.uncounted:
-            count = len(self.uncounted)
-            found.append(
-                f"Other runs have spent on some of these speakers in {count} other "
-                f"ledger{'s' if count > 1 else ''}: no epsilon here includes it."
-            )
+        found = [f"{one[:1].upper()}{one[1:]}." for one in uncounted_without_names(len(self.uncounted))]
         if unprotected(self.lineage):
             found.append(
                 "The seed model came from a federated run without privacy: no epsilon here covers what it "

@@ -6,18 +6,20 @@ tells a wrong setting only after Ray has started, and takes seconds more to star
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from cli.composing import Flat, read_settings
 from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Hosts, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
-from recipes import ConfigError, RunConfig
+
+if TYPE_CHECKING:  # what checks settings is imported when the engine's process has begun to load
+    from cli.composing import Flat
 
 
 def run(
@@ -40,10 +42,9 @@ def run(
 ) -> None:
     """Run a federation on this machine or a Ray cluster (Flower's simulation)."""
     cores = os.cpu_count() or 1
-    if ray_address == OWN_RAY and cpus_per_node > cores:
-        _refuse(
-            ConfigError(f"--cpus-per-node {cpus_per_node}: this machine has {cores} CPUs; give at most that")
-        )
+    _require_whole_gpus(gpus_per_node)
+    if ray_address == OWN_RAY:
+        _require_on_this_machine(cores, cpus_per_node, gpus_per_node)
     if dry_run:
         config = _checked(recipe, resume, setting or [], nodes, hosts)
         return _foretell(config, nodes, max(1, cores // cpus_per_node))
@@ -72,10 +73,32 @@ def run(
         raise typer.Exit(FAILED)
 
 
+def _require_whole_gpus(gpus: float) -> None:
+    """Ray gives a worker a share of one GPU, or whole ones."""
+    if not math.isfinite(gpus) or (gpus > 1 and not gpus.is_integer()):
+        _refuse(f"--gpus-per-node {gpus:g}: give a share of one GPU, or a whole number of them")
+
+
+def _require_on_this_machine(cores: int, cpus: int, gpus: float) -> None:
+    """That this machine has what one worker is to get; of a cluster, the cluster is asked."""
+    if cpus > cores:
+        _refuse(f"--cpus-per-node {cpus}: this machine has {cores} CPUs; give at most that")
+    if gpus > 0 and gpus > (there := _gpus()):
+        remedy = "give at most that" if there else "leave the option out, and it trains on its CPUs"
+        _refuse(f"--gpus-per-node {gpus:g}: this machine has {there} GPUs that torch can use; {remedy}")
+
+
+def _gpus() -> int:
+    import torch  # here, for it takes a second or two
+
+    return torch.cuda.device_count()
+
+
 def _checked(
     recipe: Path | None, resume: str | None, settings: Sequence[str], nodes: int, hosts: int
 ) -> Flat:
     """The whole run configuration; a fault in it ends the command before anything is done."""
+    from cli.composing import read_settings
     from cli.run.settings import FAULTS, check, compose
 
     try:
@@ -90,6 +113,7 @@ def _foretell(config: Flat, nodes: int, workers: int) -> None:
     """Print what the run would take on so many workers of this machine."""
     from cli.run.forecast import forecast
     from cli.run.settings import FAULTS
+    from recipes import RunConfig
 
     try:
         typer.echo("\n".join(forecast(RunConfig.from_flat(config), nodes, workers).lines()))
@@ -113,6 +137,6 @@ def _is_gone(ray_address: str) -> bool:
     return bool(health(ray_address))
 
 
-def _refuse(error: Exception) -> NoReturn:
+def _refuse(error: Exception | str) -> NoReturn:
     typer.echo(f"murmur run: {error}", err=True)
     raise typer.Exit(REFUSED) from None

@@ -1,7 +1,8 @@
 """What a run will take, said before anything starts: `murmur run --dry-run`.
 
 Bytes and epsilon follow from the recipe. Seconds are measured here: some of the run's speakers are trained
-from its seed model, as nodes do it, and some held-out utterances evaluated. Nothing of this is kept, drawn or
+from its seed model, as nodes do it, some held-out utterances evaluated, and vectors clipped, added and noised
+(`cli.run.round_costs`). Nothing of this is kept, drawn or
 spent. Memory is what the pages in benchmarks/ have for processes of this kind, and vectors of this model.
 """
 
@@ -10,9 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
+from cli.run.round_costs import RoundCosts, ValueCosts
 from client.corpora import corpus_of
 from client.learner import Learner
 from client.node_speech import NodeSpeech
@@ -33,17 +36,17 @@ from wire.messages import pack_vector
 
 SPEAKERS, UTTERANCES = 8, 32  # that are measured, at most
 START_SECONDS = 15.0  # until the first training step (benchmarks/simulation.md)
-ROUND_SHARE = 1.2  # a round over its local training alone (benchmarks/simulation.md)
 PROCESS_BYTES = {"server": 0.8e9, "worker": 1.2e9}  # of a small model (benchmarks/many_nodes.md)
 VECTORS = {"server": 5, "worker": 4}  # sizes of the model beside that (benchmarks/memory.md)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Seconds of one speaker's local training, and of the evaluation of one held-out utterance."""
+    """Seconds of one speaker's local training, of one held-out utterance's evaluation, and of each value."""
 
     update: float
     utterance: float
+    value: ValueCosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,7 @@ class Forecast:
         workers: How many of them work at a time.
         measured: Seconds, as they are here.
         utterances: Held-out utterances.
+        values: Length of the model's vector.
         model_bytes: Of the model in a task.
         sum_bytes: Of the sum in an answer over the usual number of speakers.
     """
@@ -67,6 +71,7 @@ class Forecast:
     workers: int
     measured: Measured
     utterances: int
+    values: int
     model_bytes: int
     sum_bytes: int
 
@@ -75,10 +80,19 @@ class Forecast:
         """Nodes with a drawn speaker in a round, as expected."""
         return contacted(self.plan, self.nodes)
 
-    @property
-    def round_seconds(self) -> float:
-        """Seconds of a round without its evaluation."""
-        return ROUND_SHARE * self.plan.cohort * self.measured.update / self.workers
+    @cached_property
+    def round(self) -> RoundCosts:
+        """What a round takes on this machine."""
+        return RoundCosts(
+            speakers=self.plan.cohort,
+            nodes=self.contacted,
+            processors=self.workers,
+            update=self.measured.update,
+            values=self.values,
+            value=self.measured.value,
+            model_bytes=self.model_bytes,
+            sum_bytes=self.sum_bytes,
+        )
 
     @property
     def evaluations(self) -> float:
@@ -96,12 +110,12 @@ class Forecast:
     @property
     def seconds(self) -> float:
         """Seconds of the whole run."""
-        rounds = self.plan.rounds * self.round_seconds
+        rounds = self.plan.rounds * self.round.seconds
         return START_SECONDS + rounds + self.evaluations * self.evaluation_seconds
 
     def lines(self) -> list[str]:
         """The forecast in words."""
-        plan, messages = self.plan, self.plan.rounds * self.contacted
+        plan, each = self.plan, self.round
         server, worker = (
             PROCESS_BYTES[who] + VECTORS[who] * self.model_bytes for who in ("server", "worker")
         )
@@ -117,13 +131,13 @@ class Forecast:
             f"{plan.population:,} speakers on {self.nodes:,} nodes; {plan.rounds} rounds of {plan.cohort:g} "
             f"expected speakers, on {self.contacted:,.0f} nodes",
             f"seconds: about {self.seconds:,.0f}: start {START_SECONDS:g}, rounds of "
-            f"{self.round_seconds:,.1f} on {self.workers} workers, {self.evaluations:g} evaluations of "
-            f"{self.evaluation_seconds:,.1f}",
+            f"{each.seconds:,.1f} on {self.workers} workers ({each.bottleneck} takes longest), "
+            f"{self.evaluations:g} evaluations of {self.evaluation_seconds:,.1f}",
             f"         (measured now: {self.measured.update:.3g} for a speaker, "
             f"{self.measured.utterance:.3g} for a held-out utterance; a busy machine takes longer)",
-            f"bytes: {_size(messages * self.model_bytes)} of models to the nodes, "
-            f"{_size(messages * self.sum_bytes)} of sums back",
-            f"memory: about {_size(server)} in the server and {_size(worker)} in each of {self.workers} "
+            f"bytes: {size(plan.rounds * each.bytes_down)} of models to the nodes, "
+            f"{size(plan.rounds * each.bytes_up)} of sums back",
+            f"memory: about {size(server)} in the server and {size(worker)} in each of {self.workers} "
             f"workers, where a speaker may take up to {most}",
             f"epsilon: {private}, for this run alone on its speakers{stops}"
             if plan.is_private
@@ -168,8 +182,10 @@ def forecast(config: RunConfig, nodes: int, workers: int) -> Forecast:
         measured=Measured(
             update=_update_seconds(training, speech.split, speakers, vector),
             utterance=_utterance_seconds(held_out, model),
+            value=ValueCosts.measured(config, vector.numel()),
         ),
         utterances=_utterances(held_out),
+        values=vector.numel(),
         model_bytes=len(pack_vector(vector)["vector"].data),
         sum_bytes=packed_bytes(usual, bounds, quantiser),
     )
@@ -215,8 +231,9 @@ def _utterances(held_out: HeldOut) -> int:
     return sum(len(corpus.utterances(held_out.split, speaker)) for speaker in held_out.speakers)
 
 
-def _size(count: float) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+def size(count: float) -> str:
+    """A number of bytes in words."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= scale:
             return f"{count / scale:,.3g} {unit}" if count < 1000 * scale else f"{count / scale:,.0f} {unit}"
     return f"{count:,.0f} bytes"

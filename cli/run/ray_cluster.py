@@ -80,7 +80,8 @@ def _found() -> str:
     found: str | None = find_bootstrap_address(None)
     if found is None:
         raise ClusterError(
-            f"--ray-address {FIND}: this machine is no node of a Ray cluster; `ray start` makes it one"
+            f"--ray-address {FIND}: this machine is no node of a Ray cluster; `ray start` makes it one (a "
+            "cluster with a --temp-dir of its own is found by HOST:PORT alone)"
         )
     return found
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import ray
 
-from cli.run.simulation import COMPLETED, FAILED, Federation
+from cli.run.simulation import COMPLETED, FAILED, OWN_RAY, Federation
 
 
 def main() -> int:
@@ -31,9 +31,13 @@ def main() -> int:
         return FAILED  # the settings were refused
     Thread(target=_end_with_the_command, daemon=True).start()
     federation = Federation(**json.loads(line))
-    Thread(target=import_module, args=("server.entry",), daemon=True).start()  # while Ray starts
+    Thread(target=_import_what_follows, daemon=True).start()  # while Ray starts
     # Flower takes a Ray that runs; the workers of one that it starts wait for an environment of their own.
-    ray.init(federation.ray_address, include_dashboard=False, logging_level=logging.ERROR)
+    try:
+        ray.init(federation.ray_address, include_dashboard=False, logging_level=logging.ERROR)
+    except Exception as error:  # Ray raises a plain one where its processes are not up after 30 seconds
+        print(f"murmur run: {_without_ray(federation.ray_address, error)}", file=sys.stderr)
+        return FAILED
     from flwr.simulation import run_simulation
 
     if not federation.verbose:
@@ -53,6 +57,22 @@ def main() -> int:
             traceback.print_exc()
         return FAILED
     return COMPLETED
+
+
+def _without_ray(address: str, error: Exception) -> str:
+    """What is said where Ray does not start, or the cluster at `address` does not answer any more."""
+    if address != OWN_RAY:
+        return f"no connection to the Ray cluster at {address} ({error}); `ray status` on it says how it is"
+    return (
+        f"Ray's processes did not start on this machine ({error}). Most often it is too busy: end other "
+        "processes, or wait for them, and run the command again; nothing was drawn or spent"
+    )
+
+
+def _import_what_follows() -> None:
+    """Flower's engine, which is needed first, and the server's work."""
+    import_module("flwr.simulation")
+    import_module("server.entry")
 
 
 def _end_with_the_command() -> None:

@@ -11,14 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli.plan.curves import (
-    SIZES,
-    epsilon_by_round,
-    noise_by_size,
-    other_cohorts,
-    other_noise,
-    size_at_the_bound,
-)
+from cli.plan.curves import SIZES, epsilon_by_round, noise_by_size, size_at_the_bound, variants
 from cli.report.charts import Chart, points
 from cli.report.page_view import PlanSection, Section
 from cli.report.run_view import Table, percent
@@ -55,8 +48,11 @@ class PlannedCurves:
     def of(cls, plan: PrivacyPlan, larger: PrivacyPlan) -> PlannedCurves:
         """Compute them; of a private plan that takes up to some seconds (a capped cohort)."""
         own = epsilon_by_round(plan)
-        cohorts = {_marked(f"S = {one.cohort:g}", one == plan): one for one in other_cohorts(plan)}
-        noise = {_marked(f"z = {one.noise_multiplier:.4g}", one == plan): one for one in other_noise(plan)}
+        cohorts = {_marked(f"S = {one.cohort:g}", one == plan): one for one in variants(plan, "cohort")}
+        noise = {
+            _marked(f"z = {one.noise_multiplier:.4g}", one == plan): one
+            for one in variants(plan, "noise_multiplier")
+        }
         found = {name: epsilon_by_round(one) for name, one in {**cohorts, **noise}.items()}
         rows = [
             (name, f"{one.cohort:g}", f"{one.noise_multiplier:.4g}", epsilon_text(found[name][-1][1]))

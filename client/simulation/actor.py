@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import copyreg
 from collections.abc import Iterator
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import ray
@@ -31,6 +33,8 @@ class WorkerActor:
 
     def __init__(self) -> None:
         self._kept: dict[Reference, Any] = {}
+        # What the first message needs takes seconds to import, while the server has its own to prepare.
+        Thread(target=import_module, args=("client.answers",), daemon=True).start()
 
     def answer(
         self, app: list[Reference], parcel: bytes, arrays: list[Reference], contexts: list[Context]

@@ -9,7 +9,6 @@ from privacy.accounting.profile import PrivacyProfile
 from server.report.live_table import warning
 from server.report.model_facts import ModelFacts
 from server.report.summary import UNNOISED_EVALUATION
-from server.storage.ancestry import unprotected
 
 WEAK = 10.0
 """Above this epsilon a guarantee means little in practice (Ponomareva et al. 2023, arXiv 2303.00654)."""
@@ -46,7 +45,7 @@ def _promised(facts: ModelFacts) -> list[str]:
         "computed from its ledger. The server is trusted with the nodes' sums (central DP). The seed model "
         "and the held-out speech count as public: the guarantee does not cover them.",
         f"| | this run |\n|---|---|\n{table}",
-        *(f"**{in_markdown(_capital(note))}.**" for note in (*facts.uncounted, *unprotected(facts.lineage))),
+        *(f"**{in_markdown(_capital(note))}.**" for note in facts.warnings),
         *_weak(spent),
         *_extrapolated(facts),
         *_other_runs(facts),

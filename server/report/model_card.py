@@ -2,7 +2,7 @@
 
 Guarantee: every number in it comes from the ledger, the checkpoint, the recipe or evaluation.json of the
 run; what these do not contain is reported as missing. About the training population it states what the plan
-publishes, and nothing else.
+publishes, and nothing else. It names no folder of this machine and no ledger: a card is published.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def card_of_file(loaded: LoadedModel, licence: str | None, privacy: str, *, form
     """
     parts = [
         _front_matter(_base_header(loaded, licence, form)),
-        f"# {in_markdown(loaded.preset)}, exported by Murmuration",
+        f"# {in_markdown(loaded.public_name)}, exported by Murmuration",
         f"{_kind(loaded)}.{_adapters(loaded, form)}{_window(loaded, form)}",
         f"## Privacy\n\n{in_markdown(privacy)}.",
         f"## Licence\n\n{in_markdown(licence or LICENCE_MISSING)}.",
@@ -112,7 +112,7 @@ def card_of_file(loaded: LoadedModel, licence: str | None, privacy: str, *, form
 
 
 def _title(facts: ModelFacts) -> str:
-    return one_line(f"Murmuration {facts.loaded.preset}, run {short(facts.run)}")
+    return one_line(f"Murmuration {facts.loaded.public_name}, run {short(facts.run)}")
 
 
 def _header(facts: ModelFacts, licence: str | None, form: Form) -> str:
@@ -225,7 +225,7 @@ def _spelling(loaded: LoadedModel) -> str:
 
 def _kind(loaded: LoadedModel) -> str:
     """The architecture, and for a pre-trained model where it is from."""
-    name = in_code(loaded.preset)
+    name = in_code(loaded.public_name)
     if loaded.model.choice is None or loaded.model.choice.is_preset:
         return f"CTC transformer, preset `{name}`"
     known = {"revision": loaded.metadata.get("revision"), "licence": loaded.metadata.get("licence")}
@@ -252,7 +252,7 @@ def _data(facts: ModelFacts) -> str:
 
 def _anchor(facts: ModelFacts) -> list[str]:
     """What the server trained on itself, which no epsilon covers."""
-    words = anchor_in_words(facts.config.server)
+    words = anchor_in_words(facts.config.server, named=False)
     if not words:
         return []
     return [

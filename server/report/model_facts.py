@@ -21,13 +21,12 @@ from privacy.accounting.epsilon import merge
 from privacy.ledger.lineage import inherited_releases, not_in_ledger
 from privacy.plan import ADJACENCY
 from recipes import ConfigError, RunConfig
-from recipes.sections import CorpusSection
 from server.report.live_table import warning
 from server.storage.ancestry import lineage_before, unprotected
 from server.storage.checkpoints import load_checkpoint
 from server.storage.json_lines import read_lines
 from server.storage.ledgers import require_spent
-from server.storage.populations import population_of, uncounted_remarks
+from server.storage.populations import population_of, uncounted_remarks, uncounted_without_names
 from server.storage.run_folder import RunFolder
 from server.storage.run_ids import run_of, short
 from speech.model.checkpoint import LoadedModel, load_model
@@ -174,8 +173,18 @@ class ModelFacts:
 
     @property
     def data_name(self) -> str:
-        """The name of the corpus, without its path."""
-        return data_name(self.config.corpus)
+        """The corpus of the recipe, without its path: readers of a card know a corpus in files by the run."""
+        section = self.config.corpus
+        if section.kind == "embedded":
+            return "embedded synthetic speakers (CC0-1.0)"
+        if section.kind == "synthetic":
+            return f"{section.path} synthetic speakers, generated on demand"
+        return f"corpus of run {short(self.run)} ({section.kind})"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What no epsilon here includes, for everybody: without the names of ledgers."""
+        return (*uncounted_without_names(len(self.uncounted)), *unprotected(self.lineage))
 
     @property
     def privacy(self) -> str:
@@ -190,19 +199,9 @@ class ModelFacts:
             if self.inherited
             else ""
         )
-        notes = "".join(f"; {note}" for note in (*self.uncounted, *unprotected(self.lineage)))
+        notes = "".join(f"; {note}" for note in self.warnings)
         return (
             f"epsilon {epsilon_text(whole.value)} (by {whole.accountant}) at delta {plan.delta:g} {chained}"
             f"for each of {plan.population:,} speakers, {plan.adjacency}, {plan.sampler} sampling, "
             f"{self.releases} releases; from the ledger of run {short(self.run)}{notes}"
         )
-
-
-def data_name(section: CorpusSection) -> str:
-    """Return the kind of a corpus and the name of its folder."""
-    if section.kind == "embedded":
-        return "embedded synthetic speakers (CC0-1.0)"
-    if section.kind == "synthetic":
-        return f"{section.path} synthetic speakers, generated on demand"
-    path = Path(section.path)
-    return f"{(path.parent if path.suffix else path).name} ({section.kind})"

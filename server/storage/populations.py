@@ -226,6 +226,14 @@ def uncounted_text(name: str) -> str:
     )
 
 
+def uncounted_without_names(count: int) -> list[str]:
+    """Return the same of so many ledgers, for whoever must not learn their names; nothing of none."""
+    if not count:
+        return []
+    ledgers = f"{count} other ledger{'s' if count > 1 else ''}"
+    return [f"other runs have spent on some of these speakers in {ledgers}: no epsilon here includes it"]
+
+
 def name_of(ledger: Path) -> str:
     """Return the value of `privacy.population-name` that continues a ledger: the name in its entries."""
     with suppress(OSError, ValueError, KeyError, TypeError), ledger.open(encoding="utf-8") as file:

@@ -25,7 +25,7 @@ def describe(loaded: LoadedModel, *, licence: str, privacy: str) -> dict[str, st
     return {
         "format": FORMAT,
         "murmuration": release(),
-        "preset": loaded.preset,
+        "preset": loaded.public_name,
         "language": alphabet.language,
         "characters": alphabet.characters,
         "sample_rate_hz": str(loaded.features.sample_rate_hz),
@@ -56,7 +56,7 @@ def _of_pretrained(loaded: LoadedModel) -> dict[str, str]:
     choice: Any = loaded.model.choice
     origin = {name: loaded.metadata[name] for name in ORIGIN if name in loaded.metadata}
     return {
-        "base_model": loaded.preset,
+        "base_model": loaded.public_name,
         "base_revision": loaded.metadata.get("revision", ""),
         "base_licence": loaded.metadata.get("licence", ""),
         "base_digest": loaded.metadata[DIGEST],

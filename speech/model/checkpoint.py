@@ -27,6 +27,8 @@ from speech.model import adapted_file
 from speech.model.choice import ModelChoice
 from speech.model.ctc_transformer import CTCTransformer, build_model
 from speech.model.recogniser import Recogniser
+from speech.pretrained.base import PretrainedRecogniser
+from speech.pretrained.store import is_stored_name
 from speech.text import ENGLISH, Alphabet, alphabet_of
 
 FORMAT = "murmuration-model"
@@ -54,6 +56,13 @@ class LoadedModel:
     def features(self) -> FrontEnd:
         """The input that it was trained on: the preset's, or that of the preset when the file was written."""
         return self.model.front_end
+
+    @property
+    def public_name(self) -> str:
+        """The model's name for whoever has no access to this machine: of a folder by its path, its family."""
+        if isinstance(self.model, PretrainedRecogniser) and not is_stored_name(self.preset):
+            return self.model.folder.kind
+        return self.preset
 
     @property
     def transformer(self) -> CTCTransformer:

@@ -16,6 +16,7 @@ from recipes.model_section import ModelSection
 from server.report.model_card import card_of_file
 from server.storage.ancestry import lineage_of_start
 from speech.errors import SpeechError
+from speech.export import describe
 from speech.model import adapted_file
 from speech.model.checkpoint import LoadedModel, load_model, save_model
 from speech.model.ctc_transformer import build_model
@@ -119,6 +120,15 @@ def test_options_that_do_not_fit_are_refused(made: Path, tmp_path: Path) -> None
     save_model(preset, build_model("tiny", seed=0), "tiny")
     done = murmur("export", "--model", preset, "--format", "huggingface", one)
     assert done.exit_code == 2 and "a preset of ours" in done.stderr and not one.exists()
+
+
+def test_a_card_and_an_export_do_not_say_in_which_folder_a_base_model_was(made: Path) -> None:
+    loaded = open_model(made / "adapted.safetensors")
+    card = card_of_file(loaded, None, "none", form="merged")
+    assert "# wav2vec2, exported" in card and "Base model `wav2vec2` (revision" in card
+    told = describe(loaded, licence="", privacy="none")
+    assert (told["base_model"], told["base_digest"]) == ("wav2vec2", loaded.metadata[adapted_file.DIGEST])
+    assert made.name not in card + json.dumps(told)
 
 
 def test_a_run_leaves_in_both_layouts_with_its_card_and_its_epsilon(

@@ -114,15 +114,14 @@ class Book:
         yield f"**Setting.** {experiment.setting} {_facts([run for one in drawn for run in one.results])}"
         yield self._table(drawn)
         figure = self._page.with_suffix("") / f"{study.size}-{jobs.source.name}-{experiment.name}.png"
-        draw(drawn, experiment.x, figure)
+        tables = {one.cell.name: Table.of(one.results) for one in drawn}
+        found = {claim: findings(claim, cells, tables) for claim in experiment.claims}
+        compared = [one for of_claim in found.values() for one in of_claim if not one.is_ratio]
+        draw(drawn, experiment.x, figure, compared)
         yield f"![{experiment.title}]({self._link(figure)})"
         if inside := looked_into(drawn):
             yield from self._inside(experiment, inside, figure)
-        tables = {one.cell.name: Table.of(one.results) for one in drawn}
-        answers = [
-            answer(claim, findings(claim, cells, tables), pairs(claim, cells, tables))
-            for claim in experiment.claims
-        ]
+        answers = [answer(claim, found[claim], pairs(claim, cells, tables)) for claim in experiment.claims]
         yield "\n".join(["**Answer.**", "", *(f"- {one}" for one in answers)])
         yield f"Run again what is missing: {command}"
 

@@ -1,4 +1,7 @@
-"""The figure of an experiment: word error rates with intervals, and how they came down over the rounds."""
+"""The figure of an experiment: word error rates with intervals, and beside them how they came about.
+
+That is how they came down over the rounds, or, of mechanisms by epsilon, how they differ from each other.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from typing import Any
 from cli.paper.results.plotting import COLOURS, pyplot, save
 from cli.paper.results.record import Result
 from cli.paper.results.statistics import Estimate
+from cli.paper.small.claims import Finding
 from cli.paper.small.experiments import NOISY, Cell, word
 
 MOST_CURVES = len(COLOURS)
@@ -26,14 +30,17 @@ class Drawn:
     results: tuple[Result, ...]
 
 
-def draw(cells: Sequence[Drawn], x: str, path: Path) -> None:
+def draw(cells: Sequence[Drawn], x: str, path: Path, compared: Sequence[Finding] = ()) -> None:
     """Draw cells to a PNG: against their setting `x`, or below each other, with their curves beside.
+
+    Cells by epsilon have the differences `compared` beside them: their own intervals are mostly due to the
+    speakers, whom all cells share.
 
     Raises:
         ResultError: Without matplotlib.
     """
     loaded = pyplot()
-    figure, (rates, curves) = loaded.subplots(
+    figure, (rates, beside) = loaded.subplots(
         1, 2, figsize=(11, max(3.6, 0.32 * len(cells))), constrained_layout=True
     )
     if x == EPSILON:
@@ -42,7 +49,10 @@ def draw(cells: Sequence[Drawn], x: str, path: Path) -> None:
         _against(rates, cells, x)
     else:
         _below(rates, cells)
-    _curves(curves, cells)
+    if x == EPSILON and compared:
+        _differences(beside, compared)
+    else:
+        _curves(beside, cells)
     save(figure, path)
 
 
@@ -97,18 +107,32 @@ def _against_epsilon(panel: Any, cells: Sequence[Drawn]) -> None:
     for one in cells:
         lines.setdefault(_without_noise(one.cell), []).append(one)
     for number, (label, line) in enumerate(lines.items()):
-        rates, lengths = _bars(line)
+        rates, _ = _bars(line)
         look = {
             "color": COLOURS[number % MOST_CURVES],
             "marker": MARKERS[number // MOST_CURVES % len(MARKERS)],
         }
-        panel.errorbar(list(map(_epsilon, line)), rates, yerr=lengths, label=label, alpha=0.8, **look)
+        panel.plot(list(map(_epsilon, line)), rates, label=label, alpha=0.8, **look)
     front = pareto([(_epsilon(one), 100 * one.wer.value) for one in cells])
     panel.plot(
         *zip(*front, strict=True), color="black", drawstyle="steps-post", label="Pareto front", zorder=0
     )
-    panel.set(xlabel="true epsilon", ylabel="WER % with 95 % interval", xscale="log")
+    panel.set(xlabel="true epsilon", ylabel="WER %", xscale="log")
     panel.legend(frameon=False, fontsize=7)
+
+
+def _differences(panel: Any, compared: Sequence[Finding]) -> None:
+    """Each difference in points with its interval, the first at the top."""
+    places = list(range(len(compared)))[::-1]
+    values = [one.estimate.value for one in compared]
+    lengths = [
+        [one.estimate.value - one.estimate.low for one in compared],
+        [one.estimate.high - one.estimate.value for one in compared],
+    ]
+    panel.errorbar(values, places, xerr=lengths, fmt="o", color=COLOURS[0])
+    panel.axvline(0.0, color="black", linewidth=0.8)
+    panel.set_yticks(places, [f"{one.of} less {one.against}" for one in compared], fontsize=7)
+    panel.set(xlabel="difference in points, 95 % interval; below 0: better")
 
 
 def _without_noise(cell: Cell) -> str:

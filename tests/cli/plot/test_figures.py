@@ -63,6 +63,13 @@ def test_a_run_without_norms_has_none(tmp_path, lines):
     assert read_update_norms(tmp_path) is None
 
 
+def test_a_line_of_norms_that_lacks_a_field_is_named(tmp_path):
+    folder = make_run(tmp_path / "run", raw=True)
+    write_raw(folder, {"tensors": ["a"]}, {"round": 1, "update_norms": [1.0]})
+    done = murmur("plot", folder, "--out", tmp_path)
+    assert (done.exit_code, "not_private.jsonl:2: has no 'node'" in done.output) == (2, True), done.output
+
+
 def test_plot_writes_every_figure_that_the_runs_have(tmp_path):
     private, open_run = make_run(tmp_path / "a", raw=True), make_run(tmp_path / "b", private=False)
     done = murmur("plot", private, open_run, "--out", tmp_path / "out", "--format", "svg")

@@ -154,6 +154,13 @@ def test_only_a_report_is_written_over(run, tmp_path, name):
         assert report(made, "-o", empty).exit_code == 0
 
 
+ROUND = (
+    '{"round": 1, "drawn": 3, "nodes_asked": 2, "nodes_answered": 2, "dropped": [], "bytes_down": 1, '
+    '"bytes_up": 1, "seconds": 9}'
+)
+NORMS = '{"round": 1, "node": 1, "speakers": 1, "update_norms": [1.0, 2.0]}'
+
+
 @pytest.mark.parametrize(
     ("name", "line", "says"),
     [
@@ -163,7 +170,14 @@ def test_only_a_report_is_written_over(run, tmp_path, name):
         ("metrics.jsonl", '{"wer": 1}', "metrics.jsonl:2: has no number of a round (round = None)"),
         ("metrics.jsonl", '{"round": true}', "metrics.jsonl:2: has no number of a round (round = True)"),
         ("traffic.jsonl", "7", "traffic.jsonl:2: is no JSON object (int)"),
+        ("traffic.jsonl", "{}", "traffic.jsonl:2: has no 'round'; restore the file from a copy"),
+        ("traffic.jsonl", '{"round": 1, "drawn": 3}', "traffic.jsonl:2: has no 'nodes_asked'"),
+        ("traffic.jsonl", '{"round": 1, "node": 3}', "traffic.jsonl:2: has no 'bytes_down'"),
+        ("traffic.jsonl", ROUND.replace("9", "1e999"), "traffic.jsonl:2: seconds = inf: "),
+        ("traffic.jsonl", ROUND.replace("[]", '[{"node": 1}]'), "traffic.jsonl:2: has no 'dropped.0.reason'"),
         ("not_private.jsonl", "null", "not_private.jsonl:2: is no JSON object (NoneType)"),
+        ("not_private.jsonl", '{"update_norms": [1, 2]}', "not_private.jsonl:2: has no 'round'"),
+        ("not_private.jsonl", NORMS.replace("1.0", '"x"'), "not_private.jsonl:2: update_norms.0 = 'x': "),
         ("evaluation.json", "7", "evaluation.json: is no JSON"),
     ],
 )
@@ -175,6 +189,39 @@ def test_a_line_that_cannot_be_read_is_named(run, tmp_path, name, line, says):
     done = report(made, "--for", "owner", "-o", tmp_path / "page.html")
     assert done.exit_code == 2 and says in done.output and "Traceback" not in done.output
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("cer", 7, "cer = 7: "),
+        ("wer", {"rate": "x"}, "wer.rate = 'x': "),
+        ("cer", {"interval": {"low": 1}}, "has no 'cer.interval.high'"),
+        ("speaker_wer_quantiles", {"0": {}}, "speaker_wer_quantiles.0 = {}: "),
+        ("worst_tenth", {"wer": 10**400}, "worst_tenth.wer = 1"),
+        ("by_speaker", {"ann": {"wer": 0.5}}, "has no 'by_speaker.ann.words'"),
+        ("worst_utterances", [{"id": "u"}], "has no 'worst_utterances.0.speaker'"),
+        ("by", {"field": "age"}, "has no 'by.values'"),
+        ("against", {"wer_difference": []}, "against.wer_difference = []: "),
+    ],
+)
+@pytest.mark.parametrize("own", [True, False])
+def test_a_field_of_an_evaluation_that_cannot_be_shown_is_named(run, tmp_path, name, value, says, own):
+    made = copied(run, tmp_path / "runs")
+    file = made / "evaluation.json" if own else tmp_path / "e.json"
+    evaluation_file(made, file, **{name: value})
+    given = [] if own else ["--evaluation", file]
+    done = report(made, "--for", "owner", "-o", tmp_path / "page.html", *given)
+    assert (done.exit_code, says in done.output, str(file) in done.output) == (2, True, True), done.output
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_model_file_that_is_none_is_named(run, tmp_path):
+    made = copied(run, tmp_path / "runs")
+    plant_norms(RunFolder(made), TENSORS)
+    (made / "model.safetensors").write_bytes(b"no model")
+    done = report(made, "--for", "owner", "-o", tmp_path / "page.html")
+    assert (done.exit_code, "model.safetensors: is no model file" in done.output) == (2, True), done.output
 
 
 @pytest.mark.parametrize(

@@ -302,7 +302,8 @@ def test_recordings_beyond_a_pages_room_are_counted(run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("sound", ['T2dnUw==" onerror="alert(1)', "UklGRg==", 7])
 def test_what_is_no_recording_is_refused(run, tmp_path, sound):
-    spoken = [{"id": "u", "speaker": "a", "errors": 1, "sound": sound}]
+    words = {"reference": "send", "hypothesis": "sent"}
+    spoken = [{"id": "u", "speaker": "a", "errors": 1, **words, "sound": sound}]
     evaluation = evaluation_file(run, tmp_path / "evaluation.json", worst_utterances=spoken)
     with pytest.raises(ConfigError, match=r"the sound of utterance 'u' is no Ogg.*--json --sound"):
         written(run, reader="owner", evaluation=evaluation)

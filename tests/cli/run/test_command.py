@@ -8,8 +8,10 @@ from typer.testing import CliRunner
 
 from cli.composing import default_config, read_recipe, read_settings, with_absolute_paths
 from cli.main import app
+from cli.processes import free_port
 from cli.report.run_facts import RunFacts
 from cli.run.forecast import Forecast, Measured, forecast
+from cli.run.round_costs import BUSY, NODE_SECONDS, ROUND_SECONDS, SERVER_SECONDS, ValueCosts
 from cli.run.settings import check, compose, recipe_of_run
 from privacy import PrivacyPlan, epsilon_text
 from recipes import ConfigError, RunConfig
@@ -206,11 +208,38 @@ def test_a_dry_run_names_the_budget_and_a_worker_that_finds_no_room():
     assert lines[-2].endswith("; it stops before that and earlier runs on them pass the budget of 2")
 
 
+@pytest.mark.parametrize(
+    ("asked", "there", "said"),
+    [
+        ("0.5", 0, "--gpus-per-node 0.5: this machine has 0 GPUs that torch can use; leave the option out"),
+        ("2", 1, "--gpus-per-node 2: this machine has 1 GPUs that torch can use; give at most that"),
+        ("inf", 8, "--gpus-per-node inf: "),
+        ("nan", 8, "--gpus-per-node nan: "),
+        ("1.5", 8, "--gpus-per-node 1.5: give a share of one GPU, or a whole number of them"),
+    ],
+)
+def test_gpus_that_this_machine_lacks_are_refused_before_anything_starts(asked, there, said, monkeypatch):
+    monkeypatch.setattr("cli.run.command.simulation", None)  # would be called to start anything
+    monkeypatch.setattr("torch.cuda.device_count", lambda: there)
+    done = CliRunner().invoke(app, ["run", "--gpus-per-node", asked])
+    assert (done.exit_code, said in done.stderr) == (2, True), done.stderr
+
+
+def test_gpus_of_a_cluster_are_asked_of_the_cluster(monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    address = f"127.0.0.1:{free_port()}"
+    done = CliRunner().invoke(app, ["run", "--ray-address", address, "--gpus-per-node", "1"])
+    assert (done.exit_code, "no Ray head answers there" in done.stderr) == (2, True), done.stderr
+
+
 def test_the_epsilon_of_a_forecast_is_what_the_ledger_of_the_run_has(tmp_path):
     done = RunFacts.of(make_run(tmp_path))
     made = forecast(done.config, nodes=5, workers=1)
     assert made.plan == done.plan
     assert made.plan.epsilon_of(made.plan.releases_in(made.plan.rounds)) == done.spent
+
+
+NO_COSTS = ValueCosts(clip=0.0, pack=0.0, add=0.0, noise=0.0, step=0.0)
 
 
 def forecast_of(plan):
@@ -222,8 +251,9 @@ def forecast_of(plan):
         plan=plan,
         nodes=100,
         workers=4,
-        measured=Measured(update=0.2, utterance=0.01),
+        measured=Measured(update=0.2, utterance=0.01, value=NO_COSTS),
         utterances=300,
+        values=250,
         model_bytes=1000,
         sum_bytes=400,
     )
@@ -233,6 +263,7 @@ def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
     plan = PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3)
     made = forecast_of(plan)
     assert made.contacted == pytest.approx(50)
-    assert made.round_seconds == pytest.approx(1.2 * 50 * 0.2 / 4)
+    of_nodes = (50 * 0.2 + 50 * NODE_SECONDS) / BUSY
+    assert made.round.seconds == pytest.approx((of_nodes + 50 * SERVER_SECONDS) / 4 + ROUND_SECONDS)
     assert made.evaluations == 1 + 3 * 0.5 + 1  # the seed, looks after rounds 4, 8 and 10, the end
-    assert made.seconds == pytest.approx(15 + 10 * 3.0 + 3.5 * 3.0)
+    assert made.seconds == pytest.approx(15 + 10 * made.round.seconds + 3.5 * 3.0)

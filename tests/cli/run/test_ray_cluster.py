@@ -20,7 +20,10 @@ def test_an_address_that_is_none_is_refused_with_what_it_should_be(address):
 
 @pytest.mark.parametrize(
     ("found", "said"),
-    [(None, "this machine is no node"), ("127.0.0.1:1", "127.0.0.1:1: no Ray head answers")],
+    [
+        (None, "this machine is no node of a Ray cluster.*HOST:PORT alone"),
+        ("127.0.0.1:1", "127.0.0.1:1: no Ray head answers"),
+    ],
 )
 def test_auto_is_the_cluster_of_this_machine_if_it_lives(found, said, monkeypatch):
     monkeypatch.setattr("ray._private.services.find_bootstrap_address", lambda _: found)

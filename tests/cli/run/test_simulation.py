@@ -75,11 +75,29 @@ def test_nothing_that_was_started_outlives_a_signal(tmp_path, sent):
         process.kill()
 
 
+def run_with_ray(tmp_path, code):
+    """`murmur run` where the package `ray` is this code."""
+    package = tmp_path / "modules" / "ray"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(code)
+    path = os.pathsep.join([str(package.parent), os.environ.get("PYTHONPATH", "")])
+    return run_command("murmur", "run", home=tmp_path, cwd=tmp_path, variables={"PYTHONPATH": path})
+
+
 def test_a_process_that_cannot_even_be_loaded_is_a_run_that_failed(tmp_path):
-    broken = tmp_path / "modules" / "ray"
-    broken.mkdir(parents=True)
-    (broken / "__init__.py").write_text('raise ImportError("no Ray here")')
-    variables = {"PYTHONPATH": str(broken.parent)}
-    done = run_command("murmur", "run", home=tmp_path, cwd=tmp_path, variables=variables)
+    done = run_with_ray(tmp_path, 'raise ImportError("no Ray here")')
     assert (done.returncode, "no Ray here" in done.stdout) == (1, True)
     assert "murmur run: the run failed, see above" in done.stdout
+
+
+def test_a_ray_that_does_not_start_is_told_in_one_line_with_what_to_do(tmp_path):
+    """On a busy machine Ray gives up after 30 seconds, with an exception of no class of its own."""
+    done = run_with_ray(tmp_path, 'def init(*_, **__): raise Exception("The current node timed out.")')
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-2:] == [
+        "murmur run: Ray's processes did not start on this machine (The current node timed out.). Most often "
+        "it is too busy: end other processes, or wait for them, and run the command again; nothing was drawn "
+        "or spent",
+        "murmur run: the run failed, see above",
+    ]
+    assert "Traceback" not in done.stdout

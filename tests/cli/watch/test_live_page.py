@@ -51,6 +51,15 @@ def looked(page):
     return said(page)
 
 
+def planned(page):
+    """The page with its plan, which is computed beside it."""
+    for thread in threading.enumerate():
+        if thread.name == "plan":
+            thread.join(60)
+    page.look()
+    return page
+
+
 def test_a_run_from_before_its_first_round_to_its_end(run, tmp_path):
     made = copied(run, tmp_path / "runs")
     whole = made.rename(tmp_path / "runs" / "whole")
@@ -111,7 +120,7 @@ def test_a_folder_that_goes_away_leaves_its_last_page(run, tmp_path):
 @pytest.mark.parametrize("reader", ["owner", "public"])
 def test_another_run_in_the_place_of_this_one_is_not_shown(run, tmp_path, reader):
     made = copied(run, tmp_path / "runs")
-    page = live_page(made, reader)
+    page = planned(live_page(made, reader))
     before = text_of(page).replace(said(page), "")
     made.rename(tmp_path / "elsewhere")
     shutil.copytree(make_run(tmp_path / "other"), made)
@@ -122,10 +131,7 @@ def test_another_run_in_the_place_of_this_one_is_not_shown(run, tmp_path, reader
 
 
 def test_the_curves_of_an_earlier_plan_come_too_late(run, monkeypatch):
-    page, plan = live_page(run), RunFacts.of(run).plan
-    for thread in threading.enumerate():
-        if thread.name == "plan":
-            thread.join(60)
+    page, plan = planned(live_page(run)), RunFacts.of(run).plan
     monkeypatch.setattr(PlannedCurves, "of", lambda plan, larger: "of another plan")
     kept = page._curves
     page._compute(replace(plan, rounds=plan.rounds + 1), plan)

@@ -7,7 +7,7 @@ from cli.paper.results.plotting import pyplot
 from cli.paper.results.statistics import Estimate, Table
 from cli.paper.small.claims import FAILS, HOLDS, UNDECIDED, Finding, findings
 from cli.paper.small.experiments import CENTRAL, read_study
-from cli.paper.small.figures import Drawn, _against_epsilon
+from cli.paper.small.figures import Drawn, _against_epsilon, _differences
 from recipes import ConfigError, RunConfig
 from speech.pretraining import PretrainConfig
 from tests.cli.paper.results.made import made
@@ -129,5 +129,19 @@ def test_cells_are_drawn_by_epsilon_a_line_for_each_mechanism_and_the_front(tmp_
     _against_epsilon(panel, cells)
     lines = {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()}
     assert lines["Pareto front"] == [[9.0, 40.0]]
-    assert [one.get_label() for one in panel.containers] == ["beyond/adaptive", "beyond/bands"]
+    assert set(lines) == {"beyond/adaptive", "beyond/bands", "Pareto front"}
+    pyplot().close(figure)
+
+
+def test_the_differences_of_mechanisms_are_drawn_with_their_intervals():
+    findings = [
+        Finding(of="a", against="c", estimate=Estimate(value=1, low=-1, high=4), expect="", margin=0.0),
+        Finding(of="b", against="c", estimate=Estimate(value=-2, low=-3, high=0), expect="", margin=0.0),
+    ]
+    figure, panel = pyplot().subplots()
+    _differences(panel, findings)
+    points, _, (bars,) = panel.containers[0]
+    assert points.get_xydata().tolist() == [[1, 1], [-2, 0]]
+    assert [line[:, 0].tolist() for line in bars.get_segments()] == [[-1, 4], [-3, 0]]
+    assert [one.get_text() for one in panel.get_yticklabels()] == ["a less c", "b less c"]
     pyplot().close(figure)

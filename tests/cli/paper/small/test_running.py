@@ -14,7 +14,7 @@ from tests.cli.paper.small.toy import STUDY, Maker, toy_jobs
 def _drawn_at_once(monkeypatch):
     """A figure takes seconds; tests/cli/paper/small/test_command.py has some."""
 
-    def draw(cells, x, path):
+    def draw(cells, x, path, compared):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{len(cells)} cells against {x}")
 
