@@ -121,7 +121,7 @@ def train(message: Message, context: Context) -> RecordDict:
     exchange = node.exchange(message.content, context.state, speakers)
     node.load(task, vector)
     del vector, message.content[MODEL]  # Flower keeps the message until it is answered
-    total = NodeSum(task)
+    total = NodeSum(task, node.rules.layout)
     raw = node.train(task, speakers, total, exchange)
     content = Answer.of(task, total.integers, raw, node.dataset if task.dataset else None).to_record()
     if exchange is not None:

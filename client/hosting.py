@@ -77,7 +77,8 @@ def train(config: RunConfig, message: Message, context: Context, in_words: InWor
     """
     hosted, together, vector = HostTask.from_message(message)
     del message.content[MODEL]  # Flower keeps the message until it is answered
-    host, total = _Host(config, context), NodeSum(together)
+    host = _Host(config, context)
+    total: NodeSum | None = None
     raw = RawMetrics() if together.raw_metrics else None
     speakers: list[int] = []
     problems: dict[int, str] = {}
@@ -88,6 +89,7 @@ def train(config: RunConfig, message: Message, context: Context, in_words: InWor
                 node = host.node(number)
                 names = called(node, own, task)
                 host.load(node, task, vector)
+                total = total or NodeSum(together, node.rules.layout)
             except Exception as error:  # each node answers for itself
                 problems[number] = in_words(error, own)
                 continue
@@ -97,7 +99,7 @@ def train(config: RunConfig, message: Message, context: Context, in_words: InWor
             dataset = node.dataset
         if raw is not None and metrics is not None:
             raw.merge(metrics)
-    if not speakers:
+    if total is None or not speakers:
         return problem(next(iter(problems.values())))
     answered = replace(together, speakers=tuple(speakers))
     return HostAnswer(answer=Answer.of(answered, total.integers, raw, dataset), problems=problems).to_record()

@@ -16,7 +16,7 @@ from client.state.departures import Departures
 from client.training.process import SpeakerProcess
 from client.training.process_loop import SpeakerBudget
 from privacy import LayerLayout
-from privacy.released_metrics import STATISTICS
+from privacy.group_statistics import most_statistics
 from speech.corpora.corpus import Corpus
 from speech.data.feature_cache import remove
 
@@ -38,9 +38,11 @@ def process_of(learner: Learner) -> tuple[LayerLayout, SpeakerProcess]:
 
 def _started(learner: Learner) -> tuple[LayerLayout, SpeakerProcess]:
     layout, local = learner.layout(), learner.local
-    room = layout.size + len(STATISTICS) + len(layout)  # a bit of every layer, for bounds that adapt
+    behind = most_statistics(layout) + len(layout)  # a bit of every layer, for bounds that adapt
     budget = SpeakerBudget(processor_seconds=local.processor_seconds, memory_megabytes=local.memory_megabytes)
-    return layout, SpeakerProcess(learner.training, size=layout.size, room=room, budget=budget)
+    return layout, SpeakerProcess(
+        learner.training, size=layout.size, room=layout.size + behind, budget=budget
+    )
 
 
 def forget_departed(departures: Departures, corpus: Corpus, learner: Learner) -> None:

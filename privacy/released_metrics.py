@@ -3,9 +3,10 @@
 The released vector has the model's coordinates and then a few statistics, a slice with a bound of its own
 (`ClipBounds.of(..., statistics=k)`). Each speaker's value is mapped to [-1, 1] and scaled so that the norm of
 the slice stays within that bound. So the metrics share the round's one Gaussian release and its accounting.
+`privacy.group_statistics` says which statistics a run has.
 
-Guarantee: the statistics of one speaker have a norm of at most the bound of their slice, for all values. (A
-value that is not finite counts as 0, the middle of its range.)
+Guarantee: the k statistics of one speaker have a norm of at most the bound of their slice, for all values and
+every k. (A value that is not finite counts as 0, the middle of its range.)
 """
 
 from __future__ import annotations
@@ -58,27 +59,36 @@ class Statistic:
 CLIPPED_SHARE = Statistic(name="clipped_share", low=0.0, high=1.0)
 TRAIN_LOSS = Statistic(name="train_loss", low=0.0, high=10.0)
 STATISTICS = (CLIPPED_SHARE, TRAIN_LOSS)
+"""Those of every run."""
 
 
 def add_statistics_(
-    accumulator: Tensor, values: Sequence[float], bounds: ClipBounds, quantiser: Quantiser
+    accumulator: Tensor,
+    values: Sequence[float],
+    bounds: ClipBounds,
+    quantiser: Quantiser,
+    statistics: Sequence[Statistic] = STATISTICS,
 ) -> None:
-    """Add one speaker's `values` (in the order of `STATISTICS`) to the accumulator's statistics, in place.
+    """Add one speaker's `values` (in the order of `statistics`) to the accumulator's statistics, in place.
 
     Rounding is towards zero, so the slice's integer norm is at most its bound in steps.
     """
     scale = unit_in_steps(bounds, quantiser)
     integers = [
         math.trunc(statistic.to_unit(value) * scale)
-        for statistic, value in zip(STATISTICS, values, strict=True)
+        for statistic, value in zip(statistics, values, strict=True)
     ]
     accumulator[bounds.statistics_part] += torch.tensor(integers, dtype=accumulator.dtype)
 
 
 def read_statistics(
-    released: Tensor, cohort: float, bounds: ClipBounds, quantiser: Quantiser
+    released: Tensor,
+    cohort: float,
+    bounds: ClipBounds,
+    quantiser: Quantiser,
+    statistics: Sequence[Statistic] = STATISTICS,
 ) -> dict[str, float]:
-    """The noisy mean of each statistic over a round's speakers.
+    """The noisy mean of each statistic over a round's speakers, by its name.
 
     Args:
         released: shape (k,), the statistics of the released sum, in steps.
@@ -86,15 +96,16 @@ def read_statistics(
             secret.
         bounds: the bounds that the round clipped by.
         quantiser: the round's quantiser.
+        statistics: the k statistics, in the order of the vector.
     """
     scale = unit_in_steps(bounds, quantiser) * cohort
     return {
         statistic.name: statistic.from_unit(float(value) / scale)
-        for statistic, value in zip(STATISTICS, released, strict=True)
+        for statistic, value in zip(statistics, released, strict=True)
     }
 
 
 def unit_in_steps(bounds: ClipBounds, quantiser: Quantiser) -> int:
-    """The number of steps of 1, rounded down so that all statistics together stay within their bound."""
+    """The number of steps of 1, rounded down so that all k statistics together stay within their bound."""
     group = len(bounds.groups) - 1 - bool(bounds.indicators)
-    return math.isqrt(squared_limits(bounds, quantiser)[group] // len(STATISTICS))
+    return math.isqrt(squared_limits(bounds, quantiser)[group] // bounds.statistics)

@@ -53,6 +53,10 @@ class PrivacySection(Section):
         description="share of updates that shall stay within their bound"
     )
     adaptive_rate: Positive = Field(description="the most by which a bound's logarithm moves in a round")
+    group_statistics: bool = Field(
+        description="also release norms and clipping of updates by group of layers: at no epsilon, but with "
+        "sqrt(k / 2) times the noise on each of the k statistics"
+    )
     bands: Count = Field(
         description="rounds over which noise is correlated; `murmur plan --bands auto` says if it helps"
     )

@@ -8,7 +8,7 @@ from typing import Any
 from optim import ServerOptimiser, make_optimiser, settings_of
 from optim.schedules import Schedule, ScheduleSettings, make_schedule
 from privacy import ClipBounds, LayerLayout, PrivacyPlan, QuantileClip, Quantiser
-from privacy.released_metrics import STATISTICS
+from privacy.group_statistics import bounds_with_statistics
 from recipes import ConfigError, RunConfig, seed_model
 from recipes.model_section import BASE, RANDOM, ModelSection
 from recipes.privacy_section import PrivacySection
@@ -116,14 +116,14 @@ def make_bounds(section: PrivacySection, layout: LayerLayout) -> tuple[ClipBound
         ConfigError: If a bound cannot be represented in 32-bit numbers.
     """
     try:
-        bounds = ClipBounds.of(
+        bounds = bounds_with_statistics(
             section.clip_rule,
             section.clip_bound,
             layout,
             action=section.clip_action,
             exponent=section.clip_exponent,
             clip_groups=section.groups,
-            statistics=len(STATISTICS),
+            by_group=section.group_statistics,
             adaptive=section.adaptive_clip,
         )
         return bounds, Quantiser.of(bounds, bits=section.quantisation_bits)

@@ -23,11 +23,14 @@ from flwr.serverapp import Grid
 from torch import Tensor
 
 from privacy import ClipBounds, NoiseSource, Quantiser, SecureGaussian, draw_cohort, ledger_releases
+from privacy.group_statistics import ReleasedGroup, RunStatistics
 from privacy.kernels import scale_into_
+from privacy.layer_groups import layer_groups
 from privacy.noise.factory import charge_of, make_noise
 from privacy.noise.seeded import SeededGaussian
+from privacy.noise.shape import relative_stds
 from privacy.plan import SEEDED
-from privacy.released_metrics import read_statistics
+from privacy.signal_to_noise import signal_to_noise
 from strategies.aggregation import CohortSum
 from strategies.mechanism import Mechanism
 from strategies.parts import GlobalModel, ServerStep, TrainingRun
@@ -95,6 +98,8 @@ class DPFedOpt(TrainingOnly):
         self.vector, self.layout, self.frozen = model.vector, model.layout, model.frozen
         self.plan, self.bounds, self.quantiser = mechanism.plan, mechanism.bounds, mechanism.quantiser
         self.noise, self.adaptive = make_noise(self.plan, mechanism.noise_shape), mechanism.adaptive
+        self.statistics = RunStatistics.in_bounds(model.layout, mechanism.bounds)
+        self._noise_shape = mechanism.noise_shape
         self.optimiser, self.server_step = server_step.optimiser, server_step
         self.population_index, self.ledger, self.run = run.population_index, run.ledger, run
         self.round_deadline_seconds = round_deadline_seconds
@@ -205,10 +210,11 @@ class DPFedOpt(TrainingOnly):
         released = self._release(server_round, total)
         rate = self.server_step.rate(server_round, self.plan.rounds)
         in_steps = released[self.bounds.model_size :].double() * (self.plan.cohort / self.quantiser.step)
-        statistics = read_statistics(
+        statistics, groups = self.statistics.read(
             in_steps[: self.bounds.statistics], self.plan.cohort, self.bounds, self.quantiser
         )
         mean = released[: self.layout.size]
+        groups = self._with_signal_to_noise(groups, mean)
         if self.on_mean is not None:
             self.on_mean(server_round, mean, self.vector)
         self.optimiser.step_(self.vector, mean, rate)
@@ -219,6 +225,7 @@ class DPFedOpt(TrainingOnly):
             nodes_answered=total.nodes,
             learning_rate=rate,
             statistics=statistics,
+            groups=groups,
             dropped=tuple(dropped),
             clip_bound=self.bounds.total,
             traffic=current.traffic(),
@@ -257,6 +264,25 @@ class DPFedOpt(TrainingOnly):
         for begin, end, block in noised:
             scale_into_(mean[begin:end].numpy(), block, to_mean)
         return mean
+
+    def _with_signal_to_noise(
+        self, groups: tuple[ReleasedGroup, ...], mean: Tensor
+    ) -> tuple[ReleasedGroup, ...]:
+        """The released groups with their signal to noise; unchanged where the noise of a round says little.
+
+        That is without noise, and with bands, where later rounds take a part of it back.
+        """
+        plan, bounds = self.plan, self.bounds
+        if not plan.noise_multiplier or plan.bands > 1:
+            return groups
+        scale = plan.sigma_dp * bounds.total
+        stds = [scale * std for std in relative_stds(self._noise_shape, bounds)]
+        of_layers = layer_groups(self.layout)
+        ratios = signal_to_noise(mean, stds, of_layers, self.layout, bounds)
+        named = groups or tuple(ReleasedGroup(name=one.name) for one in of_layers)
+        return tuple(
+            replace(group, signal_to_noise=ratio) for group, ratio in zip(named, ratios, strict=True)
+        )
 
     def _run_of_batches(self) -> str:
         """The name of the run from which speakers draw their batches.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from privacy import ClipBounds, LayerLayout, PrivacyPlan, QuantileClip, Quantiser
 from privacy.clipping.adaptive import half_bit_in_steps
 from privacy.clipping.quantisation import squared_limits
+from privacy.group_statistics import RunStatistics, bounds_with_statistics
 from privacy.noise.shape import relative_stds
 from privacy.released_metrics import STATISTICS, unit_in_steps
 
@@ -46,10 +47,10 @@ class Mechanism:
 
     def __post_init__(self) -> None:
         bounds, quantiser = self.bounds, self.quantiser
-        if bounds.statistics != len(STATISTICS):
+        if bounds.statistics < len(STATISTICS):
             raise ValueError(
-                f"the bounds have {bounds.statistics} statistics, expected are {len(STATISTICS)}: make them "
-                f"with statistics={len(STATISTICS)}"
+                f"the bounds have {bounds.statistics} statistics, every run has {len(STATISTICS)} or more: "
+                "make them by `bounds_with_statistics`"
             )
         _ = squared_limits(bounds, quantiser)  # refuses a quantiser of other bounds
         _ = relative_stds(self.noise_shape, bounds)  # refuses a shape that these bounds do not allow
@@ -67,6 +68,7 @@ class Mechanism:
         quantisation_bits: int = 20,
         noise_shape: str = "isotropic",
         adaptive: QuantileClip | None = None,
+        group_statistics: bool = False,
     ) -> Mechanism:
         """The mechanism for a model with this layout.
 
@@ -78,9 +80,11 @@ class Mechanism:
             quantisation_bits: The clip bound has ``2**quantisation_bits`` steps.
             noise_shape: How the noise is spread over the slices.
             adaptive: How the bounds follow the updates; None for fixed bounds.
+            group_statistics: Whether statistics by group of layers are released too, at no epsilon
+                (`privacy.group_statistics`).
         """
-        bounds = ClipBounds.of(
-            clip_rule, clip_bound, layout, statistics=len(STATISTICS), adaptive=adaptive is not None
+        bounds = bounds_with_statistics(
+            clip_rule, clip_bound, layout, by_group=group_statistics, adaptive=adaptive is not None
         )
         return cls(
             plan=plan,
@@ -94,7 +98,8 @@ class Mechanism:
         """Check the mechanism against the model and the population of a run.
 
         Raises:
-            ValueError: If it was made for another layout or another number of speakers.
+            ValueError: If it was made for another layout or another number of speakers, or has another number
+                of statistics than a run of this layout.
         """
         if population != self.plan.population:
             raise ValueError(
@@ -106,6 +111,7 @@ class Mechanism:
                 f"the bounds are for {self.bounds.model_size} coordinates, the layout has {layout.size}: "
                 "make the bounds for this layout"
             )
+        RunStatistics.in_bounds(layout, self.bounds)  # refuses another number of statistics
 
     def _require_fine_steps(self) -> None:
         bounds, quantiser = self.bounds, self.quantiser

@@ -11,6 +11,7 @@ from flwr.app import Message, Metadata
 
 from base.printable_text import one_line
 from privacy import ReplyRejected
+from privacy.group_statistics import ReleasedGroup
 from strategies.aggregation import CohortSum, DroppedNode
 from strategies.hosting import Addressing, Nodes, OneEach
 from strategies.streaming import NOT_SENT
@@ -27,7 +28,8 @@ class RoundReport:
     """The server's own record of a round, with the statistics from the noised release.
 
     Do not publish which speakers, or how many, were drawn, asked and answered: amplification by sampling
-    depends on their secrecy. `clip_bound` is C of this round, which moves if the bounds adapt.
+    depends on their secrecy. `clip_bound` is C of this round, which moves if the bounds adapt. `groups` has
+    what the releases say of groups of layers, if anything.
 
     Example:
         >>> from wire.traffic import Traffic
@@ -46,6 +48,7 @@ class RoundReport:
     learning_rate: float
     statistics: dict[str, float]
     dropped: tuple[DroppedNode, ...]
+    groups: tuple[ReleasedGroup, ...] = ()
     clip_bound: float = math.nan
     traffic: tuple[Traffic, ...] = ()  # by SuperNode
 

@@ -14,6 +14,7 @@ from flwr.app import Message
 from torch import Tensor
 
 from privacy import LayerLayout, accumulator_dtype, add_clipped_, add_indicators_, unclipped_slices
+from privacy.group_statistics import RunStatistics
 from privacy.released_metrics import add_statistics_
 from wire.messages import Answer, Task, problem
 from wire.node_info import NodeInfo
@@ -29,7 +30,16 @@ class NodeSum:
     """The sum over the drawn participants of one node, in quantisation steps.
 
     Guarantee: each participant adds at most the clip bound of each slice, for any update, to the bit. An
-    update with a number that is not finite adds only its bounded statistics.
+    update with a number that is not finite adds only its bounded statistics. Nothing of one participant is
+    kept beside the sum.
+
+    Args:
+        task: The round's task.
+        layout: The node's own model.
+
+    Raises:
+        ValueError: If the task's bounds are of another model, or have room for other statistics than a run of
+            this model has.
 
     Example:
         >>> from privacy import ClipBounds, Quantiser
@@ -39,13 +49,14 @@ class NodeSum:
         ...     round_number=1, nonce="", layout=layout.digest, speakers=(0,), bounds=bounds,
         ...     quantiser=Quantiser.of(bounds),
         ... )
-        >>> total = NodeSum(task)
+        >>> total = NodeSum(task, layout)
         >>> total.add(torch.full((4,), 100.0), loss=0.5)
         1.0
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, layout: LayerLayout) -> None:
         self._task = task
+        self._statistics = RunStatistics.in_bounds(layout, task.bounds)
         speakers = max(1, len(task.speakers))
         self.integers = torch.zeros(task.bounds.size, dtype=accumulator_dtype(speakers, task.quantiser))
 
@@ -53,16 +64,22 @@ class NodeSum:
         """Clip, round and add one participant's update; return the share of its clipped slices.
 
         Args:
-            update: (d,), or (bounds.size,) with room for the statistics, which saves a copy.
+            update: (d,), or (bounds.size,) with room for the statistics, which saves a copy. The room is set
+                to zero: nothing that a participant's training wrote there adds to the statistics.
             loss: The participant's training loss.
         """
-        bounds, quantiser = self._task.bounds, self._task.quantiser
-        if len(update) == bounds.model_size:
-            update = torch.cat([update, update.new_zeros(bounds.size - bounds.model_size)])
+        bounds, quantiser, statistics = self._task.bounds, self._task.quantiser, self._statistics
+        size = bounds.model_size
+        if len(update) == size:
+            update = torch.cat([update, update.new_zeros(bounds.size - size)])
+        else:
+            update[size:] = 0
         clipped = add_clipped_(self.integers, update, bounds, quantiser)
-        add_statistics_(self.integers, (clipped, loss), bounds, quantiser)
+        unclipped = unclipped_slices(update, bounds) if bounds.indicators or statistics.groups else None
+        values = statistics.values(update[:size], unclipped, clipped_share=clipped, loss=loss, bounds=bounds)
+        add_statistics_(self.integers, values, bounds, quantiser, statistics.statistics)
         if bounds.indicators:
-            add_indicators_(self.integers, unclipped_slices(update, bounds), bounds, quantiser)
+            add_indicators_(self.integers, unclipped, bounds, quantiser)
         return clipped
 
 
@@ -90,7 +107,7 @@ def _sum(message: Message, layout: LayerLayout, train: LocalTraining) -> Answer:
         raise ValueError("the server trains a model with other names or shapes")
     if len(set(task.speakers)) < len(task.speakers):
         raise ValueError("a participant is drawn more than once")
-    total = NodeSum(task)
+    total = NodeSum(task, layout)
     for number in task.speakers:
         total.add(*train(number, vector))
     return Answer.of(task, total.integers)

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 
 from cli.report.run_facts import RunFacts
 from cli.report.schemas import RoundTraffic, norm_lines, traffic_lines
-from privacy import ClipBounds, LayerLayout
+from privacy import LayerLayout
+from privacy.group_statistics import bounds_with_statistics
 from privacy.noise.shape import relative_stds
-from privacy.released_metrics import STATISTICS
 from recipes import ConfigError
 from server.storage.run_folder import RunFolder
 
@@ -114,14 +114,14 @@ class TensorBounds:
             return None
         section, layout = facts.config.privacy, LayerLayout.of(list(zip(tensors, shapes, strict=True)))
         try:
-            found = ClipBounds.of(
+            found = bounds_with_statistics(
                 section.clip_rule,
                 section.clip_bound,
                 layout,
                 action=section.clip_action,
                 exponent=section.clip_exponent,
                 clip_groups=section.groups,
-                statistics=len(STATISTICS),
+                by_group=section.group_statistics,
                 adaptive=section.adaptive_clip,
             )
         except ValueError:  # names of an export, or clip groups of other tensors

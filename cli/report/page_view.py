@@ -23,7 +23,7 @@ from cli.report.charts import Chart, curves, speaker_chart
 from cli.report.evaluations import aligned
 from cli.report.owner_view import OwnerView, owner_view
 from cli.report.run_facts import RunFacts
-from cli.report.run_view import RunView, Table, run_view
+from cli.report.run_view import BY_GROUP, RunView, Table, rounds_by_group, run_view
 from cli.report.sounds import Room
 
 PAGE = Path(__file__).with_name("page")
@@ -58,6 +58,7 @@ class Section:
 
     view: RunView
     owner: OwnerView | None
+    groups: Sequence[Chart]
     speakers: Chart | None
     speaker_table: Table | None
     quantiles: Table | None
@@ -184,9 +185,11 @@ def _section(
 ) -> Section:
     found = _evaluation(facts, measured, asked)
     words = room.fitted(found.get("worst_utterances", ()))
+    view = run_view(facts, found, label, for_public=asked.for_public)
     return Section(
-        view=run_view(facts, found, label, for_public=asked.for_public),
+        view=view,
         owner=None if asked.for_public else owner_view(facts),
+        groups=_charts_by_group(view),
         speakers=speaker_chart(found),
         speaker_table=evaluation_tables.by_speaker(found),
         quantiles=evaluation_tables.quantiles(found),
@@ -233,6 +236,17 @@ def _curves(views: Sequence[RunView]) -> list[Chart]:
             percent=True,
         ),
     ]
+    return [one for one in found if one is not None]
+
+
+def _charts_by_group(view: RunView) -> list[Chart]:
+    """What the releases say of groups of layers, over rounds."""
+    found = []
+    for name, title in BY_GROUP.items():
+        lines = rounds_by_group(view.lines, name)
+        groups = {group: group for line in lines for group in line if group != "round"}
+        share = name == "group_clipped_share_noised"
+        found.append(curves(title, [(view.label, lines)], "round", groups, percent=share))
     return [one for one in found if one is not None]
 
 

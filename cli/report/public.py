@@ -38,6 +38,7 @@ from base.registry import Registry
 from privacy.released_metrics import STATISTICS
 from recipes import ConfigError, RunConfig
 from recipes.places import SEEDS_WITHOUT_FILE
+from server.report.metrics import GROUP_FIELDS
 from speech.pretrained.store import is_stored_name
 
 Shape = Mapping[str, Any]
@@ -52,6 +53,10 @@ METRICS: tuple[str, ...] = (
 """Fields of a line of metrics.jsonl, all numbers. What is in `ON_HELD_OUT` is left out where it is not
 covered."""
 ON_HELD_OUT = ("loss", "wer", "cer")
+
+METRICS_BY_GROUP: tuple[str, ...] = tuple(GROUP_FIELDS.values())
+"""Fields of a line that are an object with a number for each group of layers. The groups are named after the
+model's tensors, and a name is shown where the model's own is and if it looks like one (`_TENSORS`)."""
 
 _COUNTS = {name: NUMBER for name in ("rate", "errors", "of", "substitutions", "insertions", "deletions")}
 _INTERVAL = {name: NUMBER for name in ("low", "high", "level")}
@@ -96,7 +101,8 @@ SETTINGS: tuple[str, ...] = (
     *("privacy.population", "privacy.noise-multiplier", "privacy.target-epsilon", "privacy.delta"),
     *("privacy.epsilon-budget", "privacy.clip-rule", "privacy.clip-exponent", "privacy.clip-action"),
     *("privacy.clip-bound", "privacy.noise-shape", "privacy.adaptive-clip", "privacy.adaptive-quantile"),
-    *("privacy.adaptive-rate", "privacy.bands", "privacy.cohort-cap", "privacy.noise-source"),
+    *("privacy.adaptive-rate", "privacy.group-statistics"),
+    *("privacy.bands", "privacy.cohort-cap", "privacy.noise-source"),
     *("privacy.quantisation-bits", "privacy.extrapolate-population", "privacy.extrapolate-cohort"),
     "run.raw-metrics",
 )
@@ -115,6 +121,7 @@ OF_REGISTRIES: Mapping[str, Registry] = {
 """Settings whose names other packages can add to; such names are the owner's words and are left out."""
 
 _PATTERNS = re.compile(r"[A-Za-z0-9_.*,\-? ]{0,400}")
+_TENSORS = re.compile(r"[A-Za-z0-9_.]{1,100}( to [A-Za-z0-9_.]{1,100})?")
 
 
 def public_settings(config: RunConfig) -> dict[str, Any]:
@@ -137,15 +144,31 @@ def _may_be_shown(key: str, value: Any, config: RunConfig) -> bool:
     return True  # one of the names that the recipe's schema allows
 
 
-def public_metrics(line: Mapping[str, Any], *, held_out: bool) -> dict[str, float | None]:
-    """A line of metrics.jsonl with the fields of `METRICS`.
+def public_metrics(line: Mapping[str, Any], *, held_out: bool, named: bool = True) -> dict[str, Any]:
+    """A line of metrics.jsonl with the fields of `METRICS` and `METRICS_BY_GROUP`.
 
     Args:
         line: The line.
         held_out: Whether error rates may be shown (`may_show_held_out`).
+        named: Whether groups of layers have their names, which are of the model's tensors, or numbers.
     """
     names = [name for name in METRICS if held_out or name not in ON_HELD_OUT]
-    return {name: number(line[name]) for name in names if name in line}
+    by_group = {name: numbers_by_group(line[name], named=named) for name in METRICS_BY_GROUP if name in line}
+    return {name: number(line[name]) for name in names if name in line} | by_group
+
+
+def numbers_by_group(value: object, *, named: bool = True) -> dict[str, float | None]:
+    """The numbers of an object by group, which is numbered if its name looks unlike those of tensors.
+
+    Example:
+        >>> numbers_by_group({"blocks.0 to out": 0.5, "/home/ann": 1.0, "front": "ann"})
+        {'blocks.0 to out': 0.5, 'group 2': 1.0, 'front': None}
+    """
+    found: Mapping[str, Any] = value if isinstance(value, Mapping) else {}
+    return {
+        name if named and _TENSORS.fullmatch(name) else f"group {index}": number(one)
+        for index, (name, one) in enumerate(found.items(), start=1)
+    }
 
 
 def public_evaluation(found: Mapping[str, Any], *, corpus_may_be_published: bool) -> dict[str, Any]:

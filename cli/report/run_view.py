@@ -39,6 +39,12 @@ _TITLES = {
     "epsilon_rdp_population": "epsilon of all runs (RDP)",
 }
 _SHARES = ("wer", "cer")
+BY_GROUP = {
+    "group_signal_to_noise": "Signal to noise of the released mean update, by group of layers",
+    "group_update_norm_noised": "Norm of a speaker's update before clipping, with noise, by group of layers",
+    "group_clipped_share_noised": "Share of clipped tensors, with noise, by group of layers",
+}
+"""Fields that have a number for each group of layers, and what they are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +76,7 @@ class RunView:
     left_out: int
     lines: Sequence[Mapping[str, Any]]
     rounds: Table
+    by_group: Sequence[Table]
     evaluation: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -104,6 +111,7 @@ def run_view(facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_
         left_out=len(facts.config.to_flat()) - len(settings),
         lines=lines,
         rounds=_rounds(lines),
+        by_group=_tables_by_group(lines),
         evaluation=evaluation,
     )
 
@@ -111,9 +119,14 @@ def run_view(facts: RunFacts, evaluation: Mapping[str, Any], label: str, *, for_
 def _lines(facts: RunFacts, *, for_public: bool) -> list[Mapping[str, Any]]:
     """The rounds, with numbers only; the owner's have all that metrics.jsonl has."""
     if for_public:
-        return [public.public_metrics(one, held_out=facts.held_out_is_covered) for one in facts.metrics]
+        covered, named = facts.held_out_is_covered, "model.name" in public.public_settings(facts.config)
+        return [public.public_metrics(one, held_out=covered, named=named) for one in facts.metrics]
     return [
-        {name: public.number(value) for name, value in line.items() if name not in ("privacy", "resumed")}
+        {
+            name: public.numbers_by_group(value) if name in public.METRICS_BY_GROUP else public.number(value)
+            for name, value in line.items()
+            if name not in ("privacy", "resumed")
+        }
         for line in facts.metrics
     ]
 
@@ -255,12 +268,32 @@ def _notes(facts: RunFacts, *, for_public: bool) -> list[str]:
 
 def _rounds(lines: Sequence[Mapping[str, Any]]) -> Table:
     names = list(dict.fromkeys(name for line in lines for name in line))
-    names = ["round", *(name for name in names if name != "round")]
+    names = ["round", *(name for name in names if name not in ("round", *public.METRICS_BY_GROUP))]
     shown = thinned(lines, MOST_LINES)
     rows = [tuple(_cell(name, line.get(name)) for name in names) for line in shown]
     some = "" if len(shown) == len(lines) else f" ({len(shown)} of {len(lines)} rounds, at equal distances)"
     titles = tuple(_TITLES.get(name, name.replace("_", " ")) for name in names)
     return Table(caption=f"All numbers by round{some}", titles=titles, rows=rows)
+
+
+def _tables_by_group(lines: Sequence[Mapping[str, Any]]) -> list[Table]:
+    """A table of each field that has a number for each group of layers, by round."""
+    tables = []
+    for name, caption in BY_GROUP.items():
+        found = rounds_by_group(lines, name)
+        groups = list(dict.fromkeys(group for line in found for group in line if group != "round"))
+        rows = [
+            (f"{line['round']}", *(_cell(name, line.get(group)) for group in groups))
+            for line in thinned(found, MOST_LINES)
+        ]
+        if rows:
+            tables.append(Table(caption=f"{caption} and round", titles=("round", *groups), rows=rows))
+    return tables
+
+
+def rounds_by_group(lines: Sequence[Mapping[str, Any]], name: str) -> list[Mapping[str, Any]]:
+    """The rounds that have the field `name`: its numbers by group, and the round."""
+    return [{**line[name], "round": line["round"]} for line in lines if line.get(name)]
 
 
 def _cell(name: str, value: float | None) -> str:

@@ -10,7 +10,7 @@ from client.base_model import COPY_AND_NAME
 from client.policy.limits import NodePolicy
 from client.policy.training_counts import TrainingCounts
 from privacy import LayerLayout
-from privacy.released_metrics import STATISTICS
+from privacy.group_statistics import RunStatistics
 from recipes import ConfigError, RunConfig
 from recipes.model_section import BASE, ModelSection
 from wire.messages import Task
@@ -52,7 +52,7 @@ class TaskRules:
         Raises:
             ConfigError: If a deployment's node is asked for un-noised metrics, the parameters that are not
                 trained differ from the server's, or the plan or the bounds are beyond the owner's limits.
-            ValueError: If the task is for another model.
+            ValueError: If the task is for another model, or for statistics that no run of this model has.
         """
         if task.raw_metrics and not self.simulated:
             raise ConfigError(
@@ -66,8 +66,7 @@ class TaskRules:
             )
         self.require_frozen(task.frozen)
         self.policy.require_task(task, self.config)
-        if (task.bounds.model_size, task.bounds.statistics) != (self.layout.size, len(STATISTICS)):
-            raise ValueError("the clip bounds do not cover exactly the model and the statistics")
+        RunStatistics.in_bounds(self.layout, task.bounds)
 
     def over_limit(self, task: Task, speakers: Sequence[str]) -> set[str]:
         """The drawn speakers who were trained too often before; count all others, before they are trained.

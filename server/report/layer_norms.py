@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from privacy.layer_groups import LayerGroup, layer_groups
 from privacy.layout import LayerLayout
 from privacy.noise.shape import relative_stds
 from strategies import Mechanism
@@ -17,11 +18,11 @@ from wire.raw_metrics import RawMetrics
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerGroup:
-    """One or several layers in the present round.
+class GroupNorm:
+    """A group of layers in the present round.
 
     Attributes:
-        name: The layer; of several, the first and the last.
+        name: Of the group.
         norm: Root of the summed squares of its tensors' norms, means over the speakers before clipping.
         tensors: Number of its tensors.
         above: How many of them have a mean norm above their clip bound; None if bounds are not of tensors.
@@ -80,44 +81,25 @@ class LayerNorms:
         sums = tuple(a + b for a, b in zip(sums, raw.update_norms, strict=True))
         self._now = (round_number, speakers + raw.trained, sums)
 
-    def groups(self, most: int) -> list[LayerGroup]:
-        """The layers in the model's order, neighbours put together so that there are at most `most`."""
+    def groups(self, most: int) -> list[GroupNorm]:
+        """At most `most` groups of layers (`privacy.layer_groups`)."""
         _, speakers, sums = self._now
         if not speakers or most < 1:
             return []
-        layers: dict[str, list[int]] = {}
-        for index, name in enumerate(self._layout.names):
-            layers.setdefault(layer_of(name), []).append(index)
-        names, size = list(layers), math.ceil(len(layers) / most)
         means = [total / speakers for total in sums]
-        return [
-            self._group(part, [index for name in part for index in layers[name]], means)
-            for part in (names[start : start + size] for start in range(0, len(names), size))
-        ]
+        return [self._group(group, means) for group in layer_groups(self._layout, most)]
 
-    def _group(self, names: Sequence[str], tensors: Sequence[int], means: Sequence[float]) -> LayerGroup:
-        above = ratio = None
+    def _group(self, group: LayerGroup, means: Sequence[float]) -> GroupNorm:
+        above, ratio, tensors = None, None, group.tensors
         if self._bounds is not None:
             kept = {one: min(means[one], self._bounds[one]) for one in tensors}
             above = sum(kept[one] < means[one] for one in tensors)
             if self._noise is not None:
                 ratio = math.hypot(*kept.values()) / math.hypot(*(self._noise[one] for one in tensors))
-        return LayerGroup(
-            name=names[0] if len(names) == 1 else f"{names[0]} to {names[-1]}",
+        return GroupNorm(
+            name=group.name,
             norm=math.hypot(*(means[one] for one in tensors)),
             tensors=len(tensors),
             above=above,
             signal_to_noise=ratio,
         )
-
-
-def layer_of(tensor: str) -> str:
-    """The layer of a tensor: its name up to the first number, or its first part.
-
-    Example:
-        >>> layer_of("blocks.0.wqkv.weight"), layer_of("frontend.conv.bias"), layer_of("model.layers.3.fc1.A")
-        ('blocks.0', 'frontend', 'model.layers.3')
-    """
-    parts = tensor.split(".")
-    number = next((index for index, part in enumerate(parts) if part.isdecimal()), 0)
-    return ".".join(parts[: number + 1])

@@ -5,9 +5,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from privacy.group_statistics import ReleasedGroup
 from server.report.live_table import Row
+
+GROUP_FIELDS = {
+    "update_norm": "group_update_norm_noised",
+    "clipped_share": "group_clipped_share_noised",
+    "signal_to_noise": "group_signal_to_noise",
+}
+"""Attributes of a `ReleasedGroup`, and the fields of metrics.jsonl that have them by group, as an object."""
 
 
 def as_metrics(row: Row) -> dict[str, Any]:
@@ -34,4 +43,14 @@ def as_metrics(row: Row) -> dict[str, Any]:
         return metrics
     report = row.report
     noised = {f"{name}_noised": value for name, value in report.statistics.items()}
-    return {"learning_rate": report.learning_rate, "clip_bound": report.clip_bound, **noised, **metrics}
+    stated = {"learning_rate": report.learning_rate, "clip_bound": report.clip_bound}
+    return {**stated, **noised, **_by_group(report.groups), **metrics}
+
+
+def _by_group(groups: Sequence[ReleasedGroup]) -> dict[str, dict[str, float]]:
+    """What is known of the groups, by field and by the group's name."""
+    found = {
+        field: {one.name: value for one in groups if (value := getattr(one, attribute)) is not None}
+        for attribute, field in GROUP_FIELDS.items()
+    }
+    return {field: values for field, values in found.items() if values}

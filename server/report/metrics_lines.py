@@ -33,6 +33,8 @@ def _number(value: object) -> object:
 
 
 Number = Annotated[float, Field(allow_inf_nan=True), BeforeValidator(_number)]
+ByGroup = dict[str, Number]
+"""By the name of a group of layers (`privacy.layer_groups`)."""
 
 
 class MetricsLine(BaseModel):
@@ -77,6 +79,21 @@ class MetricsLine(BaseModel):
     train_loss_noised: Number | None = Field(
         default=None, description="mean training loss of the speakers, released with noise and charged"
     )
+    group_update_norm_noised: ByGroup | None = Field(
+        default=None,
+        description="by group of layers: geometric mean of the norms of the speakers' updates before "
+        "clipping, released with noise and charged; only with privacy.group-statistics",
+    )
+    group_clipped_share_noised: ByGroup | None = Field(
+        default=None,
+        description="by group: share of its tensors that were clipped, released with noise and charged; "
+        "only with privacy.group-statistics, and not where one bound is for all tensors",
+    )
+    group_signal_to_noise: ByGroup | None = Field(
+        default=None,
+        description="by group: norm of the mean clipped update beside that of its noise, estimated from "
+        "the released mean alone; not without noise, nor with bands",
+    )
     resumed: bool | None = Field(
         default=None,
         description="true on the first line of a resumed run: it replaces lines above of its round and later",
@@ -87,9 +104,17 @@ class MetricsLine(BaseModel):
 
     @property
     def measured(self) -> dict[str, float]:
-        """The finite numbers of the line by name, without the version and the round."""
+        """The finite numbers of the line by name, without the version and the round; those of a group by
+        "field/group"."""
         values = self.model_dump(exclude={"version", "round", "resumed", "privacy"}, exclude_none=True)
-        return {name: value for name, value in values.items() if math.isfinite(value)}
+        found: dict[str, float] = {}
+        for name, value in values.items():
+            found |= (
+                {f"{name}/{group}": one for group, one in value.items()}
+                if isinstance(value, dict)
+                else {name: value}
+            )
+        return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
 def read_metrics(folder: Path) -> list[MetricsLine]:

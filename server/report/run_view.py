@@ -22,6 +22,8 @@ from rich.console import Group
 from rich.text import Text
 
 from privacy import PrivacyPlan, epsilon_text
+from privacy.group_statistics import ReleasedGroup
+from privacy.layer_groups import MOST_GROUPS
 from server.report.curves import bar, sparkline
 from server.report.layer_norms import LayerNorms
 from server.report.live_table import Row, warning
@@ -29,8 +31,9 @@ from server.report.live_table import Row, warning
 TRAINING, EVALUATING = "training", "evaluating"
 NARROW, LOW = 60, 16  # columns and rows, below which the view has fewer lines
 TITLE_COLUMNS = 9
-MOST_LAYERS, TABLE_ROWS = 8, 8  # groups of layers; rows that stay for the table before they are shown
+TABLE_ROWS = 8  # that stay for the table before layers are shown
 RATES = ("loss", "wer", "cer")
+RELEASED = {"update_norm": "norm", "clipped_share": "clipped", "signal_to_noise": "signal/noise"}
 RECENT = 10  # rounds that the time left is estimated from
 STATM = Path("/proc/self/statm")
 PAGE_BYTES = 4096
@@ -209,13 +212,26 @@ class RunView:
         return [_titled("training", f"{values} ", (f"({noised})", "dim"))]
 
     def _layers(self, rows: int) -> list[Text]:
-        groups = self.layers.groups(min(MOST_LAYERS, rows - 1)) if self.layers else []
+        groups = self.layers.groups(min(MOST_GROUPS, rows - 1)) if self.layers else []
         if not groups:
-            return []
+            return self._released_layers(rows)
         title = _titled(
             "layers", ("without noise, no epsilon: ", "yellow"), "norm, tensors above C, signal/noise at most"
         )
         return [title, *(_titled("", one.line()) for one in groups)]
+
+    def _released_layers(self, rows: int) -> list[Text]:
+        """What the newest release says of groups of layers: the first groups for which there is room."""
+        report = self.newest.report if self.newest else None
+        groups = report.groups if report else ()
+        shown = groups[: max(0, rows - 1)]
+        if not shown:
+            return []
+        known = [words for name, words in RELEASED.items() if getattr(groups[0], name) is not None]
+        some = f" (the first {len(shown)} of {len(groups)})" if len(shown) < len(groups) else ""
+        noised = "noised and charged" if self.plan.is_private else "as released"
+        title = _titled("layers", (f"{noised}: ", "dim"), f"{', '.join(known)}{some}")
+        return [title, *(_titled("", _released_line(one)) for one in shown)]
 
     def _memory(self) -> Text:
         memory = memory_bytes()
@@ -245,6 +261,18 @@ class CountedGrid:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._grid, name)
+
+
+def _released_line(group: ReleasedGroup) -> str:
+    """The group in some 60 characters; noise may move a share out of [0, 1], and the nearest one is shown."""
+    share, ratio = group.clipped_share, group.signal_to_noise
+    cells = [
+        f"{group.name[-22:]:<22}",
+        "" if group.update_norm is None else f"{group.update_norm:>8.3g}",
+        "" if share is None else f"{100 * min(1.0, max(0.0, share)):>4.0f} %",
+        "" if ratio is None else f"{ratio:>8.2g}",
+    ]
+    return "  ".join(cell for cell in cells if cell)
 
 
 def duration(seconds: float) -> str:

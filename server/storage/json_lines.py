@@ -12,9 +12,8 @@ from recipes import ConfigError
 
 
 def append_lines(path: Path, *lines: dict[str, Any]) -> None:
-    """Append objects, one a line; NaN becomes null, infinity becomes "inf"."""
-    plain = ({key: _plain(value) for key, value in values.items()} for values in lines)
-    text = "".join(json.dumps(values, allow_nan=False) + "\n" for values in plain)
+    """Append objects, one a line; NaN becomes null, infinity becomes "inf", also in an object within."""
+    text = "".join(json.dumps(_plain(values), allow_nan=False) + "\n" for values in lines)
     with path.open("a", encoding="utf-8") as file:
         file.write(text)
 
@@ -55,6 +54,8 @@ def cut_torn_line(path: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(one) for key, one in value.items()}
     if isinstance(value, float) and value != value:
         return None
     return str(value) if value in (float("inf"), -float("inf")) else value

@@ -1,6 +1,7 @@
 """The ClientApp's answers, called as Flower calls it: a message and a context in, a message out."""
 
 import json
+import math
 import weakref
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from client.simulation.divided import DividedTask
 from client.simulation.flower_seam import _with_content
 from optim.trainable import freeze, frozen_digest
 from privacy import ClipBounds, Quantiser
+from privacy.group_statistics import RunStatistics, bounds_with_statistics
+from privacy.layer_groups import layer_groups
 from privacy.released_metrics import STATISTICS
 from recipes import RunConfig, seed_model
 from server.factory import make_bounds
@@ -92,6 +95,31 @@ def test_the_reply_is_one_sum_within_the_bounds(manifest):
     assert integers.shape == (made.bounds.size,)
     norm = float(integers.double().norm()) * made.quantiser.step
     assert 0 < norm <= 3 * made.bounds.total
+
+
+@pytest.mark.parametrize("rule", ["uniform", "global"])
+def test_a_node_takes_statistics_by_group_and_no_other_number(manifest, rule):
+    layout, vector = bind(build_model("tiny", seed=0))
+    bounds = bounds_with_statistics(rule, 0.05, layout, by_group=True)
+    groups, made = layer_groups(layout), task((0,), raw_metrics=True)[1]
+    assert bounds.statistics == 2 + len(groups) * (1 if rule == "global" else 2)
+
+    def answer(bounds):
+        changed = replace(made, bounds=bounds, quantiser=Quantiser.of(bounds))
+        reply = app(changed.to_message(2, pack_vector(vector), 600.0), context(manifest))
+        return reply if "problem" in reply.content["answer"] else Answer.from_message(reply)
+
+    got, quantiser = answer(bounds), Quantiser.of(bounds)
+    integers = integers_of(got, bounds, quantiser)
+    assert integers.double().norm() <= 2**quantiser.bits
+    released = integers[bounds.statistics_part].double()
+    _, found = RunStatistics.in_bounds(layout, bounds).read(released, 1.0, bounds, quantiser)
+    for group, one in zip(groups, found, strict=True):
+        own = math.hypot(*(got.raw.update_norms[tensor] for tensor in group.tensors))
+        assert one.update_norm == pytest.approx(own, rel=1e-3)
+    for statistics in (1, 3, bounds.statistics + 1):
+        other = ClipBounds.of(rule, 0.05, layout, statistics=statistics)
+        assert "ValueError" in answer(other).content["answer"]["problem"]
 
 
 @pytest.mark.parametrize(("speakers", "words"), [((0, 0), "ValueError"), ((0, 99), "ValueError")])

@@ -7,8 +7,8 @@ from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from cli.composing import default_config
 from client.app import app
 from client.state.departures import Departure, record
-from privacy import ClipBounds, Quantiser
-from privacy.released_metrics import STATISTICS
+from privacy import Quantiser
+from privacy.group_statistics import bounds_with_statistics
 from recipes import ConfigError, RunConfig
 from speech.model.ctc_transformer import build_model
 from strategies import bind
@@ -22,7 +22,7 @@ from wire.node_info import NodeInfo
 
 NODES, HOSTS, HOST = 5, 2, 77
 LAYOUT, VECTOR = bind(build_model("tiny", seed=0))
-BOUNDS = ClipBounds.of("uniform", 0.5, LAYOUT, statistics=len(STATISTICS))
+BOUNDS = bounds_with_statistics("uniform", 0.5, LAYOUT, by_group=True)
 
 
 @pytest.fixture(scope="module")

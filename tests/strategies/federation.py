@@ -20,6 +20,7 @@ from privacy import (
 from privacy.released_metrics import STATISTICS, add_statistics_
 from strategies import DPFedOpt, GlobalModel, Mechanism, PopulationIndex, ServerStep, TrainingRun
 from wire.messages import Answer, Task
+from wire.node_answers import NodeSum
 from wire.raw_metrics import RawMetrics
 
 LAYOUT = LayerLayout.of([("weight", (6, 4)), ("bias", (6,)), ("scale", ())])
@@ -50,7 +51,14 @@ def honest(update_of, loss=1.0):
     return node
 
 
-def answer_to(task: Task, update_of, loss=1.0) -> Answer:
+def answer_to(task: Task, update_of, loss=1.0, layout: LayerLayout | None = None) -> Answer:
+    """An answer with the two statistics of every run, or with those that the task asks of a given layout."""
+    raw = RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None
+    if layout is not None:
+        node_sum = NodeSum(task, layout)
+        for number in task.speakers:
+            node_sum.add(update_of(number), loss)
+        return Answer.of(task, node_sum.integers, raw)
     total = torch.zeros(task.bounds.size, dtype=accumulator_dtype(max(1, len(task.speakers)), task.quantiser))
     for number in task.speakers:
         padded = torch.cat([update_of(number), torch.zeros(task.bounds.size - task.bounds.model_size)])
@@ -58,7 +66,7 @@ def answer_to(task: Task, update_of, loss=1.0) -> Answer:
         add_statistics_(total, (clipped, loss), task.bounds, task.quantiser)
         if task.bounds.indicators:
             add_indicators_(total, unclipped_slices(padded, task.bounds), task.bounds, task.quantiser)
-    return Answer.of(task, total, RawMetrics(trained=len(task.speakers)) if task.raw_metrics else None)
+    return Answer.of(task, total, raw)
 
 
 def integers_of(answer: Answer, bounds=None, quantiser=None) -> torch.Tensor:

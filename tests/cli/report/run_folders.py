@@ -16,6 +16,7 @@ SECRETS = (  # what no public page may have, in any way that it could be written
     *("planted-reason", "planted-summary", "planted-metric", "planted-evaluation", "planted-namespace"),
     *("planted-ward", "planted-speaker", "planted-value", "planted-field", "planted-utterance"),
     *("planted transcript", "planted hypothesis", "planted before", "planted-host", "planted-decoding"),
+    "planted speaker",
     *("0.123456789", "0.12346", "0.8765", "hidden.bias"),
 )
 
@@ -46,10 +47,9 @@ def plant(run: Path) -> None:
     folder.summary.write_text("planted-summary: node planted-host")
     with folder.metrics.open("a") as file:
         last = json.loads(folder.metrics.read_text().splitlines()[-1])
-        file.write(
-            json.dumps({**last, "drawn": DRAWN, "planted-metric": 0.123456789, "note": "planted-metric"})
-            + "\n"
-        )
+        planted = {"drawn": DRAWN, "planted-metric": 0.123456789, "note": "planted-metric"}
+        groups = {"/planted-host/a": 0.5, "output": "planted-metric", "planted speaker": 0.5}
+        file.write(json.dumps({**last, **planted, "group_signal_to_noise": groups}) + "\n")
     found = json.loads(folder.evaluation.read_text())
     found["wer"]["planted-evaluation"] = 0.123456789
     folder.evaluation.write_text(

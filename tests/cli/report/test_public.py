@@ -39,6 +39,7 @@ LEFT_OUT = {
             "training.round-deadline-seconds",
             "training.min-nodes",
             "training.wait-seconds",
+            "training.hosted-nodes",
             "training.min-answers",
         ),
     ),
@@ -115,6 +116,43 @@ def test_a_value_that_is_no_number_does_not_pass_as_one():
         **{"round": 1, "loss": None, "wer": None, "cer": None},
         "epsilon_rdp_this_run": float("inf"),
     }
+
+
+def test_groups_of_layers_have_the_names_of_tensors_where_the_model_has_its_own_or_numbers():
+    line = {
+        "round": 1,
+        "group_signal_to_noise": {"blocks.0 to blocks.3": 0.5, "a/b": "inf", "<b>": None},
+        "group_planted_noised": {"blocks.0": 1.0},
+        "group_update_norm_noised": "planted",
+    }
+    assert public.public_metrics(line, held_out=True) == {
+        "round": 1,
+        "group_signal_to_noise": {"blocks.0 to blocks.3": 0.5, "group 2": float("inf"), "group 3": None},
+        "group_update_norm_noised": {},
+    }
+    unnamed = public.public_metrics(line, held_out=True, named=False)["group_signal_to_noise"]
+    assert list(unnamed) == ["group 1", "group 2", "group 3"]
+
+
+@pytest.mark.parametrize("reader", ["public", "owner"])
+def test_what_the_release_says_of_groups_is_shown_to_everybody(run, tmp_path, reader):
+    run = copied(run, tmp_path / "runs")
+    metrics = RunFolder(run).metrics
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    released = [one["group_signal_to_noise"] for one in lines[1:]]
+    assert "group_signal_to_noise" not in lines[0] and "frontend" in released[0]
+    for one, line in enumerate(lines[1:]):
+        line["group_update_norm_noised"] = {"frontend": 0.03125 + one, "output": 0.5}
+        line["group_clipped_share_noised"] = {"frontend": 1.0625, "output": -0.25}
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    shown = written(run, reader=reader)
+    for words in (
+        "Signal to noise of the released mean",
+        "Norm of a speaker",
+        "0.03125",
+        "Share of clipped tensors",
+    ):
+        assert words in shown, words
 
 
 def test_error_rates_on_speakers_of_the_population_are_left_out(run, tmp_path):

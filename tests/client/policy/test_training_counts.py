@@ -76,7 +76,7 @@ def sum_over(manifest, *speakers, run="r", **settings):
         quantiser=Quantiser.of(BOUNDS),
     )
     here.load(task, VECTOR)
-    total = NodeSum(task)
+    total = NodeSum(task, LAYOUT)
     here.train(task, here.speakers, total)
     return total.integers.to(torch.int64)
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from privacy import PrivacyPlan
+from privacy.group_statistics import ReleasedGroup
 from privacy.layout import LayerLayout
 from server.report.layer_norms import LayerNorms
 from server.report.live_table import Row
@@ -178,3 +179,41 @@ def test_neighbours_are_put_together_where_there_is_room_for_few():
     groups = seen.layers.groups(2)
     assert [one.name for one in groups] == ["front to blocks.0", "blocks.1 to out"]
     assert groups[0].norm == pytest.approx(26**0.5) and groups[0].tensors == 3
+
+
+RELEASED = tuple(
+    ReleasedGroup(name=f"blocks.{n}", update_norm=0.25 * n, clipped_share=n - 1.5, signal_to_noise=n / 8)
+    for n in range(8)
+)
+
+
+def with_groups(groups, plan=PLAN):
+    seen = view(plan)
+    seen.add(row(report=replace(REPORT, groups=groups)))
+    return seen
+
+
+def test_what_the_release_says_of_layers_is_shown_as_noised_and_charged():
+    lines = shown(with_groups(RELEASED)).splitlines()
+    (title,) = [index for index, line in enumerate(lines) if line.startswith("layers")]
+    assert "noised and charged: norm, clipped, signal/noise" in lines[title]
+    assert lines[title + 1].split() == ["blocks.0", "0", "0", "%", "0"]  # a share is shown within [0, 1]
+    assert lines[title + 3].split() == ["blocks.2", "0.5", "50", "%", "0.25"]
+    assert lines[title + 8].split() == ["blocks.7", "1.75", "100", "%", "0.88"]
+
+
+def test_signal_to_noise_is_shown_alone_and_norms_without_noise_in_place_of_all():
+    alone = tuple(ReleasedGroup(name=one.name, signal_to_noise=one.signal_to_noise) for one in RELEASED)
+    text = shown(with_groups(alone))
+    assert "noised and charged: signal/noise" in text and "blocks.7                    0.88" in text
+    seen = with_norms()[0]
+    seen.add(row(report=replace(REPORT, groups=RELEASED)))
+    assert "without noise" in shown(seen) and "blocks.7" not in shown(seen)
+
+
+@pytest.mark.parametrize(("width", "height"), [(100, 40), (80, 24), (60, 22), (59, 40), (80, 15), (1, 1)])
+def test_released_groups_break_no_terminal(width, height):
+    lines = shown(with_groups(RELEASED), width, height).splitlines()
+    assert len(lines) <= max(1, height - 2) and all(len(line) < max(2, width) for line in lines)
+    if (width, height) == (80, 24):
+        assert any("of 8)" in line for line in lines)
