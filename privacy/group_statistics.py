@@ -176,7 +176,7 @@ def bounds_with_statistics(
     rule: str, total: float, layout: LayerLayout, *, by_group: bool, **settings: Any
 ) -> ClipBounds:
     """`ClipBounds.of` with the number of statistics that a run with (`by_group`) or without groups has."""
-    statistics = STATISTICS
+    statistics: tuple[Statistic, ...] = STATISTICS
     if by_group:  # which they are depends on the rule's slices
         plain = ClipBounds.of(rule, total, layout, **settings)
         statistics = RunStatistics.of(layout, plain, by_group=True).statistics
