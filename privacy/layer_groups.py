@@ -21,6 +21,10 @@ class LayerGroup:
     Attributes:
         name: The layer; of several, the first and the last.
         tensors: The positions of its tensors in the layout, ascending.
+
+    Example:
+        >>> len(LayerGroup(name="blocks.0 to blocks.2", tensors=(4, 5, 6)).tensors)
+        3
     """
 
     name: str
