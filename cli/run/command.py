@@ -47,7 +47,7 @@ def run(
         _require_on_this_machine(cores, cpus_per_node, gpus_per_node)
     if dry_run:
         config = _checked(recipe, resume, setting or [], nodes, hosts)
-        return _foretell(config, nodes, max(1, cores // cpus_per_node))
+        return _foretell(config, nodes, hosts, max(1, cores // cpus_per_node))
     try:
         with simulation() as engine:  # which is loaded while the settings are checked
             config = _checked(recipe, resume, setting or [], nodes, hosts)
@@ -109,14 +109,14 @@ def _checked(
         _refuse(error)
 
 
-def _foretell(config: Flat, nodes: int, workers: int) -> None:
+def _foretell(config: Flat, nodes: int, hosts: int, workers: int) -> None:
     """Print what the run would take on so many workers of this machine."""
     from cli.run.forecast import forecast
     from cli.run.settings import FAULTS
     from recipes import RunConfig
 
     try:
-        typer.echo("\n".join(forecast(RunConfig.from_flat(config), nodes, workers).lines()))
+        typer.echo("\n".join(forecast(RunConfig.from_flat(config), nodes, workers, hosts).lines()))
     except FAULTS as error:
         _refuse(error)
 

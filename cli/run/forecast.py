@@ -8,6 +8,7 @@ spent. Memory is what the pages in benchmarks/ have for processes of this kind, 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,10 +33,11 @@ from speech.errors import AudioError
 from speech.evaluation.evaluation import evaluate
 from speech.model.recogniser import Recogniser
 from speech.text import alphabet_of
+from wire.hosting import MOST_SPEAKERS
 from wire.messages import pack_vector
 
 SPEAKERS, UTTERANCES = 8, 32  # that are measured, at most
-START_SECONDS = 15.0  # until the first training step (benchmarks/simulation.md)
+START_SECONDS = 8.0  # until the first training step (benchmarks/start_up.md)
 PROCESS_BYTES = {"server": 0.8e9, "worker": 1.2e9}  # of a small model (benchmarks/many_nodes.md)
 VECTORS = {"server": 5, "worker": 4}  # sizes of the model beside that (benchmarks/memory.md)
 
@@ -57,6 +59,7 @@ class Forecast:
         config: The run's settings.
         plan: Its privacy plan, for the population that the nodes will report.
         nodes: How many nodes are simulated.
+        messages: How many messages with tasks a round has, as expected.
         workers: How many of them work at a time.
         measured: Seconds, as they are here.
         utterances: Held-out utterances.
@@ -68,6 +71,7 @@ class Forecast:
     config: RunConfig
     plan: PrivacyPlan
     nodes: int
+    messages: float
     workers: int
     measured: Measured
     utterances: int
@@ -85,7 +89,7 @@ class Forecast:
         """What a round takes on this machine."""
         return RoundCosts(
             speakers=self.plan.cohort,
-            nodes=self.contacted,
+            nodes=self.messages,
             processors=self.workers,
             update=self.measured.update,
             values=self.values,
@@ -129,7 +133,7 @@ class Forecast:
         most = f"{self.config.local.memory_megabytes:,} MB more (local.memory-megabytes)"
         return [
             f"{plan.population:,} speakers on {self.nodes:,} nodes; {plan.rounds} rounds of {plan.cohort:g} "
-            f"expected speakers, on {self.contacted:,.0f} nodes",
+            f"expected speakers, on {self.contacted:,.0f} nodes, by {self.messages:,.0f} messages",
             f"seconds: about {self.seconds:,.0f}: start {START_SECONDS:g}, rounds of "
             f"{each.seconds:,.1f} on {self.workers} workers ({each.bottleneck} takes longest), "
             f"{self.evaluations:g} evaluations of {self.evaluation_seconds:,.1f}",
@@ -151,8 +155,16 @@ def contacted(plan: PrivacyPlan, nodes: int) -> float:
     return float(nodes * (1 - (1 - plan.sampling_rate) ** (plan.population / nodes)))
 
 
-def forecast(config: RunConfig, nodes: int, workers: int) -> Forecast:
-    """Measure what `config` takes here, on so many simulated nodes and workers.
+def messages(plan: PrivacyPlan, nodes: int, hosts: int) -> float:
+    """The expected number of messages with tasks of a round: one a node, or some for each of the hosts."""
+    if not hosts:
+        return contacted(plan, nodes)
+    asked = contacted(plan, hosts)
+    return asked * math.ceil(min(plan.cohort, contacted(plan, nodes)) / asked / MOST_SPEAKERS)
+
+
+def forecast(config: RunConfig, nodes: int, workers: int, hosts: int = 0) -> Forecast:
+    """Measure what `config` takes here, on so many simulated nodes, workers and, if any, hosts of the nodes.
 
     Raises:
         ConfigError, SpeechError: If the run cannot start.
@@ -173,11 +185,13 @@ def forecast(config: RunConfig, nodes: int, workers: int) -> Forecast:
     held_out = HeldOut.of(config.corpus, model, EvaluationPlace.of(config.run))
     training = learner.training(torch.zeros(bounds.size))
     training.warm_up()
-    usual = max(1, round(plan.cohort / max(1.0, contacted(plan, nodes))))
+    sent = messages(plan, nodes, hosts)
+    usual = max(1, round(plan.cohort / max(1.0, sent)))
     return Forecast(
         config=config,
         plan=plan,
         nodes=nodes,
+        messages=sent,
         workers=workers,
         measured=Measured(
             update=_update_seconds(training, speech.split, speakers, vector),

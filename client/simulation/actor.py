@@ -7,6 +7,7 @@ worker a second of a processor, and gets one message in a call.
 from __future__ import annotations
 
 import copyreg
+import time
 from collections.abc import Iterator
 from importlib import import_module
 from threading import Thread
@@ -18,6 +19,7 @@ from flwr.app import Context, Error, Message
 from client.simulation.parcels import Reference, unpacked
 
 CLIENT_APP_RAISED = 2  # Flower's ErrorCode for a ClientApp that raises
+TOGETHER_SECONDS = 0.1
 
 
 def _as_bytes(array: memoryview) -> tuple[type[bytes], tuple[bytes]]:
@@ -38,21 +40,29 @@ class WorkerActor:
 
     def answer(
         self, app: list[Reference], parcel: bytes, arrays: list[Reference], contexts: list[Context]
-    ) -> Iterator[tuple[Message, Context]]:
+    ) -> Iterator[list[tuple[Message, Context]]]:
         """Answer the messages of a parcel (`client.simulation.parcels`), each with its context, in order.
 
-        What lies at the references stays here until a call brings others.
+        Answers that take less than `TOGETHER_SECONDS` leave together: each object of Ray's costs its owner
+        milliseconds. What lies at the references stays here until a call brings others.
         """
         self._kept = {one: self._kept[one] if one in self._kept else ray.get(one) for one in (*app, *arrays)}
         client_app = self._kept[app[0]]
         messages = unpacked(parcel, [memoryview(self._kept[one]) for one in arrays])
+        answered: list[tuple[Message, Context]] = []
+        since = time.monotonic()
         for message, context in zip(messages, contexts, strict=True):
             try:
                 reply = client_app(message=message, context=context)
             except Exception as error:
                 reason = f"{type(error).__name__}: {error}"
                 reply = Message(Error(code=CLIENT_APP_RAISED, reason=reason), reply_to=message)
-            yield reply, context
+            answered.append((reply, context))
+            if time.monotonic() - since >= TOGETHER_SECONDS:
+                yield answered
+                answered, since = [], time.monotonic()
+        if answered:
+            yield answered
 
     def terminate(self) -> None:
         """End this worker's process."""

@@ -124,7 +124,7 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
         answers = worker.answer.options(num_returns="streaming").remote(
             [self._app], parcel, arrays, [context for _, context in asked]
         )
-        return (ray.get(one) for one in answers)
+        return (answer for together in answers for answer in ray.get(together))
 
 
 def _with_content(message: Message, content: RecordDict) -> Message:

@@ -10,7 +10,7 @@ from cli.composing import default_config, read_recipe, read_settings, with_absol
 from cli.main import app
 from cli.processes import free_port
 from cli.report.run_facts import RunFacts
-from cli.run.forecast import Forecast, Measured, forecast
+from cli.run.forecast import Forecast, Measured, forecast, messages
 from cli.run.round_costs import BUSY, NODE_SECONDS, ROUND_SECONDS, SERVER_SECONDS, ValueCosts
 from cli.run.settings import check, compose, recipe_of_run
 from privacy import PrivacyPlan, epsilon_text
@@ -179,7 +179,7 @@ def test_a_dry_run_says_what_the_run_will_take_and_starts_nothing(tmp_path, monk
     done = CliRunner().invoke(app, ["run", "--dry-run", "--nodes", "5", "--set", settings])
     assert done.exit_code == 0, done.output
     first, seconds, _, sizes, memory, epsilon, last = done.output.splitlines()
-    assert first == "5 speakers on 5 nodes; 4 rounds of 5 expected speakers, on 5 nodes"
+    assert first == "5 speakers on 5 nodes; 4 rounds of 5 expected speakers, on 5 nodes, by 5 messages"
     assert seconds.startswith("seconds: about ") and "3 evaluations of" in seconds
     assert sizes.startswith("bytes: 29.8 MB of models to the nodes, ")  # 20 x 4 x 372,222
     most = default_config()["local.memory-megabytes"]
@@ -250,6 +250,7 @@ def forecast_of(plan):
         config=RunConfig.from_flat({**flat, **more}),
         plan=plan,
         nodes=100,
+        messages=100 * (1 - 0.5),
         workers=4,
         measured=Measured(update=0.2, utterance=0.01, value=NO_COSTS),
         utterances=300,
@@ -266,4 +267,10 @@ def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
     of_nodes = (50 * 0.2 + 50 * NODE_SECONDS) / BUSY
     assert made.round.seconds == pytest.approx((of_nodes + 50 * SERVER_SECONDS) / 4 + ROUND_SECONDS)
     assert made.evaluations == 1 + 3 * 0.5 + 1  # the seed, looks after rounds 4, 8 and 10, the end
-    assert made.seconds == pytest.approx(15 + 10 * made.round.seconds + 3.5 * 3.0)
+    assert made.seconds == pytest.approx(8 + 10 * made.round.seconds + 3.5 * 3.0)
+
+
+@pytest.mark.parametrize(("nodes", "hosts", "sent"), [(100, 0, 50), (100, 10, 10), (100, 1, 2), (10, 10, 10)])
+def test_hosts_get_a_message_each_or_some_if_many_of_their_speakers_are_drawn(nodes, hosts, sent):
+    plan = PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3)
+    assert messages(plan, nodes, hosts) == pytest.approx(sent, rel=0.01)

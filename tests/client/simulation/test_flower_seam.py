@@ -167,7 +167,7 @@ class Worker:
 
     def remote(self, *call):
         self.calls.append(call)
-        return map(self.reply, unpacked(call[1], call[2]), call[3]) if call else None
+        return ([one] for one in map(self.reply, unpacked(call[1], call[2]), call[3])) if call else None
 
 
 class Keeper:
@@ -413,3 +413,15 @@ def test_ray_ends_no_worker_for_the_memory_of_a_speaker(monkeypatch):
             monkeypatch.setenv(switch, before)
         flower_seam.use_in_engine()
         assert os.environ[switch] == after
+
+
+@pytest.mark.parametrize(("seconds", "leave"), [(0.0, [[0], [1], [2]]), (60.0, [[0, 1, 2]])])
+def test_answers_that_come_soon_after_each_other_leave_a_worker_together(monkeypatch, seconds, leave):
+    monkeypatch.setattr("client.simulation.actor.TOGETHER_SECONDS", seconds)
+    monkeypatch.setattr(ray, "get", lambda thing: thing)
+    actor = WorkerActor.__ray_metadata__.modified_class()
+    parcel, _ = packed(["first", "second", "third"], lambda array: array)
+    app = lambda message, context: message  # noqa: E731
+    answers = list(actor.answer([app], parcel, [], [0, 1, 2]))
+    assert [[context for _, context in together] for together in answers] == leave
+    assert [message for together in answers for message, _ in together] == ["first", "second", "third"]
