@@ -101,7 +101,9 @@ def _federated(cell: Cell, config: RunConfig, corpus: Corpus) -> _Trained:
     return _Trained(
         model=model,
         assessment=assess(held_out.evaluate(model), corpus, config.corpus.test_split),
-        curve=metrics,
+        curve=[
+            {key: value for key, value in line.items() if not isinstance(value, dict)} for line in metrics
+        ],
         cohort=config.training.cohort,
         rounds=config.training.rounds,
         privacy=_privacy(config, metrics[-1], len(corpus.speakers(TRAIN))),

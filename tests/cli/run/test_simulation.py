@@ -9,6 +9,7 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from cli.processes import tool
+from cli.run.simulation import OWN_RAY, Federation
 from cli.run.simulation_process import _server_app, await_nodes
 from tests.processes import all_processes, environment, run_command, title, wait_until
 from tests.ray_cluster import WORKER
@@ -36,9 +37,12 @@ def test_a_run_begins_when_all_its_nodes_are_registered(monkeypatch):
             return list(self.nodes)
 
     begun_with = []
-    monkeypatch.setattr("server.entry.serve", lambda grid, context: begun_with.append(len(grid.nodes)))
+    monkeypatch.setattr("server.entry.serve", lambda grid, *_: begun_with.append(len(grid.nodes)))
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={})
-    _server_app({}, 40)(grid=Growing({}), context=context)
+    federation = Federation(
+        config={}, supernodes=40, cpus_per_node=1, gpus_per_node=0.0, ray_address=OWN_RAY, verbose=False
+    )
+    _server_app(federation, workers=2)(grid=Growing({}), context=context)
     assert begun_with == [40]
     await_nodes(FakeGrid({}), 1, seconds=0.05)  # nor is a run held up for ever
 
