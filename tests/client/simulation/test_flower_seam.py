@@ -364,7 +364,7 @@ def test_what_the_app_raises_is_an_error_of_its_node_alone():
     parcel, _ = packed([asked_of(2), asked_of(3)], lambda array: array)
     actor = WorkerActor.__ray_metadata__.modified_class()
     actor._kept = {"app": app}
-    (failed, kept), (fine, _) = actor.answer(["app"], parcel, [], ["bad", "good"])
+    (((failed, kept), (fine, _)),) = actor.answer(["app"], parcel, [], ["bad", "good"])
     assert (failed.error.code, failed.error.reason, kept) == (2, "ValueError: the app's own", "bad")
     assert fine.has_content()
 
