@@ -107,6 +107,14 @@ def test_a_node_that_refuses_its_task_is_left_out_and_the_others_count(manifest)
     assert integers(together.answer).equal(integers(alone(manifest, 0, of_nodes[0])))
 
 
+@pytest.mark.parametrize("numbers", [(5,), (0, 0)])
+def test_a_node_that_does_not_have_the_drawn_speakers_takes_no_other_with_it(manifest, numbers):
+    of_nodes = tasks({0: (0, 1), 2: numbers})
+    together = answered(host(manifest, 0), of_nodes)
+    assert list(together.problems) == [2] and together.answer.count == 2
+    assert integers(together.answer).equal(integers(alone(manifest, 0, of_nodes[0])))
+
+
 def test_a_speaker_who_left_a_hosted_node_counts_as_zero_and_is_not_counted_again(manifest, tmp_path):
     own = {"node-state": str(tmp_path)}
     here, both = host(manifest, 0, own), tasks({0: (0, 1), 2: (0,)})
