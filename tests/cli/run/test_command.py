@@ -157,6 +157,12 @@ def test_hosts_that_cannot_hold_the_nodes_are_refused_before_anything_starts():
         check({"training.min-nodes": 3}, nodes=8, hosts=2)
 
 
+def test_the_nodes_of_hosts_are_not_set_beside_the_options():
+    done = CliRunner().invoke(app, ["run", "--hosts", "2", "--set", "training.hosted-nodes=100"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "training.hosted-nodes=100: give --nodes and --hosts in its place" in done.stderr
+
+
 def test_a_check_does_not_wait_for_torch():
     code = "import sys\nfrom cli.run.settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
