@@ -127,6 +127,13 @@ def test_a_speaker_who_left_a_hosted_node_counts_as_zero_and_is_not_counted_agai
     assert integers(answered(again, tasks({0: (0,), 2: (0,)})).answer).equal(without)
 
 
+def test_a_hosted_node_whose_speakers_have_all_left_is_named_with_the_remedy(manifest, tmp_path):
+    record(tmp_path, [Departure.now("train-02", "")])
+    here = host(manifest, 0, {"node-state": str(tmp_path)}, nodes=7)
+    expected = "all speakers of this node have left: it has part 2 of 7; simulate fewer nodes"
+    assert ask(here)["problem"] == expected
+
+
 def test_a_supernode_with_speech_of_its_own_hosts_nobody(manifest):
     own = {"corpus-path": str(manifest), "limits": "none"}
     flat = {**default_config(), "training.hosted-nodes": 3}
