@@ -16,6 +16,7 @@ from torch import Tensor
 
 from client.node import Node
 from client.node_speech import PART_OF_THE_RUNS, is_simulated
+from client.policy.task_rules import require_known
 from client.registration import called, register
 from client.state.registered_speakers import RECORD
 from recipes import ConfigError, RunConfig
@@ -87,7 +88,7 @@ def train(config: RunConfig, message: Message, context: Context, in_words: InWor
         with host.context_of(number) as own:
             try:
                 node = host.node(number)
-                names = called(node, own, task)
+                require_known(task, names := called(node, own, task))
                 host.load(node, task, vector)
                 total = total or NodeSum(together, node.rules.layout)
             except Exception as error:  # each node answers for itself

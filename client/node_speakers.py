@@ -72,7 +72,10 @@ class NodeSpeakers:
             ConfigError: If there are none.
         """
         if not counted:
-            raise ConfigError("all speakers of this node have left: stop its SuperNode")
+            remedy = "stop its SuperNode"
+            if self.speech.simulated:
+                remedy = f"it has part {self.speech.index} of {self.speech.parts}; simulate fewer nodes"
+            raise ConfigError(f"all speakers of this node have left: {remedy}")
         return NodeInfo(
             speakers=len(counted),
             left=len(counted) - len(self.present),

@@ -93,6 +93,7 @@ def register_nodes(
     if settings.hosted_nodes:
         addressing, infos = _hosted(answers, problems, settings.hosted_nodes)
         _require_all(nodes, answers, problems, settings.wait_seconds)
+        _require_all_hosts(len(infos), settings)
     else:
         addressing, infos = OneEach(), node_infos(answers, problems)
         _require_all(nodes, infos, problems, settings.wait_seconds)
@@ -138,6 +139,15 @@ def _hosted(
         hosts[part] = host
         infos |= of_host
     return Hosted(hosts=hosts, parts=max(1, all_parts), nodes=nodes), infos
+
+
+def _require_all_hosts(found: int, settings: TrainingSection) -> None:
+    if found < settings.hosted_nodes:
+        raise RegistrationError(
+            f"the run cannot start: the SuperNodes that are connected hold {found} of the "
+            f"training.hosted-nodes = {settings.hosted_nodes} nodes; set training.min-nodes = "
+            f"{settings.min_nodes} to the number of all SuperNodes"
+        )
 
 
 def declare(grid: Grid, declared: DeclaredPlan, nodes: Iterable[int], wait_seconds: float) -> None:

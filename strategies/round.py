@@ -116,7 +116,8 @@ class OpenRound:
         addressing: What made these messages.
         bytes_down: Bytes of the arrays in each message.
         tensors: How many tensors are trained: as many norms a node may send.
-        on_raw_metrics: Called with (round, node, metrics) for each node that sends un-noised metrics.
+        on_raw_metrics: Called with (round, SuperNode, metrics) for each SuperNode that sends un-noised
+            metrics, once, when all replies are taken: a host may send several.
         changed: Nodes that answered and hold other data than at registration.
         on_taken: Called with each reply that was added.
     """
@@ -132,6 +133,7 @@ class OpenRound:
     changed: set[int] = field(default_factory=set)
     on_taken: Callable[[Message], None] | None = None
     _bytes_up: dict[int, int] = field(default_factory=dict)
+    _raw: dict[int, RawMetrics] = field(default_factory=dict)
     _not_sent: set[int] = field(default_factory=set)
 
     def collect(self, total: CohortSum, replies: Iterable[Message]) -> list[DroppedNode]:
@@ -149,6 +151,9 @@ class OpenRound:
             else:
                 dropped += [DroppedNode(node, one_line(reason)) for node, reason in problems.items()]
             del reply  # or it would stay in memory beside the next
+        if self.on_raw_metrics:
+            for sender, raw in self._raw.items():
+                self.on_raw_metrics(self.number, sender, raw)
         not_asked = addressees.not_asked()
         self._not_sent |= not_asked
         silent = sorted(set(total.silent_nodes()) - {drop.node for drop in dropped})
@@ -185,6 +190,6 @@ class OpenRound:
         self._bytes_up[sender] = self._bytes_up.get(sender, 0) + array_bytes(reply.content)
         if answer.dataset != self.tasks[asked.nodes[0]].dataset:
             self.changed.update(answered)
-        if self.on_raw_metrics and answer.raw:
-            self.on_raw_metrics(self.number, sender, answer.raw)
+        if answer.raw:
+            self._raw.setdefault(sender, RawMetrics()).merge(answer.raw)
         return problems

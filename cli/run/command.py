@@ -18,6 +18,8 @@ from cli.exits import FAILED, INTERRUPTED, REFUSED
 from cli.run.options import CpusPerNode, GpusPerNode, Hosts, Nodes, RayAddress, Settings, Verbose
 from cli.run.simulation import OWN_RAY, Federation, simulation
 
+HOSTED = "training.hosted-nodes"
+
 if TYPE_CHECKING:  # what checks settings is imported when the engine's process has begun to load
     from cli.composing import Flat
 
@@ -100,10 +102,13 @@ def _checked(
     """The whole run configuration; a fault in it ends the command before anything is done."""
     from cli.composing import read_settings
     from cli.run.settings import FAULTS, check, compose
+    from recipes import ConfigError
 
     try:
-        overrides = compose(recipe, resume, read_settings(settings))
-        overrides["training.hosted-nodes"] = nodes if hosts else 0
+        given = read_settings(settings)
+        if HOSTED in given:
+            raise ConfigError(f"--set {HOSTED}={given[HOSTED]}: give --nodes and --hosts in its place")
+        overrides = {**compose(recipe, resume, given), HOSTED: nodes if hosts else 0}
         return check(overrides, nodes, hosts).to_flat()
     except FAULTS as error:
         _refuse(error)

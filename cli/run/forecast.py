@@ -160,7 +160,7 @@ def messages(plan: PrivacyPlan, nodes: int, hosts: int) -> float:
     if not hosts:
         return contacted(plan, nodes)
     asked = contacted(plan, hosts)
-    return asked * math.ceil(min(plan.cohort, contacted(plan, nodes)) / asked / MOST_SPEAKERS)
+    return min(contacted(plan, nodes), asked * math.ceil(plan.cohort / asked / MOST_SPEAKERS))
 
 
 def forecast(config: RunConfig, nodes: int, workers: int, hosts: int = 0) -> Forecast:

@@ -107,6 +107,14 @@ def test_a_node_that_refuses_its_task_is_left_out_and_the_others_count(manifest)
     assert integers(together.answer).equal(integers(alone(manifest, 0, of_nodes[0])))
 
 
+@pytest.mark.parametrize("numbers", [(5,), (0, 0)])
+def test_a_node_that_does_not_have_the_drawn_speakers_takes_no_other_with_it(manifest, numbers):
+    of_nodes = tasks({0: (0, 1), 2: numbers})
+    together = answered(host(manifest, 0), of_nodes)
+    assert list(together.problems) == [2] and together.answer.count == 2
+    assert integers(together.answer).equal(integers(alone(manifest, 0, of_nodes[0])))
+
+
 def test_a_speaker_who_left_a_hosted_node_counts_as_zero_and_is_not_counted_again(manifest, tmp_path):
     own = {"node-state": str(tmp_path)}
     here, both = host(manifest, 0, own), tasks({0: (0, 1), 2: (0,)})
@@ -117,6 +125,13 @@ def test_a_speaker_who_left_a_hosted_node_counts_as_zero_and_is_not_counted_agai
     again = host(manifest, 0, own)
     assert unpack_infos(ask(again), NODES)[2][0].speakers == 1
     assert integers(answered(again, tasks({0: (0,), 2: (0,)})).answer).equal(without)
+
+
+def test_a_hosted_node_whose_speakers_have_all_left_is_named_with_the_remedy(manifest, tmp_path):
+    record(tmp_path, [Departure.now("train-02", "")])
+    here = host(manifest, 0, {"node-state": str(tmp_path)}, nodes=7)
+    expected = "all speakers of this node have left: it has part 2 of 7; simulate fewer nodes"
+    assert ask(here)["problem"] == expected
 
 
 def test_a_supernode_with_speech_of_its_own_hosts_nobody(manifest):

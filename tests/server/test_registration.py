@@ -210,6 +210,12 @@ def test_a_host_of_other_nodes_than_its_own_stops_the_start(second, reason):
         call({70: host(0), 71: second}, hosted_nodes=5)
 
 
+def test_a_host_that_is_not_there_stops_the_start():
+    expected = "hold 3 of the training.hosted-nodes = 5 nodes; set training.min-nodes = 1"
+    with pytest.raises(RegistrationError, match=expected):
+        call({70: host(0)}, hosted_nodes=5)
+
+
 def test_what_was_skipped_is_counted_once_for_each_corpus():
     nodes = {1: holds(3, skipped=5), 2: holds(3, skipped=5), 3: holds(3, "other", skipped=7)}
     assert call(nodes).skipped == 12

@@ -16,7 +16,6 @@ from wire.hosting import HostAnswer, HostTask
 from wire.messages import Task, problem
 
 NODES, HOSTS = 9, 3
-COUNTS = dict.fromkeys(range(NODES), 1)
 
 
 def update_of(node):
@@ -37,10 +36,10 @@ def host(problems=(), change=lambda content: content):
     return answer
 
 
-def one_round(folder, hosts):
+def one_round(folder, hosts, nodes=NODES, **options):
     """A round without noise of all nodes on these hosts; returns its report and the mean."""
-    strategy = make_strategy(folder, COUNTS, cohort=NODES, z=0.0, rounds=1)
-    hosted = Hosted(hosts={part: 70 + part for part in range(HOSTS)}, parts=HOSTS, nodes=NODES)
+    strategy = make_strategy(folder, dict.fromkeys(range(nodes), 1), cohort=nodes, z=0.0, rounds=1, **options)
+    hosted = Hosted(hosts={part: 70 + part for part in range(HOSTS)}, parts=HOSTS, nodes=nodes)
     strategy.run = replace(strategy.run, addressing=hosted)
     before = strategy.vector.clone()
     grid = FakeGrid({70 + part: one for part, one in enumerate(hosts)})
@@ -72,6 +71,18 @@ def test_nodes_without_an_answer_are_named_each_with_its_reason(tmp_path):
         **dict.fromkeys((2, 5, 8), LATE),
     }
     assert not any(drop.refused for drop in report.dropped)
+
+
+def test_metrics_without_noise_come_once_from_a_host_and_are_of_all_its_messages(tmp_path):
+    """Readers of their file take one line a round and SuperNode."""
+    told = []
+
+    def keep(round_number, node, raw):
+        told.append((round_number, node, raw.trained))
+
+    report, _ = one_round(tmp_path, [host()] * HOSTS, nodes=HOSTS * 40, on_raw_metrics=keep)
+    assert report.nodes_answered == HOSTS * 40
+    assert sorted(told) == [(1, 70 + part, 40) for part in range(HOSTS)]
 
 
 def without_the_list(content):

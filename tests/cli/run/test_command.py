@@ -157,6 +157,12 @@ def test_hosts_that_cannot_hold_the_nodes_are_refused_before_anything_starts():
         check({"training.min-nodes": 3}, nodes=8, hosts=2)
 
 
+def test_the_nodes_of_hosts_are_not_set_beside_the_options():
+    done = CliRunner().invoke(app, ["run", "--hosts", "2", "--set", "training.hosted-nodes=100"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "training.hosted-nodes=100: give --nodes and --hosts in its place" in done.stderr
+
+
 def test_a_check_does_not_wait_for_torch():
     code = "import sys\nfrom cli.run.settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -270,7 +276,10 @@ def test_the_seconds_of_a_forecast_are_those_of_start_rounds_and_evaluations():
     assert made.seconds == pytest.approx(8 + 10 * made.round.seconds + 3.5 * 3.0)
 
 
-@pytest.mark.parametrize(("nodes", "hosts", "sent"), [(100, 0, 50), (100, 10, 10), (100, 1, 2), (10, 10, 10)])
+@pytest.mark.parametrize(
+    ("nodes", "hosts", "sent"),
+    [(100, 0, 50), (100, 10, 10), (100, 1, 2), (10, 10, 10), (2, 1, 2), (2, 2, 2), (1, 1, 1)],
+)
 def test_hosts_get_a_message_each_or_some_if_many_of_their_speakers_are_drawn(nodes, hosts, sent):
     plan = PrivacyPlan(population=100, cohort=50.0, rounds=10, noise_multiplier=1.0, delta=1e-3)
     assert messages(plan, nodes, hosts) == pytest.approx(sent, rel=0.01)
