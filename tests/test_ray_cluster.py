@@ -63,9 +63,10 @@ def test_a_run_on_a_cluster_outlives_a_worker_and_then_a_whole_ray_node(cluster,
     assert first < second < ROUNDS
     for line in rounds:
         reasons = [drop["reason"] for drop in line["dropped"]]
-        lost = line["round"] in (first, second)
-        assert (line["nodes_asked"], line["nodes_answered"]) == (NODES, NODES - lost), log.read_text()
-        assert len(reasons) == lost and all("the worker with this job died" in one for one in reasons)
+        # A worker that had one node's message left costs that node; of several, each is trained once more.
+        most = int(line["round"] in (first, second))
+        assert (line["nodes_asked"], line["nodes_answered"]) == (NODES, NODES - len(reasons)), log.read_text()
+        assert len(reasons) <= most and all("the worker with this job died" in one for one in reasons)
 
 
 def test_a_cluster_that_is_too_small_is_refused_before_anything_starts(cluster, tmp_path):

@@ -55,14 +55,16 @@ class _Waiting:
         int, int
     ]  # the smallest is first: minus the number of speakers, then the order of arrival
     job: Job = field(compare=False)
+    alone: bool = field(compare=False, default=False)  # in a call of its own, for a worker died with it
 
 
 class Workers:
     """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
 
-    Guarantee: a call goes to a worker that has just answered. If the worker dies, the first job without a
-    result is lost, and no other: those behind it go to other workers, and another worker joins as soon as Ray
-    has room for it, on any Ray node. A job that no worker began by its due time is lost.
+    Guarantee: a call goes to a worker that has just answered. If the worker dies, only the job that it was at
+    can be lost. If one job has no result, it was at that one. If several have none, each is done once more,
+    in a call of its own, and is lost if that worker dies too. Another worker joins as soon as Ray has room
+    for it, on any Ray node. A job that no worker began by its due time is lost.
 
     The job with the most speakers is first. A call takes a part of the jobs that wait, and so less and less:
     no round ends with one worker at many jobs, or at a long one, and the others without work.
@@ -99,8 +101,8 @@ class Workers:
             self._insert(job)
             self._changed.notify()
 
-    def _insert(self, job: Job) -> None:
-        insort(self._waiting, _Waiting((-job.speakers, next(self._arrivals)), job))
+    def _insert(self, job: Job, *, alone: bool = False) -> None:
+        insort(self._waiting, _Waiting((-job.speakers, next(self._arrivals)), job, alone))
 
     def _serve(self) -> None:
         """Keep one worker busy, and start another in its place when it is lost."""
@@ -138,7 +140,9 @@ class Workers:
         """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""
         left = -(-sum(one.job.size for one in self._waiting) // (SHARE * self._count))
         taken: list[Job] = []
-        while self._waiting and (not taken or self._waiting[0].job.size <= left):
+        if self._waiting and self._waiting[0].alone:
+            return [self._waiting.pop(0).job]
+        while self._waiting and (not taken or self._fits(self._waiting[0], left)):
             job = self._waiting.pop(0).job
             if job.divide is not None and job.size > DIVIDED_FROM * left:
                 job, rest = job.divide(left)
@@ -146,6 +150,9 @@ class Workers:
             left -= job.size
             taken.append(job)
         return taken
+
+    def _fits(self, waiting: _Waiting, left: int) -> bool:
+        return waiting.job.size <= left and not waiting.alone
 
     def _do(self, worker: Any, jobs: Sequence[Job]) -> bool:
         """Have a worker do these jobs; returns whether it is still there."""
@@ -158,8 +165,9 @@ class Workers:
                 results = results or self._ask(worker, [job.work for job in jobs])
                 result = next(results)
             except (RayActorError, ObjectLostError):
-                left.pop(0).done(WorkerLost("the worker with this job died"))
-                self._give_back(left)
+                if len(left) == 1:
+                    left.pop().done(WorkerLost("the worker with this job died"))
+                self._give_back(left, alone=True)
                 return False
             except Exception as error:  # a fault of the call, and so of all that it has not answered
                 for job in left:
@@ -168,9 +176,11 @@ class Workers:
             left.pop(0).done(result)
         return True
 
-    def _give_back(self, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            self.add(job)
+    def _give_back(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
+        with self._changed:
+            for job in jobs:
+                self._insert(job, alone=alone)
+            self._changed.notify_all()
 
 
 def _answers(worker: Any) -> bool:

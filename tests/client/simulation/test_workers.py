@@ -23,8 +23,9 @@ class Worker:
 class Pool(Workers):
     """Two workers; `made` are all that were ever started, `results` what the jobs came to."""
 
-    def __init__(self, deadly=(), wrong=()):
+    def __init__(self, deadly=(), wrong=(), late=False):
         self.made, self.results, self.deadly, self.wrong = [], {}, set(deadly), set(wrong)
+        self.late = late  # the results of a call come together, at its end
         self.held, self.threads = threading.Event(), set()
         self.held.set()
         super().__init__(self.make, self.ask)
@@ -35,6 +36,9 @@ class Pool(Workers):
 
     def ask(self, worker, works):
         worker.calls.append([*works])
+        yield from [*self.done_by(worker, works)] if self.late else self.done_by(worker, works)
+
+    def done_by(self, worker, works):
         for work in works:
             assert self.held.wait(10)
             if work in self.deadly:
@@ -154,13 +158,23 @@ def test_what_is_divided_off_goes_to_a_worker_that_is_idle(pool_of):
     )
 
 
-def test_one_job_is_lost_with_its_worker_and_those_behind_it_go_to_another(pool_of):
-    pool = pool_of(workers=1, deadly=[1])
+@pytest.mark.parametrize("late", [False, True], ids=["results as they come", "results together"])
+def test_only_the_job_is_lost_at_which_workers_die_however_results_come(pool_of, late):
+    pool = pool_of(workers=1, deadly=[1], late=late)
     results = stopped(pool, *((number, 1) for number in range(8)))
     assert isinstance(results[1], WorkerLost) and str(results[1]) == "the worker with this job died"
     assert [results[0], *results[2:]] == [f"{number} done" for number in (0, *range(2, 8))]
-    assert len(pool.made) == 2 and pool.made[0].calls[-1] == [0, 1, 2, 3]
-    assert pool.present == [pool.made[1]]
+    assert pool.made[0].calls[-1] == [0, 1, 2, 3]
+    once_more = [call for worker in pool.made[1:] for call in worker.calls]
+    assert all([number] in once_more for number in ((0, 1, 2, 3) if late else (1, 2, 3)))
+    assert len(pool.made) == 3 and pool.present == [pool.made[2]]
+
+
+def test_a_job_alone_in_a_call_is_lost_at_once_with_its_worker(pool_of):
+    pool = pool_of(workers=1, deadly=["job"])
+    pool.give("job")
+    (lost,) = pool.finished("job")
+    assert isinstance(lost, WorkerLost) and len(pool.made) == 2
 
 
 def test_a_worker_that_died_idle_costs_no_job(pool_of):
