@@ -65,7 +65,7 @@ class RunView:
         extrapolated: The plan with the larger population and cohort of the recipe.
         round_number: The newest round that was finished.
         stage: What the server does now.
-        asked: Nodes that the present round asked.
+        asked: Messages with tasks of the present round: one a node, or some for each host.
         answered: Messages that came back in it.
         bytes_down: Bytes sent to the nodes by this process.
         bytes_up: Bytes received.
@@ -152,7 +152,7 @@ class RunView:
         last = f"; last round {report.drawn} speakers" if report and not few else ""
         dropped = len(report.dropped) if report else 0
         left_out = (f", {dropped} nodes left out", "yellow") if dropped and not few else ""
-        return [_titled("nodes", f"{self.answered} of {self.asked} answered{last}", left_out)]
+        return [_titled("messages", f"{self.answered} of {self.asked} answered{last}", left_out)]
 
     def _rates(self, width: int, few: bool) -> list[Text]:
         """Loss, WER and CER with their curves; on a small terminal WER alone."""
@@ -242,7 +242,7 @@ class RunView:
 
 
 class CountedGrid:
-    """A grid that tells a view how many nodes were asked, and how many messages came back."""
+    """A grid that tells a view how many messages were sent, and how many came back."""
 
     def __init__(self, grid: Any, view: RunView) -> None:
         self._grid, self._view = grid, view
