@@ -246,8 +246,10 @@ def _charts_by_group(view: RunView) -> list[Chart]:
         lines = rounds_by_group(view.lines, name)
         groups = {group: group for line in lines for group in line if group != "round"}
         share = name == "group_clipped_share_noised"
-        found.append(curves(title, [(view.label, lines)], "round", groups, percent=share))
-    return [one for one in found if one is not None]
+        chart = curves(title, [(view.label, lines)], "round", groups, percent=share)
+        if chart is not None:  # noise is on the norm's logarithm
+            found.append({**chart, "log_y": name == "group_update_norm_noised"})
+    return found
 
 
 def _differences(views: Sequence[RunView]) -> Table | None:

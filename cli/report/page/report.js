@@ -61,13 +61,12 @@
     }
     const values = all.map((p) => p.y);
     const low = d3.min(values), high = d3.max(values);
-    const domain = chart.log ? [low / 2, high * 2] : low >= 0 && low < 0.6 * high ? [0, high * 1.05] : low === high ? [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2] : [low - (high - low) * 0.08, high + (high - low) * 0.08];
+    const logarithmic = chart.log || (chart.log_y && low > 0);
+    const domain = logarithmic ? [low / 2, high * 2] : low >= 0 && low < 0.6 * high ? [0, high * 1.05] : low === high ? [low - Math.abs(low || 1) / 2, high + Math.abs(high || 1) / 2] : [low - (high - low) * 0.08, high + (high - low) * 0.08];
     const options = base(chart, width, { marks });
     options.y.domain = domain;
-    if (chart.log) {
-      Object.assign(options.x, { type: "log", tickFormat: "~s" });
-      Object.assign(options.y, { type: "log", tickFormat: tick });
-    }
+    if (chart.log) Object.assign(options.x, { type: "log", tickFormat: "~s" });
+    if (logarithmic) Object.assign(options.y, { type: "log", tickFormat: tick });
     const made = [Plot.plot(options)];
     if (chart.series.length > 1) made.unshift(legend(chart.series.map((one) => one.name), looks));
     return made;
