@@ -2,8 +2,8 @@
 
 Bytes and epsilon follow from the recipe. Seconds are measured here: some of the run's speakers are trained
 from its seed model, as nodes do it, some held-out utterances evaluated, and vectors clipped, added and noised
-(`cli.run.round_costs`). Nothing of this is kept, drawn or
-spent. Memory is what the pages in benchmarks/ have for processes of this kind, and vectors of this model.
+(`cli.run.round_costs`). Nothing of this is kept, drawn or spent. Memory is what the pages in benchmarks/ have
+for processes of this kind, and vectors of this model.
 """
 
 from __future__ import annotations

@@ -57,6 +57,10 @@ class _Waiting:
     job: Job = field(compare=False)
     alone: bool = field(compare=False, default=False)  # in a call of its own, for a worker died with it
 
+    def fits(self, left: int) -> bool:
+        """Whether it may be behind others in a call that has room for so many speakers."""
+        return not self.alone and self.job.size <= left
+
 
 class Workers:
     """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
@@ -142,7 +146,7 @@ class Workers:
         taken: list[Job] = []
         if self._waiting and self._waiting[0].alone:
             return [self._waiting.pop(0).job]
-        while self._waiting and (not taken or self._fits(self._waiting[0], left)):
+        while self._waiting and (not taken or self._waiting[0].fits(left)):
             job = self._waiting.pop(0).job
             if job.divide is not None and job.size > DIVIDED_FROM * left:
                 job, rest = job.divide(left)
@@ -150,9 +154,6 @@ class Workers:
             left -= job.size
             taken.append(job)
         return taken
-
-    def _fits(self, waiting: _Waiting, left: int) -> bool:
-        return waiting.job.size <= left and not waiting.alone
 
     def _do(self, worker: Any, jobs: Sequence[Job]) -> bool:
         """Have a worker do these jobs; returns whether it is still there."""
