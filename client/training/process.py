@@ -18,8 +18,8 @@ Limits of this guarantee:
 
 - A process that was taken over also trains the speakers after that one, until it is replaced. It has the
   rights of the user that runs it.
-- Earlier speakers affect a speaker only at the edge of the budget: by `KEPT_SHARE` of the memory, and by the
-  time that a full cache saves.
+- Earlier speakers affect a speaker only at the edge of the budget: by `KEPT_SHARE` of the memory, by what the
+  allocator had free when the process began, and by the time that a full cache saves.
 - The machine itself: a parent that is killed loses its node's sum, and on overloaded processors a training
   within its budget can take longer than the round's deadline (docs/privacy.md).
 """

@@ -6,6 +6,7 @@ import pickle
 import resource
 import signal
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -197,17 +198,41 @@ def test_a_process_with_a_failed_training_is_not_used_again(process):
 
 
 class Full(Deeds):
-    """Without the free memory that this test's process happens to hand on."""
+    """Without the free memory that this test's process hands on, in whichever of the allocator's arenas."""
 
     def warm_up(self):
-        before, self.filler = data_bytes(), []
-        while data_bytes() < before + 4 * 1024**2:
-            self.filler += [bytearray(60_000) for _ in range(20)]
+        self.filler, failed = [], 0
+        limits = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (data_bytes(), limits[1]))
+        while failed < 100:
+            try:
+                self.filler.append(bytearray(60_000))
+            except MemoryError:
+                failed += 1
+        resource.setrlimit(resource.RLIMIT_DATA, limits)
         return super().warm_up()
+
+
+def leave_free_memory():
+    """Free memory in arenas of other threads, which the allocator uses once its own has reached the limit."""
+    above = []
+
+    def allocate():
+        below = [bytearray(60_000) for _ in range(700)]
+        above.append(bytearray(60_000))
+        del below
+
+    threads = [threading.Thread(target=allocate) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return above
 
 
 def test_memory_that_one_leaves_is_not_the_next_ones():
     """80 megabytes in small pieces, where 64 are given, fail whoever was there before."""
+    _ = leave_free_memory()
     process = SpeakerProcess(Full, size=3, room=5, budget=BUDGET)
     assert process.train(turn("needs_too_much"), "train") is None
     assert process.train(turn("leaves_much"), "train")
