@@ -4,7 +4,7 @@
   const data = () => JSON.parse(document.getElementById("data").textContent);
   let charts = data();
   const colours = ["var(--s0)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)"];
-  const dashes = [null, "6 4", "2 3"];
+  const dashes = [null, "6 4", "2 3", "10 3 2 3", "14 4", "1 5", "10 3 2 3 2 3"];
   const short = d3.format(".4~g");
   const tick = (value) => d3.format(Math.abs(value) < 1000 ? "~g" : "~s")(value);
   const percent = (value) => `${d3.format(".1f")(100 * value)} %`;
@@ -17,13 +17,17 @@
     return made;
   }
 
-  // One series differs from the next by colour and, where a run has several, by its dashes.
+  // No two series look alike, up to 42 of one run, or seven of each of six runs: several runs have a colour each.
   function look(series) {
     const several = new Set(series.map((one) => one.run)).size > 1;
-    return series.map((one) => ({
-      colour: colours[(several ? one.run : one.kind) % colours.length],
-      dash: dashes[(several ? one.kind + Math.floor(one.run / colours.length) : one.kind) % dashes.length],
-    }));
+    return series.map((one) => {
+      const number = several ? one.run : one.kind;
+      const repeated = Math.floor(number / colours.length);
+      return {
+        colour: colours[number % colours.length],
+        dash: dashes[((several ? one.kind : number % colours.length) + repeated) % dashes.length],
+      };
+    });
   }
 
   function legend(names, looks) {

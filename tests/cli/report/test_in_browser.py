@@ -87,6 +87,23 @@ def test_the_page_in_a_browser(run, tab, tmp_path):
     assert {one for one in tab.requests if not one.startswith("data:")} == {file.as_uri()}
 
 
+def test_lines_of_one_chart_differ_in_colour_or_dashes(run, tab, tmp_path):
+    run = copied(run, tmp_path / "runs")
+    file = RunFolder(run).metrics
+    groups = {f"group {number}": float(number + 1) for number in range(13)}
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps({**line, "group_signal_to_noise": groups}) + "\n" for line in lines))
+    out = tmp_path / "page.html"
+    done = CliRunner().invoke(app, ["report", str(run), "--for", "owner", "-o", str(out)])
+    assert done.exit_code == 0, done.output
+    tab.open(out)
+    legends = "[...document.querySelectorAll('.plot .legend')].map((legend) => [...legend.querySelectorAll("
+    legends += "'line')].map((one) => one.getAttribute('stroke') + one.getAttribute('stroke-dasharray')))"
+    found = tab.evaluate(legends)
+    assert max(map(len, found)) == len(groups)
+    assert all(len(set(looks)) == len(looks) for looks in found)
+
+
 def test_the_keyboard_reaches_what_can_be_used(run, tab, tmp_path):
     tab.open(owners_page(run, tmp_path))
     tab.press("Tab", 9)
