@@ -15,9 +15,9 @@ from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
 from cli.paper.small.claims import answer, findings, pairs, together
-from cli.paper.small.experiments import EMBEDDED, Cell, Experiment, Study, word
+from cli.paper.small.experiments import EMBEDDED, SMALL, Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
-from cli.paper.small.jobs import FAMILY, Jobs
+from cli.paper.small.jobs import Jobs
 from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
 from cli.paper.small.speech import Source
 from privacy.display import epsilon_text
@@ -29,8 +29,9 @@ HEADING = (
     "- WER is in %, of all runs of a line together. Intervals are 95 %, by a bootstrap over speakers and "
     "seeds together; comparisons are paired:\n  the same test speakers, and in a seed the same population. "
     "Several comparisons together: the mean of their differences.\n"
-    "- A claim was stated before the runs, in `recipes/paper/small.toml`. It holds if the whole interval is "
-    "where it was expected, does not hold if\n  none of it is, and is undecided otherwise.\n"
+    "- A claim was stated before the runs, in `recipes/paper/small.toml` or the file that a section names. "
+    "It holds if the whole interval is where\n  it was expected, does not hold if none of it is, and is "
+    "undecided otherwise.\n"
     "- Epsilon is the true one, of the run's own small population (RDP); at this size it protects nobody. "
     "`murmur paper board` has the extrapolated ones.",
 )
@@ -59,10 +60,13 @@ class Book:
 
     def _sections(self, study: Study) -> Iterator[str]:
         """The parts of each corpus that has results at the study's size."""
-        place = self._folder / FAMILY / study.size
+        place = self._folder / study.name / study.size
         for data in sorted(one.name for one in place.iterdir()) if place.is_dir() else ():
             jobs = Jobs(study=study, source=Source(name=data))
-            yield f"## {data}, {study.size} size"
+            own = "" if study.name == SMALL.stem else f", {study.name}"
+            yield f"## {data}, {study.size} size{own}"
+            if own:
+                yield f"{study.note} Settings and claims: `{study.file}`. Run again: `{jobs.command}`."
             shown = [one for one in study.experiments.values() if self._is_shown(study, jobs, one)]
             for section, experiments in groupby(shown, key=lambda one: one.section):
                 those = list(experiments)
@@ -113,7 +117,9 @@ class Book:
             return
         yield f"**Setting.** {experiment.setting} {_facts([run for one in drawn for run in one.results])}"
         yield self._table(drawn)
-        figure = self._page.with_suffix("") / f"{study.size}-{jobs.source.name}-{experiment.name}.png"
+        own = () if study.name == SMALL.stem else (study.name,)
+        stem = "-".join((*own, study.size, jobs.source.name, experiment.name))
+        figure = self._page.with_suffix("") / f"{stem}.png"
         tables = {one.cell.name: Table.of(one.results) for one in drawn}
         found = {claim: findings(claim, cells, tables) for claim in experiment.claims}
         compared = [one for of_claim in found.values() for one in of_claim if not one.is_ratio]

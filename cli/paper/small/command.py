@@ -46,7 +46,7 @@ def small(
     from cli.paper.results.plotting import pyplot
     from cli.paper.results.record import ResultError
     from cli.paper.small.book import Book
-    from cli.paper.small.experiments import SMALL, read_study
+    from cli.paper.small.experiments import SMALL, STUDIES, read_study
     from cli.paper.small.jobs import Jobs
     from cli.paper.small.running import Running, commit
     from cli.paper.small.speech import Source
@@ -55,12 +55,13 @@ def small(
 
     try:
         file = experiments or SMALL
-        studies = [read_study(file), read_study(file, full=True)]
-        study = studies[full]
+        study = read_study(file, full=full)
+        books = {one.stem: one for one in (*STUDIES, file)}.values()
+        studies = [read_study(one, full=size) for one in books for size in (False, True)]
         chosen = study.chosen(experiment or [])
         pyplot()  # refuses before any run, not after an hour
         running = Running(
-            jobs=Jobs(study=study, source=Source.of(speech), commit=commit()),
+            jobs=Jobs(study=study, source=Source.of(speech, study.shared_speakers), commit=commit()),
             folder=folder,
             processes=processes or len(os.sched_getaffinity(0)),
             say=typer.echo,

@@ -1,4 +1,4 @@
-"""The experiments of recipes/paper/small.toml (or another file like it), read and checked.
+"""The experiments of a file in recipes/paper/ (or another file like it), read and checked.
 
 Guarantee: what `read_study` returns names only cells that are there, so that an error comes before any run.
 """
@@ -21,13 +21,15 @@ from recipes import ConfigError
 from recipes.places import PAPER
 
 SMALL = PAPER / "small.toml"
+STUDIES = (SMALL, PAPER / "small-real.toml")  # whose results the book always has
 Setting = bool | int | float | str
 Settings = dict[str, Setting]
 Grid = dict[str, tuple[Setting, ...]]
 FEDERATED, CENTRAL = "federated", "central"
 BY_SPEAKER, IID = "by speaker", "iid"
 EMBEDDED, RANDOM, GROWN = "embedded", "random", "grown"
-PRESET, RAW = "model.name", "run.raw-metrics"
+PRESET, RAW, SHARED = "model.name", "run.raw-metrics", "corpus.shared-speakers"
+COHORT = "training.cohort"
 NOISY = ("privacy.noise-multiplier", "privacy.target-epsilon")
 STUDY = "study."  # begins the settings of a cell that are not those of a run (`cli.paper.small.inside`)
 STUDY_KEYS = LOOK, NOISE_ON, NOISE = "study.look-inside", "study.noise-on", "study.noise"
@@ -98,6 +100,7 @@ class _File(_Table):
     dev_share: Annotated[float, Field(gt=0, lt=1)]
     settings: dict[str, Any]
     full: dict[str, Any] = {}
+    note: str = ""
     cells: tuple[_Cells, ...] = Field(min_length=1)
     experiments: tuple[Experiment, ...] = Field(min_length=1)
 
@@ -149,10 +152,26 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """All cells, and the experiments that are made of them."""
+    """All cells, and the experiments that are made of them.
 
+    Args:
+        name: its own, which begins the names of its results: that of its file without .toml.
+        file: its file, without the folders of this machine.
+        note: what the book says before its experiments; "" for nothing.
+        tuning_seed: the seed of the runs that choose settings.
+        dev_share: of the training speakers, for dev, where a corpus has none.
+        shared_speakers: whether a speaker of its test split may be in the population.
+        full: whether it has its full size.
+        cells: all, by name.
+        experiments: all, by name.
+    """
+
+    name: str
+    file: str
+    note: str
     tuning_seed: int
     dev_share: float
+    shared_speakers: bool
     full: bool
     cells: Mapping[str, Cell]
     experiments: Mapping[str, Experiment]
@@ -209,6 +228,10 @@ def read_study(path: Path = SMALL, *, full: bool = False) -> Study:
         for cell in _cells(one, base, file.seeds, full)
     }
     study = Study(
+        name=path.stem,
+        file=f"recipes/paper/{path.name}" if path.resolve().parent == PAPER.resolve() else path.name,
+        note=file.note,
+        shared_speakers=base.get(SHARED) is True,
         tuning_seed=file.tuning_seed,
         dev_share=file.dev_share,
         full=full,

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from cli.paper.results.record import RESULT, TUNING, Result, ResultError, read_result
-from cli.paper.small.experiments import Cell, Experiment, Setting, Study, word
+from cli.paper.small.experiments import SMALL, Cell, Experiment, Setting, Study, word
 from cli.paper.small.speech import DEV, TEST, Source
 
-FAMILY = "small"
 COMMAND = "murmur paper small"
 
 
@@ -76,7 +75,9 @@ class Jobs:
     def command(self) -> str:
         """The command that makes runs of this study on this speech."""
         full = " --full" if self.study.full else ""
-        return f"{COMMAND}{full}" + ("" if self.source == Source() else f" --speech {self.source.name}")
+        file = "" if self.study.name == SMALL.stem else f" --experiments {self.study.file}"
+        speech = "" if self.source.name == Source().name else f" --speech {self.source.name}"
+        return f"{COMMAND}{full}{file}{speech}"
 
     def tuning(self, cells: Iterable[Cell]) -> list[Job]:
         """Return the runs that choose the settings of these cells."""
@@ -116,7 +117,7 @@ class Jobs:
 
     def group(self, cell: Cell) -> str:
         """The group of the results of a cell: their folder, in the folder of results."""
-        return "/".join((FAMILY, self.study.size, self.source.name, cell.name))
+        return "/".join((self.study.name, self.study.size, self.source.name, cell.name))
 
     def _job(self, cell: Cell, seed: int, purpose: str, last: str) -> Job:
         group = self.group(cell)

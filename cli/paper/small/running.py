@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli.paper.results.record import ResultError, read_result
-from cli.paper.small.experiments import Cell, Experiment
+from cli.paper.small.experiments import COHORT, Cell, Experiment
 from cli.paper.small.jobs import Job, Jobs, cells_of, missing
 from cli.progress import counted
 from recipes import ConfigError
@@ -37,7 +37,7 @@ class Running:
         """Make what is missing for these experiments, and what is wanted again.
 
         Raises:
-            ConfigError: If `again` names no run of them.
+            ConfigError: If `again` names no run of them, or a cohort is larger than the population.
             Exception: What a run raises; the results of the others that were finished are there.
         """
         cells = cells_of(self.jobs.study, experiments)
@@ -69,11 +69,16 @@ class Running:
         """Write the speech and the start weights of all jobs: two processes must not write the same."""
         if self.make is not None:
             return
-        from cli.paper.small.speech import prepare
+        from cli.paper.small.speech import population, prepare
         from cli.paper.small.starts import start_weights
 
-        for source, speakers, seed in {(job.source, job.cell.speakers, job.seed) for job in jobs}:
-            prepare(source, speakers, seed, self.jobs.study.dev_share, prepared)
+        manifests = {
+            (speakers, seed): prepare(self.jobs.source, speakers, seed, self.jobs.study.dev_share, prepared)
+            for speakers, seed in sorted({(job.cell.speakers, job.seed) for job in jobs})
+        }
+        populations = {key: population(manifest) for key, manifest in manifests.items()}
+        for job in jobs:
+            _require_population(job, populations[job.cell.speakers, job.seed])
         for job in jobs:
             start_weights(job.cell, job.seed, prepared)
 
@@ -96,6 +101,16 @@ class Running:
             finally:
                 with suppress(RuntimeError):
                     pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _require_population(job: Job, population: int) -> None:
+    cohort = job.cell.settings.get(COHORT, 0)
+    if isinstance(cohort, int | float) and cohort > population:
+        raise ConfigError(
+            f"cell {job.cell.name}: {COHORT} = {cohort:g}, and the population of {job.source.name} is "
+            f"{population} speakers; give --experiments a file with smaller cohorts, such as "
+            "recipes/paper/small-real.toml"
+        )
 
 
 def _run(make: Make | None, job: Job, share: float, prepared: Path, folder: Path) -> Path:

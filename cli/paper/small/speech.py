@@ -1,7 +1,7 @@
 """The speech of a seed: who is in the population, who is left for dev, and how it lies on the clients.
 
 Guarantee: a seed and a corpus give the same manifest, to the byte but for the place of the audio. No speaker
-of dev or test is in the population.
+of dev or test is in the population, unless the study has corpus.shared-speakers.
 """
 
 from __future__ import annotations
@@ -14,32 +14,37 @@ from recipes import ConfigError
 from speech.corpora.corpus import Corpus
 from speech.corpora.loading import load_corpus
 from speech.corpora.manifest_writer import write_manifest
-from speech.corpora.speakers import draw_split, shuffle_speakers
+from speech.corpora.speakers import draw_split, require_disjoint, shuffle_speakers
 
 TRAIN, DEV, TEST = SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where speech comes from: a corpus with the splits train and test, and its name in results."""
+    """Where speech comes from: a corpus with the splits train and test, and its name in results.
+
+    With `shared_speakers`, speakers of its test split may be in the population.
+    """
 
     name: str = "embedded"
     kind: str = "embedded"
     path: str = ""
+    shared_speakers: bool = False
 
     @classmethod
-    def of(cls, folder: Path | None) -> Source:
+    def of(cls, folder: Path | None, shared_speakers: bool = False) -> Source:
         """Return that of a folder with a manifest; by default that of the embedded corpus.
 
         Raises:
             ConfigError: If there is no such folder.
         """
         if folder is None:
-            return cls()
+            return cls(shared_speakers=shared_speakers)
         place = folder.expanduser().absolute()
         if not place.exists():
             raise ConfigError(f"--speech {folder}: there is no such folder; give one with a manifest.jsonl")
-        return cls(name=(place if place.is_dir() else place.parent).name, kind="manifest", path=str(place))
+        name = (place if place.is_dir() else place.parent).name
+        return cls(name=name, kind="manifest", path=str(place), shared_speakers=shared_speakers)
 
 
 def prepare(source: Source, speakers: str, seed: int, dev_share: float, out: Path) -> Path:
@@ -48,24 +53,29 @@ def prepare(source: Source, speakers: str, seed: int, dev_share: float, out: Pat
     A corpus that has a split dev keeps it; of another, `dev_share` of the training speakers become dev.
 
     Raises:
-        CorpusError: If the corpus cannot be loaded, or lacks a split.
+        CorpusError: If the corpus cannot be loaded, lacks a split, or has speakers in two who may not be.
     """
     folder = out / f"{source.name}-{speakers.replace(' ', '-')}-{seed}"
     if not folder.is_dir():
-        write_manifest(dealt(_loaded(source), speakers, seed, dev_share), folder)
+        write_manifest(dealt(source, speakers, seed, dev_share), folder)
     return folder / "manifest.jsonl"
 
 
-def dealt(corpus: Corpus, speakers: str, seed: int, dev_share: float) -> Corpus:
-    """Return the corpus of a seed, with train, dev and test alone."""
-    corpus.speakers(TEST)  # raises if there is no such split
+def population(manifest: Path) -> int:
+    """Return how many speakers can be drawn of a manifest that `prepare` has written."""
+    return len(load_corpus("manifest", manifest).speakers(TRAIN))
+
+
+def dealt(source: Source, speakers: str, seed: int, dev_share: float) -> Corpus:
+    """Return the corpus of a seed, with train, dev and test alone; raises as `prepare`."""
+    whole = load_corpus(source.kind, source.path)
+    whole.speakers(TEST)  # raises if there is no such split
+    kept = (one for one in whole.all_utterances() if one.split in SPLITS)
+    corpus = Corpus.of(whole.name, kept, alphabet=whole.alphabet)
+    if not source.shared_speakers:
+        require_disjoint(corpus)
     if DEV not in corpus.splits:
         corpus = draw_split(corpus, split=TRAIN, share=dev_share, into=DEV, seed=seed)
     if speakers == IID:
         corpus = shuffle_speakers(corpus, split=TRAIN, seed=seed)
-    kept = (one for one in corpus.all_utterances() if one.split in SPLITS)
-    return Corpus.of(corpus.name, kept, alphabet=corpus.alphabet)
-
-
-def _loaded(source: Source) -> Corpus:
-    return load_corpus(source.kind, source.path)
+    return corpus

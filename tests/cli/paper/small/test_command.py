@@ -7,11 +7,14 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.paper.results.record import read_results
-from cli.paper.small import running, speech
-from cli.paper.small.experiments import IID
+from cli.paper.small import experiments, running, speech
+from cli.paper.small.experiments import IID, read_study
+from cli.paper.small.jobs import Jobs
+from cli.paper.small.running import Running
+from cli.paper.small.speech import Source
 from client import speaker_processes
 from server.errors import RegistrationError
-from speech.corpora.loading import load_corpus
+from speech.errors import CorpusError
 from tests.cli.paper.small.toy import STUDY, Maker, study_file
 from tests.corpora import make_corpus
 
@@ -25,6 +28,7 @@ SMALLER = (
     .replace("training.cohort = 2.0", "training.cohort = 3.0")  # all to whom speech is dealt
     .replace('start = "random"', 'start = "random"\nsettings = { "study.look-inside" = true }')
 )
+COMMAND = "murmur paper small --experiments toy.toml --speech speech"
 HEAD, _, REST = SMALLER.partition("[[experiments]]")
 SMALLER = HEAD + REST[REST.index("[[experiments]]") :]
 
@@ -60,11 +64,13 @@ def test_real_runs_leave_results_and_a_book(tmp_path, corpus):
     assert all(0 < mean <= 4 * norm for line in seen for norm, mean in zip(*line, strict=True))
     assert (noisy.population, noisy.data.split, len(noisy.wer.by_speaker)) == (4, "test", 2)
     assert [line["round"] for line in noisy.curve] == [0, 1]
-    assert noisy.command == "murmur paper small --speech speech --again noise/dim/0.5/seed-1"
+    assert noisy.command == f"{COMMAND} --again noise/dim/0.5/seed-1"
     assert str(tmp_path) not in "".join(one.model_dump_json() for one in found.values())
     page = (tmp_path / "results.md").read_text()
     assert "noise/dim/0.5 less start" in page and "| runs | s, median |" in page
-    assert (tmp_path / "results" / "short-speech-start-layers.png").is_file()
+    assert "## speech, short size, toy\n\nA toy. Settings and claims: `toy.toml`." in page
+    assert f"Run again: `{COMMAND}`." in page
+    assert (tmp_path / "results" / "toy-short-speech-start-layers.png").is_file()
     assert "1 of" not in murmur(*arguments).output  # all is there
 
 
@@ -85,12 +91,47 @@ def test_a_run_that_fails_ends_it_with_the_reason_and_what_was_finished_stays(tm
 
 
 def test_a_seed_fixes_population_dev_and_deal(corpus):
-    whole = load_corpus("manifest", corpus)
-    dealt = [speech.dealt(whole, IID, seed, 0.34) for seed in (1, 1, 2)]
+    source = speech.Source.of(corpus)
+    dealt = [speech.dealt(source, IID, seed, 0.34) for seed in (1, 1, 2)]
     assert dealt[0].digest == dealt[1].digest != dealt[2].digest
-    plain = speech.dealt(whole, "by speaker", 1, 0.34)
+    plain = speech.dealt(source, "by speaker", 1, 0.34)
     assert plain.speakers("dev") == dealt[0].speakers("dev")
     assert len(plain.speakers("dev")) == 2 and len(plain.speakers("train")) == 4
+
+
+def test_speakers_of_train_are_in_test_only_where_a_study_says_so(corpus):
+    manifest = corpus / "manifest.jsonl"
+    manifest.write_text(manifest.read_text().replace('"speaker": "test-', '"speaker": "train-'))
+    with pytest.raises(CorpusError, match=r"2 speakers .* 'test' and 'train'.*shared-speakers = true"):
+        speech.dealt(speech.Source.of(corpus), "by speaker", 1, 0.34)
+    dealt = speech.dealt(speech.Source.of(corpus, shared_speakers=True), "by speaker", 1, 0.34)
+    assert dealt.speakers("test") == ("train-00", "train-01")
+    assert not set(dealt.speakers("dev")) & set(dealt.speakers("train"))
+
+
+def test_a_cohort_beyond_the_population_is_refused_before_any_run(tmp_path, corpus):
+    file = study_file(tmp_path, SMALLER.replace("training.cohort = 3.0", "training.cohort = 5.0"))
+    arguments = ["--experiments", file, "--folder", tmp_path / "results", "--book", tmp_path / "results.md"]
+    done = murmur(*arguments, "--speech", corpus, "--processes", 1)
+    assert done.exit_code == 2
+    assert "cell start: training.cohort = 5, and the population of speech is 3 speakers" in done.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_every_call_writes_the_whole_book_of_the_results_that_are_there(tmp_path, monkeypatch):
+    """The speech of another study's results need not be."""
+    real = study_file(tmp_path / "other", SMALLER)
+    file = study_file(tmp_path, SMALLER).rename(tmp_path / "mine.toml")
+    monkeypatch.setattr(experiments, "STUDIES", (real,))
+    for study, source in ((real, Source(name="speech")), (file, Source())):
+        jobs = Jobs(study=read_study(study), source=source)
+        Running(jobs=jobs, folder=tmp_path / "results", make=Maker(), say=str).complete(jobs.study.chosen([]))
+    arguments = ["--experiments", file, "--folder", tmp_path / "results", "--book", tmp_path / "results.md"]
+    done = murmur(*arguments)
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "results.md").read_text()
+    assert "## speech, short size, toy" in page and "## embedded, short size, mine" in page
+    assert page.count("noise/dim/0.5 less start") == 2
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from cli.composing import default_config
 from cli.paper.results.plotting import pyplot
 from cli.paper.results.statistics import Estimate, Table
 from cli.paper.small.claims import FAILS, HOLDS, UNDECIDED, Finding, findings
-from cli.paper.small.experiments import CENTRAL, read_study
+from cli.paper.small.experiments import CENTRAL, STUDIES, read_study
 from cli.paper.small.figures import Drawn, _against_epsilon, _differences
 from recipes import ConfigError, RunConfig
 from speech.pretraining import PretrainConfig
@@ -15,8 +15,9 @@ from tests.cli.paper.small.toy import STUDY, study_file
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_every_cell_of_the_study_is_a_run_with_valid_settings(full):
-    study, default = read_study(full=full), default_config()
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_every_cell_of_a_study_is_a_run_with_valid_settings(file, full):
+    study, default = read_study(file, full=full), default_config()
     for cell in study.cells.values():
         for settled in [cell.chosen(choice) for choice in cell.choices] or [cell]:
             if cell.trainer == CENTRAL:
@@ -28,8 +29,9 @@ def test_every_cell_of_the_study_is_a_run_with_valid_settings(full):
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_every_claim_of_the_study_compares_something(full):
-    study = read_study(full=full)
+@pytest.mark.parametrize("file", STUDIES, ids=lambda file: file.stem)
+def test_every_claim_of_a_study_compares_something(file, full):
+    study = read_study(file, full=full)
     counts = [[1, 2]]
     tables = {name: Table(seeds=(1,), errors=_array(counts), words=_array([9, 9])) for name in study.cells}
     for experiment in study.experiments.values():

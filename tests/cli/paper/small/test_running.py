@@ -69,11 +69,11 @@ def test_after_a_kill_only_what_is_missing_is_made(tmp_path):
 
 def test_a_torn_result_and_one_of_other_settings_are_made_again(tmp_path):
     jobs = complete(tmp_path, Maker())
-    torn = tmp_path / "results" / "small" / "short" / "embedded" / "start" / "seed-1.json"
+    torn = tmp_path / "results" / "toy" / "short" / "embedded" / "start" / "seed-1.json"
     torn.write_text(torn.read_text()[:100])
     maker = Maker()
     complete(tmp_path, maker)
-    assert maker.made == ["small/short/embedded/start/seed-1"]
+    assert maker.made == ["toy/short/embedded/start/seed-1"]
     maker = Maker()
     changed = STUDY.replace('"privacy.clip-bound" = 0.1', '"privacy.clip-bound" = 0.2')
     complete(tmp_path, maker, text=changed)
@@ -86,8 +86,8 @@ def test_a_run_is_made_again_on_demand(tmp_path):
     maker = Maker()
     complete(tmp_path, maker, again=["start/seed-2", "noise/dim/1/tuning-0.02"])
     assert maker.made == [
-        "small/short/embedded/noise/dim/1/tuning-0.02",
-        "small/short/embedded/start/seed-2",
+        "toy/short/embedded/noise/dim/1/tuning-0.02",
+        "toy/short/embedded/start/seed-2",
     ]
     with pytest.raises(ConfigError, match="--again stat"):
         complete(tmp_path, Maker(), again=["stat"])
@@ -98,13 +98,13 @@ def test_the_book_has_each_number_with_its_file_and_an_answer_to_each_claim(tmp_
     page = tmp_path / "docs" / "results.md"
     Book(tmp_path / "results", page).write([jobs.study])
     text = page.read_text()
-    link = "../results/small/short/embedded/noise/dim/1/seed-2.json"
+    link = "../results/toy/short/embedded/noise/dim/1/seed-2.json"
     assert f"[50.0]({link})" in text and (page.parent / link).is_file()
     assert "noise costs: **2 holds**, of 2 comparisons" in text
     assert "central training is better: **is undecided**. central less start: +0.0 points" in text
     assert "start over central: 1.000 (1.000 to 1.000)" in text
     for name in ("noise", "start"):
-        assert (page.parent / "results" / f"short-embedded-{name}.png").is_file()
+        assert (page.parent / "results" / f"toy-short-embedded-{name}.png").is_file()
     assert str(tmp_path) not in text
     before = text
     Book(tmp_path / "results", page).write([jobs.study])
@@ -124,7 +124,7 @@ def test_a_section_counts_what_its_experiments_say_of_the_same_claim(tmp_path):
 
 def test_an_experiment_without_all_its_runs_has_no_answer(tmp_path):
     jobs = complete(tmp_path, Maker())
-    (tmp_path / "results" / "small" / "short" / "embedded" / "start" / "seed-2.json").unlink()
+    (tmp_path / "results" / "toy" / "short" / "embedded" / "start" / "seed-2.json").unlink()
     page = tmp_path / "results.md"
     Book(tmp_path / "results", page).write([jobs.study])
     assert "1 of 2 cells have all their runs" in page.read_text()

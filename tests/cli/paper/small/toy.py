@@ -10,6 +10,7 @@ STUDY = """
 seeds = [1, 2]
 tuning-seed = 1
 dev-share = 0.34
+note = "A toy."
 
 [settings]
 training.rounds = 1
