@@ -11,7 +11,7 @@ from tempfile import mkdtemp
 
 from base.durable_file import sync
 
-FOLDER_MODE = 0o755
+FOLDER_MODE, FILE_MODE = 0o755, 0o644
 
 
 @contextmanager
@@ -29,6 +29,8 @@ def new_folder(path: Path) -> Iterator[Path]:
         yield fresh
         fresh.chmod(FOLDER_MODE)
         for one in (*fresh.rglob("*"), fresh):
+            if one.is_file():
+                one.chmod(FILE_MODE)  # safetensors writes files for their owner alone
             sync(one)
         fresh.rename(path)
         sync(path.parent)

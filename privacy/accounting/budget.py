@@ -17,6 +17,7 @@ These are two statements, about the fixed run and about the filter, each at delt
 because of its results and another follows, both hold together at twice delta.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -91,6 +92,12 @@ class Budget:
         if would_be <= self.epsilon:
             return
         spent = filtered_epsilon(so_far, self.epsilon, self.delta)
+        if math.isinf(epsilon(so_far, self.delta, pld=False).value):
+            raise BudgetExhausted(
+                f"The budget is epsilon={self.epsilon:g} at delta={self.delta:g}, and an earlier run on this "
+                "population released a model without noise: no epsilon is left for these speakers, however "
+                "much noise a run has. Take speakers of whom no such run was made."
+            )
         raise BudgetExhausted(
             f"The budget is epsilon={self.epsilon:g} at delta={self.delta:g}. Other releases on this "
             "population were known when this run was planned, so a privacy filter counts: "

@@ -2,9 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from recipes import ConfigError
 from server.report.model_facts import ModelFacts
+from server.storage.run_folder import RESTORE
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Interval(_Part):
+    low: Number
+    high: Number
+    level: Number
+
+
+class _Rate(_Part):
+    rate: Number
+    interval: _Interval | None
+    substitutions: int
+    insertions: int
+    deletions: int
+    of: int
+
+
+class _Quantiles(_Part):
+    best: Number = Field(alias="0")
+    median: Number = Field(alias="0.5")
+    worst: Number = Field(alias="1")
+
+
+class _Tenth(_Part):
+    speakers: int
+    wer: Number
+
+
+class _Evaluation(_Part):
+    """What a card has of evaluation.json; earlier and later releases may have written more."""
+
+    split: str
+    hours: Number
+    speakers: int
+    utterances: int
+    speakers_in_training: int
+    wer: _Rate
+    cer: _Rate
+    speaker_wer_quantiles: _Quantiles
+    worst_tenth: _Tenth
+
+
+def require_whole(evaluation: Mapping[str, Any], file: Path) -> None:
+    """Refuse an evaluation.json that lacks something of a card.
+
+    Raises:
+        ConfigError: Naming the file, the field and the remedy.
+    """
+    try:
+        _Evaluation.model_validate(evaluation)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        fault = f"has no {name!r}" if first["type"] == "missing" else f"{name!r}: {first['msg']}"
+        raise ConfigError(f"{file}: {fault}; {RESTORE}") from None
 
 
 def evaluation_section(facts: ModelFacts) -> str:

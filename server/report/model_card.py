@@ -19,7 +19,7 @@ from recipes import RunConfig
 from recipes.model_section import TRAIN_ALL, ModelSection
 from server.anchor import anchor_in_words
 from server.averaging import average_in_words
-from server.report.card_evaluation import evaluation_section
+from server.report.card_evaluation import evaluation_section, require_whole
 from server.report.card_privacy import WEAK, privacy_section
 from server.report.live_table import share_trained
 from server.report.model_facts import ModelFacts
@@ -74,9 +74,12 @@ def model_card(
         form: What the card is of.
 
     Raises:
-        ConfigError, CheckpointMismatch, LedgerCorrupt, ResumeRefused: As `ModelFacts.of`.
+        ConfigError: As `ModelFacts.of`, and if evaluation.json lacks something.
+        CheckpointMismatch, LedgerCorrupt, ResumeRefused: As `ModelFacts.of`.
     """
     facts = ModelFacts.of(folder, config, base_model)
+    if facts.evaluation is not None:
+        require_whole(facts.evaluation, folder.evaluation)
     parts = [
         _header(facts, licence, form),
         f"# {in_markdown(_title(facts))}",

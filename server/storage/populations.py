@@ -125,8 +125,12 @@ def _continue_in(ledgers: list[Path]) -> str:
 
 
 def first_run_remarks(config: RunConfig, ledger: Path, population: PopulationIdentity) -> list[str]:
-    """Return the remark on a name's first run beside other ledgers: their speakers may be the same."""
-    others = _of_real_speakers(ledger.parent)
+    """Return the remark on a name's first run beside other ledgers: their speakers may be the same.
+
+    Those that `privacy.uncounted` names have a remark of their own.
+    """
+    declared = _uncounted(config, ledger)
+    others = [path for path in _of_real_speakers(ledger.parent) if path not in declared]
     public = config.privacy.stamp == "none" or population.synthetic
     if not others or public or ledger in _ledgers(ledger.parent):
         return []

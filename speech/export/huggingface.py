@@ -147,7 +147,7 @@ def _write_tokeniser(alphabet: Alphabet, folder: Path) -> None:
 @torch.inference_mode()
 def _difference(model: PretrainedRecogniser, folder: Path, tolerance: float) -> float:
     """Return the largest difference of a loss between `model` and the folder's, as a share of the loss."""
-    again = ModelChoice(name=str(folder), window=model.choice.window).make(model.alphabet)
+    again = ModelChoice(name=str(folder.absolute()), window=model.choice.window).make(model.alphabet)
     ours, theirs = _evaluated(model), _evaluated(again.eval())
     difference = float(((ours.losses - theirs.losses).abs() / ours.losses.abs().clamp(min=1)).max())
     if not difference <= tolerance:

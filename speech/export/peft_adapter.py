@@ -24,6 +24,7 @@ from speech.export.whole_model import has_new_head
 from speech.model.adapters import AdaptedPointwise, adapted_layers, is_adapter
 from speech.model.checkpoint import LoadedModel
 from speech.pretrained.base import PretrainedRecogniser
+from speech.pretrained.store import is_stored_name
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _INSIDE = "base."  # the library's model in a recogniser
@@ -34,6 +35,8 @@ def write_peft(
     loaded: LoadedModel, path: Path, metadata: Mapping[str, str], readme: str, *, trained: Collection[str]
 ) -> None:
     """Write a folder that `peft.PeftModel.from_pretrained(base, path)` loads.
+
+    It names the base model as the recipe does, and no folder of this machine: the folder is published.
 
     Args:
         loaded: A pre-trained model with adapters.
@@ -68,7 +71,7 @@ def _config(loaded: LoadedModel, model: PretrainedRecogniser, saved: Iterable[st
     return {
         "peft_type": "LORA",
         "task_type": None,
-        "base_model_name_or_path": loaded.preset,
+        "base_model_name_or_path": loaded.preset if is_stored_name(loaded.preset) else None,
         "revision": model.folder.revision or None,
         "inference_mode": True,
         "r": adapters.rank,

@@ -9,8 +9,10 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     place = tmp_path / "owner" / "model"
     with new_folder(place) as fresh:
         (fresh / "a").write_text("1")
+        (fresh / "a").chmod(0o600)
         assert not place.exists() and fresh.parent == place.parent
     assert (place / "a").read_text() == "1" and [*place.parent.iterdir()] == [place]
+    assert (place / "a").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_folder_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:

@@ -65,3 +65,18 @@ def test_the_card_of_a_run_is_written_where_it_is_wanted(run: Path, tmp_path: Pa
     assert (tmp_path / "README.md").read_text() == (run / "card.md").read_text()
     missing = murmur("card", "--run", tmp_path)
     assert missing.exit_code == 2 and "the run has not finished" in missing.stderr
+
+
+def test_an_evaluation_that_lacks_something_of_a_card_is_one_error(run: Path) -> None:
+    whole = json.loads((run / "evaluation.json").read_text())
+    without = {name: value for name, value in whole["wer"].items() if name != "interval"}
+    for found, fault in (
+        ({}, "has no 'split'"),
+        (whole | {"wer": without}, "has no 'wer.interval'"),
+        (whole | {"speaker_wer_quantiles": {"0": 0.1, "1": 0.2}}, "has no 'speaker_wer_quantiles.0.5'"),
+        (whole | {"hours": "two"}, "'hours': Input should be a valid number"),
+    ):
+        (run / "evaluation.json").write_text(json.dumps(found))
+        done = murmur("card", "--run", run)
+        assert done.exit_code == 2 and done.stdout == ""
+        assert f"evaluation.json: {fault}" in done.stderr and "restore it from a copy" in done.stderr

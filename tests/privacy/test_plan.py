@@ -73,6 +73,13 @@ def test_budget_counts_what_other_runs_spent() -> None:
     replace(plan, epsilon_budget=None).require_budget([], others)
 
 
+def test_after_a_run_without_noise_no_budget_has_anything_left() -> None:
+    plan = replace(SMALL, epsilon_budget=1e6)
+    with pytest.raises(BudgetExhausted, match="released a model without noise") as refused:
+        plan.require_budget([], [Release(sampling_rate=0.5, noise_multiplier=0.0)])
+    assert "more rounds fit" not in str(refused.value)
+
+
 def test_beside_other_runs_a_budget_is_a_filter_at_orders_fixed_beforehand() -> None:
     """PLD, or the best of all orders afterwards, would let more rounds through: no theorem covers that."""
     plan = replace(SMALL, rounds=1000, epsilon_budget=6.0)

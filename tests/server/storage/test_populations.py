@@ -97,6 +97,13 @@ def test_the_first_run_of_a_name_names_the_ledgers_of_others(corpus):
     assert said not in (run(corpus, ["grown"]) / "summary.txt").read_text()
 
 
+def test_a_ledger_that_is_declared_uncounted_is_not_assumed_to_have_other_speakers(corpus):
+    named = {"privacy.population-name": "new"}
+    run(corpus, "a")
+    summary = (run(corpus, "a", **named, **{"privacy.uncounted": "ward"}) / "summary.txt").read_text()
+    assert "no epsilon here includes it" in summary and "has no releases yet" not in summary
+
+
 def test_a_grown_corpus_goes_on_in_its_ledger_and_its_budget(corpus):
     """A recording more is another digest: under its name all that was spent still counts."""
     first = run(corpus, "a")

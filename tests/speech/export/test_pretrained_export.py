@@ -15,6 +15,7 @@ from speech.export import describe, export_model, write_huggingface, write_peft
 from speech.model.adapters import Adapters
 from speech.model.checkpoint import LoadedModel, load_model, save_model
 from speech.model.choice import ModelChoice
+from speech.pretrained.store import add_model
 from speech.pretrained.transformers_library import transformers
 from speech.text import ENGLISH
 from tests.pretrained_models import ADAPTED, CTC, load, random_adapters_, tiny_model, waveforms
@@ -166,10 +167,42 @@ def test_peft_alone_gives_the_same_text(name: str, folders: Path, tmp_path: Path
     found = peft.PeftModel.from_pretrained(base, tmp_path / "out").eval()
     assert_same(library_texts(folders / name, found), our_texts(loaded))
     settings = peft.PeftConfig.from_pretrained(tmp_path / "out")
-    assert (settings.r, settings.base_model_name_or_path) == (4, str(folders / name))
+    assert (settings.r, settings.base_model_name_or_path) == (4, None)
     assert {one.name for one in (tmp_path / "out").iterdir()} == {
         *("adapter_config.json", "adapter_model.safetensors", "README.md", "murmuration.json")
     }
+
+
+def test_an_export_names_the_base_model_and_no_folder(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two folders are published: what they name must be there for others."""
+    base = (
+        folders / "whisper" if (folders / "whisper").is_dir() else tiny_model("whisper", folders / "whisper")
+    )
+    monkeypatch.setenv("MURMUR_HOME", str(tmp_path / "home"))
+    add_model("openai/tiny", base)
+    for name in ("openai/tiny", str(base)):
+        model = ModelChoice(name=name, adapters=Adapters(layers=ADAPTED["whisper"], rank=4)).make(ENGLISH)
+        model.requires_grad_(False)
+        file = tmp_path / "m.safetensors"
+        save_model(file, model, name)
+        loaded, place = load_model(file), tmp_path / Path(name).parent.name
+        write_huggingface(loaded, place / "whole", told(loaded), README)
+        write_peft(loaded, place / "adapter", told(loaded), README, trained=load_names(file))
+        settings = json.loads((place / "adapter" / "adapter_config.json").read_text())
+        assert settings["base_model_name_or_path"] == ("openai/tiny" if name == "openai/tiny" else None)
+        texts = [one.read_text() for one in place.rglob("*.json")]
+        assert len(texts) > 4 and not any(str(tmp_path) in one for one in texts)
+
+
+def test_a_folder_is_named_from_the_working_directory(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, loaded = adapted("wav2vec2", folders)
+    monkeypatch.chdir(tmp_path)
+    write_huggingface(loaded, Path("out"), told(loaded), README)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_peft_takes_a_new_head_with_the_adapters(folders: Path, tmp_path: Path) -> None:
