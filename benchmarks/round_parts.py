@@ -121,8 +121,8 @@ def page(found: Mapping[str, tuple[Measured, Measured]], load: float, seconds: f
     """The text: a table for each way."""
     parts = [
         "# Where the processor time of a round goes",
-        f"{conditions()}\n- {PROCESSES} processes train; a run's first {WARM_UP} rounds do not count, nor does its "
-        f"last, which evaluates\n- load of the machine in the minute before it began: {load:.1f}",
+        f"{conditions()}\n- {PROCESSES} processes train; a run's first {WARM_UP} rounds do not count, nor does "
+        f"its last, which evaluates\n- load of the machine in the minute before it began: {load:.1f}",
         "Milliseconds for each client update: of the clock, and of the two processors together.",
     ]
     for name, (ours, bare) in found.items():
