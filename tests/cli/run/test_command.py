@@ -168,7 +168,9 @@ def test_the_nodes_of_hosts_are_not_those_of_a_recipe(tmp_path):
     recipe.write_text("[training]\nhosted-nodes = 100\n")
     done = CliRunner().invoke(app, ["run", "--recipe", str(recipe), "--hosts", "2", "--nodes", "8"])
     assert (done.exit_code, done.stdout) == (2, "")
-    assert "training.hosted-nodes = 100: give --nodes and --hosts in its place" in " ".join(done.stderr.split())
+    assert "training.hosted-nodes = 100: give --nodes and --hosts in its place" in " ".join(
+        done.stderr.split()
+    )
 
 
 def test_a_check_does_not_wait_for_torch():
