@@ -26,6 +26,7 @@ BY_HAND = {
     "simulation": "a round beside a bare loop, Flower's strategy and pfl: a quarter of an hour",
     "many_nodes": "1,000 nodes in a round, beside a bare loop and Flower's own: a quarter of an hour",
     "ray_cluster": "one run on Ray clusters of 1, 2, 4 and 8 nodes: the same model; a quarter of an hour",
+    "round_parts": "where a round's processor time goes, by processes: ten minutes",
     "simulation_adapters": "a round of adapters on Whisper beside a bare loop; needs the model, some minutes",
     "scale": "what rounds of the paper's cohorts cost, predicted and checked at two sizes: some minutes",
     "large_model": "255.8 M parameters through gRPC: a quarter of an hour, 16 GiB of memory",

@@ -78,10 +78,10 @@ HEADING = (
 )
 
 
-def ours(home: Path, nodes: int, cohort: int, hosts: int = 0) -> tuple[list[str], Path]:
+def ours(home: Path, nodes: int, cohort: int, hosts: int = 0, rounds: int = ROUNDS) -> tuple[list[str], Path]:
     """`murmur run`, and where it tells of its rounds."""
     settings = (
-        f"training.rounds={ROUNDS} training.cohort={float(cohort)} training.evaluate-every={10 * ROUNDS} "
+        f"training.rounds={rounds} training.cohort={float(cohort)} training.evaluate-every={10 * rounds} "
         f"training.wait-seconds={LIMIT_SECONDS} training.round-deadline-seconds={LIMIT_SECONDS} "
         "privacy.noise-multiplier=1.0 run.sentences-shown=0 corpus.feature-cache=false "
         f'corpus.kind="synthetic" corpus.path="{nodes}x1"'
@@ -104,10 +104,10 @@ def flower(home: Path, nodes: int) -> tuple[list[str], Path]:
     ], log
 
 
-def bare(home: Path, cohort: int, speakers: int) -> tuple[list[str], Path]:
+def bare(home: Path, cohort: int, speakers: int, rounds: int = ROUNDS) -> tuple[list[str], Path]:
     """The loop without a federation, and where it tells of its rounds."""
     log = home / "bare.jsonl"
-    numbers = map(str, (ROUNDS, cohort, speakers))
+    numbers = map(str, (rounds, cohort, speakers))
     return [sys.executable, "-m", "benchmarks.many_nodes_bare", str(log), *numbers], log
 
 

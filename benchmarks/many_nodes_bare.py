@@ -30,7 +30,8 @@ def main(log: Path, rounds: int, cohort: int, speakers: int) -> None:
         for number in range(1, rounds + 1):
             chosen, began = range((number - 1) * cohort, number * cohort), time.monotonic()
             train(number, chosen)
-            line = {"drawn": cohort, "nodes_answered": cohort, "seconds": time.monotonic() - began}
+            seconds = time.monotonic() - began
+            line = {"round": number, "drawn": cohort, "nodes_answered": cohort, "seconds": seconds}
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 

@@ -7,6 +7,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Of the fields of /proc/PID/stat after the name (man 5 proc): the parent, and user and system time of the
@@ -25,11 +26,35 @@ def processor_seconds_by(root: int, part_of: Callable[[str], str]) -> dict[str, 
     stats, found = _stats(), defaultdict(float)
     for pid in _tree(root, stats):
         try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            command = _command(pid)
         except OSError:  # it has ended since
             continue
-        found[part_of(words)] += sum(map(int, stats[pid][_TIMES])) / _TICKS
+        found[part_of(command)] += sum(map(int, stats[pid][_TIMES])) / _TICKS
     return dict(found)
+
+
+class Thread(NamedTuple):
+    """A thread, with its name, the command line of its process, and that of the process's parent."""
+
+    number: int
+    name: str
+    command: str
+    parent: str
+
+
+def processor_seconds_of_threads(root: int) -> dict[Thread, float]:
+    """Seconds of processor time of every thread of `root` and its descendants, to the nanosecond."""
+    stats, found = _stats(), {}
+    for pid in _tree(root, stats):
+        for place in Path(f"/proc/{pid}/task").glob("*"):
+            try:
+                name = (place / "comm").read_text(encoding="utf-8").strip()
+                command, parent = _command(pid), _command(int(stats[pid][_PARENT]))
+                nanoseconds = (place / "schedstat").read_text(encoding="utf-8").split()[0]
+            except OSError:  # it has ended since
+                continue
+            found[Thread(int(place.name), name, command, parent)] = int(nanoseconds) * 1e-9
+    return found
 
 
 def end(root: int) -> None:
@@ -39,6 +64,10 @@ def end(root: int) -> None:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             continue
+
+
+def _command(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
 
 
 def _stats() -> dict[int, list[str]]:

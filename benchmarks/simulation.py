@@ -60,23 +60,22 @@ def measure(
     command: Sequence[str],
     log: Path,
     rounds: int = ROUNDS,
-    after_first: Callable[[int], object] = lambda pid: None,
+    after_round: Callable[[int, int], object] = lambda number, pid: None,
 ) -> Timing:
     """Run `command` until its log has all `rounds`; the first `WARM_UP` of them do not count.
 
-    `after_first` is called with the number of its process when the first round is over.
+    `after_round` is called after each round with its number and that of the process.
     """
     began = time.monotonic()
     seen: list[tuple[dict[str, float], float, float]] = []
     read = 0
     with _running(command) as process:
         while len(seen) < rounds:
-            if process.poll() is not None and not len(_rounds(log)) == rounds:
+            if process.poll() is not None and not len(finished_rounds(log)) == rounds:
                 raise RuntimeError(f"{' '.join(command)} ended after {len(seen)} of {rounds} rounds")
             if (size := log.stat().st_size if log.exists() else 0) != read:
-                for line in _rounds(log)[len(seen) :]:
-                    if not seen:
-                        after_first(process.pid)
+                for line in finished_rounds(log)[len(seen) :]:
+                    after_round(len(seen) + 1, process.pid)
                     seen.append((line, time.monotonic() - began, processor_seconds(process.pid)))
                 read = size
             time.sleep(0.02)
@@ -90,7 +89,7 @@ def measure(
     )
 
 
-def _rounds(log: Path) -> list[dict[str, float]]:
+def finished_rounds(log: Path) -> list[dict[str, float]]:
     """The finished rounds. (Between them, ours writes what went to each node and came from it.)"""
     return [line for line in _lines(log) if "drawn" in line]
 

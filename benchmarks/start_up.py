@@ -107,8 +107,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as place:
             command, log = parties(Path(place), WARM_UP + 2)["ours"]
 
-            def note(pid: int, into: dict[str, float] = by_part) -> None:
-                into.update(processor_seconds_by(pid, part_of))
+            def note(number: int, pid: int, into: dict[str, float] = by_part) -> None:
+                if number == 1:
+                    into.update(processor_seconds_by(pid, part_of))
 
             timing = measure(command, log, WARM_UP + 2, note)
         turns.append((timing, by_part))

@@ -14,6 +14,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_prestart_worker_first_driver": "0",  # with it Ray starts later, by what workers gain
     "RAY_memory_monitor_refresh_ms": "0",  # it would end a node for the memory of one of its speakers
+    "RAY_max_direct_call_object_size": "8388608",  # an object in its store costs 5 ms of processors
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "passive",
 }

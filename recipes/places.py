@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import murmuration_data
@@ -27,6 +28,7 @@ CORPORA_IN_FILES = ("commonvoice", "huggingface", "librispeech", "manifest", "sp
 SEEDS_WITHOUT_FILE = ("base", "embedded", "random")
 
 
+@cache
 def checkout() -> Path | None:
     """The source checkout that the installed package lives in, or None for an ordinary install."""
     root = Path(murmuration_data.__file__).resolve().parent.parent

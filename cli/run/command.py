@@ -108,8 +108,12 @@ def _checked(
         given = read_settings(settings)
         if HOSTED in given:
             raise ConfigError(f"--set {HOSTED}={given[HOSTED]}: give --nodes and --hosts in its place")
-        overrides = {**compose(recipe, resume, given), HOSTED: nodes if hosts else 0}
-        return check(overrides, nodes, hosts).to_flat()
+        composed, hosted = compose(recipe, resume, given), nodes if hosts else 0
+        if not resume and composed.get(HOSTED, 0) not in (0, hosted):
+            raise ConfigError(
+                f"{recipe}: {HOSTED} = {composed[HOSTED]}: give --nodes and --hosts in its place"
+            )
+        return check({**composed, HOSTED: hosted}, nodes, hosts).to_flat()
     except FAULTS as error:
         _refuse(error)
 

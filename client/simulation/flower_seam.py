@@ -42,6 +42,7 @@ from wire.deadlines import deadline_of, wait_seconds
 log = logging.getLogger("murmuration.client")
 
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; deployments use the same
+SENT_BYTES = 8 * 1024**2  # Ray's own limit is 100 kB, and 10 MB for a whole call
 PAUSE_SECONDS = 1.0  # between two looks whether the simulation is over, as in Flower
 
 Asked = tuple[Message, Context]
@@ -213,10 +214,12 @@ def hand_over(
 def use_in_engine() -> None:
     """Put `WorkerPool` and `hand_over` into Flower's engine; to be called before Ray starts.
 
-    Ray's own check of the machine's memory is turned off, unless its variable is set: it would end a worker,
-    and with it a node's whole sum, when one speaker process takes too much. The kernel ends that process
-    instead (`client.training.process`).
+    Two of Ray's own choices are changed, unless their variables are set. Its check of the machine's memory
+    would end a worker, and with it a node's whole sum, when one speaker process takes too much: the kernel
+    ends that process instead (`client.training.process`). And answers of up to `SENT_BYTES` leave a worker
+    directly: each object in Ray's store costs server, worker and Ray some 5 ms of processors together.
     """
+    os.environ.setdefault("RAY_max_direct_call_object_size", str(SENT_BYTES))
     os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
     _replace(raybackend, "BasicActorPool", WorkerPool)
     _replace(vce_api, "add_messages_to_queue", hand_over)

@@ -9,8 +9,9 @@ import itertools
 import threading
 import time
 from bisect import insort
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -18,6 +19,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
 SHARE = 2  # a call takes at most a worker's part of what waits, divided by this
+LEAST_BEHIND = 2  # speakers: a call that may have fewer goes to the worker that is free first
 DIVIDED_FROM = 1.5  # a job is divided that has so many times the speakers that a call may take
 
 
@@ -62,13 +64,22 @@ class _Waiting:
         return not self.alone and self.job.size <= left
 
 
+@dataclass
+class _Call:
+    results: Iterator[Any]
+    left: list[Job]  # without a result
+    alone: bool
+
+
 class Workers:
     """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
 
-    Guarantee: a call goes to a worker that has just answered. If the worker dies, only the job that it was at
-    can be lost. If one job has no result, it was at that one. If several have none, each is done once more,
-    in a call of its own, and is lost if that worker dies too. Another worker joins as soon as Ray has room
-    for it, on any Ray node. A job that no worker began by its due time is lost.
+    Guarantee: a call goes to a worker that has just answered, or waits behind the call that the worker is at,
+    so that the worker need not wait for it. If the worker dies, only the job that it was at can be lost. If
+    one job has no result, it was at that one. If several have none, those of the call that it was at are each
+    done once more, in a call of its own with none behind it, and are lost if that worker dies too. Another
+    worker joins as soon as Ray has room for it, on any Ray node. A job that no worker got by its due time is
+    lost.
 
     The job with the most speakers is first. A call takes a part of the jobs that wait, and so less and less:
     no round ends with one worker at many jobs, or at a long one, and the others without work.
@@ -116,66 +127,104 @@ class Workers:
                 time.sleep(PAUSE_SECONDS)
                 continue
             self.present.append(worker)
-            while jobs := self._jobs():
-                if not self._do(worker, jobs):
-                    break
+            while self._wait() and self._keep_busy(worker):
+                pass
             self.present.remove(worker)
 
-    def _jobs(self) -> list[Job]:
-        """The jobs of the next call, once there are any; none at the end."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting or not self._open)
-                if not self._open:
-                    return []
-                taken = self._taken()
-                if self._waiting:  # also what was divided off: another worker may be idle
-                    self._changed.notify()
-            jobs = []
-            for job in taken:
-                if job.due > time.time():
-                    jobs.append(job)
-                else:
-                    job.done(WorkerLost("no worker became free in time"))
-            if jobs:
-                return jobs
+    def _wait(self) -> bool:
+        """Wait until there are jobs; returns False at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or not self._open)
+            return self._open
 
-    def _taken(self) -> list[Job]:
-        """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""
-        left = -(-sum(one.job.size for one in self._waiting) // (SHARE * self._count))
-        taken: list[Job] = []
-        if self._waiting and self._waiting[0].alone:
-            return [self._waiting.pop(0).job]
-        while self._waiting and (not taken or self._waiting[0].fits(left)):
-            job = self._waiting.pop(0).job
-            if job.divide is not None and job.size > DIVIDED_FROM * left:
-                job, rest = job.divide(left)
-                self._insert(rest)
-            left -= job.size
-            taken.append(job)
-        return taken
-
-    def _do(self, worker: Any, jobs: Sequence[Job]) -> bool:
-        """Have a worker do these jobs; returns whether it is still there."""
+    def _keep_busy(self, worker: Any) -> bool:
+        """Have a worker do jobs as long as any wait; returns whether it is still there."""
         if not _answers(worker):
-            self._give_back(jobs)
             return False
-        results, left = None, list(jobs)
-        while left:
+        calls: deque[_Call] = deque()
+        self._fill(worker, calls)
+        while calls:
+            call = calls[0]
             try:
-                results = results or self._ask(worker, [job.work for job in jobs])
-                result = next(results)
+                result = next(call.results)
             except (RayActorError, ObjectLostError):
-                if len(left) == 1:
-                    left.pop().done(WorkerLost("the worker with this job died"))
-                self._give_back(left, alone=True)
+                self._lose(calls)
                 return False
             except Exception as error:  # a fault of the call, and so of all that it has not answered
-                for job in left:
+                calls.popleft()
+                for job in call.left:
                     job.done(error)
-                return True
-            left.pop(0).done(result)
+                self._fill(worker, calls)
+                continue
+            job = call.left.pop(0)
+            if not call.left:
+                calls.popleft()
+            self._fill(worker, calls)  # before the result is taken, which takes time: the worker goes on
+            job.done(result)
         return True
+
+    def _fill(self, worker: Any, calls: deque[_Call]) -> None:
+        """Make the next call, and one behind it, if so many jobs wait."""
+        while len(calls) < 2 and (jobs := self._jobs(behind=calls[0] if calls else None)):
+            try:
+                results = self._ask(worker, [one.job.work for one in jobs])
+            except Exception as error:
+                results = _raising(error)
+            calls.append(_Call(results, [one.job for one in jobs], alone=jobs[0].alone))
+
+    def _jobs(self, *, behind: _Call | None) -> list[_Waiting]:
+        """The jobs of the next call, if there are any for it now; those whose time is over are lost."""
+        while True:
+            with self._changed:
+                taken = self._taken() if behind is None else self._taken_behind(behind)
+                if self._waiting:  # also what was divided off: another worker may be idle
+                    self._changed.notify()
+            now = time.time()
+            for one in taken:
+                if one.job.due <= now:
+                    one.job.done(WorkerLost("no worker became free in time"))
+            jobs = [one for one in taken if one.job.due > now]
+            if jobs or not taken:
+                return jobs
+
+    def _share(self) -> int:
+        """How many speakers a call may have now."""
+        return -(-sum(one.job.size for one in self._waiting) // (SHARE * self._count))
+
+    def _taken_behind(self, call: _Call) -> list[_Waiting]:
+        """Take jobs for a call behind `call`, but none that another worker should rather get."""
+        share = self._share()
+        if call.alone or share < LEAST_BEHIND:
+            return []
+        first = self._waiting[0]
+        return self._taken() if first.fits(share) or first.job.divide is not None else []
+
+    def _taken(self) -> list[_Waiting]:
+        """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""
+        left = self._share()
+        taken: list[_Waiting] = []
+        if not self._open:
+            return []
+        if self._waiting and self._waiting[0].alone:
+            return [self._waiting.pop(0)]
+        while self._waiting and (not taken or self._waiting[0].fits(left)):
+            one = self._waiting.pop(0)
+            if one.job.divide is not None and one.job.size > DIVIDED_FROM * left:
+                job, rest = one.job.divide(left)
+                self._insert(rest)
+                one = replace(one, job=job)
+            left -= one.job.size
+            taken.append(one)
+        return taken
+
+    def _lose(self, calls: Sequence[_Call]) -> None:
+        """Lose the job that killed a worker if it is certain which it was; let the others be done again."""
+        begun, *behind = calls
+        if len(begun.left) == 1 and not behind:
+            begun.left.pop().done(WorkerLost("the worker with this job died"))
+        self._give_back(begun.left, alone=True)
+        for call in behind:
+            self._give_back(call.left)
 
     def _give_back(self, jobs: Sequence[Job], *, alone: bool = False) -> None:
         with self._changed:
@@ -191,3 +240,9 @@ def _answers(worker: Any) -> bool:
     except RayError:
         return False
     return True
+
+
+def _raising(error: Exception) -> Iterator[Any]:
+    """The results of a call that could not be made."""
+    raise error
+    yield

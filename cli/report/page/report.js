@@ -4,7 +4,7 @@
   const data = () => JSON.parse(document.getElementById("data").textContent);
   let charts = data();
   const colours = ["var(--s0)", "var(--s1)", "var(--s2)", "var(--s3)", "var(--s4)", "var(--s5)"];
-  const dashes = [null, "6 4", "2 3", "10 3 2 3", "14 4", "1 5", "10 3 2 3 2 3"];
+  const dashes = [null, "6 4", "2 3", "10 3 2 3", "14 4", "1 3", "10 3 2 3 2 3"];
   const short = d3.format(".4~g");
   const tick = (value) => d3.format(Math.abs(value) < 1000 ? "~g" : "~s")(value);
   const percent = (value) => `${d3.format(".1f")(100 * value)} %`;
@@ -41,7 +41,7 @@
     return {
       width, height: Math.max(220, Math.min(320, width * 0.55)), marginLeft: 52, marginBottom: 40, marginRight: 18,
       style: { background: "none", fontSize: "12px", overflow: "visible" },
-      x: { label: chart.x, labelArrow: false, nice: false },
+      x: { label: chart.x, labelArrow: false, nice: false, tickFormat: tick },
       y: { label: chart.y || null, grid: true, labelArrow: false, tickFormat: chart.percent ? ((value) => `${Math.round(1000 * value) / 10} %`) : tick },
       ...more,
     };

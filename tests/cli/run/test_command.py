@@ -163,6 +163,16 @@ def test_the_nodes_of_hosts_are_not_set_beside_the_options():
     assert "training.hosted-nodes=100: give --nodes and --hosts in its place" in done.stderr
 
 
+def test_the_nodes_of_hosts_are_not_those_of_a_recipe(tmp_path):
+    recipe = tmp_path / "hosts.toml"
+    recipe.write_text("[training]\nhosted-nodes = 100\n")
+    done = CliRunner().invoke(app, ["run", "--recipe", str(recipe), "--hosts", "2", "--nodes", "8"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "training.hosted-nodes = 100: give --nodes and --hosts in its place" in " ".join(
+        done.stderr.split()
+    )
+
+
 def test_a_check_does_not_wait_for_torch():
     code = "import sys\nfrom cli.run.settings import check\ncheck({})\nsys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -402,12 +402,19 @@ def test_a_part_that_flower_has_moved_is_an_error_and_not_a_new_name():
     assert not hasattr(flower_seam.vce_api, "moved")
 
 
-def test_ray_ends_no_worker_for_the_memory_of_a_speaker(monkeypatch):
-    """Ray's own check of the memory would end a worker, and with it a node's whole sum."""
-    switch = "RAY_memory_monitor_refresh_ms"
-    assert QUIET[switch] == "0"
+@pytest.mark.parametrize(
+    ("switch", "chosen"),
+    [
+        # Ray's own check of the memory would end a worker, and with it a node's whole sum.
+        ("RAY_memory_monitor_refresh_ms", "0"),
+        # An answer would go through Ray's store, which costs more than to make it.
+        ("RAY_max_direct_call_object_size", str(flower_seam.SENT_BYTES)),
+    ],
+)
+def test_what_ray_would_choose_otherwise_is_set_unless_the_user_sets_it(monkeypatch, switch, chosen):
+    assert QUIET[switch] == chosen
     monkeypatch.setattr(flower_seam, "_replace", lambda *_: None)
-    for before, after in ((None, "0"), ("250", "250")):
+    for before, after in ((None, chosen), ("250", "250")):
         monkeypatch.delenv(switch, raising=False)
         if before:
             monkeypatch.setenv(switch, before)

@@ -23,10 +23,11 @@ class Worker:
 class Pool(Workers):
     """Two workers; `made` are all that were ever started, `results` what the jobs came to."""
 
-    def __init__(self, deadly=(), wrong=(), late=False):
+    def __init__(self, deadly=(), wrong=(), late=False, unaskable=None):
         self.made, self.results, self.deadly, self.wrong = [], {}, set(deadly), set(wrong)
+        self.unaskable = unaskable  # what no worker can be asked for
         self.late = late  # the results of a call come together, at its end
-        self.held, self.threads = threading.Event(), set()
+        self.held, self.steps = threading.Event(), None
         self.held.set()
         super().__init__(self.make, self.ask)
 
@@ -36,11 +37,19 @@ class Pool(Workers):
 
     def ask(self, worker, works):
         worker.calls.append([*works])
+        if self.unaskable in works:
+            raise TypeError("it cannot be sent")
+        return self.in_turn(worker, works)
+
+    def in_turn(self, worker, works):
         yield from [*self.done_by(worker, works)] if self.late else self.done_by(worker, works)
 
     def done_by(self, worker, works):
         for work in works:
             assert self.held.wait(10)
+            assert self.steps is None or self.steps.acquire(timeout=10)
+            if worker.dead:
+                raise ActorDiedError()
             if work in self.deadly:
                 worker.dead = True
                 raise ActorDiedError()
@@ -152,10 +161,58 @@ def test_what_is_divided_off_goes_to_a_worker_that_is_idle(pool_of):
     pool.add(pool.part("a", 0, 8))
     wait_until(lambda: all(worker.calls for worker in pool.made), seconds=10, what="both workers")
     pool.held.set()
-    assert [worker.calls[0] for worker in pool.made] in (
-        [[("a", 0, 2)], [("a", 2, 4)]],
-        [[("a", 2, 4)], [("a", 0, 2)]],
-    )
+    wait_until(lambda: sum(end - begin for _, begin, end in pool.results) == 8, seconds=10, what="them")
+    assert max(end - begin for _, begin, end in pool.results) == 2
+
+
+def test_a_call_waits_behind_the_one_that_a_worker_is_at(pool_of):
+    pool = pool_of(workers=1)
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for number in range(8):
+        pool.give(number)
+    pool.steps = threading.Semaphore(1)  # for "first" alone
+    pool.held.set()
+    pool.finished("first")
+    assert pool.made[0].calls == [["first"], [0, 1, 2, 3], [4, 5]]
+    pool.steps.release(8)
+    pool.finished(*range(8))
+    assert pool.sizes == [1, 4, 2, 1, 1]
+
+
+def test_none_waits_behind_that_does_not_fit_into_its_share(pool_of):
+    pool = pool_of(workers=1)
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for number in range(2):
+        pool.give(number, speakers=32)  # as for a host, whose message no one divides
+    pool.steps = threading.Semaphore(1)
+    pool.held.set()
+    pool.finished("first")
+    assert pool.made[0].calls == [["first"], [0]]
+    pool.steps.release(2)
+    pool.finished(0, 1)
+
+
+def test_a_worker_that_dies_costs_nothing_of_the_call_behind(pool_of):
+    pool = pool_of(workers=1, deadly=[3])
+    results = stopped(pool, *((number, 1) for number in range(8)))
+    assert [number for number in range(8) if isinstance(results[number], WorkerLost)] == [3]
+    assert pool.made[0].calls == [["first"], [0, 1, 2, 3], [4, 5]]
+    # Which job killed it is certain only where no call was behind.
+    again = [call for worker in pool.made[1:] for call in worker.calls]
+    assert [3] in again
+    assert len(pool.made) == 3
+
+
+def test_what_cannot_be_asked_fails_alone_and_its_worker_goes_on(pool_of):
+    pool = pool_of(workers=1, unaskable=1)
+    results = stopped(pool, *((number, 1) for number in range(6)))
+    assert [str(one) for one in results[:3]] == ["it cannot be sent"] * 3
+    assert results[3:] == [f"{number} done" for number in range(3, 6)]
+    assert pool.present == pool.made
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["results as they come", "results together"])
@@ -164,7 +221,7 @@ def test_only_the_job_is_lost_at_which_workers_die_however_results_come(pool_of,
     results = stopped(pool, *((number, 1) for number in range(8)))
     assert isinstance(results[1], WorkerLost) and str(results[1]) == "the worker with this job died"
     assert [results[0], *results[2:]] == [f"{number} done" for number in (0, *range(2, 8))]
-    assert pool.made[0].calls[-1] == [0, 1, 2, 3]
+    assert pool.made[0].calls[1] == [0, 1, 2, 3]
     once_more = [call for worker in pool.made[1:] for call in worker.calls]
     assert all([number] in once_more for number in ((0, 1, 2, 3) if late else (1, 2, 3)))
     assert len(pool.made) == 3 and pool.present == [pool.made[2]]
