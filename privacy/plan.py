@@ -238,6 +238,16 @@ class PrivacyPlan:
             cohort_cap=min(cap, population),
         )
 
+    @property
+    def remark_on_delta(self) -> str:
+        """What to say beside the epsilon of this population if delta is so large that it promises nothing.
+
+        A mechanism that publishes one speaker of N entirely has epsilon 0 at delta = 1 / N.
+        """
+        if self.delta * self.population < 1:
+            return ""
+        return f"; at delta {self.delta:g}, which is not below 1 / {self.population:,}, this promises nothing"
+
     def require_budget(self, own: Iterable[Release], others: Iterable[Release] = ()) -> None:
         """Refuse the next round if it would exceed the budget; see `privacy.accounting.budget`.
 

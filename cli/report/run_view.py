@@ -221,8 +221,8 @@ def _extrapolation(facts: RunFacts) -> str:
     larger = facts.larger
     return (
         f"the same noise on the mean with a population of {larger.population:,} and a cohort of "
-        f"{larger.cohort:,.0f} ({_both(facts.extrapolated)}), if the model were the same there. No run had "
-        "that population."
+        f"{larger.cohort:,.0f} ({_both(facts.extrapolated)}), if the model were the same there"
+        f"{larger.remark_on_delta}. No run had that population."
     )
 
 

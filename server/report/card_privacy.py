@@ -81,7 +81,8 @@ def _extrapolated(facts: ModelFacts) -> list[str]:
     return [
         f"Extrapolated, **not this run**: the same noise on the mean with a population of "
         f"{larger.population:,} and a cohort of {larger.cohort:,.0f} would give epsilon "
-        f"{epsilon_text(found.value)} (RDP {_rdp(found)}, PLD {_pld(found)}), if the model were the same."
+        f"{epsilon_text(found.value)} (RDP {_rdp(found)}, PLD {_pld(found)}), if the model were the same"
+        f"{larger.remark_on_delta}."
     ]
 
 

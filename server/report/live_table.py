@@ -118,7 +118,8 @@ def heading(spending: Spending, held_out_speakers: int, share: float = 1.0) -> s
             f"delta {plan.delta:g}",
             *_after_all_rounds(plan),
             f"eps (extrap.): not this run, but the same noise on the mean with a population of "
-            f"{extrapolated.population:,} and a cohort of {extrapolated.cohort:,.0f}",
+            f"{extrapolated.population:,} and a cohort of {extrapolated.cohort:,.0f}"
+            f"{extrapolated.remark_on_delta}",
             *(f"{name}: {meaning}" for name, meaning in more.items()),
             f"each epsilon: {plan.adjacency}, {plan.sampler} sampling, RDP bound (the summary adds PLD)",
             "",

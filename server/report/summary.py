@@ -120,7 +120,7 @@ def _privacy_of_run(course: Course, spending: Spending) -> str:
             f"{plan.noise_multiplier:.4g}, sigma_DP {plan.sigma_dp:.3g}: epsilon {_both(spending.of_run())}",
             f"extrapolated, not this run (same sigma_DP): population {larger.population:,}, "
             f"cohort {larger.cohort:,.0f}, noise multiplier {larger.noise_multiplier:.4g}: "
-            f"epsilon {_both(spending.if_extrapolated(course.rounds))}",
+            f"epsilon {_both(spending.if_extrapolated(course.rounds))}{larger.remark_on_delta}",
         ]
     )
 

@@ -64,6 +64,13 @@ def rounds_that_fit(plan: PrivacyPlan, own: list[Release], others: list[Release]
     return len(done) - len(own)
 
 
+def test_an_extrapolation_whose_delta_promises_nothing_says_so() -> None:
+    """At delta = 1 / N a mechanism that publishes one of N speakers, drawn at random, has epsilon 0."""
+    plan = replace(SMALL, delta=1e-4)
+    assert "1 / 10,000, this promises nothing" in plan.extrapolate(10_000, 50.0).remark_on_delta
+    assert plan.extrapolate(9_999, 50.0).remark_on_delta == ""
+
+
 def test_budget_counts_what_other_runs_spent() -> None:
     plan = replace(SMALL, epsilon_budget=SMALL.epsilon().value)
     plan.require_budget([])

@@ -14,7 +14,7 @@ from typing import Any
 
 from cli.paper.aligned import aligned
 from cli.paper.results.plotting import pyplot, save
-from cli.paper.results.record import RESULT, Result
+from cli.paper.results.record import RESULT, Privacy, Result
 from cli.paper.results.statistics import Estimate, Table, rate
 from privacy.display import epsilon_text
 
@@ -22,6 +22,7 @@ HEADING = ("epsilon", "WER %", "interval", "runs", "extrapolated", "speakers", "
 ABOUT = (
     "epsilon: of the runs' own population (the true one), of the worst run of a line. Lines with the same",
     "epsilon are sorted by WER. *: no other line has both a lower WER and no larger epsilon (Pareto front).",
+    "extrapolated: none where delta is not below 1 / population, since epsilon then promises nothing.",
 )
 
 
@@ -137,14 +138,22 @@ def _interval(results: Sequence[Result]) -> Estimate | None:
 def _cells(line: Line, best: bool) -> tuple[str, ...]:
     first = line.results[0]
     found, privacy = line.interval, first.privacy
-    extrapolated = None if privacy.extrapolated is None else epsilon_text(privacy.extrapolated)
     return (
         epsilon_text(line.epsilon),
         f"{100 * line.wer:.1f}{'*' if best else ' '}",
         f"{100 * found.low:.1f} to {100 * found.high:.1f}" if found else "-",
         f"{len(line.results)}",
-        f"{extrapolated} at {privacy.extrapolated_population:,}" if extrapolated else "-",
+        _extrapolated(privacy),
         f"{first.population:,}",
         first.model.name,
         line.group,
+    )
+
+
+def _extrapolated(privacy: Privacy) -> str:
+    if privacy.extrapolated is None or privacy.extrapolated_population is None:
+        return "-"
+    promises = privacy.delta * privacy.extrapolated_population < 1
+    return (
+        f"{epsilon_text(privacy.extrapolated) if promises else 'none'} at {privacy.extrapolated_population:,}"
     )
