@@ -34,16 +34,25 @@ def processor_seconds_by(root: int, part_of: Callable[[str], str]) -> dict[str, 
 
 
 class Thread(NamedTuple):
-    """A thread, with its name, the command line of its process, and that of the process's parent."""
+    """A thread by its names now: a process may change them.
 
-    number: int
+    Attributes:
+        name: Its own.
+        command: The command line of its process.
+        parent: That of the process's parent.
+        first: Whether it is the one that its process began with.
+        seconds: Of a processor, so far.
+    """
+
     name: str
     command: str
     parent: str
+    first: bool
+    seconds: float
 
 
-def processor_seconds_of_threads(root: int) -> dict[Thread, float]:
-    """Seconds of processor time of every thread of `root` and its descendants, to the nanosecond."""
+def threads(root: int) -> dict[int, Thread]:
+    """Every thread of `root` and its descendants, by its number."""
     stats, found = _stats(), {}
     for pid in _tree(root, stats):
         for place in Path(f"/proc/{pid}/task").glob("*"):
@@ -53,7 +62,8 @@ def processor_seconds_of_threads(root: int) -> dict[Thread, float]:
                 nanoseconds = (place / "schedstat").read_text(encoding="utf-8").split()[0]
             except OSError:  # it has ended since
                 continue
-            found[Thread(int(place.name), name, command, parent)] = int(nanoseconds) * 1e-9
+            number = int(place.name)
+            found[number] = Thread(name, command, parent, number == pid, int(nanoseconds) * 1e-9)
     return found
 
 

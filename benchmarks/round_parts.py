@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import many_nodes, simulation
-from benchmarks.processes import Thread, processor_seconds_of_threads
+from benchmarks.processes import Thread, threads
 from benchmarks.report import conditions, table, write
 from benchmarks.simulation import COHORT, NODES, PROCESSES, WARM_UP, finished_rounds, measure
 
-WORKER, SERVER = "ray::", "cli.run.simulation_process"
+SERVER = "cli.run.simulation_process"
 TRAINING = "training, in the speaker processes"
 NODES_WORK = "the nodes' own: tasks, orders to those processes, clipping, adding, packing"
 SERVERS_WORK = "the server's: drawing, sending, unpacking, release, files"
@@ -32,13 +32,17 @@ ROUNDS = {"few": simulation.ROUNDS, "many": 6}  # a run's, of which the first tw
 
 def part_of(thread: Thread) -> str:
     """Whose work a thread of a run does, by the names of its process and of its own."""
-    if thread.command.startswith(WORKER) and thread.parent.startswith(WORKER):
+    if _is_worker(thread.command) and _is_worker(thread.parent):
         return TRAINING  # a worker's fork
-    if thread.command.startswith(WORKER):
-        return NODES_WORK if thread.name.startswith(WORKER) else RAY
+    if _is_worker(thread.command):
+        return NODES_WORK if thread.first else RAY
     if SERVER in thread.command:
         return SERVERS_WORK if thread.name.startswith("python") else RAY
     return RAY if "/ray/" in thread.command else ELSE
+
+
+def _is_worker(command: str) -> bool:
+    return command.startswith("ray::") or "default_worker.py" in command  # Ray renames it at its first task
 
 
 def bare_part_of(thread: Thread) -> str:
@@ -54,16 +58,17 @@ class Parts:
     first: int
     last: int
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _before: Mapping[Thread, float] = field(default_factory=dict)
+    _before: Mapping[int, Thread] = field(default_factory=dict)
 
     def note(self, number: int, pid: int) -> None:
         """Count from the end of round `first` to the end of round `last`."""
         if number not in (self.first, self.last):
             return
-        now = processor_seconds_of_threads(pid)
+        now = threads(pid)
         if number == self.last:
-            for thread, seconds in now.items():
-                self.seconds[self.part_of(thread)] += seconds - self._before.get(thread, 0.0)
+            for one, thread in now.items():
+                before = self._before[one].seconds if one in self._before else 0.0
+                self.seconds[self.part_of(thread)] += thread.seconds - before
         self._before = now
 
 

@@ -5,40 +5,45 @@ import threading
 
 import pytest
 
-from benchmarks.processes import Thread, processor_seconds_of_threads
+from benchmarks.processes import Thread, threads
 from benchmarks.round_parts import ELSE, NODES_WORK, RAY, SERVERS_WORK, TRAINING, Parts, part_of
+
+RAYLET = "/lib/ray/core/src/ray/raylet/raylet --session=1"
+FRESH = "python /lib/ray/_private/workers/default_worker.py --node-ip-address=127.0.0.1"
 
 
 @pytest.mark.parametrize(
-    ("name", "command", "parent", "part"),
+    ("name", "command", "parent", "first", "part"),
     [
-        ("ray::WorkerActo", "ray::WorkerActor.answer", "ray::WorkerActor.answer", TRAINING),
-        ("ray::WorkerActo", "ray::WorkerActor.answer", "/lib/ray/core/src/ray/raylet/raylet", NODES_WORK),
-        ("worker.io", "ray::WorkerActor.answer", "/lib/ray/core/src/ray/raylet/raylet", RAY),
-        ("python", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", SERVERS_WORK),
-        ("worker.io", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", RAY),
-        ("raylet", "/lib/ray/core/src/ray/raylet/raylet --session=1", "python", RAY),
-        ("python", "python -m speech.synthesis.espeak_worker", "ray::WorkerActor.answer", ELSE),
+        ("ray::WorkerActo", "ray::WorkerActor.answer", "ray::WorkerActor.answer", True, TRAINING),
+        ("python", FRESH, FRESH, True, TRAINING),
+        ("ray::WorkerActo", "ray::WorkerActor.answer", RAYLET, True, NODES_WORK),
+        ("python", FRESH, RAYLET, True, NODES_WORK),
+        ("worker.io", "ray::WorkerActor.answer", RAYLET, False, RAY),
+        ("python", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", False, SERVERS_WORK),
+        ("worker.io", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", False, RAY),
+        ("raylet", RAYLET, "python", True, RAY),
+        ("python", "python -m speech.synthesis.espeak_worker", "ray::WorkerActor.answer", True, ELSE),
     ],
 )
-def test_each_thread_of_a_run_is_counted_in_its_part(name, command, parent, part):
-    assert part_of(Thread(1, name, command, parent)) == part
+def test_each_thread_of_a_run_is_counted_in_its_part(name, command, parent, first, part):
+    assert part_of(Thread(name, command, parent, first, 0.0)) == part
 
 
-def test_every_thread_of_a_process_is_counted_from_one_round_to_another():
+def test_every_thread_of_a_process_is_counted_from_one_round_to_another(monkeypatch):
+    """Also one whose process has taken another name since."""
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
     try:
-        numbers = {one.number for one in processor_seconds_of_threads(os.getpid())}
+        found = threads(os.getpid())
     finally:
         stop.set()
         thread.join()
-    assert {os.getpid(), thread.native_id} <= numbers
-    parts = Parts(lambda thread: "all", first=2, last=4)
+    assert found[os.getpid()].first and not found[thread.native_id].first
+    parts = Parts(lambda thread: thread.command, first=2, last=4)
     for number in range(1, 6):
-        sum(range(200_000))
-        parts.note(number, os.getpid())
-        if number == 2:
-            counted = sum(parts._before.values())
-    assert parts.seconds["all"] == pytest.approx(sum(parts._before.values()) - counted)
+        seen = {7: Thread("a", f"command {number}", "", True, 10.0 * number)}
+        monkeypatch.setattr("benchmarks.round_parts.threads", lambda pid, seen=seen: seen)
+        parts.note(number, 1)
+    assert dict(parts.seconds) == {"command 4": pytest.approx(20.0)}
