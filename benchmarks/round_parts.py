@@ -20,7 +20,10 @@ from benchmarks.processes import Thread, threads
 from benchmarks.report import conditions, table, write
 from benchmarks.simulation import COHORT, NODES, PROCESSES, WARM_UP, finished_rounds, measure
 
-SERVER = "cli.run.simulation_process"
+SERVER, RAYLET = (
+    "cli.run.simulation_process",
+    "raylet/raylet",
+)  # the latter has the command of workers in its own
 TRAINING = "training, in the speaker processes"
 NODES_WORK = "the nodes' own: tasks, orders to those processes, clipping, adding, packing"
 SERVERS_WORK = "the server's: drawing, sending, unpacking, release, files"
@@ -42,7 +45,8 @@ def part_of(thread: Thread) -> str:
 
 
 def _is_worker(command: str) -> bool:
-    return command.startswith("ray::") or "default_worker.py" in command  # Ray renames it at its first task
+    """Whether it is Ray's process for a worker, which gets a name of its own at its first task."""
+    return command.startswith("ray::") or ("default_worker.py" in command and RAYLET not in command)
 
 
 def bare_part_of(thread: Thread) -> str:

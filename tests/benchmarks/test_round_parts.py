@@ -8,7 +8,7 @@ import pytest
 from benchmarks.processes import Thread, threads
 from benchmarks.round_parts import ELSE, NODES_WORK, RAY, SERVERS_WORK, TRAINING, Parts, part_of
 
-RAYLET = "/lib/ray/core/src/ray/raylet/raylet --session=1"
+RAYLET = "/lib/ray/core/src/ray/raylet/raylet --python_worker_command=/lib/default_worker.py"
 FRESH = "python /lib/ray/_private/workers/default_worker.py --node-ip-address=127.0.0.1"
 
 
