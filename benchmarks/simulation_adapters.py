@@ -58,7 +58,9 @@ def parties(model: Path, folder: Path, rounds: int) -> dict[str, tuple[list[str]
     return {"bare": (loop, log), "ours": (ours, folder / "runs" / "latest" / "traffic.jsonl")}
 
 
-def page(turns: Sequence[tuple[str, Timing]], load: float, seconds: float) -> tuple[str, list[Ratio]]:
+def page(
+    turns: Sequence[tuple[str, Timing]], measured: int, load: float, seconds: float
+) -> tuple[str, list[Ratio]]:
     """The text, and what the table of all pages has."""
     found = results(turns)
     ours, quiet = found["ours"], load <= QUIET_LOAD
@@ -75,8 +77,8 @@ def page(turns: Sequence[tuple[str, Timing]], load: float, seconds: float) -> tu
         conditions(),
         f"- transformers {version('transformers')}; Whisper tiny.en, the adapters of `{RECIPE.name}`, one "
         f"batch of {SENTENCES} utterances a speaker, what is frozen kept",
-        f"- {COHORT} synthetic speakers, all of them in a round, {PROCESSES} processes; {MEASURED} "
-        f"rounds after {WARM_UP} of warm-up, medians over the rounds and over {len(ours.walls)} turns",
+        f"- {COHORT} synthetic speakers, all of them in a round, {PROCESSES} processes; rounds "
+        f"after {WARM_UP} of warm-up: {measured}; turns: {len(ours.walls)}; medians",
         "- each turn's ratio is to the mean of the bare loop just before and just after it; of the wall "
         f"clock, ours were {', '.join(f'{wall:.2f}' for wall in ours.walls)}",
         f"- load of the machine in the minute before it began: {load:.1f}"
@@ -111,7 +113,7 @@ def main() -> None:
             command, log = parties(given.model.resolve(), folder, rounds)[party]
             turns.append((party, measure(command, log, rounds)))
             print(*turns[-1], flush=True)
-    text, ratios = page(turns, load, time.monotonic() - began)
+    text, ratios = page(turns, given.rounds, load, time.monotonic() - began)
     write(Path(__file__).with_suffix(".md"), text, ratios)
 
 

@@ -13,6 +13,7 @@ from speech.corpora.loading import load_corpus
 from speech.corpora.speakers import require_disjoint, shared_speakers
 from speech.data.examples import ExampleStore
 from speech.errors import CorpusError
+from speech.synthesis import writer
 from speech.synthesis.grammar import is_held_out
 
 
@@ -141,3 +142,20 @@ def test_a_population_that_is_not_drawn_yet_is_refused() -> None:
         CorpusError, match=r"'7x2@new' is a population that is not drawn yet, as `murmur run` does"
     ):
         load_corpus("synthetic", "7x2@new")
+
+
+def test_a_speaker_is_spoken_again_for_the_sound_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds with kept features ask for ids, texts and lengths only."""
+    made, speak = [], writer.speak
+
+    def counted(plan: writer.SplitPlan, number: int, seed: int) -> writer.Spoken:
+        made.append(number)
+        return speak(plan, number, seed)
+
+    monkeypatch.setattr(writer, "speak", counted)
+    corpus = load_corpus("synthetic", "5x1@77")
+    names = corpus.speakers("train")
+    first = [corpus.utterances("train", name) for name in names]
+    assert [corpus.utterances("train", name) for name in names] == first and len(made) == 5
+    recording = corpus.recording(first[0][0].audio)
+    assert len(made) == 6 and len(recording.samples) >= 16_000 * (first[0][0].duration_seconds or 0)

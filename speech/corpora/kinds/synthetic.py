@@ -110,7 +110,7 @@ class Speakers(Mapping[str, tuple[Utterance, ...]]):
                 offset_seconds=start / SAMPLE_RATE_HZ,
                 duration_seconds=length / SAMPLE_RATE_HZ,
             )
-            for index, (text, start, length) in enumerate(self.spoken(speaker).parts)
+            for index, (text, start, length) in enumerate(_parts(self.plan, self._number(speaker), self.seed))
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -128,10 +128,13 @@ class Speakers(Mapping[str, tuple[Utterance, ...]]):
         Raises:
             KeyError: If the split has no such speaker.
         """
+        return _spoken(self.plan, self._number(speaker), self.seed)
+
+    def _number(self, speaker: str) -> int:
         number = self.names.number(speaker)
         if number is None:
             raise KeyError(speaker)
-        return _spoken(self.plan, number, self.seed)
+        return number
 
 
 class SyntheticCorpus(Corpus):
@@ -214,3 +217,9 @@ def _spoken(plan: SplitPlan, number: int, seed: int) -> "Spoken":
     from speech.synthesis.writer import speak
 
     return speak(plan, number, seed)
+
+
+# Where features are kept, a speaker of a later round needs no sound: a kilobyte is kept in its place.
+@lru_cache(maxsize=4096)
+def _parts(plan: SplitPlan, number: int, seed: int) -> tuple[tuple[str, int, int], ...]:
+    return _spoken(plan, number, seed).parts
