@@ -140,6 +140,7 @@ class Workers:
     def _keep_busy(self, worker: Any) -> bool:
         """Have a worker do jobs as long as any wait; returns whether it is still there."""
         if not _answers(worker):
+            self._give_back([])  # the job for which this thread woke, and another worker may be idle
             return False
         calls: deque[_Call] = deque()
         self._fill(worker, calls)
@@ -197,7 +198,8 @@ class Workers:
         if call.alone or share < LEAST_BEHIND:
             return []
         first = self._waiting[0]
-        return self._taken() if first.fits(share) or first.job.divide is not None else []
+        fits = first.fits(share) or (first.job.divide is not None and not first.alone)
+        return self._taken() if fits else []
 
     def _taken(self) -> list[_Waiting]:
         """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""

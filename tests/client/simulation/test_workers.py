@@ -242,6 +242,31 @@ def test_a_worker_that_died_idle_costs_no_job(pool_of):
     assert len(pool.made) == 2 and pool.present == [pool.made[1]]
 
 
+def test_a_job_does_not_wait_for_the_replacement_of_a_worker_that_died_idle(pool_of):
+    pool, room = pool_of(workers=2), threading.Event()
+    pool._create = lambda: room.wait(60) and pool.make()
+    pool.made[0].dead = True
+    for job in ("one", "another"):  # one of them wakes the thread of the dead worker
+        pool.give(job)
+        assert pool.finished(job) == [f"{job} done"]
+    assert pool.made[1].calls == [["one"], ["another"]]
+    room.set()
+
+
+def test_a_job_that_is_done_alone_waits_behind_no_call(pool_of):
+    pool = pool_of(workers=1, deadly=["large"])
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    again = pool.part("again", 0, 4)
+    pool._give_back([again], alone=True)
+    pool.give("large", speakers=8)
+    pool.held.set()
+    lost, _ = pool.finished("large", again.work)
+    assert isinstance(lost, WorkerLost)
+    assert [worker.calls for worker in pool.made] == [[["first"], ["large"]], [[again.work]]]
+
+
 def test_a_fault_of_a_call_fails_what_it_has_not_answered_and_its_worker_goes_on(pool_of):
     pool = pool_of(workers=1, wrong=[1])
     results = stopped(pool, *((number, 1) for number in range(4)))
