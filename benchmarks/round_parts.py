@@ -54,7 +54,7 @@ class Parts:
     first: int
     last: int
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _before: Mapping[Thread, float] = field(default_factory=dict)
+    _before: Mapping[int, float] = field(default_factory=dict)  # by number: Ray renames a worker in each call
 
     def note(self, number: int, pid: int) -> None:
         """Count from the end of round `first` to the end of round `last`."""
@@ -63,8 +63,8 @@ class Parts:
         now = processor_seconds_of_threads(pid)
         if number == self.last:
             for thread, seconds in now.items():
-                self.seconds[self.part_of(thread)] += seconds - self._before.get(thread, 0.0)
-        self._before = now
+                self.seconds[self.part_of(thread)] += seconds - self._before.get(thread.number, 0.0)
+        self._before = {thread.number: seconds for thread, seconds in now.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

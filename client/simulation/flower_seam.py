@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from queue import Empty, Queue
 from typing import Any
 from uuid import uuid4
@@ -125,7 +126,7 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
         answers = worker.answer.options(num_returns="streaming").remote(
             [self._app], parcel, arrays, [context for _, context in asked]
         )
-        return (answer for together in answers for answer in ray.get(together))
+        return chain.from_iterable(map(ray.get, answers))  # which keeps none while it waits for the next
 
 
 def _with_content(message: Message, content: RecordDict) -> Message:

@@ -162,6 +162,7 @@ class Workers:
                 calls.popleft()
             self._fill(worker, calls)  # before the result is taken, which takes time: the worker goes on
             job.done(result)
+            del job, result  # a large model's, else kept until the next is there
         return True
 
     def _fill(self, worker: Any, calls: deque[_Call]) -> None:

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from benchmarks import round_parts
 from benchmarks.processes import Thread, processor_seconds_of_threads
 from benchmarks.round_parts import ELSE, NODES_WORK, RAY, SERVERS_WORK, TRAINING, Parts, part_of
 
@@ -25,7 +26,7 @@ def test_each_thread_of_a_run_is_counted_in_its_part(name, command, parent, part
     assert part_of(Thread(1, name, command, parent)) == part
 
 
-def test_every_thread_of_a_process_is_counted_from_one_round_to_another():
+def test_every_thread_of_a_process_is_found():
     stop = threading.Event()
     thread = threading.Thread(target=stop.wait)
     thread.start()
@@ -35,10 +36,16 @@ def test_every_thread_of_a_process_is_counted_from_one_round_to_another():
         stop.set()
         thread.join()
     assert {os.getpid(), thread.native_id} <= numbers
-    parts = Parts(lambda thread: "all", first=2, last=4)
+
+
+def test_what_threads_take_from_one_round_to_another_is_counted_by_part(monkeypatch):
+    ended, idle, busy, new = (
+        Thread(number, "ray::WorkerActo", f"ray::WorkerActor{method}", "raylet")
+        for number, method in ((1, ""), (2, ""), (2, ".answer"), (3, ""))
+    )
+    found = iter([{ended: 5.0, idle: 1.0}, {busy: 1.5, new: 0.25}])
+    monkeypatch.setattr(round_parts, "processor_seconds_of_threads", lambda pid: next(found))
+    parts = Parts(lambda thread: f"of {thread.number}", first=2, last=4)
     for number in range(1, 6):
-        sum(range(200_000))
         parts.note(number, os.getpid())
-        if number == 2:
-            counted = sum(parts._before.values())
-    assert parts.seconds["all"] == pytest.approx(sum(parts._before.values()) - counted)
+    assert parts.seconds == {"of 2": 0.5, "of 3": 0.25}

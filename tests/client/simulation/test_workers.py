@@ -1,8 +1,10 @@
 """The workers of a simulation, here without Ray; with Ray: tests/test_ray_cluster.py."""
 
 import itertools
+import random
 import threading
 import time
+import weakref
 
 import pytest
 from ray.exceptions import ActorDiedError
@@ -26,6 +28,7 @@ class Pool(Workers):
     def __init__(self, deadly=(), wrong=(), late=False, unaskable=None):
         self.made, self.results, self.deadly, self.wrong = [], {}, set(deadly), set(wrong)
         self.unaskable = unaskable  # what no worker can be asked for
+        self.told_again = []
         self.late = late  # the results of a call come together, at its end
         self.held, self.steps = threading.Event(), None
         self.held.set()
@@ -73,7 +76,8 @@ class Pool(Workers):
         )
 
     def note(self, work, result):
-        assert work not in self.results  # told once
+        if work in self.results:
+            self.told_again.append(work)
         self.results[work] = result
 
     def finished(self, *works):
@@ -101,6 +105,7 @@ def pool_of(monkeypatch):
     yield make
     for one in made:
         one.stop()
+        assert not one.told_again
 
 
 def stopped(pool, *jobs):
@@ -240,6 +245,60 @@ def test_a_worker_that_died_idle_costs_no_job(pool_of):
     pool.give("job")
     assert pool.finished("job") == ["job done"]
     assert len(pool.made) == 2 and pool.present == [pool.made[1]]
+
+
+class Fate:
+    """The jobs at which workers die: always at those of `deadly`, now and then at others; `met` are both."""
+
+    def __init__(self, chance, deadly):
+        self.chance, self.deadly, self.met = chance, deadly, set()
+
+    def __contains__(self, job):
+        if met := job in self.deadly or self.chance.random() < 0.03:
+            self.met.add(job)
+        return met
+
+
+@pytest.mark.usefixtures("pool_of")
+@pytest.mark.parametrize("late", [False, True], ids=["results as they come", "results together"])
+def test_however_workers_die_each_job_is_told_of_once_and_lost_only_if_one_died_at_it(late):
+    for seed in range(25):
+        chance = random.Random(seed)
+        jobs = [(number, 0, chance.choice([0, 1, 1, 2, 3, 8, 20])) for number in range(30)]
+        pool, whole = Pool(late=late), sum(max(1, size) for _, _, size in jobs)
+        pool.deadly = Fate(chance, set(jobs[:3]))
+        pool.start(chance.choice([1, 2, 4]))
+        for job in jobs:
+            if job in pool.deadly.deadly or chance.random() < 0.5:
+                pool.give(job, speakers=job[2])
+            else:
+                pool.add(pool.part(*job))
+        deadline = time.monotonic() + 20
+        while sum(max(1, end - begin) for _, begin, end in [*pool.results]) < whole:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        pool.stop()
+        assert not pool.told_again
+        lost = {job for job, result in pool.results.items() if isinstance(result, WorkerLost)}
+        assert pool.deadly.deadly <= lost <= pool.deadly.met
+        ends = {(number, 0) for number, _, _ in jobs}  # each part begins where another ends
+        for number, begin, end in sorted(pool.results):
+            ends.remove((number, begin))
+            ends.add((number, end))
+        assert ends == {(number, size) for number, _, size in jobs}
+
+
+def test_a_result_is_let_go_when_it_is_taken(pool_of):
+    """With a large model each takes gigabytes, and the next may come minutes later."""
+    pool, taken = pool_of(workers=1), []
+    pool.steps = threading.Semaphore(0)
+    pool.in_turn = lambda worker, works: (set() for _ in works if pool.steps.acquire(timeout=60))
+    for number in range(4):
+        due, done = time.time() + 60, lambda result: taken.append(weakref.ref(result))
+        pool.add(Job(work=number, speakers=1, due=due, done=done))
+    pool.steps.release()
+    wait_until(lambda: taken and taken[0]() is None, seconds=10, what="the end of the first")
+    pool.steps.release(3)
 
 
 def test_a_job_does_not_wait_for_the_replacement_of_a_worker_that_died_idle(pool_of):
