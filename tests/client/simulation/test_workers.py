@@ -102,6 +102,7 @@ def pool_of(monkeypatch):
 
     monkeypatch.setattr(workers_module.ray, "get", lambda result: result)
     monkeypatch.setattr(workers_module, "_answers", lambda worker: not worker.dead)
+    monkeypatch.setattr(workers_module, "AHEAD_SECONDS", 60.0)  # a held job is a slow one
     yield make
     for one in made:
         one.stop()
@@ -184,6 +185,23 @@ def test_a_call_waits_behind_the_one_that_a_worker_is_at(pool_of):
     pool.steps.release(8)
     pool.finished(*range(8))
     assert pool.sizes == [1, 4, 2, 1, 1]
+
+
+def test_none_waits_behind_a_call_of_which_much_is_left(pool_of, monkeypatch):
+    """The worker may be slow, and the others be free before it."""
+    pool = pool_of(workers=1)
+    monkeypatch.setattr(workers_module, "AHEAD_SECONDS", 0.0)
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for number in range(8):
+        pool.give(number)
+    pool.steps = threading.Semaphore(1)  # for "first" alone
+    pool.held.set()
+    pool.finished("first")
+    assert pool.made[0].calls == [["first"], [0, 1, 2, 3]]
+    pool.steps.release(8)
+    pool.finished(*range(8))
 
 
 def test_none_waits_behind_that_does_not_fit_into_its_share(pool_of):
