@@ -43,7 +43,7 @@ from wire.deadlines import deadline_of, wait_seconds
 log = logging.getLogger("murmuration.client")
 
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; deployments use the same
-SENT_BYTES = 8 * 1024**2  # Ray's own limit is 100 kB, and 10 MB for a whole call
+SENT_BYTES = 8 * 1024**2  # an answer or a parcel; Ray's own limit is 100 kB
 PAUSE_SECONDS = 1.0  # between two looks whether the simulation is over, as in Flower
 
 Asked = tuple[Message, Context]

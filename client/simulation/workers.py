@@ -76,12 +76,12 @@ class _Call:
 class Workers:
     """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
 
-    Guarantee: a call goes to a worker that has just answered, or waits behind the last
-    `AHEAD_SECONDS` of the call that the worker is at, so that the worker need not wait for it. If the worker dies, only the job that it was at can be lost. If
-    one job has no result, it was at that one. If several have none, those of the call that it was at are each
-    done once more, in a call of its own with none behind it, and are lost if that worker dies too. Another
-    worker joins as soon as Ray has room for it, on any Ray node. A job that no worker got by its due time is
-    lost.
+    Guarantee: a call goes to a worker that has just answered, or waits behind the last `AHEAD_SECONDS` of the
+    call that the worker is at, so that the worker need not wait for it. If the worker dies, only the job that
+    it was at can be lost. If one job has no result, it was at that one. If several have none, those of the
+    call that it was at are each done once more, in a call of its own with none behind it, and are lost if
+    that worker dies too. Another worker joins as soon as Ray has room for it, on any Ray node. A job that no
+    worker got by its due time is lost.
 
     The job with the most speakers is first. A call takes a part of the jobs that wait, and so less and less:
     no round ends with one worker at many jobs, or at a long one, and the others without work.
