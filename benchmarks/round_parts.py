@@ -20,7 +20,7 @@ from benchmarks.processes import Thread, processor_seconds_of_threads
 from benchmarks.report import conditions, table, write
 from benchmarks.simulation import COHORT, NODES, PROCESSES, WARM_UP, finished_rounds, measure
 
-WORKER, SERVER = "ray::", "cli.run.simulation_process"
+WORKER, SERVER = "ray::WorkerActo", "cli.run.simulation_process"  # Linux keeps 15 letters of a thread's name
 TRAINING = "training, in the speaker processes"
 NODES_WORK = "the nodes' own: tasks, orders to those processes, clipping, adding, packing"
 SERVERS_WORK = "the server's: drawing, sending, unpacking, release, files"
@@ -38,7 +38,7 @@ def part_of(thread: Thread) -> str:
         return NODES_WORK if thread.name.startswith(WORKER) else RAY
     if SERVER in thread.command:
         return SERVERS_WORK if thread.name.startswith("python") else RAY
-    return RAY if "/ray/" in thread.command else ELSE
+    return RAY if "/ray/" in thread.command or thread.command.startswith("ray::") else ELSE
 
 
 def bare_part_of(thread: Thread) -> str:

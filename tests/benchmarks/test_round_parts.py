@@ -18,6 +18,7 @@ from benchmarks.round_parts import ELSE, NODES_WORK, RAY, SERVERS_WORK, TRAINING
         ("worker.io", "ray::WorkerActor.answer", "/lib/ray/core/src/ray/raylet/raylet", RAY),
         ("python", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", SERVERS_WORK),
         ("worker.io", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", RAY),
+        ("ray::DashboardA", "ray::DashboardAgent", "/lib/ray/core/src/ray/raylet/raylet", RAY),
         ("raylet", "/lib/ray/core/src/ray/raylet/raylet --session=1", "python", RAY),
         ("python", "python -m speech.synthesis.espeak_worker", "ray::WorkerActor.answer", ELSE),
     ],
