@@ -328,6 +328,7 @@ def test_a_job_does_not_wait_for_the_replacement_of_a_worker_that_died_idle(pool
         assert pool.finished(job) == [f"{job} done"]
     assert pool.made[1].calls == [["one"], ["another"]]
     room.set()
+    wait_until(lambda: len(pool.present) == 2, seconds=10, what="the replacement")
 
 
 def test_a_job_that_is_done_alone_waits_behind_no_call(pool_of):
