@@ -41,12 +41,13 @@ def part_of(thread: Thread) -> str:
         return NODES_WORK if thread.first else RAY
     if SERVER in thread.command:
         return SERVERS_WORK if thread.name.startswith("python") else RAY
-    return RAY if "/ray/" in thread.command else ELSE
+    return RAY if "/ray/" in thread.command or thread.command.startswith("ray::") else ELSE
 
 
 def _is_worker(command: str) -> bool:
-    """Whether it is Ray's process for a worker, which gets a name of its own at its first task."""
-    return command.startswith("ray::") or ("default_worker.py" in command and RAYLET not in command)
+    """Whether it is a worker's process, which Ray names at its first task, and not one of Ray's agents."""
+    named = command.startswith("ray::") and "Agent" not in command
+    return named or ("default_worker.py" in command and RAYLET not in command)
 
 
 def bare_part_of(thread: Thread) -> str:

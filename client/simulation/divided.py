@@ -49,6 +49,7 @@ class DividedTask:
     def __init__(self, message: Message, make: Callable[[Message, RecordDict], Message], done: Done) -> None:
         self._message, self._make, self._done = message, make, done
         self._lock, self._open, self._divided = threading.Lock(), 1, False
+        self._adding = threading.Lock()  # takes long with a large model: who divides does not wait for it
         self._reply: Message | None = None  # of an undivided task, or of the first part without an answer
         self._sum: _Sum | None = None
 
@@ -69,17 +70,18 @@ class DividedTask:
 
     def answered(self, reply: Message, context: Context) -> None:
         """Take the reply to one of the parts."""
-        with self._lock:
-            self._open -= 1
+        with self._adding:
+            with self._lock:
+                self._open -= 1
+                last = not self._open
             if not self._divided:
                 self._reply = reply
             elif self._reply is None:
-                self._reply = self._taken(reply)
-            last = not self._open
+                self._reply = self._taken(reply, last=last)
         if last:
             self._done(cast(Message, self._reply), context)
 
-    def _taken(self, reply: Message) -> Message | None:
+    def _taken(self, reply: Message, *, last: bool) -> Message | None:
         """Add a part's answer; return the reply to the task once it is known."""
         try:
             answer = Answer.from_message(reply)
@@ -88,7 +90,7 @@ class DividedTask:
         try:
             self._sum = self._sum or _Sum(self._message)
             self._sum.add(answer)
-            return None if self._open else Message(self._sum.answer().to_record(), reply_to=self._message)
+            return Message(self._sum.answer().to_record(), reply_to=self._message) if last else None
         except Exception as error:  # a worker's fault must not end the others' work
             log.exception("the parts of a task cannot be added")
             return Message(problem(f"{type(error).__name__} (the parts of a task)"), reply_to=self._message)

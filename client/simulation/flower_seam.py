@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from queue import Empty, Queue
 from typing import Any
 from uuid import uuid4
@@ -42,7 +43,7 @@ from wire.deadlines import deadline_of, wait_seconds
 log = logging.getLogger("murmuration.client")
 
 CLIENT_APP_CRASHED = 8  # Flower's ErrorCode for a node whose ClientApp died; deployments use the same
-SENT_BYTES = 8 * 1024**2  # Ray's own limit is 100 kB, and 10 MB for a whole call
+SENT_BYTES = 8 * 1024**2  # an answer or a parcel; Ray's own limit is 100 kB
 PAUSE_SECONDS = 1.0  # between two looks whether the simulation is over, as in Flower
 
 Asked = tuple[Message, Context]
@@ -125,7 +126,7 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
         answers = worker.answer.options(num_returns="streaming").remote(
             [self._app], parcel, arrays, [context for _, context in asked]
         )
-        return (answer for together in answers for answer in ray.get(together))
+        return chain.from_iterable(map(ray.get, answers))  # which keeps none while it waits for the next
 
 
 def _with_content(message: Message, content: RecordDict) -> Message:

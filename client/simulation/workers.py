@@ -6,6 +6,7 @@ This knows Ray and nothing of Flower; `client.simulation.flower_seam` puts it in
 from __future__ import annotations
 
 import itertools
+import math
 import threading
 import time
 from bisect import insort
@@ -20,6 +21,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
 SHARE = 2  # a call takes at most a worker's part of what waits, divided by this
 LEAST_BEHIND = 2  # speakers: a call that may have fewer goes to the worker that is free first
+AHEAD_SECONDS = 0.3  # a call waits behind one only for its last: the worker may be slower than others
 DIVIDED_FROM = 1.5  # a job is divided that has so many times the speakers that a call may take
 
 
@@ -74,12 +76,12 @@ class _Call:
 class Workers:
     """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
 
-    Guarantee: a call goes to a worker that has just answered, or waits behind the call that the worker is at,
-    so that the worker need not wait for it. If the worker dies, only the job that it was at can be lost. If
-    one job has no result, it was at that one. If several have none, those of the call that it was at are each
-    done once more, in a call of its own with none behind it, and are lost if that worker dies too. Another
-    worker joins as soon as Ray has room for it, on any Ray node. A job that no worker got by its due time is
-    lost.
+    Guarantee: a call goes to a worker that has just answered, or waits behind the last `AHEAD_SECONDS` of the
+    call that the worker is at, so that the worker need not wait for it. If the worker dies, only the job that
+    it was at can be lost. If one job has no result, it was at that one. If several have none, those of the
+    call that it was at are each done once more, in a call of its own with none behind it, and are lost if
+    that worker dies too. Another worker joins as soon as Ray has room for it, on any Ray node. A job that no
+    worker got by its due time is lost.
 
     The job with the most speakers is first. A call takes a part of the jobs that wait, and so less and less:
     no round ends with one worker at many jobs, or at a long one, and the others without work.
@@ -140,9 +142,11 @@ class Workers:
     def _keep_busy(self, worker: Any) -> bool:
         """Have a worker do jobs as long as any wait; returns whether it is still there."""
         if not _answers(worker):
+            self._give_back([])  # the job for which this thread woke, and another worker may be idle
             return False
         calls: deque[_Call] = deque()
-        self._fill(worker, calls)
+        began, answered, pace = time.monotonic(), 0, math.inf  # of the call; pace: seconds for each speaker
+        self._fill(worker, calls, pace)
         while calls:
             call = calls[0]
             try:
@@ -154,18 +158,30 @@ class Workers:
                 calls.popleft()
                 for job in call.left:
                     job.done(error)
-                self._fill(worker, calls)
+                began, answered = time.monotonic(), 0
+                self._fill(worker, calls, pace)
                 continue
             job = call.left.pop(0)
+            answered += job.size
+            pace = (time.monotonic() - began) / answered
             if not call.left:
                 calls.popleft()
-            self._fill(worker, calls)  # before the result is taken, which takes time: the worker goes on
+                began, answered = time.monotonic(), 0
+            self._fill(
+                worker, calls, pace
+            )  # before the result is taken, which takes time: the worker goes on
             job.done(result)
+            del job, result  # a large model's, else kept until the next is there
         return True
 
-    def _fill(self, worker: Any, calls: deque[_Call]) -> None:
-        """Make the next call, and one behind it, if so many jobs wait."""
-        while len(calls) < 2 and (jobs := self._jobs(behind=calls[0] if calls else None)):
+    def _fill(self, worker: Any, calls: deque[_Call], pace: float) -> None:
+        """Make the next call, and one behind it if it soon ends, if so many jobs wait."""
+        while len(calls) < 2:
+            behind = calls[0] if calls else None
+            if behind and pace * sum(job.size for job in behind.left) > AHEAD_SECONDS:
+                return
+            if not (jobs := self._jobs(behind=behind)):
+                return
             try:
                 results = self._ask(worker, [one.job.work for one in jobs])
             except Exception as error:
@@ -197,7 +213,8 @@ class Workers:
         if call.alone or share < LEAST_BEHIND:
             return []
         first = self._waiting[0]
-        return self._taken() if first.fits(share) or first.job.divide is not None else []
+        fits = first.fits(share) or (first.job.divide is not None and not first.alone)
+        return self._taken() if fits else []
 
     def _taken(self) -> list[_Waiting]:
         """Take the first of the waiting jobs, or a part of it, and behind it as many as a call may have."""

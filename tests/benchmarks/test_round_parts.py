@@ -23,6 +23,7 @@ FRESH = "python /lib/ray/_private/workers/default_worker.py --node-ip-address=12
         ("python", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", False, SERVERS_WORK),
         ("worker.io", "/usr/bin/python -m cli.run.simulation_process", "python -c murmur", False, RAY),
         ("raylet", RAYLET, "python", True, RAY),
+        ("ray::DashboardA", "ray::DashboardAgent", RAYLET, True, RAY),
         ("python", "python -m speech.synthesis.espeak_worker", "ray::WorkerActor.answer", True, ELSE),
     ],
 )

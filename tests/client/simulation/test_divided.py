@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import threading
 import weakref
 from dataclasses import replace
 
@@ -9,9 +10,10 @@ import pytest
 import torch
 from flwr.app import Error, Message, MessageType, RecordDict
 
+from client.simulation import divided as divided_module
 from client.simulation.divided import DividedTask, divisible_speakers
 from client.simulation.flower_seam import _with_content
-from privacy import ReplyRejected
+from privacy import ReplyRejected, unpack
 from tests.strategies.federation import BOUNDS, QUANTISER, answer_to
 from tests.strategies.flower import act_as_task
 from wire.messages import Answer, Task, pack_vector, problem
@@ -133,6 +135,31 @@ def test_the_parts_own_sums_are_let_go_as_they_come():
         del reply
         assert [one() for one in replies] == [None] * len(replies)
     assert not told
+
+
+def test_a_part_is_divided_while_another_is_added(monkeypatch):
+    """All workers wait for the one that divides."""
+    adding, added = threading.Event(), threading.Event()
+
+    def slow(*given):
+        adding.set()
+        assert added.wait(60)
+        return unpack(*given)
+
+    monkeypatch.setattr(divided_module, "unpack", slow)
+    task = DividedTask(message_of(), _with_content, print)
+    task.divide()
+    reply = reply_to(task.part(0, 3))
+    first = threading.Thread(target=task.answered, args=(reply, "the context"), daemon=True)
+    first.start()
+    assert adding.wait(10)
+    divider = threading.Thread(target=task.divide, daemon=True)
+    divider.start()
+    divider.join(10)
+    waits = divider.is_alive()
+    added.set()
+    first.join()
+    assert not waits
 
 
 @pytest.mark.parametrize("seed", [0, 1])

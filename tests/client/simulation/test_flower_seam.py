@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import Counter
 from dataclasses import replace
 from queue import Empty, Queue
@@ -274,6 +275,24 @@ def test_the_parts_of_a_divided_task_are_one_reply_to_the_bit(monkeypatch):
     assert trained == [speakers[:4], speakers[4:6], speakers[6:7], speakers[7:]]
     answer, whole = Answer.from_message(joined), answer_to(task, train)
     assert (answer.count, bytes(answer.packed)) == (8, bytes(whole.packed))
+
+
+def test_an_answer_is_let_go_before_the_next_is_waited_for(monkeypatch):
+    """Each is as large as the model."""
+    made, kept = [], []
+
+    def answers(context):
+        kept.append([one() for one in made if one() is not None])
+        answer = set()
+        made.append(weakref.ref(answer))
+        return [answer]
+
+    brought = Brought(monkeypatch, echo)
+    brought.worker.remote = lambda *call: map(answers, call[3])
+    results = brought.pool._ask(brought.worker, [(asked_of(node, 1), "context") for node in (2, 3, 4)])
+    while next(results, None) is not None:
+        pass
+    assert kept == [[], [], []]
 
 
 class Mortal(Worker):

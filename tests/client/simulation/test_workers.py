@@ -1,8 +1,10 @@
 """The workers of a simulation, here without Ray; with Ray: tests/test_ray_cluster.py."""
 
 import itertools
+import random
 import threading
 import time
+import weakref
 
 import pytest
 from ray.exceptions import ActorDiedError
@@ -26,6 +28,7 @@ class Pool(Workers):
     def __init__(self, deadly=(), wrong=(), late=False, unaskable=None):
         self.made, self.results, self.deadly, self.wrong = [], {}, set(deadly), set(wrong)
         self.unaskable = unaskable  # what no worker can be asked for
+        self.told_again = []
         self.late = late  # the results of a call come together, at its end
         self.held, self.steps = threading.Event(), None
         self.held.set()
@@ -73,7 +76,8 @@ class Pool(Workers):
         )
 
     def note(self, work, result):
-        assert work not in self.results  # told once
+        if work in self.results:
+            self.told_again.append(work)
         self.results[work] = result
 
     def finished(self, *works):
@@ -98,9 +102,11 @@ def pool_of(monkeypatch):
 
     monkeypatch.setattr(workers_module.ray, "get", lambda result: result)
     monkeypatch.setattr(workers_module, "_answers", lambda worker: not worker.dead)
+    monkeypatch.setattr(workers_module, "AHEAD_SECONDS", 60.0)  # a held job is a slow one
     yield make
     for one in made:
         one.stop()
+        assert not one.told_again
 
 
 def stopped(pool, *jobs):
@@ -181,6 +187,23 @@ def test_a_call_waits_behind_the_one_that_a_worker_is_at(pool_of):
     assert pool.sizes == [1, 4, 2, 1, 1]
 
 
+def test_none_waits_behind_a_call_of_which_much_is_left(pool_of, monkeypatch):
+    """The worker may be slow, and the others be free before it."""
+    pool = pool_of(workers=1)
+    monkeypatch.setattr(workers_module, "AHEAD_SECONDS", 0.0)
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    for number in range(8):
+        pool.give(number)
+    pool.steps = threading.Semaphore(1)  # for "first" alone
+    pool.held.set()
+    pool.finished("first")
+    assert pool.made[0].calls == [["first"], [0, 1, 2, 3]]
+    pool.steps.release(8)
+    pool.finished(*range(8))
+
+
 def test_none_waits_behind_that_does_not_fit_into_its_share(pool_of):
     pool = pool_of(workers=1)
     pool.held.clear()
@@ -240,6 +263,86 @@ def test_a_worker_that_died_idle_costs_no_job(pool_of):
     pool.give("job")
     assert pool.finished("job") == ["job done"]
     assert len(pool.made) == 2 and pool.present == [pool.made[1]]
+
+
+class Fate:
+    """The jobs at which workers die: always at those of `deadly`, now and then at others; `met` are both."""
+
+    def __init__(self, chance, deadly):
+        self.chance, self.deadly, self.met = chance, deadly, set()
+
+    def __contains__(self, job):
+        if met := job in self.deadly or self.chance.random() < 0.03:
+            self.met.add(job)
+        return met
+
+
+@pytest.mark.usefixtures("pool_of")
+@pytest.mark.parametrize("late", [False, True], ids=["results as they come", "results together"])
+def test_however_workers_die_each_job_is_told_of_once_and_lost_only_if_one_died_at_it(late):
+    for seed in range(25):
+        chance = random.Random(seed)
+        jobs = [(number, 0, chance.choice([0, 1, 1, 2, 3, 8, 20])) for number in range(30)]
+        pool, whole = Pool(late=late), sum(max(1, size) for _, _, size in jobs)
+        pool.deadly = Fate(chance, set(jobs[:3]))
+        pool.start(chance.choice([1, 2, 4]))
+        for job in jobs:
+            if job in pool.deadly.deadly or chance.random() < 0.5:
+                pool.give(job, speakers=job[2])
+            else:
+                pool.add(pool.part(*job))
+        deadline = time.monotonic() + 20
+        while sum(max(1, end - begin) for _, begin, end in [*pool.results]) < whole:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        pool.stop()
+        assert not pool.told_again
+        lost = {job for job, result in pool.results.items() if isinstance(result, WorkerLost)}
+        assert pool.deadly.deadly <= lost <= pool.deadly.met
+        ends = {(number, 0) for number, _, _ in jobs}  # each part begins where another ends
+        for number, begin, end in sorted(pool.results):
+            ends.remove((number, begin))
+            ends.add((number, end))
+        assert ends == {(number, size) for number, _, size in jobs}
+
+
+def test_a_result_is_let_go_when_it_is_taken(pool_of):
+    """With a large model each takes gigabytes, and the next may come minutes later."""
+    pool, taken = pool_of(workers=1), []
+    pool.steps = threading.Semaphore(0)
+    pool.in_turn = lambda worker, works: (set() for _ in works if pool.steps.acquire(timeout=60))
+    for number in range(4):
+        due, done = time.time() + 60, lambda result: taken.append(weakref.ref(result))
+        pool.add(Job(work=number, speakers=1, due=due, done=done))
+    pool.steps.release()
+    wait_until(lambda: taken and taken[0]() is None, seconds=10, what="the end of the first")
+    pool.steps.release(3)
+
+
+def test_a_job_does_not_wait_for_the_replacement_of_a_worker_that_died_idle(pool_of):
+    pool, room = pool_of(workers=2), threading.Event()
+    pool._create = lambda: room.wait(60) and pool.make()
+    pool.made[0].dead = True
+    for job in ("one", "another"):  # one of them wakes the thread of the dead worker
+        pool.give(job)
+        assert pool.finished(job) == [f"{job} done"]
+    assert pool.made[1].calls == [["one"], ["another"]]
+    room.set()
+    wait_until(lambda: len(pool.present) == 2, seconds=10, what="the replacement")
+
+
+def test_a_job_that_is_done_alone_waits_behind_no_call(pool_of):
+    pool = pool_of(workers=1, deadly=["large"])
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    again = pool.part("again", 0, 4)
+    pool._give_back([again], alone=True)
+    pool.give("large", speakers=8)
+    pool.held.set()
+    lost, _ = pool.finished("large", again.work)
+    assert isinstance(lost, WorkerLost)
+    assert [worker.calls for worker in pool.made] == [[["first"], ["large"]], [[again.work]]]
 
 
 def test_a_fault_of_a_call_fails_what_it_has_not_answered_and_its_worker_goes_on(pool_of):
