@@ -15,7 +15,7 @@ from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
 from cli.paper.small.claims import answer, findings, pairs, together
-from cli.paper.small.experiments import EMBEDDED, SMALL, Cell, Experiment, Study, word
+from cli.paper.small.experiments import BASE, EMBEDDED, SMALL, Cell, Experiment, Study, word
 from cli.paper.small.figures import Drawn, draw
 from cli.paper.small.jobs import Jobs
 from cli.paper.small.layers import NOISE_SHOWN, draw_layers, looked_into, smoother_is_better, smoothness_table
@@ -200,6 +200,6 @@ def _facts(runs: Sequence[Result]) -> str:
 
 def _before(runs: Sequence[Result]) -> str:
     """The error rate of the seed model before any round, where runs started from it."""
-    starts = [run.curve[0] for run in runs if run.model.start == EMBEDDED and run.curve]
+    starts = [run.curve[0] for run in runs if run.model.start in (EMBEDDED, BASE) and run.curve]
     rates = [rate for line in starts if line.get("round") == 0 and isinstance(rate := line.get("wer"), float)]
     return f", on which the seed model has {100 * rates[0]:.1f} % before any round" if rates else ""

@@ -21,13 +21,17 @@ from recipes import ConfigError
 from recipes.places import PAPER
 
 SMALL = PAPER / "small.toml"
-STUDIES = (SMALL, PAPER / "small-real.toml")  # whose results the book always has
+STUDIES = (
+    SMALL,
+    PAPER / "small-real.toml",
+    PAPER / "small-whisper.toml",
+)  # whose results the book always has
 Setting = bool | int | float | str
 Settings = dict[str, Setting]
 Grid = dict[str, tuple[Setting, ...]]
 FEDERATED, CENTRAL = "federated", "central"
 BY_SPEAKER, IID = "by speaker", "iid"
-EMBEDDED, RANDOM, GROWN = "embedded", "random", "grown"
+EMBEDDED, RANDOM, GROWN, BASE = "embedded", "random", "grown", "base"
 PRESET, RAW, SHARED = "model.name", "run.raw-metrics", "corpus.shared-speakers"
 COHORT = "training.cohort"
 NOISY = ("privacy.noise-multiplier", "privacy.target-epsilon")
@@ -48,7 +52,7 @@ class _Cells(_Table):
     name: str = Field(min_length=1)
     trainer: Literal["federated", "central"] = "federated"
     speakers: Literal["by speaker", "iid"] = "by speaker"
-    start: Literal["embedded", "random", "grown"] = "embedded"
+    start: Literal["embedded", "random", "grown", "base"] = "embedded"
     settings: Settings = {}
     full: Settings = {}
     only_full: bool = False
@@ -113,7 +117,8 @@ class Cell:
         name: its own, such as "clip/global/clip/0.03".
         trainer: "federated" or "central".
         speakers: "by speaker" or "iid".
-        start: "embedded", "random", or "grown": the embedded seed with more blocks.
+        start: "embedded", "random", "grown" (the embedded seed with more blocks), or "base": a pre-trained
+            model's own weights.
         settings: of the run configuration, or of central training, that are not the defaults.
         varied: those of them that the sweep sets.
         tune: the grid of settings that are chosen on dev; empty for none.

@@ -12,7 +12,7 @@ from typing import Any
 
 from cli.composing import default_config
 from cli.paper.results.record import VERSION, Data, Layers, Model, Privacy, Result, WordErrors, write_result
-from cli.paper.small.experiments import CENTRAL, LOOK, NOISE, NOISE_ON, Cell
+from cli.paper.small.experiments import CENTRAL, EMBEDDED, LOOK, NOISE, NOISE_ON, Cell
 from cli.paper.small.federation import federate
 from cli.paper.small.inside import GroupNoise, Probe
 from cli.paper.small.jobs import Job
@@ -76,7 +76,7 @@ def _config(job: Job, manifest: Path, prepared: Path, place: Path) -> RunConfig:
     cell = job.cell
     settings = {} if cell.trainer == CENTRAL else cell.run_settings
     weights = start_weights(cell, job.seed, prepared)
-    start = {} if weights is None else {"model.seed": str(weights)}
+    start = {} if cell.start == EMBEDDED else {"model.seed": str(weights or cell.start)}
     return RunConfig.from_flat(
         {
             **default_config(),

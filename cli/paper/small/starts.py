@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from cli.composing import default_config
-from cli.paper.small.experiments import EMBEDDED, GROWN, PRESET, Cell
+from cli.paper.small.experiments import BASE, EMBEDDED, GROWN, PRESET, Cell
 from recipes import RunConfig
 from recipes.model_section import RANDOM, ModelSection
 from server.factory import starting_model
@@ -26,9 +26,9 @@ def start_weights(cell: Cell, seed: int, prepared: Path) -> Path | None:
     """Write the start weights of a cell and a seed, unless they are there.
 
     Returns:
-        Their file; None for the embedded seed itself.
+        Their file; None for the embedded seed itself, and for the weights of a pre-trained model.
     """
-    if cell.start == EMBEDDED:
+    if cell.start in (EMBEDDED, BASE):
         return None
     file = prepared / f"{cell.start}-{cell.preset}-{seed}.safetensors"
     if not file.is_file():
