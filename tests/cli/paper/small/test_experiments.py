@@ -6,8 +6,12 @@ from cli.composing import default_config
 from cli.paper.results.plotting import pyplot
 from cli.paper.results.statistics import Estimate, Table
 from cli.paper.small.claims import FAILS, HOLDS, UNDECIDED, Finding, findings
-from cli.paper.small.experiments import CENTRAL, STUDIES, read_study
+from cli.paper.small.experiments import BASE, CENTRAL, STUDIES, read_study
 from cli.paper.small.figures import Drawn, _against_epsilon, _differences
+from cli.paper.small.jobs import Jobs
+from cli.paper.small.making import _config
+from cli.paper.small.speech import Source
+from cli.paper.small.starts import start_weights
 from recipes import ConfigError, RunConfig
 from speech.pretraining import PretrainConfig
 from tests.cli.paper.results.made import made
@@ -23,7 +27,8 @@ def test_every_cell_of_a_study_is_a_run_with_valid_settings(file, full):
             if cell.trainer == CENTRAL:
                 PretrainConfig.model_validate({"epochs": 0, **settled.settings})
             else:
-                RunConfig.from_flat({**default, **settled.run_settings})
+                start = {"model.seed": BASE} if cell.start == BASE else {}
+                RunConfig.from_flat({**default, **start, **settled.run_settings})
     used = {cell.name for one in study.experiments.values() for cell in study.cells_of(one)}
     assert used == set(study.cells), "a cell that no experiment uses"
 
@@ -66,6 +71,15 @@ def test_what_is_on_request_is_made_when_it_is_named_and_at_the_full_size(tmp_pa
     assert [one.name for one in short.chosen([])] == ["noise"]
     assert [one.name for one in short.chosen(["start"])] == ["start"]
     assert [one.name for one in full.chosen([])] == ["noise", "start"]
+
+
+def test_a_pretrained_model_starts_from_its_own_weights(tmp_path):
+    study = read_study(next(one for one in STUDIES if one.stem == "small-whisper"))
+    jobs = Jobs(study=study, source=Source(name="speech"))
+    (job, *_) = jobs.results([study.cells["quiet"]], tmp_path)
+    assert start_weights(job.cell, 1, tmp_path) is None
+    found = _config(job, tmp_path / "manifest.jsonl", tmp_path, tmp_path / "runs").model
+    assert (found.name, found.seed) == ("openai/whisper-tiny.en", "base")
 
 
 def test_a_pattern_names_the_cells_of_several_sweeps():
