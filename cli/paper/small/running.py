@@ -5,14 +5,17 @@ Guarantee: each finished run is a whole file at once, so whenever this ends, the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Thread
 
 from cli.paper.results.record import ResultError, read_result
 from cli.paper.small.experiments import COHORT, Cell, Experiment
@@ -87,7 +90,8 @@ class Running:
         if self.processes == 1:
             yield from (_run(self.make, job, share, prepared, folder) for job in jobs)
             return
-        with ProcessPoolExecutor(self.processes, mp_context=get_context("spawn")) as pool:
+        spawn = get_context("spawn")
+        with ProcessPoolExecutor(self.processes, spawn, initializer=_end_with_the_parent) as pool:
             made: list[Future[Path]] = [
                 pool.submit(_run, self.make, job, share, prepared, folder) for job in jobs
             ]
@@ -111,6 +115,12 @@ def _require_population(job: Job, population: int) -> None:
             f"{population} speakers; give --experiments a file with smaller cohorts, such as "
             "recipes/paper/small-real.toml"
         )
+
+
+def _end_with_the_parent() -> None:
+    """Let this process end when its parent has: else runs go on for minutes after their study was killed."""
+    if (parent := parent_process()) is not None:
+        Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
 
 
 def _run(make: Make | None, job: Job, share: float, prepared: Path, folder: Path) -> Path:

@@ -1,5 +1,8 @@
 """A study is completed run by run: what is finished is kept, what is not is made, tuning comes first."""
 
+import subprocess
+import sys
+
 import pytest
 
 import cli.paper.small.book
@@ -8,6 +11,7 @@ from cli.paper.small.book import Book
 from cli.paper.small.running import Running
 from recipes import ConfigError
 from tests.cli.paper.small.toy import STUDY, Maker, toy_jobs
+from tests.processes import title, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -138,3 +142,23 @@ def test_the_book_has_an_experiment_on_request_once_a_run_of_it_is_there(tmp_pat
         jobs = complete(tmp_path, Maker(), text=asked, names=names)
         book.write([jobs.study])
         assert ("### Start" in (tmp_path / "results.md").read_text()) is shown
+
+
+def test_a_process_of_a_killed_study_makes_no_more_runs():
+    code = "\n".join(
+        [
+            "import os, time",
+            "from concurrent.futures import ProcessPoolExecutor",
+            "from multiprocessing import get_context",
+            "from cli.paper.small.running import _end_with_the_parent",
+            "pool = ProcessPoolExecutor(1, get_context('spawn'), initializer=_end_with_the_parent)",
+            "print(pool.submit(os.getpid).result(), flush=True)",
+            "pool.submit(time.sleep, 120)",
+            "time.sleep(120)",
+        ]
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as study:
+        worker = int(study.stdout.readline())
+        assert title(worker)
+        study.kill()
+        wait_until(lambda: not title(worker), seconds=30, what="the end of its process")
