@@ -81,7 +81,7 @@ def test_a_run_from_before_its_first_round_to_its_end(run, tmp_path):
 
 def test_a_line_that_is_half_written_is_no_round_yet(run, tmp_path):
     made, lines = with_lines(run, tmp_path / "runs", ROUNDS)
-    page = live_page(made, "public")
+    page = planned(live_page(made, "public"))
     before = text_of(page)
     with (made / "metrics.jsonl").open("a") as file:
         file.write(lines[ROUNDS][:40])

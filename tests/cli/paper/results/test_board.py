@@ -56,7 +56,8 @@ def test_the_command_prints_and_draws_it(tmp_path):
 
 def test_an_extrapolated_epsilon_whose_delta_promises_nothing_is_not_shown(tmp_path):
     write_result(tmp_path / "large.json", made("large"))
-    write_result(tmp_path / "small.json", made("small", privacy__delta=1e-7))
+    privacy = {**made().privacy.model_dump(), "delta": 1e-7}
+    write_result(tmp_path / "small.json", made("small", privacy=privacy))
     lines = {line.split()[-1]: line for line in murmur("--folder", tmp_path).output.splitlines() if line}
     assert "none at 1,000,000" in lines["large"]  # delta is 1e-3
     assert "1.5 at 1,000,000" in lines["small"]
