@@ -20,10 +20,8 @@ from benchmarks.processes import Thread, threads
 from benchmarks.report import conditions, table, write
 from benchmarks.simulation import COHORT, NODES, PROCESSES, WARM_UP, finished_rounds, measure
 
-SERVER, RAYLET = (
-    "cli.run.simulation_process",
-    "raylet/raylet",
-)  # the latter has the command of workers in its own
+SERVER = "cli.run.simulation_process"
+RAYLET = "raylet/raylet"  # its command line has that of workers in it
 TRAINING = "training, in the speaker processes"
 NODES_WORK = "the nodes' own: tasks, orders to those processes, clipping, adding, packing"
 SERVERS_WORK = "the server's: drawing, sending, unpacking, release, files"

@@ -11,6 +11,18 @@ _PLAIN_BELOW = Decimal(100_000)  # larger ones have an exponent
 NO_PRIVACY = "no privacy"
 
 
+def delta_promises(delta: float, population: int) -> bool:
+    """Whether an epsilon at this delta says anything for a population: delta is below 1 / population.
+
+    A mechanism that publishes one of N speakers, drawn at random, has epsilon 0 at delta = 1 / N.
+
+    Example:
+        >>> delta_promises(1e-7, 1_000_000), delta_promises(1e-3, 1_000_000)
+        (True, False)
+    """
+    return delta * population < 1
+
+
 def epsilon_text(value: float, digits: int = 3) -> str:
     """An epsilon in `digits` significant digits, rounded up: 0.124, 7.23, 1,235, 3.3e+07, "no privacy".
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from privacy.accounting.budget import Budget
 from privacy.accounting.calibration import calibrate_noise_multiplier
 from privacy.accounting.epsilon import Epsilon, Release, epsilon
+from privacy.display import delta_promises
 from privacy.validate import open_probability, positive, whole
 
 ADJACENCY = "zero-out / add-or-remove one speaker"
@@ -240,11 +241,8 @@ class PrivacyPlan:
 
     @property
     def remark_on_delta(self) -> str:
-        """What to say beside the epsilon of this population if delta is so large that it promises nothing.
-
-        A mechanism that publishes one speaker of N entirely has epsilon 0 at delta = 1 / N.
-        """
-        if self.delta * self.population < 1:
+        """What to say beside an epsilon of this population if delta is so large that it promises nothing."""
+        if delta_promises(self.delta, self.population):
             return ""
         return f"; at delta {self.delta:g}, which is not below 1 / {self.population:,}, this promises nothing"
 

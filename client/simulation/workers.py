@@ -21,7 +21,7 @@ from ray.exceptions import ObjectLostError, RayActorError, RayError
 PAUSE_SECONDS = 1.0  # between two attempts to start a worker
 SHARE = 2  # a call takes at most a worker's part of what waits, divided by this
 LEAST_BEHIND = 2  # speakers: a call that may have fewer goes to the worker that is free first
-AHEAD_SECONDS = 0.3  # a call waits behind one only for its last: the worker may be slower than others
+AHEAD_SECONDS = 0.3  # that a call may wait behind another: the worker may be slower than others
 DIVIDED_FROM = 1.5  # a job is divided that has so many times the speakers that a call may take
 
 
@@ -55,9 +55,7 @@ class Job:
 
 @dataclass(frozen=True, order=True)
 class _Waiting:
-    priority: tuple[
-        int, int
-    ]  # the smallest is first: minus the number of speakers, then the order of arrival
+    priority: tuple[int, int]  # the smallest is first: minus the speakers, then the order of arrival
     job: Job = field(compare=False)
     alone: bool = field(compare=False, default=False)  # in a call of its own, for a worker died with it
 
@@ -167,9 +165,7 @@ class Workers:
             if not call.left:
                 calls.popleft()
                 began, answered = time.monotonic(), 0
-            self._fill(
-                worker, calls, pace
-            )  # before the result is taken, which takes time: the worker goes on
+            self._fill(worker, calls, pace)  # first: to take the result takes time, and the worker goes on
             job.done(result)
             del job, result  # a large model's, else kept until the next is there
         return True

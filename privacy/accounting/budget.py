@@ -91,13 +91,13 @@ class Budget:
         would_be = filtered_epsilon((*so_far, self.release), self.epsilon, self.delta)
         if would_be <= self.epsilon:
             return
-        spent = filtered_epsilon(so_far, self.epsilon, self.delta)
         if math.isinf(epsilon(so_far, self.delta, pld=False).value):
             raise BudgetExhausted(
                 f"The budget is epsilon={self.epsilon:g} at delta={self.delta:g}, and an earlier run on this "
                 "population released a model without noise: no epsilon is left for these speakers, however "
                 "much noise a run has. Take speakers of whom no such run was made."
             )
+        spent = filtered_epsilon(so_far, self.epsilon, self.delta)
         raise BudgetExhausted(
             f"The budget is epsilon={self.epsilon:g} at delta={self.delta:g}. Other releases on this "
             "population were known when this run was planned, so a privacy filter counts: "

@@ -16,7 +16,7 @@ from cli.paper.aligned import aligned
 from cli.paper.results.plotting import pyplot, save
 from cli.paper.results.record import RESULT, Privacy, Result
 from cli.paper.results.statistics import Estimate, Table, rate
-from privacy.display import epsilon_text
+from privacy.display import delta_promises, epsilon_text
 
 HEADING = ("epsilon", "WER %", "interval", "runs", "extrapolated", "speakers", "model", "what")
 ABOUT = (
@@ -153,7 +153,6 @@ def _cells(line: Line, best: bool) -> tuple[str, ...]:
 def _extrapolated(privacy: Privacy) -> str:
     if privacy.extrapolated is None or privacy.extrapolated_population is None:
         return "-"
-    promises = privacy.delta * privacy.extrapolated_population < 1
-    return (
-        f"{epsilon_text(privacy.extrapolated) if promises else 'none'} at {privacy.extrapolated_population:,}"
-    )
+    promises = delta_promises(privacy.delta, privacy.extrapolated_population)
+    shown = epsilon_text(privacy.extrapolated) if promises else "none"
+    return f"{shown} at {privacy.extrapolated_population:,}"

@@ -21,11 +21,8 @@ from recipes import ConfigError
 from recipes.places import PAPER
 
 SMALL = PAPER / "small.toml"
-STUDIES = (
-    SMALL,
-    PAPER / "small-real.toml",
-    PAPER / "small-whisper.toml",
-)  # whose results the book always has
+# Those whose results the book always has.
+STUDIES = (SMALL, PAPER / "small-real.toml", PAPER / "small-whisper.toml")
 Setting = bool | int | float | str
 Settings = dict[str, Setting]
 Grid = dict[str, tuple[Setting, ...]]

@@ -109,11 +109,26 @@ def pool_of(monkeypatch):
         assert not one.told_again
 
 
+def held_at_first(pool):
+    """Have the only worker be at a job of its own while others come."""
+    pool.held.clear()
+    pool.give("first")
+    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+
+
+def after_first(pool, *jobs):
+    """Have `jobs` (work, speakers) wait until the worker has done its first, and hold it there."""
+    held_at_first(pool)
+    for work, speakers in jobs:
+        pool.give(work, speakers)
+    pool.steps = threading.Semaphore(1)  # for "first" alone
+    pool.held.set()
+    pool.finished("first")
+
+
 def stopped(pool, *jobs):
     """Have `jobs` (work, speakers) wait until all of them are there, and then be done."""
-    pool.held.clear()
-    pool.give("first")  # at which the only worker is while the others come
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    held_at_first(pool)
     for work, speakers in jobs:
         pool.give(work, speakers)
     pool.held.set()
@@ -143,9 +158,7 @@ def test_the_job_with_the_most_speakers_goes_first_and_a_large_one_alone(pool_of
 def test_a_long_job_is_divided_so_that_no_worker_is_left_with_it(pool_of):
     pool = pool_of(workers=1)
     pool._count = 2  # a second one that is always busy
-    pool.held.clear()
-    pool.give("first")
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    held_at_first(pool)
     for work in "abcd":
         pool.add(pool.part(work, 0, 8))
     pool.held.set()
@@ -173,14 +186,7 @@ def test_what_is_divided_off_goes_to_a_worker_that_is_idle(pool_of):
 
 def test_a_call_waits_behind_the_one_that_a_worker_is_at(pool_of):
     pool = pool_of(workers=1)
-    pool.held.clear()
-    pool.give("first")
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
-    for number in range(8):
-        pool.give(number)
-    pool.steps = threading.Semaphore(1)  # for "first" alone
-    pool.held.set()
-    pool.finished("first")
+    after_first(pool, *((number, 0) for number in range(8)))
     assert pool.made[0].calls == [["first"], [0, 1, 2, 3], [4, 5]]
     pool.steps.release(8)
     pool.finished(*range(8))
@@ -191,14 +197,7 @@ def test_none_waits_behind_a_call_of_which_much_is_left(pool_of, monkeypatch):
     """The worker may be slow, and the others be free before it."""
     pool = pool_of(workers=1)
     monkeypatch.setattr(workers_module, "AHEAD_SECONDS", 0.0)
-    pool.held.clear()
-    pool.give("first")
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
-    for number in range(8):
-        pool.give(number)
-    pool.steps = threading.Semaphore(1)  # for "first" alone
-    pool.held.set()
-    pool.finished("first")
+    after_first(pool, *((number, 0) for number in range(8)))
     assert pool.made[0].calls == [["first"], [0, 1, 2, 3]]
     pool.steps.release(8)
     pool.finished(*range(8))
@@ -206,14 +205,7 @@ def test_none_waits_behind_a_call_of_which_much_is_left(pool_of, monkeypatch):
 
 def test_none_waits_behind_that_does_not_fit_into_its_share(pool_of):
     pool = pool_of(workers=1)
-    pool.held.clear()
-    pool.give("first")
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
-    for number in range(2):
-        pool.give(number, speakers=32)  # as for a host, whose message no one divides
-    pool.steps = threading.Semaphore(1)
-    pool.held.set()
-    pool.finished("first")
+    after_first(pool, (0, 32), (1, 32))  # as for hosts, whose messages no one divides
     assert pool.made[0].calls == [["first"], [0]]
     pool.steps.release(2)
     pool.finished(0, 1)
@@ -333,9 +325,7 @@ def test_a_job_does_not_wait_for_the_replacement_of_a_worker_that_died_idle(pool
 
 def test_a_job_that_is_done_alone_waits_behind_no_call(pool_of):
     pool = pool_of(workers=1, deadly=["large"])
-    pool.held.clear()
-    pool.give("first")
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    held_at_first(pool)
     again = pool.part("again", 0, 4)
     pool._give_back([again], alone=True)
     pool.give("large", speakers=8)
@@ -355,9 +345,7 @@ def test_a_fault_of_a_call_fails_what_it_has_not_answered_and_its_worker_goes_on
 
 def test_a_job_that_nobody_began_in_time_is_lost_and_the_others_are_done(pool_of):
     pool = pool_of(workers=1)
-    pool.held.clear()
-    pool.give("first")
-    wait_until(lambda: pool.made[0].calls, seconds=10, what="the first job")
+    held_at_first(pool)
     pool.give("late", speakers=2, seconds=-1.0)
     pool.give("in time")
     pool.held.set()
