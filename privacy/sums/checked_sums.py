@@ -1,8 +1,9 @@
 """Sums of clipped updates from nodes: checked against what honest nodes can send, and added."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, limited_ranges
 from privacy.errors import ReplyRejected
 from privacy.kernels import add_, take_back_
-from privacy.sums.packing import unpacked_blocks
+from privacy.sums.packing import add_unpacked_
 from privacy.sums.rice import Bytes
 from privacy.validate import whole
 
@@ -21,7 +22,6 @@ from privacy.validate import whole
 _SQUARES_SLACK = 1 + 1e-9
 
 Integers = npt.NDArray[np.signedinteger[Any]]
-Block = tuple[int, int, Integers]  # begin, end, values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +65,7 @@ def add_checked_(
         ReplyRejected: naming the first slice whose norm exceeds ``count`` times its bound, or a wrong shape
             or dtype. The accumulator is then unchanged. (It is a `ValueError` too.)
     """
-    values, limits = _numbers_of(total, bounds), _limits(count, bounds, quantiser)
-    slices = [(limit.begin, limit.end, values[limit.begin : limit.end]) for limit in limits]
-    _add_held_(accumulator, lambda: slices, limits)
+    _add_held_(accumulator, _numbers_of(total, bounds), _limits(count, bounds, quantiser))
 
 
 def add_packed_(
@@ -85,35 +83,26 @@ def add_packed_(
     Raises:
         ReplyRejected: as for `unpack` and `add_checked_`; the accumulator is then unchanged.
     """
-    _add_held_(
-        accumulator,
-        lambda: unpacked_blocks(packed, count, bounds, quantiser),
-        _limits(count, bounds, quantiser),
-    )
+    limits = _limits(count, bounds, quantiser)
+    squared = [limit.squared for limit in limits]
+    if beyond := add_unpacked_(accumulator, packed, count, bounds, quantiser, squared):
+        group, norm = beyond
+        limits[group].require_within(norm)
 
 
-def _add_held_(
-    accumulator: torch.Tensor, blocks: Callable[[], Iterable[Block]], limits: Sequence[_Limit]
-) -> None:
-    """Add every block in one pass. If a block or a slice's norm is refused, subtract all added blocks again.
+def _add_held_(accumulator: torch.Tensor, values: Integers, limits: Sequence[_Limit]) -> None:
+    """Add each group in one pass. If a norm is refused, subtract all that was added again.
 
     Integers wrap around, so this restores every bit.
     """
-    sums, squared, added, coming = accumulator.numpy(), 0.0, 0, iter(limits)
-    limit = next(coming, None)
-    try:
-        for begin, end, numbers in blocks():
-            squared += add_(sums[begin:end], numbers)
-            added = end
-            if limit and end == limit.end:
-                limit.require_within(squared)
-                squared, limit = 0.0, next(coming, None)
-    except ReplyRejected:
-        for begin, end, numbers in blocks() if added else ():
-            take_back_(sums[begin:end], numbers)
-            if end == added:
-                break
-        raise
+    sums = accumulator.numpy()
+    for added, limit in enumerate(limits, start=1):
+        try:
+            limit.require_within(add_(sums[limit.begin : limit.end], values[limit.begin : limit.end]))
+        except ReplyRejected:
+            for one in limits[:added]:
+                take_back_(sums[one.begin : one.end], values[one.begin : one.end])
+            raise
 
 
 def _numbers_of(total: torch.Tensor, bounds: ClipBounds) -> Integers:
@@ -125,10 +114,11 @@ def _numbers_of(total: torch.Tensor, bounds: ClipBounds) -> Integers:
     return total.numpy()
 
 
-def _limits(count: int, bounds: ClipBounds, quantiser: Quantiser) -> list[_Limit]:
+@lru_cache(maxsize=256, typed=True)
+def _limits(count: int, bounds: ClipBounds, quantiser: Quantiser) -> tuple[_Limit, ...]:
     """The limit of every group of slices that is not empty, in order."""
     whole(count=count)
-    return [
+    return tuple(
         _Limit(
             begin=begin,
             end=end,
@@ -138,4 +128,4 @@ def _limits(count: int, bounds: ClipBounds, quantiser: Quantiser) -> list[_Limit
             step=quantiser.step,
         )
         for first, begin, end, limit in limited_ranges(bounds, quantiser)
-    ]
+    )

@@ -8,16 +8,15 @@ code with k low bits takes at most size * (k + 1) + 2 L / 2**k bits. The k with 
 taken, and zeros fill the bytes up to that number. For one update at its bounds this is within a bit per value
 of the entropy of a Gaussian (benchmarks/traffic.md).
 
-The layout: for each block of 32,768 values of each group, 4 bytes with the length of its unary part
-(little-endian), the low bits, the unary part; after the last block, zeros.
+A block of that code has up to 32,768 values of one group.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -26,11 +25,19 @@ from torch import Tensor
 from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, accumulator_dtype, limited_ranges
 from privacy.errors import ReplyRejected
-from privacy.sums import rice
-from privacy.sums.rice import Bytes
+from privacy.sums.rice import (
+    LENGTH_BYTES,
+    BeyondLimit,
+    Block,
+    Blocks,
+    Bytes,
+    NoRoom,
+    add_decoded_,
+    encode,
+    fixed_bytes,
+)
 
 _BLOCK = 1 << 15
-_LENGTH_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -50,25 +57,50 @@ class _Group:
         ]
         return cls(begin, end, bits.index(min(bits)), squared_reach)
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """Begin and end of each block."""
+    def blocks(self) -> Iterator[Block]:
+        """Its blocks."""
         for begin in range(self.begin, self.end, _BLOCK):
-            yield begin, min(begin + _BLOCK, self.end)
+            end = min(begin + _BLOCK, self.end)
+            yield Block(
+                begin=begin,
+                end=end,
+                low_bits=self.k,
+                most_unary=self._unary_bytes(end - begin),
+                room=self._most_bytes() if begin == self.begin else 0,
+            )
 
-    def unary_bytes(self, size: int) -> int:
+    def _unary_bytes(self, size: int) -> int:
         """The largest number of bytes of the unary part of `size` of the group's values."""
         return (size + (_twice_sum(size, self.squared_reach) >> self.k) + 7) // 8
 
-    @cached_property
-    def most_bytes(self) -> int:
+    def _most_bytes(self) -> int:
         """The largest number of bytes of the group. Each block may waste a part of a byte."""
-        fixed = sum(_LENGTH_BYTES + 1 + rice.fixed_bytes(end - begin, self.k) for begin, end in self.blocks())
-        return fixed + self.unary_bytes(self.end - self.begin)
+        sizes = [min(_BLOCK, self.end - begin) for begin in range(self.begin, self.end, _BLOCK)]
+        fixed = sum(LENGTH_BYTES + 1 + fixed_bytes(size, self.k) for size in sizes)
+        return fixed + self._unary_bytes(self.end - self.begin)
+
+
+class _Code:
+    """The code of a sum's groups.
+
+    Attributes:
+        blocks: The blocks of all groups.
+        bytes: The length of every sum.
+        group_of: The group of a block.
+        last: The last block of each group.
+    """
+
+    def __init__(self, groups: Sequence[_Group]) -> None:
+        blocks = [(group, block) for group in groups for block in group.blocks()]
+        self.blocks = Blocks(block for _, block in blocks)
+        self.bytes = sum(block.room for _, block in blocks)
+        self.group_of = [group for group, _ in blocks]
+        self.last = np.cumsum([sum(1 for _ in group.blocks()) for group in groups]) - 1
 
 
 def packed_bytes(count: int, bounds: ClipBounds, quantiser: Quantiser) -> int:
     """The length of every sum of `count` updates that `pack` makes: a function of public numbers."""
-    return sum(group.most_bytes for group in _groups(count, bounds, quantiser))
+    return _code(count, bounds, quantiser).bytes
 
 
 def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) -> Bytes:
@@ -86,22 +118,19 @@ def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) ->
         >>> unpack(packed, 1, bounds, quantiser).tolist()
         [5, -2, 7]
     """
-    packed = np.zeros(packed_bytes(count, bounds, quantiser), dtype=np.uint8)
+    code = _code(count, bounds, quantiser)
+    packed = np.zeros(code.bytes, dtype=np.uint8)
     held = total.to(accumulator_dtype(count, quantiser))
     if held.dtype != total.dtype and not torch.equal(held.to(total.dtype), total):
         raise ValueError(f"A sum of {count} clipped updates fits in {held.dtype}; this sum does not.")
-    numbers = held.numpy()
-    place = 0
-    for group in _groups(count, bounds, quantiser):
-        room = group.most_bytes + place
-        for begin, end in group.blocks():
-            try:
-                place += _pack_block(numbers[begin:end], group, packed[place:room])
-            except ValueError:
-                raise ValueError(
-                    f"Coordinates {group.begin} to {group.end - 1} are not a sum of {count} clipped updates: "
-                    f"the norm of such a sum is at most {math.isqrt(group.squared_reach)} steps."
-                ) from None
+    try:
+        encode(held.numpy(), code.blocks, packed)
+    except NoRoom as error:
+        group = code.group_of[error.block]
+        raise ValueError(
+            f"Coordinates {group.begin} to {group.end - 1} are not a sum of {count} clipped updates: "
+            f"the norm of such a sum is at most {math.isqrt(group.squared_reach)} steps."
+        ) from None
     return packed
 
 
@@ -110,57 +139,53 @@ def unpack(packed: Bytes, count: int, bounds: ClipBounds, quantiser: Quantiser) 
 
     Guarantee:
         For all accepted bytes, `pack` of the result returns the same bytes. The norms are not checked here:
-        `add_checked_` does that.
+        `add_packed_` does that.
 
     Raises:
         ReplyRejected: for bytes of another length, and for bytes that `pack` returns for no sum.
     """
     total = torch.zeros(bounds.size, dtype=accumulator_dtype(count, quantiser))
-    for begin, end, numbers in unpacked_blocks(packed, count, bounds, quantiser):
-        total.numpy()[begin:end] = numbers
+    add_unpacked_(total, packed, count, bounds, quantiser)
     return total
 
 
-def unpacked_blocks(
-    packed: Bytes, count: int, bounds: ClipBounds, quantiser: Quantiser
-) -> Iterator[tuple[int, int, rice.Numbers]]:
-    """`unpack` block by block: begin, end, and the block's numbers, which are valid until the next block.
+def add_unpacked_(
+    accumulator: Tensor,
+    packed: Bytes,
+    count: int,
+    bounds: ClipBounds,
+    quantiser: Quantiser,
+    limits: Sequence[float] | None = None,
+) -> tuple[int, float] | None:
+    """Unpack a sum and add it to an int32 or int64 sum (bounds.size,), in place.
 
-    Every block is within one group of slices. Wrong bytes are refused when they are reached, which may be
-    after the last block.
+    Args:
+        accumulator: what it is added to.
+        packed: the bytes that `pack` made.
+        count: the number of updates in them.
+        bounds: the clip bounds.
+        quantiser: the quantiser of these bounds.
+        limits: the largest squared norm, in steps, of each group of slices that is not empty.
+
+    Returns:
+        None; or the number of the first group beyond its limit, and its squared norm: then nothing is added.
+
+    Raises:
+        ReplyRejected: as for `unpack`; nothing is added.
     """
-    expected = packed_bytes(count, bounds, quantiser)
-    if packed.dtype != np.uint8 or packed.shape != (expected,):
+    code = _code(count, bounds, quantiser)
+    if packed.dtype != np.uint8 or packed.shape != (code.bytes,):
         raise ReplyRejected(
-            f"Expected {expected} bytes for a sum of {count} updates, got {packed.shape} {packed.dtype}."
+            f"Expected {code.bytes} bytes for a sum of {count} updates, got {packed.shape} {packed.dtype}."
         )
-    scratch = torch.empty(_BLOCK, dtype=accumulator_dtype(count, quantiser)).numpy()
-    place = 0
-    for group in _groups(count, bounds, quantiser):
-        room = group.most_bytes + place
-        for begin, end in group.blocks():
-            place += _unpack_block(packed[place:room], group, scratch[: end - begin])
-            yield begin, end, scratch[: end - begin]
-    if packed[place:].any():
-        raise ReplyRejected(f"the {expected - place} bytes after the last value are not all zero")
-
-
-def _pack_block(numbers: rice.Numbers, group: _Group, out: Bytes) -> int:
-    """Write one block to the beginning of `out`; returns the number of bytes written."""
-    size = rice.encode(numbers, group.k, out[_LENGTH_BYTES:])
-    unary = size - rice.fixed_bytes(len(numbers), group.k)
-    out[:_LENGTH_BYTES] = np.array([unary], dtype="<u4").view(np.uint8)
-    return _LENGTH_BYTES + size
-
-
-def _unpack_block(packed: Bytes, group: _Group, out: rice.Numbers) -> int:
-    """Read one block from the beginning of `packed`; returns the number of bytes read."""
-    low = _LENGTH_BYTES + rice.fixed_bytes(len(out), group.k)
-    length = int.from_bytes(packed[:_LENGTH_BYTES].tobytes(), "little")
-    if length > group.unary_bytes(len(out)) or low + length > len(packed):
-        raise ReplyRejected(f"a block of {len(out)} values claims {length} bytes, more than it can need")
-    rice.decode(packed[_LENGTH_BYTES:low], packed[low : low + length], out, group.k)
-    return low + length
+    most = np.full(len(code.group_of), np.inf)
+    most[code.last] = np.inf if limits is None else limits
+    numbers = torch.empty(0, dtype=accumulator_dtype(count, quantiser)).numpy()
+    try:
+        add_decoded_(accumulator.numpy(), packed, code.blocks, numbers.dtype, most)
+    except BeyondLimit as error:
+        return int(np.searchsorted(code.last, error.block)), error.squared
+    return None
 
 
 def _twice_sum(size: int, squared_reach: int) -> int:
@@ -169,6 +194,6 @@ def _twice_sum(size: int, squared_reach: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _groups(count: int, bounds: ClipBounds, quantiser: Quantiser) -> tuple[_Group, ...]:
+def _code(count: int, bounds: ClipBounds, quantiser: Quantiser) -> _Code:
     ranges = limited_ranges(bounds, quantiser)
-    return tuple(_Group.of(begin, end, count * count * limit) for _, begin, end, limit in ranges)
+    return _Code([_Group.of(begin, end, count * count * limit) for _, begin, end, limit in ranges])

@@ -191,12 +191,17 @@ def test_rice_decode_is_the_inverse_of_encode(k, values, wide):
     assert np.array_equal(there_and_back(numbers, k), numbers)
 
 
+def one_block(size, k, unary):
+    """The only block of a code, with so many bytes for its unary part."""
+    room = rice.LENGTH_BYTES + rice.fixed_bytes(size, k) + unary
+    return rice.Blocks([rice.Block(begin=0, end=size, low_bits=k, most_unary=unary, room=room)])
+
+
 def there_and_back(numbers, k):
-    packed = np.zeros(1 << 20, np.uint8)
-    size, low = rice.encode(numbers, k, packed), rice.fixed_bytes(len(numbers), k)
-    assert not packed[size:].any()
-    back = np.empty_like(numbers)
-    rice.decode(packed[:low], packed[low:size], back, k)
+    blocks, back = one_block(len(numbers), k, 1 << 20), np.zeros_like(numbers)
+    packed = np.zeros(blocks.blocks[0].room, np.uint8)
+    rice.encode(numbers, blocks, packed)
+    rice.add_decoded_(back, packed, blocks, numbers.dtype)
     return back
 
 
@@ -217,11 +222,12 @@ def by_the_definition(numbers, k):
 def test_rice_encode_is_what_its_definition_says(k, values, wide):
     numbers = np.array(values, dtype=np.int64 if wide else np.int32)
     expected = by_the_definition(numbers, k)
-    packed = np.zeros(len(expected), np.uint8)
-    assert rice.encode(numbers, k, packed) == len(expected)
-    assert packed.tobytes() == expected
-    with pytest.raises(ValueError, match=f"more than {len(expected) - 1} bytes"):
-        rice.encode(numbers, k, np.zeros(len(expected) - 1, np.uint8))
+    unary = len(expected) - rice.fixed_bytes(len(numbers), k)
+    packed = np.zeros(rice.LENGTH_BYTES + len(expected), np.uint8)
+    rice.encode(numbers, one_block(len(numbers), k, unary), packed)
+    assert packed.tobytes() == unary.to_bytes(rice.LENGTH_BYTES, "little") + expected
+    with pytest.raises(rice.NoRoom, match="the numbers of block 0 take more bytes"):
+        rice.encode(numbers, one_block(len(numbers), k, unary - 1), np.zeros_like(packed))
 
 
 @pytest.mark.parametrize("extreme", [-(2**31), 2**31 - 1])
@@ -238,8 +244,33 @@ def test_rice_takes_every_long_number_too(extreme):
 
 @pytest.mark.parametrize("extreme", [-(2**63), 2**63 - 1])
 def test_rice_has_no_room_for_a_long_unary_part(extreme):
-    with pytest.raises(ValueError, match="more than 9 bytes"):
-        rice.encode(np.array([extreme], dtype=np.int64), 0, np.zeros(9, np.uint8))
+    with pytest.raises(rice.NoRoom):
+        rice.encode(np.array([extreme], dtype=np.int64), one_block(1, 0, 9), np.zeros(13, np.uint8))
+
+
+def decode(fixed, unary, count, k):
+    """Read the code of `count` numbers with this low and unary part, whatever they are."""
+    length = len(unary).to_bytes(rice.LENGTH_BYTES, "little")
+    packed = np.concatenate([np.array(list(part), np.uint8) for part in (length, fixed, unary)])
+    rice.add_decoded_(
+        np.zeros(count, np.int32), packed, one_block(count, k, len(unary)), np.dtype(np.int32)
+    )
+
+
+@pytest.mark.parametrize("claimed", [3, 255])
+def test_rice_reads_nothing_behind_the_end(claimed):
+    """A block that uses up its group's room leaves the next without even a length."""
+    blocks = rice.Blocks(
+        [
+            rice.Block(begin=0, end=1, low_bits=0, most_unary=255, room=7),
+            rice.Block(begin=1, end=2, low_bits=0, most_unary=255, room=0),
+        ]
+    )
+    packed = np.array([claimed, 0, 0, 0, 0b0000_0000, 0, 0b1000_0000], np.uint8)
+    sums = np.arange(2, dtype=np.int32)
+    with pytest.raises(ReplyRejected, match="a block of 1 values claims"):
+        rice.add_decoded_(sums, packed, blocks, np.dtype(np.int32))
+    assert sums.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -254,13 +285,13 @@ def test_rice_has_no_room_for_a_long_unary_part(extreme):
 )
 def test_rice_refuses_a_second_spelling(fixed, unary, reason):
     with pytest.raises(ReplyRejected, match=reason):
-        rice.decode(np.array(fixed, np.uint8), np.array(unary, np.uint8), np.zeros(2, np.int32), 1)
+        decode(fixed, unary, 2, 1)
 
 
 def test_rice_refuses_a_value_that_the_type_cannot_hold():
     unary = np.packbits(np.eye(1, 1 << 9, (1 << 9) - 1, dtype=np.bool_)[0])
     with pytest.raises(ReplyRejected, match="beyond 32 bits"):
-        rice.decode(np.zeros(3, np.uint8), unary, np.zeros(1, np.int32), 24)
+        decode(np.zeros(3), unary, 1, 24)
 
 
 @pytest.mark.parametrize("beyond", [2**32, -(2**32), 2**32 + 5])
