@@ -92,29 +92,50 @@ def squared_norm(values: npt.NDArray[Any]) -> float:
     return squared
 
 
+@compiled("reassoc")
+def squared_norms_(values: npt.NDArray[Any], offsets: npt.NDArray[np.int64], out: npt.NDArray[Any]) -> None:
+    """out[i] = `squared_norm` of the slice of `values` from offsets[i] to offsets[i + 1]."""
+    for piece in range(out.size):
+        squared, taken = 0.0, values[offsets[piece] : offsets[piece + 1]]
+        for index in range(taken.size):
+            value = np.float64(taken[index])
+            squared += value * value
+        out[piece] = squared
+
+
 def load_compiler() -> None:
     """Load numba now, which takes a second; otherwise the first loop of a process waits for it."""
     squared_norm(np.zeros(1, dtype=np.float32))
 
 
 @compiled("reassoc")
-def add_rounded_(sums: npt.NDArray[Any], values: npt.NDArray[Any], factor: float) -> float:
-    """sums += round(values * factor), in place; returns the sum of squares of what was added.
+def add_rounded_(
+    sums: npt.NDArray[Any],
+    values: npt.NDArray[Any],
+    offsets: npt.NDArray[np.int64],
+    factors: npt.NDArray[np.float64],
+    squared: npt.NDArray[np.float64],
+) -> None:
+    """sums += round(values * factor), in place, with a factor for each slice.
 
-    A call with ``-factor`` subtracts exactly what a call with ``factor`` added. The returned sum is exact
-    below 2**53.
+    A call with ``-factors`` subtracts exactly what a call with ``factors`` added.
 
     Args:
         sums: int32 or int64, shape (n,).
         values: float32 or float64, shape (n,); every |value * factor| must be below 2**31.
-        factor: the number of steps per unit of a value.
+        offsets: where slices begin, and the end of the last, shape (P + 1,).
+        factors: the number of steps per unit of a slice's values, shape (P,).
+        squared: takes the sum of squares of what was added to a slice, shape (P,); exact below 2**53.
     """
-    squared = 0.0
-    for index in range(values.size):
-        steps = np.rint(np.float64(values[index]) * factor)
-        squared += steps * steps
-        sums[index] += np.int32(steps)
-    return squared
+    for piece in range(factors.size):
+        factor, total = factors[piece], 0.0
+        taken = values[offsets[piece] : offsets[piece + 1]]
+        added = sums[offsets[piece] : offsets[piece + 1]]
+        for index in range(taken.size):
+            steps = np.rint(np.float64(taken[index]) * factor)
+            total += steps * steps
+            added[index] += np.int32(steps)
+        squared[piece] = total
 
 
 @compiled()

@@ -10,24 +10,25 @@ needed (a dtype other than float32 and float64 is converted first).
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
 from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, squared_limits
-from privacy.kernels import add_rounded_, squared_norm
+from privacy.kernels import add_rounded_, squared_norms_
 
 # float64 norms and factors have relative errors near 2**-50; this leaves room for them below the bound.
 _FLOAT_ROOM = 1 - 2.0**-40
 
 Reals = npt.NDArray[Any]
 """A contiguous vector of float32 or float64."""
-
-Piece = tuple[int, int, float]
-"""Begin and end of a slice, and the factor from its values to quantisation steps."""
 
 
 def add_clipped_(
@@ -52,16 +53,20 @@ def add_clipped_(
     """
     values = _reals(update, bounds)
     _check_accumulator(accumulator, bounds)
-    limits = squared_limits(bounds, quantiser)
-    norms = _slice_norms(values, bounds)
+    aims, sums = _aims(bounds, quantiser), accumulator.numpy()
+    squared = np.empty(len(bounds))
+    squared_norms_(values, aims.offsets, squared)
+    norms = np.sqrt(squared).tolist()
     if not all(map(math.isfinite, norms)):
         return 0.0
-    sums = accumulator.numpy()
-    for group, limit in zip(bounds.groups, limits, strict=True):
-        pieces = _pieces(group, norms, bounds, quantiser)
-        while _add_pieces(sums, values, pieces) > limit:
-            _add_pieces(sums, values, _scaled(pieces, -1))
-            pieces = _scaled(pieces, 1 / 2)
+    factors = np.array(aims.factors(norms))
+    add_rounded_(sums, values, aims.offsets, factors, squared)
+    for group, limit in zip(bounds.groups, aims.limits, strict=True):
+        of_group, offsets = slice(group.start, group.stop), aims.offsets[group.start : group.stop + 1]
+        while math.fsum(squared[of_group]) > limit:
+            add_rounded_(sums, values, offsets, -factors[of_group], squared[of_group])
+            factors[of_group] /= 2
+            add_rounded_(sums, values, offsets, factors[of_group], squared[of_group])
     return _share_above(norms, bounds)
 
 
@@ -84,37 +89,60 @@ def _check_accumulator(accumulator: torch.Tensor, bounds: ClipBounds) -> None:
         )
 
 
-def _slice_norms(values: Reals, bounds: ClipBounds) -> list[float]:
-    return [math.sqrt(squared_norm(values[begin:end])) for begin, end in pairwise(bounds.offsets)]
-
-
 def _share_above(norms: list[float], bounds: ClipBounds) -> float:
     model = range(bounds.model_slices)
     return sum(norms[index] > bounds.bounds[index] for index in model) / len(model)
 
 
-def _pieces(group: range, norms: list[float], bounds: ClipBounds, quantiser: Quantiser) -> list[Piece]:
-    """Scale each slice of a group to its own bound if the group's norm exceeds the group's bound.
+@dataclass(frozen=True, kw_only=True)
+class _Aims:
+    """What a clip aims at, below its bounds by the margin of rounding.
 
-    No value comes near 2**31 steps: a scaled group's norm is below its bound, which is at most 2**24 steps.
+    Attributes:
+        groups: The slices of each group.
+        of_groups: The largest norm of each group that is not scaled.
+        of_slices: The norm to which each slice of another group is scaled.
+        limits: The largest squared norm of what a group adds, in steps.
+        offsets: Where slices begin and end.
+        step: Of the quantiser.
     """
-    borders = [(bounds.offsets[index], bounds.offsets[index + 1]) for index in group]
-    aim = (bounds.group_bound(group) - quantiser.margin(bounds.group_size(group))) * _FLOAT_ROOM
-    if math.hypot(*(norms[index] for index in group)) <= aim:
-        return [(begin, end, 1 / quantiser.step) for begin, end in borders]
-    pieces: list[Piece] = []
-    for index, (begin, end) in zip(group, borders, strict=True):
-        aim = max(0.0, bounds.bounds[index] - quantiser.margin(end - begin)) * _FLOAT_ROOM
-        pieces.append((begin, end, aim / norms[index] / quantiser.step if norms[index] else 0.0))
-    return pieces
+
+    groups: tuple[range, ...]
+    of_groups: tuple[float, ...]
+    of_slices: tuple[float, ...]
+    limits: tuple[int, ...]
+    offsets: npt.NDArray[np.int64]
+    step: float
+
+    def factors(self, norms: Sequence[float]) -> list[float]:
+        """The number of steps per unit of each slice: the slices of a group beyond its aim are scaled.
+
+        No value comes near 2**31 steps: a scaled group's norm is below its bound, which is at most 2**24
+        steps.
+        """
+        found: list[float] = []
+        for group, aim in zip(self.groups, self.of_groups, strict=True):
+            if math.hypot(*norms[group.start : group.stop]) <= aim:
+                found += [1 / self.step] * len(group)
+            else:
+                scaled = ((self.of_slices[index], norms[index]) for index in group)
+                found += [wanted / norm / self.step if norm else 0.0 for wanted, norm in scaled]
+        return found
 
 
-def _scaled(pieces: list[Piece], by: float) -> list[Piece]:
-    return [(begin, end, factor * by) for begin, end, factor in pieces]
-
-
-def _add_pieces(sums: npt.NDArray[Any], values: Reals, pieces: list[Piece]) -> float:
-    """Add the pieces; return the squared norm, in steps, of what was added."""
-    return math.fsum(
-        add_rounded_(sums[begin:end], values[begin:end], factor) for begin, end, factor in pieces
+@lru_cache(maxsize=64)
+def _aims(bounds: ClipBounds, quantiser: Quantiser) -> _Aims:
+    slices = zip(bounds.bounds, pairwise(bounds.offsets), strict=True)
+    return _Aims(
+        groups=bounds.groups,
+        of_groups=tuple(
+            (bounds.group_bound(group) - quantiser.margin(bounds.group_size(group))) * _FLOAT_ROOM
+            for group in bounds.groups
+        ),
+        of_slices=tuple(
+            max(0.0, bound - quantiser.margin(end - begin)) * _FLOAT_ROOM for bound, (begin, end) in slices
+        ),
+        limits=squared_limits(bounds, quantiser),
+        offsets=np.array(bounds.offsets, dtype=np.int64),
+        step=quantiser.step,
     )

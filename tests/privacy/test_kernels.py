@@ -15,17 +15,31 @@ GENERATOR = np.random.default_rng(5)
 VALUES = GENERATOR.standard_normal(SIZE) * np.exp(GENERATOR.standard_normal(SIZE))
 
 
+OFFSETS = np.array([0, 1, 7, 7, 50_000, SIZE])
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sums", [np.int32, np.int64])
-@pytest.mark.parametrize("factor", [1e-3, 1.0, 4321.987])
-def test_add_rounded_is_rounding_in_float64_and_addition(dtype: type, sums: type, factor: float) -> None:
-    values = VALUES.astype(dtype)
-    steps = np.rint(values.astype(np.float64) * factor)
-    total = np.arange(SIZE, dtype=sums)
-    assert kernels.add_rounded_(total, values, factor) == float((steps**2).sum())
+def test_add_rounded_is_rounding_in_float64_and_addition(dtype: type, sums: type) -> None:
+    values, factors = VALUES.astype(dtype), np.array([1e-3, 1.0, 5.0, 4321.987, 0.0])
+    each = np.repeat(factors, np.diff(OFFSETS))
+    steps = np.rint(values.astype(np.float64) * each)
+    total, squared = np.arange(SIZE, dtype=sums), np.empty(len(factors))
+    kernels.add_rounded_(total, values, OFFSETS, factors, squared)
+    assert squared.tolist() == [
+        float((steps[begin:end] ** 2).sum()) for begin, end in zip(OFFSETS, OFFSETS[1:], strict=False)
+    ]
     assert np.array_equal(total, np.arange(SIZE) + steps.astype(np.int64))
-    kernels.add_rounded_(total, values, -factor)
+    kernels.add_rounded_(total, values, OFFSETS, -factors, squared)
     assert np.array_equal(total, np.arange(SIZE))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squared_norms_are_those_of_the_slices(dtype: type) -> None:
+    values, out = VALUES.astype(dtype), np.empty(len(OFFSETS) - 1)
+    kernels.squared_norms_(values, OFFSETS, out)
+    slices = zip(OFFSETS, OFFSETS[1:], strict=False)
+    assert out == pytest.approx([kernels.squared_norm(values[begin:end]) for begin, end in slices])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
