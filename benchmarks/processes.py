@@ -12,7 +12,7 @@ from typing import NamedTuple
 _TICKS = os.sysconf("SC_CLK_TCK")
 # Of the fields of /proc/PID/stat after the name (man 5 proc): the parent, and user and system time of the
 # process itself and of those of its children that have ended.
-_PARENT, _TIMES = 1, slice(11, 15)
+_PARENT, _TIMES, _TIMES_OF_ENDED = 1, slice(11, 15), slice(13, 15)
 
 
 def processor_seconds(root: int) -> float:
@@ -41,7 +41,7 @@ class Thread(NamedTuple):
         command: The command line of its process.
         parent: That of the process's parent.
         first: Whether it is the one that its process began with.
-        seconds: Of a processor, so far.
+        seconds: Of a processor, so far; the first has those of its process's ended children as well.
     """
 
     name: str
@@ -62,8 +62,10 @@ def threads(root: int) -> dict[int, Thread]:
                 nanoseconds = (place / "schedstat").read_text(encoding="utf-8").split()[0]
             except OSError:  # it has ended since
                 continue
-            number = int(place.name)
-            found[number] = Thread(name, command, parent, number == pid, int(nanoseconds) * 1e-9)
+            number, seconds = int(place.name), int(nanoseconds) * 1e-9
+            if number == pid:
+                seconds += sum(map(int, stats[pid][_TIMES_OF_ENDED])) / _TICKS
+            found[number] = Thread(name, command, parent, number == pid, seconds)
     return found
 
 

@@ -96,7 +96,7 @@ def query(message: Message, context: Context) -> RecordDict:
         _make_ready()
     if hosts_nodes(config, context.node_config):
         return hosting.query(config, context, asked)
-    return register(Node.of(config, dict(context.node_config)), context, asked).to_record()
+    return register(Node.for_message(config, dict(context.node_config)), context, asked).to_record()
 
 
 @sanitised
@@ -116,7 +116,7 @@ def train(message: Message, context: Context) -> RecordDict:
     if is_for_a_host(message) and hosts_nodes(config, context.node_config):
         return hosting.train(config, message, context, in_words)
     task, vector = Task.from_message(message)
-    node = Node.of(config, dict(context.node_config))  # what it loads is cached: processes live for a run
+    node = Node.for_message(config, dict(context.node_config))
     speakers = called(node, context, task)
     exchange = node.exchange(message.content, context.state, speakers)
     node.load(task, vector)

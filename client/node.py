@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,11 +22,11 @@ from torch import Tensor
 from client.corpora import corpus_of
 from client.learner import Learner
 from client.node_speakers import NodeSpeakers
-from client.node_speech import NodeSpeech
+from client.node_speech import PART_OF_THE_RUNS, NodeSpeech, is_simulated, part_of_the_runs
 from client.policy.limits import NodePolicy
 from client.policy.task_rules import TaskRules, require_known
 from client.policy.training_counts import TrainingCounts
-from client.speaker_processes import forget_departed, process_of
+from client.speaker_processes import forget_departed, is_kept, process_of
 from client.state.departures import Departures
 from client.state.node_state import node_state, node_state_path
 from client.training.algorithms import Exchange, local_algorithm
@@ -77,6 +77,28 @@ class Node:
         )
         return cls(NodeSpeakers(speech, corpus, departures), rules, learner, process)
 
+    @classmethod
+    def for_message(cls, config: RunConfig, node_config: Mapping[str, Any]) -> Node:
+        """As `of`, for each message to a node: what the nodes of a simulation share is made once."""
+        if not is_simulated(node_config):
+            return cls.of(config, node_config)
+        index, _ = part_of_the_runs(node_config)
+        others = {name: value for name, value in node_config.items() if name != PART_OF_THE_RUNS[0]}
+        last = _last
+        if last is None or last.config is not config or last.others != others or not last.node.kept:
+            _remember(last := _Last(config, others, cls.of(config, node_config)))
+        last.node.forget_departed()
+        return last.node.of_part(index)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the node's process is still among those that are kept for the next message."""
+        return is_kept(self._process)
+
+    def forget_departed(self) -> None:
+        """Drop what is kept of speakers who left since the last call."""
+        forget_departed(self.held.departures, self.held.corpus, self._learner)
+
     def of_part(self, index: int) -> Node:
         """The node that holds another part of the same split; all but the speakers is that of this node."""
         held = self.held
@@ -123,7 +145,8 @@ class Node:
             ValueError: If the task is for another model.
         """
         self.rules.require(task)
-        self._process.load(vector)
+        # A worker of a simulation gets many tasks with one model, which lies in the store of its machine.
+        self._process.load(vector, shared=self.simulated)
 
     def exchange(self, content: RecordDict, state: RecordDict, speakers: Sequence[str]) -> Exchange | None:
         """What the run's algorithm keeps and sends beside the update; None for one that declares nothing.
@@ -174,5 +197,22 @@ class Node:
                 clipped = total.add(update[: task.bounds.size], report.loss)
                 if raw is not None:
                     raw.add(train_loss=report.loss, clipped_share=clipped, update_norms=norms)
-        forget_departed(self.held.departures, self.held.corpus, self._learner)
+        self.forget_departed()
         return raw
+
+
+@dataclass(frozen=True)
+class _Last:
+    """The node of the last message from a simulation, and what it was made of."""
+
+    config: RunConfig
+    others: Mapping[str, Any]  # of the node's configuration: all but its part
+    node: Node
+
+
+_last: _Last | None = None
+
+
+def _remember(last: _Last) -> None:
+    global _last
+    _last = last

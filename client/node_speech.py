@@ -29,7 +29,7 @@ def is_simulated(node_config: Mapping[str, Any]) -> bool:
     return any(name in node_config for name in PART_OF_THE_RUNS) and not OWN_SPEECH & set(node_config)
 
 
-def _part(node_config: Mapping[str, Any]) -> tuple[int, int]:
+def part_of_the_runs(node_config: Mapping[str, Any]) -> tuple[int, int]:
     """The node's part (from 0) and the number of parts. Raises `ConfigError` if there is no such part."""
     index, parts = (node_config.get(name) for name in PART_OF_THE_RUNS)
     if not (isinstance(index, int) and isinstance(parts, int) and 0 <= index < parts):
@@ -168,7 +168,7 @@ class NodeSpeech:
                 f"corpus.path = {corpus.path!r}: a node opens no path that a server names; start its "
                 "SuperNode with --node-config 'corpus-path=\"/data/manifest.jsonl\"', its own speech"
             )
-        index, parts = _part(node_config) if simulated else (0, 1)
+        index, parts = part_of_the_runs(node_config) if simulated else (0, 1)
         rules = own_rules(node_config)
         if own:
             _require_named_language(corpus, rules)

@@ -36,6 +36,11 @@ def process_of(learner: Learner) -> tuple[LayerLayout, SpeakerProcess]:
     return _PROCESSES[learner]
 
 
+def is_kept(process: SpeakerProcess) -> bool:
+    """Whether this process is one of those for later messages."""
+    return any(kept is process for _, kept in _PROCESSES.values())
+
+
 def _started(learner: Learner) -> tuple[LayerLayout, SpeakerProcess]:
     layout, local = learner.layout(), learner.local
     behind = most_statistics(layout) + len(layout)  # a bit of every layer, for bounds that adapt

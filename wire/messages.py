@@ -8,19 +8,17 @@ is that speaker's clipped update, and the server is trusted with it.
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
 from privacy import ClipBounds, Quantiser, ReplyRejected, pack
+from wire.arrays import array_view, as_array
 from wire.declared_plan import RECORD as PLAN
 from wire.declared_plan import DeclaredPlan
 from wire.inflation import REFUSED
@@ -30,7 +28,6 @@ from wire.records import find_record, read_record, whole_number
 
 VERSION = 8
 MODEL = "model"
-LONGEST_HEADER = 10 + 2**16  # bytes, of an array in numpy's format 1.0
 CONTROL = "control"  # the record of SCAFFOLD's control variates
 
 
@@ -40,7 +37,7 @@ class NodeFailed(ReplyRejected):
 
 def pack_vector(vector: Tensor) -> ArrayRecord:
     """The global model (d,) as the record that goes to the nodes."""
-    return ArrayRecord({"vector": Array(vector.numpy())})
+    return ArrayRecord({"vector": as_array(vector.numpy())})
 
 
 def unpack_vector(record: ArrayRecord) -> Tensor:
@@ -48,20 +45,6 @@ def unpack_vector(record: ArrayRecord) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(array_view(record["vector"]))
-
-
-def array_view(array: Array) -> npt.NDArray[Any]:
-    """The array as a read-only view of its record's memory; Flower's `Array.numpy` copies it.
-
-    Raises:
-        ValueError: If the bytes are not of numpy's format 1.0, or are too few.
-    """
-    stream = BytesIO(memoryview(array.data)[:LONGEST_HEADER])
-    if (version := np.lib.format.read_magic(stream)) != (1, 0):
-        raise ValueError(f"an array of numpy's format {version}; Flower writes (1, 0)")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-    flat = np.frombuffer(array.data, dtype, count=math.prod(shape), offset=stream.tell())
-    return flat.reshape(shape)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +202,7 @@ class Answer:
                 "count": self.count,
             }
         )
-        sums = ArrayRecord({"packed": Array(self.packed)})
+        sums = ArrayRecord({"packed": as_array(self.packed)})
         asked_for = {RAW: self.raw.to_record()} if self.raw else {}
         return RecordDict({"sum": sums, "answer": config, **asked_for})
 

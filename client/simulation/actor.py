@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import copyreg
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from threading import Thread
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import ray
 from flwr.app import Context, Error, Message
 
-from client.simulation.parcels import Reference, unpacked
+from client.simulation.parcels import Reference, packed, unpacked
+
+Answers = tuple[bytes, list[npt.NDArray[np.uint8]], list[Context]]
+"""A parcel of replies (`client.simulation.parcels`), their large arrays, which Ray does not copy, and the
+contexts."""
 
 CLIENT_APP_RAISED = 2  # Flower's ErrorCode for a ClientApp that raises
 TOGETHER_SECONDS = 0.1
@@ -27,6 +33,18 @@ def _as_bytes(array: memoryview) -> tuple[type[bytes], tuple[bytes]]:
 
 
 copyreg.pickle(memoryview, _as_bytes)  # type: ignore[arg-type]  # a node may keep an array of its message
+
+
+def in_parcel(answered: Sequence[tuple[Message, Context]]) -> Answers:
+    """Replies and their nodes' contexts as they leave a worker."""
+    parcel, arrays = packed([reply for reply, _ in answered], lambda array: np.frombuffer(array, np.uint8))
+    return parcel, arrays, [context for _, context in answered]
+
+
+def of_parcel(answers: Answers) -> list[tuple[Message, Context]]:
+    """The inverse of `in_parcel`: the large arrays of a reply are read where Ray has them."""
+    parcel, arrays, contexts = answers
+    return list(zip(unpacked(parcel, [one.data for one in arrays]), contexts, strict=True))
 
 
 @ray.remote
@@ -40,7 +58,7 @@ class WorkerActor:
 
     def answer(
         self, app: list[Reference], parcel: bytes, arrays: list[Reference], contexts: list[Context]
-    ) -> Iterator[list[tuple[Message, Context]]]:
+    ) -> Iterator[Answers]:
         """Answer the messages of a parcel (`client.simulation.parcels`), each with its context, in order.
 
         Answers that take less than `TOGETHER_SECONDS` leave together: each object of Ray's costs its owner
@@ -59,10 +77,10 @@ class WorkerActor:
                 reply = Message(Error(code=CLIENT_APP_RAISED, reason=reason), reply_to=message)
             answered.append((reply, context))
             if time.monotonic() - since >= TOGETHER_SECONDS:
-                yield answered
+                yield in_parcel(answered)
                 answered, since = [], time.monotonic()
         if answered:
-            yield answered
+            yield in_parcel(answered)
 
     def terminate(self) -> None:
         """End this worker's process."""

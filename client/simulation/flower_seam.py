@@ -35,7 +35,7 @@ from flwr.server.superlink.fleet.vce.backend import raybackend
 from flwr.server.superlink.linkstate.in_memory_linkstate import InMemoryLinkState
 from flwr.simulation.ray_transport.ray_actor import BasicActorPool
 
-from client.simulation.actor import WorkerActor
+from client.simulation.actor import WorkerActor, of_parcel
 from client.simulation.parcels import SharedArrays, packed
 from client.simulation.workers import Job, Workers
 from wire.deadlines import deadline_of, wait_seconds
@@ -126,7 +126,11 @@ class WorkerPool(BasicActorPool):  # type: ignore[misc]  # flwr is untyped for u
         answers = worker.answer.options(num_returns="streaming").remote(
             [self._app], parcel, arrays, [context for _, context in asked]
         )
-        return chain.from_iterable(map(ray.get, answers))  # which keeps none while it waits for the next
+        return chain.from_iterable(map(_answers, answers))  # which keeps none while it waits for the next
+
+
+def _answers(parcel: Any) -> list[Asked]:
+    return of_parcel(ray.get(parcel))
 
 
 def _with_content(message: Message, content: RecordDict) -> Message:

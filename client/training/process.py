@@ -31,6 +31,7 @@ import math
 import mmap
 import multiprocessing
 import os
+import select
 import signal
 import time
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ class SpeakerProcess:
         # The update as it was when its training ended, in memory that no other process has.
         self._taken = torch.zeros(room)
         self._process: BaseProcess | None = None
+        self._loaded: Tensor | None = None  # what `_vector` is a copy of
+        self._arrived = select.poll()
         self._orders: Connection
         self._reports: Connection
         self._data_bytes = 0  # of the process, before its first speaker
@@ -91,9 +94,16 @@ class SpeakerProcess:
         self.ready = self._start()
         self._start_seconds = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * (time.monotonic() - began))
 
-    def load(self, vector: Tensor) -> None:
-        """Let the next speaker rounds begin from `vector` (d,)."""
-        self._vector.copy_(vector)
+    def load(self, vector: Tensor, *, shared: bool = False) -> None:
+        """Let the next speaker rounds begin from `vector` (d,).
+
+        A shared vector is one that nobody writes to, and that several calls bring: it is copied once, and
+        kept until there is another.
+        """
+        last = self._loaded
+        if last is None or not shared or (last.data_ptr(), last.shape) != (vector.data_ptr(), vector.shape):
+            self._vector.copy_(vector)
+        self._loaded = vector if shared else None
 
     def train(
         self, speaker_round: SpeakerRound, split: str, correction: Tensor | None = None
@@ -110,7 +120,7 @@ class SpeakerProcess:
             None if the speaker counts as zero; the log has the reason.
         """
         try:
-            if self._process is not None and self._reports.poll():
+            if self._process is not None and self._arrived.poll(0):
                 self._end()  # it died since the last order, or reports without one
             if self._process is None:
                 self._start()
@@ -142,6 +152,8 @@ class SpeakerProcess:
         self._process.start()
         taken.close()
         given.close()
+        self._arrived = select.poll()
+        self._arrived.register(self._reports.fileno(), select.POLLIN)
         try:
             ready = self._outcome(self._start_seconds)
         except (EOFError, OSError):
@@ -166,7 +178,7 @@ class SpeakerProcess:
         """
         process, began, frame, warned = self._process, _Clock.of(self._process), b"", False
         while len(frame) < FRAME_BYTES:
-            if self._reports.poll(POLL_SECONDS):
+            if self._arrived.poll(1000 * POLL_SECONDS):
                 piece = os.read(self._reports.fileno(), FRAME_BYTES - len(frame))
                 if not piece:
                     raise EOFError
@@ -185,7 +197,7 @@ class SpeakerProcess:
 
     def _end(self) -> str:
         """End the process; return how it ended, in words."""
-        process, self._process = self._process, None
+        process, self._process, self._loaded = self._process, None, None
         if process is None:
             return "it was ended"
         self._orders.close()

@@ -19,23 +19,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, accumulator_dtype, limited_ranges
 from privacy.errors import ReplyRejected
-from privacy.sums.rice import (
-    LENGTH_BYTES,
-    BeyondLimit,
-    Block,
-    Blocks,
-    Bytes,
-    NoRoom,
-    add_decoded_,
-    encode,
-    fixed_bytes,
-)
+from privacy.sums.rice import LENGTH_BYTES, Block, Blocks, Bytes, add_decoded_, encode, fixed_bytes
 
 _BLOCK = 1 << 15
 
@@ -86,16 +77,26 @@ class _Code:
     Attributes:
         blocks: The blocks of all groups.
         bytes: The length of every sum.
-        group_of: The group of a block.
-        last: The last block of each group.
+        groups: The groups.
     """
 
     def __init__(self, groups: Sequence[_Group]) -> None:
-        blocks = [(group, block) for group in groups for block in group.blocks()]
-        self.blocks = Blocks(block for _, block in blocks)
-        self.bytes = sum(block.room for _, block in blocks)
-        self.group_of = [group for group, _ in blocks]
-        self.last = np.cumsum([sum(1 for _ in group.blocks()) for group in groups]) - 1
+        self.groups = groups
+        of_groups = [list(group.blocks()) for group in groups]
+        self.blocks = Blocks(block for blocks in of_groups for block in blocks)
+        self.bytes = sum(blocks[0].room for blocks in of_groups)
+        self._last = np.cumsum([len(blocks) for blocks in of_groups]) - 1
+
+    def number_of(self, block: Block) -> int:
+        """The number of the group of a block."""
+        ends = (block.end <= group.end for group in self.groups)
+        return list(ends).index(True)
+
+    def of_blocks(self, limits: Sequence[float]) -> npt.NDArray[np.float64]:
+        """The limits of groups as those of blocks: the last block of a group has the group's."""
+        found = np.full(len(self.blocks.table), np.inf)
+        found[self._last] = limits
+        return found
 
 
 def packed_bytes(count: int, bounds: ClipBounds, quantiser: Quantiser) -> int:
@@ -123,14 +124,12 @@ def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) ->
     held = total.to(accumulator_dtype(count, quantiser))
     if held.dtype != total.dtype and not torch.equal(held.to(total.dtype), total):
         raise ValueError(f"A sum of {count} clipped updates fits in {held.dtype}; this sum does not.")
-    try:
-        encode(held.numpy(), code.blocks, packed)
-    except NoRoom as error:
-        group = code.group_of[error.block]
+    if block := encode(held.numpy(), code.blocks, packed):
+        group = code.groups[code.number_of(block)]
         raise ValueError(
             f"Coordinates {group.begin} to {group.end - 1} are not a sum of {count} clipped updates: "
             f"the norm of such a sum is at most {math.isqrt(group.squared_reach)} steps."
-        ) from None
+        )
     return packed
 
 
@@ -178,14 +177,10 @@ def add_unpacked_(
         raise ReplyRejected(
             f"Expected {code.bytes} bytes for a sum of {count} updates, got {packed.shape} {packed.dtype}."
         )
-    most = np.full(len(code.group_of), np.inf)
-    most[code.last] = np.inf if limits is None else limits
-    numbers = torch.empty(0, dtype=accumulator_dtype(count, quantiser)).numpy()
-    try:
-        add_decoded_(accumulator.numpy(), packed, code.blocks, numbers.dtype, most)
-    except BeyondLimit as error:
-        return int(np.searchsorted(code.last, error.block)), error.squared
-    return None
+    dtype = torch.empty(0, dtype=accumulator_dtype(count, quantiser)).numpy().dtype
+    most = None if limits is None else code.of_blocks(limits)
+    beyond = add_decoded_(accumulator.numpy(), packed, code.blocks, dtype, most)
+    return beyond and (code.number_of(beyond[0]), beyond[1])
 
 
 def _twice_sum(size: int, squared_reach: int) -> int:

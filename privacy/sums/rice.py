@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,22 +26,6 @@ Numbers = npt.NDArray[np.signedinteger]
 LENGTH_BYTES = 4
 
 
-class NoRoom(ValueError):
-    """The numbers of the block with the number `block` take more bytes than it has."""
-
-    def __init__(self, block: int) -> None:
-        super().__init__(f"the numbers of block {block} take more bytes than it has")
-        self.block = block
-
-
-class BeyondLimit(Exception):
-    """With the block of the number `block`, the squared norm of its group is `squared`: beyond its limit."""
-
-    def __init__(self, block: int, squared: float) -> None:
-        super().__init__(block, squared)
-        self.block, self.squared = block, squared
-
-
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """A block of numbers.
@@ -51,6 +36,11 @@ class Block:
         low_bits: k.
         most_unary: the largest number of bytes of its unary part.
         room: if it is the first of a group of blocks, the largest number of bytes of the group; else 0.
+
+    Example:
+        >>> block = Block(begin=0, end=3, low_bits=1, most_unary=2, room=7)
+        >>> block.room == LENGTH_BYTES + fixed_bytes(count=3, k=1) + block.most_unary
+        True
     """
 
     begin: int
@@ -60,8 +50,27 @@ class Block:
     room: int
 
 
+class _Scratch(NamedTuple):
+    """Memory for one block: its numbers, a byte of each, and the words of its unary part."""
+
+    numbers: Numbers
+    folded: npt.NDArray[np.unsignedinteger]  # the same memory
+    words: npt.NDArray[np.uint64]
+    lows: Bytes  # the same memory as the words
+    stream: npt.NDArray[np.uint64]
+
+
 class Blocks:
-    """The blocks of a code, in order, as a table for the compiled loops."""
+    """The blocks of a code, in order, as a table for the compiled loops.
+
+    Example:
+        >>> blocks = Blocks([Block(begin=0, end=3, low_bits=1, most_unary=2, room=7)])
+        >>> out, sums = np.zeros(7, np.uint8), np.zeros(3, np.int32)
+        >>> encode(np.array([2, -1, 0], np.int32), blocks, out)
+        >>> add_decoded_(sums, out, blocks, sums.dtype)
+        >>> out.tolist(), sums.tolist()
+        ([1, 0, 0, 0, 64, 56, 0], [2, -1, 0])
+    """
 
     def __init__(self, blocks: Iterable[Block]) -> None:
         self.blocks = tuple(blocks)
@@ -69,17 +78,12 @@ class Blocks:
         self._longest = max(one.end - one.begin for one in self.blocks)
         self._most_unary = max(one.most_unary for one in self.blocks)
 
-    def scratch(self, dtype: np.dtype[np.signedinteger]) -> tuple[npt.NDArray[np.integer], ...]:
-        """Memory for one block.
-
-        Returns:
-            The numbers, the same memory unsigned, a byte per number in words, the same memory as bytes, and
-            the words of the unary part.
-        """
+    def scratch(self, dtype: np.dtype[np.signedinteger]) -> _Scratch:
+        """Memory for one block of numbers of this type."""
         numbers = np.empty(self._longest, dtype)
         words = np.empty((self._longest + 7) // 8, dtype="<u8")
         stream = np.empty(self._most_unary // 8 + 1, dtype=np.uint64)
-        return numbers, numbers.view(f"u{dtype.itemsize}"), words, words.view(np.uint8), stream
+        return _Scratch(numbers, numbers.view(f"u{dtype.itemsize}"), words, words.view(np.uint8), stream)
 
 
 def fixed_bytes(count: int, k: int) -> int:
@@ -87,17 +91,16 @@ def fixed_bytes(count: int, k: int) -> int:
     return k // 8 * count + k % 8 * ((count + 7) // 8)
 
 
-def encode(numbers: Numbers, blocks: Blocks, out: Bytes) -> None:
+def encode(numbers: Numbers, blocks: Blocks, out: Bytes) -> Block | None:
     """Write the code of `numbers` (n,) to the beginning of `out`, which is all zeros.
 
-    Raises:
-        NoRoom: if a block has too little room.
+    Returns:
+        The first block whose numbers take more bytes than it has; None if all have room.
     """
     from privacy.sums.rice_loops import DONE, write  # imported here, because many commands never need it
 
-    _, *scratch = blocks.scratch(numbers.dtype)
-    if (outcome := write(numbers, blocks.table, out, *scratch)) != DONE:
-        raise NoRoom(outcome)
+    outcome = write(numbers, blocks.table, out, *blocks.scratch(numbers.dtype)[1:])
+    return None if outcome == DONE else blocks.blocks[outcome]
 
 
 def add_decoded_(
@@ -106,7 +109,7 @@ def add_decoded_(
     blocks: Blocks,
     dtype: np.dtype[np.signedinteger],
     limits: npt.NDArray[np.float64] | None = None,
-) -> None:
+) -> tuple[Block, float] | None:
     """Add the numbers of a code to `sums` (n,), in place: no memory of their size.
 
     Args:
@@ -116,10 +119,12 @@ def add_decoded_(
         dtype: the type of the numbers.
         limits: for each block, the largest squared norm of its group up to the block's end.
 
+    Returns:
+        None; or the first block beyond its limit, and the squared norm of its group so far. Then `sums` is
+        unchanged.
+
     Raises:
-        ReplyRejected: if `encode` writes these bytes for no numbers of this type.
-        BeyondLimit: if the numbers are beyond one of the limits.
-        In both cases `sums` is unchanged.
+        ReplyRejected: if `encode` writes these bytes for no numbers of this type; `sums` is unchanged.
     """
     from privacy.sums.rice_loops import BEYOND, DONE, add_read_
 
@@ -127,13 +132,13 @@ def add_decoded_(
     most = np.full(len(blocks.table), np.inf) if limits is None else limits
     outcome, place, detail = add_read_(sums, packed, blocks.table, most, 1, *scratch)
     if outcome == DONE and not packed[place:].any():
-        return
+        return None
     added = {DONE: len(blocks.table), BEYOND: place + 1}.get(outcome, place)
     add_read_(sums, packed, blocks.table[:added], most, -1, *scratch)  # integers wrap around: to the bit
     if outcome == DONE:
         raise ReplyRejected(f"the {len(packed) - place} bytes after the last value are not all zero")
     if outcome == BEYOND:
-        raise BeyondLimit(place, detail)
+        return blocks.blocks[place], detail
     raise ReplyRejected(_fault(outcome, blocks.blocks[place], int(detail), 8 * dtype.itemsize))
 
 

@@ -129,9 +129,7 @@ def _from_bytes(unary: Bytes, stream: Words) -> None:
 
 
 @njit(error_model="numpy")  # type: ignore[untyped-decorator]
-def _read(
-    fixed: Bytes, stream: Words, bits: int, words: Words, lows: Bytes, folded: Folded, k: int
-) -> int:
+def _read(fixed: Bytes, stream: Words, bits: int, words: Words, lows: Bytes, folded: Folded, k: int) -> int:
     """Read the numbers u into `folded`.
 
     Args:
@@ -286,9 +284,9 @@ def add_read_(
         stream: scratch for the unary part of a block.
 
     Returns:
-        `DONE`, and the number of bytes read. Or else what is wrong, with the block at which it is: its numbers
-        are added only if it is `BEYOND`. The third number is the squared norm that is beyond `most`, or the
-        length or the number of values of a block that is no code.
+        `DONE`, and the number of bytes read. Or else what is wrong, and at which block; its numbers are added
+        only if it is `BEYOND`. The third number is the squared norm that is beyond `most`, or the length, or
+        the number of values, of a block that is no code.
     """
     place, room, squared = 0, 0, 0.0
     for block in range(blocks.shape[0]):
@@ -298,7 +296,7 @@ def add_read_(
         count = end - begin
         low = place + LENGTH_BYTES
         high = low + _fixed_bytes(count, k)
-        length = 0
+        length = np.int64(0)
         if low <= room:
             for byte in range(LENGTH_BYTES):
                 length |= np.int64(packed[place + byte]) << (8 * byte)

@@ -1,6 +1,8 @@
 """Whose processor time a thread's is."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -29,6 +31,14 @@ FRESH = "python /lib/ray/_private/workers/default_worker.py --node-ip-address=12
 )
 def test_each_thread_of_a_run_is_counted_in_its_part(name, command, parent, first, part):
     assert part_of(Thread(name, command, parent, first, 0.0)) == part
+
+
+def test_a_process_has_the_time_of_its_ended_children():
+    """The synthesis of speech ends a process for each utterance."""
+    began = threads(os.getpid())[os.getpid()].seconds
+    busy = "import time\nwhile time.process_time() < 0.4: pass"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert threads(os.getpid())[os.getpid()].seconds - began >= 0.4
 
 
 def test_every_thread_of_a_process_is_counted_from_one_round_to_another(monkeypatch):

@@ -1,6 +1,7 @@
 """The compiled loops are the same arithmetic as numpy's, and are compiled where nothing can be kept."""
 
 import importlib.util
+import itertools
 import math
 import os
 from pathlib import Path
@@ -27,7 +28,7 @@ def test_add_rounded_is_rounding_in_float64_and_addition(dtype: type, sums: type
     total, squared = np.arange(SIZE, dtype=sums), np.empty(len(factors))
     kernels.add_rounded_(total, values, OFFSETS, factors, squared)
     assert squared.tolist() == [
-        float((steps[begin:end] ** 2).sum()) for begin, end in zip(OFFSETS, OFFSETS[1:], strict=False)
+        float((steps[begin:end] ** 2).sum()) for begin, end in itertools.pairwise(OFFSETS)
     ]
     assert np.array_equal(total, np.arange(SIZE) + steps.astype(np.int64))
     kernels.add_rounded_(total, values, OFFSETS, -factors, squared)
@@ -38,7 +39,7 @@ def test_add_rounded_is_rounding_in_float64_and_addition(dtype: type, sums: type
 def test_squared_norms_are_those_of_the_slices(dtype: type) -> None:
     values, out = VALUES.astype(dtype), np.empty(len(OFFSETS) - 1)
     kernels.squared_norms_(values, OFFSETS, out)
-    slices = zip(OFFSETS, OFFSETS[1:], strict=False)
+    slices = itertools.pairwise(OFFSETS)
     assert out == pytest.approx([kernels.squared_norm(values[begin:end]) for begin, end in slices])
 
 

@@ -17,7 +17,8 @@ import wire
 from privacy import ReplyRejected
 from tests.strategies import flower  # noqa: F401  (sets whose task this is)
 from tests.strategies.federation import BOUNDS, LAYOUT, QUANTISER, answer_to
-from wire.messages import VERSION, Answer, Task, array_view, pack_vector, problem, unpack_vector
+from wire.arrays import array_view, as_array
+from wire.messages import VERSION, Answer, Task, pack_vector, problem, unpack_vector
 from wire.raw_metrics import RawMetrics
 
 TASK = Task(
@@ -43,6 +44,16 @@ def test_a_model_is_read_where_it_lies_and_never_beyond():
     for broken in (data[:-1], data[:4], b"", b"\x93NUMPY\x03\x00" + data[8:]):
         with pytest.raises(ValueError):
             array_view(Array(dtype="float32", shape=(31,), stype="numpy.ndarray", data=broken))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
+@pytest.mark.parametrize("size", [0, 7, 100_000])
+def test_an_array_is_written_as_flower_writes_it(dtype, size):
+    numbers = np.arange(size).astype(dtype)
+    ours, flowers = as_array(numbers), Array(numbers)
+    assert (ours.dtype, ours.shape, ours.stype) == (flowers.dtype, flowers.shape, flowers.stype)
+    assert ours.data == flowers.data
+    assert np.array_equal(array_view(ours), numbers) and np.array_equal(ours.numpy(), numbers)
 
 
 def test_an_answer_arrives_as_it_was_sent():

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import ray
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, Metadata, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, Metadata, RecordDict
 from flwr.app.message import make_message
 from flwr.proto.task_pb2 import Task as FlowerTask
 from flwr.server.superlink.fleet.vce import vce_api
@@ -36,15 +36,16 @@ from ray.exceptions import ActorDiedError
 import tests.strategies.flower  # noqa: F401 (sets the task that this process runs, as Flower would)
 from cli.processes import QUIET
 from client.simulation import flower_seam
-from client.simulation.actor import WorkerActor
+from client.simulation.actor import WorkerActor, in_parcel, of_parcel
 from client.simulation.flower_seam import WorkerPool, bring_messages, hand_over
 from client.simulation.parcels import LEAST_BYTES, MOST_KEPT, SharedArrays, packed, unpacked
 from strategies import StreamingGrid
 from strategies.superlink_replies import ToldChannel
 from tests.processes import wait_until
 from tests.strategies.federation import BOUNDS, QUANTISER, answer_to
+from wire.arrays import array_view, as_array
 from wire.deadlines import message_seconds
-from wire.messages import Answer, Task, array_view, pack_vector
+from wire.messages import Answer, Task, pack_vector
 
 NODES, WINDOW = 200, 64
 
@@ -168,7 +169,8 @@ class Worker:
 
     def remote(self, *call):
         self.calls.append(call)
-        return ([one] for one in map(self.reply, unpacked(call[1], call[2]), call[3])) if call else None
+        made = map(self.reply, unpacked(call[1], call[2]), call[3]) if call else ()
+        return (in_parcel([one]) for one in made) if call else None
 
 
 class Keeper:
@@ -283,16 +285,28 @@ def test_an_answer_is_let_go_before_the_next_is_waited_for(monkeypatch):
 
     def answers(context):
         kept.append([one() for one in made if one() is not None])
-        answer = set()
+        answer = Message(RecordDict(), reply_to=asked_of(2))
         made.append(weakref.ref(answer))
-        return [answer]
+        return in_parcel([(answer, context)])
 
     brought = Brought(monkeypatch, echo)
     brought.worker.remote = lambda *call: map(answers, call[3])
     results = brought.pool._ask(brought.worker, [(asked_of(node, 1), "context") for node in (2, 3, 4)])
-    while next(results, None) is not None:
-        pass
+    assert all(next(results) for _ in range(3))
     assert kept == [[], [], []]
+
+
+def test_large_arrays_of_a_reply_are_read_where_they_lie():
+    array = as_array(np.arange(LEAST_BYTES, dtype=np.float32))
+    reply = Message(RecordDict({"sum": ArrayRecord({"packed": array})}), reply_to=asked_of(2))
+    context = Context(1, 2, {}, RecordDict({"kept": ArrayRecord({"packed": array})}), {})
+    parcel, arrays, contexts = in_parcel([(reply, context)])
+    assert len(parcel) < LEAST_BYTES and len(arrays) == 1
+    ((back, kept),) = of_parcel((parcel, arrays, contexts))
+    assert back.content["sum"]["packed"].data.obj is arrays[0]
+    assert np.array_equal(array_view(back.content["sum"]["packed"]), np.arange(LEAST_BYTES))
+    # A node's state stays from round to round, and must not keep the replies that came with it.
+    assert type(kept.state["kept"]["packed"].data) is bytes
 
 
 class Mortal(Worker):
@@ -383,7 +397,8 @@ def test_what_the_app_raises_is_an_error_of_its_node_alone():
     parcel, _ = packed([asked_of(2), asked_of(3)], lambda array: array)
     actor = WorkerActor.__ray_metadata__.modified_class()
     actor._kept = {"app": app}
-    (((failed, kept), (fine, _)),) = actor.answer(["app"], parcel, [], ["bad", "good"])
+    (answers,) = actor.answer(["app"], parcel, [], ["bad", "good"])
+    (failed, kept), (fine, _) = of_parcel(answers)
     assert (failed.error.code, failed.error.reason, kept) == (2, "ValueError: the app's own", "bad")
     assert fine.has_content()
 
@@ -448,6 +463,6 @@ def test_answers_that_come_soon_after_each_other_leave_a_worker_together(monkeyp
     actor = WorkerActor.__ray_metadata__.modified_class()
     parcel, _ = packed(["first", "second", "third"], lambda array: array)
     app = lambda message, context: message  # noqa: E731
-    answers = list(actor.answer([app], parcel, [], [0, 1, 2]))
+    answers = [of_parcel(one) for one in actor.answer([app], parcel, [], [0, 1, 2])]
     assert [[context for _, context in together] for together in answers] == leave
     assert [message for together in answers for message, _ in together] == ["first", "second", "third"]
