@@ -184,13 +184,18 @@ class Node:
         """
         require_known(task, speakers)
         raw = RawMetrics() if task.raw_metrics else None
-        train_speaker = self._process.train if exchange is None else exchange.train
         over = self.rules.over_limit(task, speakers)
-        for name in (speakers[number] for number in task.speakers):
-            if name in over or self.held.departures.of(name) is not None:
-                continue
-            speaker_round = SpeakerRound(run=task.run, round_number=task.round_number, speaker=name)
-            trained = train_speaker(speaker_round, self.held.speech.split)
+        split, drawn = self.held.speech.split, (speakers[number] for number in task.speakers)
+        speaker_rounds = (
+            SpeakerRound(run=task.run, round_number=task.round_number, speaker=name)
+            for name in drawn
+            if name not in over and self.held.departures.of(name) is None
+        )
+        if exchange is None:
+            results = self._process.train_each(speaker_rounds, split)
+        else:
+            results = (exchange.train(one, split) for one in speaker_rounds)
+        for trained in results:
             if trained is not None:
                 update, report = trained
                 norms = self.rules.layout.norms(update[: self.rules.layout.size]) if raw is not None else []

@@ -2,7 +2,7 @@
 
 A node's own process decodes no audio and trains no speaker. (When it loads a corpus, it reads the headers of
 files whose length no table gives.) It forks this process, which trains one speaker at a time into memory that
-both share, and it takes each update out itself. So whatever a speaker's data does (a decoder that crashes, a
+both share, and it takes each update out itself before the next one begins. So whatever a speaker's data does (a decoder that crashes, a
 recording that never ends, memory without end), it does in the speaker process, in that speaker's own round.
 
 Guarantee: the result of a speaker round is the speaker's update, or nothing if the training failed, died or
@@ -34,6 +34,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -86,6 +87,7 @@ class SpeakerProcess:
         self._process: BaseProcess | None = None
         self._loaded: Tensor | None = None  # what `_vector` is a copy of
         self._arrived = select.poll()
+        self._ordered: _Clock | None = None  # when what nobody has waited for yet was ordered
         self._orders: Connection
         self._reports: Connection
         self._data_bytes = 0  # of the process, before its first speaker
@@ -119,18 +121,48 @@ class SpeakerProcess:
             The update (room,), in memory of the parent alone that the next call overwrites, and the report.
             None if the speaker counts as zero; the log has the reason.
         """
+        return self._result() if self._order(speaker_round, split, correction) else None
+
+    def train_each(
+        self, speaker_rounds: Iterable[SpeakerRound], split: str
+    ) -> Iterator[tuple[Tensor, Trained] | None]:
+        """As `train` for each, in their order; the next one trains while the caller has an update.
+
+        So each of `speaker_rounds` is asked for before the update of the one before is given.
+        """
+        coming = iter(speaker_rounds)
+        one = next(coming, None)
+        ordered = one is not None and self._order(one, split)
+        while one is not None:
+            result = self._result() if ordered else None
+            one = next(coming, None)
+            ordered = one is not None and self._order(one, split)
+            yield result
+
+    def _order(self, speaker_round: SpeakerRound, split: str, correction: Tensor | None = None) -> bool:
+        """Have the process train one speaker; returns False if that speaker counts as zero."""
         try:
-            if self._process is not None and self._arrived.poll(0):
-                self._end()  # it died since the last order, or reports without one
+            if self._process is not None and (self._ordered is not None or self._arrived.poll(0)):
+                self._end()  # it died since the last order, or reports what nobody waits for
             if self._process is None:
                 self._start()
+            self._ordered = _Clock.of(self._process)
             self._orders.send((speaker_round, split, correction))
-            outcome = self._outcome(self._budget.processor_seconds)
         except (EOFError, OSError):
             log.error("a speaker counts as zero: %s", self._end())
-            return None
+            return False
         except Exception:  # no process can start now: the node still sends what it has added
             log.exception("a speaker counts as zero")
+            return False
+        return True
+
+    def _result(self) -> tuple[Tensor, Trained] | None:
+        """Wait for the training that was ordered, and copy its update."""
+        began, self._ordered = self._ordered, None
+        try:
+            outcome = self._outcome(self._budget.processor_seconds, began)
+        except (EOFError, OSError):
+            log.error("a speaker counts as zero: %s", self._end())
             return None
         if not isinstance(outcome, Trained):
             self._end()
@@ -169,14 +201,15 @@ class SpeakerProcess:
         allowed = KEPT_SHARE * self._budget.memory_megabytes * MEGABYTE
         return self._process is not None and data_bytes(self._process.pid) > self._data_bytes + allowed
 
-    def _outcome(self, seconds: float = math.inf) -> Report:
-        """The next report of the process.
+    def _outcome(self, seconds: float = math.inf, began: _Clock | None = None) -> Report:
+        """The next report of the process, for which it works since `began`, or since now.
 
         Raises:
             EOFError: If the process took longer than `seconds`, or sent what is no report; it is ended. (One
                 that takes longer stands still: the kernel ends one that computes for so long.)
         """
-        process, began, frame, warned = self._process, _Clock.of(self._process), b"", False
+        process, frame, warned = self._process, b"", False
+        began = began or _Clock.of(process)
         while len(frame) < FRAME_BYTES:
             if self._arrived.poll(1000 * POLL_SECONDS):
                 piece = os.read(self._reports.fileno(), FRAME_BYTES - len(frame))
@@ -198,6 +231,7 @@ class SpeakerProcess:
     def _end(self) -> str:
         """End the process; return how it ended, in words."""
         process, self._process, self._loaded = self._process, None, None
+        self._ordered = None
         if process is None:
             return "it was ended"
         self._orders.close()

@@ -4,10 +4,10 @@ import torch
 from flwr.app import Context, RecordDict
 
 from cli.composing import default_config
-from client import node as node_module
 from client import speaker_processes
 from client.state.departures import RECORD, Departure, record
 from client.state.node_state import node_state
+from client.training.process import SpeakerProcess
 from tests.client.state.test_registered_speakers import (
     BOUNDS,
     QUANTISER,
@@ -55,23 +55,15 @@ def test_who_leaves_while_a_message_is_answered_is_not_trained_any_more(hospital
     alone = [sum_of(here, dataset, number)[0] for number in (0, 2)]
     trained = []
 
-    class Watched:
-        def __init__(self, process):
-            self.process = process
+    order = SpeakerProcess._order
 
-        def __getattr__(self, name):
-            return getattr(self.process, name)
+    def watched(self, speaker_round, *others):
+        if not trained:
+            leave("train-01")
+        trained.append(speaker_round.speaker)
+        return order(self, speaker_round, *others)
 
-        def train(self, speaker_round, *others):
-            if not trained:
-                leave("train-01")
-            trained.append(speaker_round.speaker)
-            return self.process.train(speaker_round, *others)
-
-    made = speaker_processes.process_of
-    monkeypatch.setattr(
-        node_module, "process_of", lambda learner: (made(learner)[0], Watched(made(learner)[1]))
-    )
+    monkeypatch.setattr(SpeakerProcess, "_order", watched)
     answer = Answer.from_message(train(here, dataset, 0, 1, 2))
     assert trained == ["train-00", "train-02"] and answer.count == 3
     assert torch.equal(integers_of(answer, BOUNDS, QUANTISER), sum(alone))

@@ -28,13 +28,13 @@ class Crash(Exception):
 @pytest.fixture
 def trained(monkeypatch):
     """Who is trained, in order."""
-    seen, train = [], SpeakerProcess.train
+    seen, order = [], SpeakerProcess._order
 
     def watched(self, speaker_round, *others):
         seen.append(speaker_round.speaker)
-        return train(self, speaker_round, *others)
+        return order(self, speaker_round, *others)
 
-    monkeypatch.setattr(SpeakerProcess, "train", watched)
+    monkeypatch.setattr(SpeakerProcess, "_order", watched)
     yield seen
     speaker_processes.forget()
 

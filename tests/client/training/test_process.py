@@ -171,6 +171,45 @@ def test_what_one_does_costs_the_others_nothing(process, deed):
     assert torch.equal(after, expected)
 
 
+DEEDS = ("trains", "raises", "computes_a_little", "crashes", "trains", "exits")
+
+
+def test_speakers_that_are_trained_one_behind_the_other_have_the_same_updates(process):
+    """Each begins while the caller has the update of the one before, which stays as it was taken."""
+    alone = [copied(process.train(turn(deed), "train")) for deed in DEEDS]
+    asked, seen = [], []
+
+    def turns():
+        for deed in DEEDS:
+            asked.append(deed)
+            yield turn(deed)
+
+    for result in process.train_each(turns(), "train"):
+        seen.append(copied(result))
+        assert len(asked) == min(len(seen) + 1, len(DEEDS))
+        time.sleep(0.05)
+        assert copied(result) == seen[-1]
+    assert seen == alone and [one is None for one in seen] == [False, True, False, True, False, True]
+    assert list(process.train_each([], "train")) == []
+
+
+def copied(result):
+    return result and (result[0].tolist(), result[1].loss)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.3], ids=["while it trains", "when it has trained"])
+def test_what_was_ordered_and_not_waited_for_is_nobodys_update(process, seconds):
+    """A node that cannot add an update leaves the next one, and with it the report, behind."""
+    expected = copied(process.train(turn("trains"), "train"))
+    results = process.train_each([turn("trains"), turn("computes_a_little")], "train")
+    before = next(results)[1].steps
+    time.sleep(seconds)
+    update, report = process.train(turn("trains"), "train")
+    assert copied((update, report)) == expected
+    assert report.steps != before  # of another process
+    results.close()
+
+
 def test_a_budget_is_for_one_speaker_not_for_all(process):
     """Trainings that would pass the budget together all succeed."""
     began = process.train(turn("trains"), "train")[1].steps
