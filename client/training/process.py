@@ -2,8 +2,9 @@
 
 A node's own process decodes no audio and trains no speaker. (When it loads a corpus, it reads the headers of
 files whose length no table gives.) It forks this process, which trains one speaker at a time into memory that
-both share, and it takes each update out itself before the next one begins. So whatever a speaker's data does (a decoder that crashes, a
-recording that never ends, memory without end), it does in the speaker process, in that speaker's own round.
+both share, and it takes each update out itself before the next one begins. So whatever a speaker's data does
+(a decoder that crashes, a recording that never ends, memory without end), it does in the speaker process, in
+that speaker's own round.
 
 Guarantee: the result of a speaker round is the speaker's update, or nothing if the training failed, died or
 used up the `SpeakerBudget`. The parent copies the update into its own memory before it reads it, and takes
