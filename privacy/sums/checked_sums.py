@@ -15,7 +15,7 @@ from privacy.clipping.quantisation import Quantiser, limited_ranges
 from privacy.errors import ReplyRejected
 from privacy.kernels import add_, take_back_
 from privacy.sums.packing import add_unpacked_
-from privacy.sums.rice import Bytes
+from privacy.sums.rice_blocks import Bytes
 from privacy.validate import whole
 
 # A sum of `count` integer vectors is held to count * bound by float64 arithmetic on squares up to 2**80.

@@ -26,7 +26,8 @@ from torch import Tensor
 from privacy.clipping.bounds import ClipBounds
 from privacy.clipping.quantisation import Quantiser, accumulator_dtype, limited_ranges
 from privacy.errors import ReplyRejected
-from privacy.sums.rice import LENGTH_BYTES, Block, Blocks, Bytes, add_decoded_, encode, fixed_bytes
+from privacy.sums.rice import add_decoded_, encode
+from privacy.sums.rice_blocks import LENGTH_BYTES, Block, Blocks, Bytes, fixed_bytes
 
 _BLOCK = 1 << 15
 

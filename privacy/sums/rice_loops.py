@@ -15,16 +15,22 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from privacy.kernels import compiled
-from privacy.sums.rice import LENGTH_BYTES
+from privacy.sums.rice_blocks import (
+    BEGIN,
+    END,
+    LENGTH_BYTES,
+    LOW_BITS,
+    MOST_UNARY,
+    ROOM,
+    Bytes,
+    Numbers,
+)
 
-Bytes = npt.NDArray[np.uint8]
 Words = npt.NDArray[np.uint64]
-Numbers = npt.NDArray[np.signedinteger]
 Folded = npt.NDArray[np.unsignedinteger]
 Table = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
-BEGIN, END, LOW_BITS, MOST_UNARY, ROOM = range(5)  # the columns of a table of blocks
 DONE, TOO_LARGE, MORE, BITS_AFTER, TOO_LONG, TOO_FEW, BEYOND = range(-1, -8, -1)
 _WORD = 64
 
@@ -222,7 +228,7 @@ def write(
 
     Args:
         numbers: int32 or int64.
-        blocks: the table of `privacy.sums.rice.Blocks`.
+        blocks: the table of `privacy.sums.rice_blocks.Blocks`.
         out: the bytes to write to.
         folded: scratch for the numbers of a block, unsigned.
         words: scratch, a byte per number of a block.
@@ -274,7 +280,7 @@ def add_read_(
     Args:
         sums: int32 or int64.
         packed: what `write` wrote.
-        blocks: the table of `privacy.sums.rice.Blocks`, or its beginning.
+        blocks: the table of `privacy.sums.rice_blocks.Blocks`, or its beginning.
         most: for each block, the largest squared norm of its group up to its end.
         sign: 1 to add, -1 to subtract, to the bit: integers wrap around.
         numbers: scratch for the numbers of a block.

@@ -19,7 +19,7 @@ from privacy import (
     add_clipped_,
     add_packed_,
 )
-from privacy.sums import rice
+from privacy.sums import rice, rice_blocks
 from privacy.sums.packing import pack, packed_bytes, unpack
 from tests.privacy.sum_checks import check_sum
 
@@ -193,8 +193,8 @@ def test_rice_decode_is_the_inverse_of_encode(k, values, wide):
 
 def one_block(size, k, unary):
     """The only block of a code, with so many bytes for its unary part."""
-    room = rice.LENGTH_BYTES + rice.fixed_bytes(size, k) + unary
-    return rice.Blocks([rice.Block(begin=0, end=size, low_bits=k, most_unary=unary, room=room)])
+    room = rice_blocks.LENGTH_BYTES + rice_blocks.fixed_bytes(size, k) + unary
+    return rice_blocks.Blocks([rice_blocks.Block(begin=0, end=size, low_bits=k, most_unary=unary, room=room)])
 
 
 def there_and_back(numbers, k):
@@ -222,10 +222,10 @@ def by_the_definition(numbers, k):
 def test_rice_encode_is_what_its_definition_says(k, values, wide):
     numbers = np.array(values, dtype=np.int64 if wide else np.int32)
     expected = by_the_definition(numbers, k)
-    unary = len(expected) - rice.fixed_bytes(len(numbers), k)
-    packed = np.zeros(rice.LENGTH_BYTES + len(expected), np.uint8)
+    unary = len(expected) - rice_blocks.fixed_bytes(len(numbers), k)
+    packed = np.zeros(rice_blocks.LENGTH_BYTES + len(expected), np.uint8)
     assert rice.encode(numbers, one_block(len(numbers), k, unary), packed) is None
-    assert packed.tobytes() == unary.to_bytes(rice.LENGTH_BYTES, "little") + expected
+    assert packed.tobytes() == unary.to_bytes(rice_blocks.LENGTH_BYTES, "little") + expected
     too_small = one_block(len(numbers), k, unary - 1)
     assert rice.encode(numbers, too_small, np.zeros_like(packed)) is too_small.blocks[0]
 
@@ -250,7 +250,7 @@ def test_rice_has_no_room_for_a_long_unary_part(extreme):
 
 def decode(fixed, unary, count, k):
     """Read the code of `count` numbers with this low and unary part, whatever they are."""
-    length = len(unary).to_bytes(rice.LENGTH_BYTES, "little")
+    length = len(unary).to_bytes(rice_blocks.LENGTH_BYTES, "little")
     packed = np.concatenate([np.array(list(part), np.uint8) for part in (length, fixed, unary)])
     rice.add_decoded_(np.zeros(count, np.int32), packed, one_block(count, k, len(unary)), np.dtype(np.int32))
 
@@ -258,10 +258,10 @@ def decode(fixed, unary, count, k):
 @pytest.mark.parametrize("claimed", [3, 255])
 def test_rice_reads_nothing_behind_the_end(claimed):
     """A block that uses up its group's room leaves the next without even a length."""
-    blocks = rice.Blocks(
+    blocks = rice_blocks.Blocks(
         [
-            rice.Block(begin=0, end=1, low_bits=0, most_unary=255, room=7),
-            rice.Block(begin=1, end=2, low_bits=0, most_unary=255, room=0),
+            rice_blocks.Block(begin=0, end=1, low_bits=0, most_unary=255, room=7),
+            rice_blocks.Block(begin=1, end=2, low_bits=0, most_unary=255, room=0),
         ]
     )
     packed = np.array([claimed, 0, 0, 0, 0b0000_0000, 0, 0b1000_0000], np.uint8)
