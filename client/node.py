@@ -83,7 +83,9 @@ class Node:
         if not is_simulated(node_config):
             return cls.of(config, node_config)
         index, _ = part_of_the_runs(node_config)
-        others = {name: value for name, value in node_config.items() if name != PART_OF_THE_RUNS[0]}
+        others = {
+            name: (type(value), value) for name, value in node_config.items() if name != PART_OF_THE_RUNS[0]
+        }
         last = _last
         if last is None or last.config is not config or last.others != others or not last.node.kept:
             _remember(last := _Last(config, others, cls.of(config, node_config)))
@@ -145,8 +147,7 @@ class Node:
             ValueError: If the task is for another model.
         """
         self.rules.require(task)
-        # A worker of a simulation gets many tasks with one model, which lies in the store of its machine.
-        self._process.load(vector, shared=self.simulated)
+        self._process.load(vector)
 
     def exchange(self, content: RecordDict, state: RecordDict, speakers: Sequence[str]) -> Exchange | None:
         """What the run's algorithm keeps and sends beside the update; None for one that declares nothing.
@@ -211,7 +212,7 @@ class _Last:
     """The node of the last message from a simulation, and what it was made of."""
 
     config: RunConfig
-    others: Mapping[str, Any]  # of the node's configuration: all but its part
+    others: Mapping[str, tuple[type, Any]]  # of the node's configuration: all but its part, 1 is not True
     node: Node
 
 

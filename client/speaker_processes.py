@@ -58,12 +58,12 @@ def forget_departed(departures: Departures, corpus: Corpus, learner: Learner) ->
     """
     folder = feature_folder(learner.corpus, learner.feature_cache)
     fresh = [one.speaker for one in departures.entries if (folder, one.speaker) not in _FORGOTTEN]
+    for _, process in _PROCESSES.values() if fresh else ():
+        process.close()  # first: it could write features anew
     if folder is not None:
         for speaker, split in itertools.product(fresh, corpus.splits):
             if corpus.has_speaker(split, speaker):
                 remove(folder, corpus.utterances(split, speaker))
-    for _, process in _PROCESSES.values() if fresh else ():
-        process.close()
     _FORGOTTEN.update((folder, speaker) for speaker in fresh)
 
 

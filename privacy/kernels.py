@@ -54,8 +54,9 @@ def _at_home(loop: Callable[..., Any], relaxed: str) -> Callable[..., Any]:
     """`loop`, as if its source file were a copy whose path depends only on what is compiled.
 
     numba keeps machine code by the path and the time of the source file. Flower makes a fresh copy of the app
-    for every local run, so each run would compile everything again. numba also ignores the options:
-    `relaxed`, and this file. If no copy can be written, the result is `loop` itself.
+    for every local run, so each run would compile everything again. numba also ignores the options,
+    `relaxed`, this file, and the modules whose constants and functions are compiled in: loops may use those
+    of their own folder. If no copy can be written, the result is `loop` itself.
     """
     code = loop.__code__
     try:
@@ -70,6 +71,8 @@ def _at_home(loop: Callable[..., Any], relaxed: str) -> Callable[..., Any]:
 def _home_of(source: Path, relaxed: str) -> Path:
     content = source.read_bytes()
     compiled_from = hashlib.sha256(relaxed.encode() + Path(__file__).read_bytes() + content)
+    for beside in sorted(source.parent.glob("*.py")):
+        compiled_from.update(beside.name.encode() + b"\0" + beside.read_bytes())
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     kernels = os.environ.get("NUMBA_CACHE_DIR") or Path(caches, "murmuration", "kernels")
     home = Path(kernels, compiled_from.hexdigest()[:16], source.name)

@@ -39,8 +39,8 @@ def _read_header(header: bytes) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def as_array(numbers: npt.NDArray[Any]) -> Array:
-    """What Flower's `Array(numbers)` makes of a contiguous vector (n,), with one copy instead of three."""
-    data = b"".join((_written_header(numbers.dtype, numbers.shape), numbers.data))
+    """What Flower's `Array(numbers)` makes of a vector (n,), with one copy of it instead of three."""
+    data = b"".join((_written_header(numbers.dtype, numbers.shape), np.ascontiguousarray(numbers).data))
     return Array(dtype=str(numbers.dtype), shape=numbers.shape, stype=NUMPY, data=data)
 
 

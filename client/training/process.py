@@ -86,9 +86,9 @@ class SpeakerProcess:
         # The update as it was when its training ended, in memory that no other process has.
         self._taken = torch.zeros(room)
         self._process: BaseProcess | None = None
-        self._loaded: Tensor | None = None  # what `_vector` is a copy of
         self._arrived = select.poll()
-        self._ordered: _Clock | None = None  # when what nobody has waited for yet was ordered
+        self._awaited: _Order | None = None
+        self._number = 0  # of the last order
         self._orders: Connection
         self._reports: Connection
         self._data_bytes = 0  # of the process, before its first speaker
@@ -97,16 +97,9 @@ class SpeakerProcess:
         self.ready = self._start()
         self._start_seconds = max(_LEAST_PATIENCE_SECONDS, _PATIENCE * (time.monotonic() - began))
 
-    def load(self, vector: Tensor, *, shared: bool = False) -> None:
-        """Let the next speaker rounds begin from `vector` (d,).
-
-        A shared vector is one that nobody writes to, and that several calls bring: it is copied once, and
-        kept until there is another.
-        """
-        last = self._loaded
-        if last is None or not shared or (last.data_ptr(), last.shape) != (vector.data_ptr(), vector.shape):
-            self._vector.copy_(vector)
-        self._loaded = vector if shared else None
+    def load(self, vector: Tensor) -> None:
+        """Let the next speaker rounds begin from `vector` (d,)."""
+        self._vector.copy_(vector)
 
     def train(
         self, speaker_round: SpeakerRound, split: str, correction: Tensor | None = None
@@ -122,49 +115,63 @@ class SpeakerProcess:
             The update (room,), in memory of the parent alone that the next call overwrites, and the report.
             None if the speaker counts as zero; the log has the reason.
         """
-        return self._result() if self._order(speaker_round, split, correction) else None
+        return self._result(self._order(speaker_round, split, correction))
 
     def train_each(
         self, speaker_rounds: Iterable[SpeakerRound], split: str
     ) -> Iterator[tuple[Tensor, Trained] | None]:
         """As `train` for each, in their order; the next one trains while the caller has an update.
 
-        So each of `speaker_rounds` is asked for before the update of the one before is given.
+        So each of `speaker_rounds` is asked for before the update of the one before is given. If the caller
+        stops, the training that is under way ends with its process.
         """
         coming = iter(speaker_rounds)
         one = next(coming, None)
-        ordered = one is not None and self._order(one, split)
-        while one is not None:
-            result = self._result() if ordered else None
-            one = next(coming, None)
-            ordered = one is not None and self._order(one, split)
-            yield result
-
-    def _order(self, speaker_round: SpeakerRound, split: str, correction: Tensor | None = None) -> bool:
-        """Have the process train one speaker; returns False if that speaker counts as zero."""
+        order = None if one is None else self._order(one, split)
         try:
-            if self._process is not None and (self._ordered is not None or self._arrived.poll(0)):
+            while one is not None:
+                result = self._result(order)
+                one = next(coming, None)
+                order = None if one is None else self._order(one, split)
+                yield result
+        finally:
+            if order is not None and order is self._awaited and self._process is not None:
+                self._process.kill()
+                self._end()
+
+    def _order(
+        self, speaker_round: SpeakerRound, split: str, correction: Tensor | None = None
+    ) -> _Order | None:
+        """Have the process train one speaker; returns None if that speaker counts as zero."""
+        try:
+            if self._process is not None and (self._awaited is not None or self._arrived.poll(0)):
                 self._end()  # it died since the last order, or reports what nobody waits for
             if self._process is None:
                 self._start()
-            self._ordered = _Clock.of(self._process)
-            self._orders.send((speaker_round, split, correction))
+            self._number += 1
+            self._awaited = _Order(self._number, _Clock.of(self._process))
+            self._orders.send((self._number, speaker_round, split, correction))
+            return self._awaited
         except (EOFError, OSError):
             log.error("a speaker counts as zero: %s", self._end())
-            return False
         except Exception:  # no process can start now: the node still sends what it has added
             log.exception("a speaker counts as zero")
-            return False
-        return True
+        return None
 
-    def _result(self) -> tuple[Tensor, Trained] | None:
-        """Wait for the training that was ordered, and copy its update."""
-        began, self._ordered = self._ordered, None
+    def _result(self, order: _Order | None) -> tuple[Tensor, Trained] | None:
+        """Wait for the training of this order, and copy its update."""
+        if order is None:
+            return None
+        if order is not self._awaited:
+            log.error("a speaker counts as zero: the process was ended, or got another order")
+            return None
         try:
-            outcome = self._outcome(self._budget.processor_seconds, began)
+            outcome = self._outcome(self._budget.processor_seconds, order)
         except (EOFError, OSError):
             log.error("a speaker counts as zero: %s", self._end())
             return None
+        finally:
+            self._awaited = None
         if not isinstance(outcome, Trained):
             self._end()
             return None
@@ -181,10 +188,11 @@ class SpeakerProcess:
         taken, self._orders = _FORK.Pipe(duplex=False)
         self._reports, given = _FORK.Pipe(duplex=False)
         parts = (taken, given, self._make, self._vector, self._update, self._budget)
-        self._process = _FORK.Process(target=serve, args=parts, name="speakers", daemon=True)
-        self._process.start()
+        process = _FORK.Process(target=serve, args=parts, name="speakers", daemon=True)
+        process.start()
         taken.close()
         given.close()
+        self._process = process
         self._arrived = select.poll()
         self._arrived.register(self._reports.fileno(), select.POLLIN)
         try:
@@ -202,37 +210,38 @@ class SpeakerProcess:
         allowed = KEPT_SHARE * self._budget.memory_megabytes * MEGABYTE
         return self._process is not None and data_bytes(self._process.pid) > self._data_bytes + allowed
 
-    def _outcome(self, seconds: float = math.inf, began: _Clock | None = None) -> Report:
-        """The next report of the process, for which it works since `began`, or since now.
+    def _outcome(self, seconds: float, order: _Order | None = None) -> Report:
+        """The report of the process on an order, or on its start.
 
         Raises:
-            EOFError: If the process took longer than `seconds`, or sent what is no report; it is ended. (One
-                that takes longer stands still: the kernel ends one that computes for so long.)
+            EOFError: If the process took longer than `seconds`, or sent what is no report on this; it is
+                ended. (One that takes longer stands still: the kernel ends one that computes for so long.)
         """
         process, frame, warned = self._process, b"", False
-        began = began or _Clock.of(process)
+        if process is None:
+            raise EOFError
+        began = _Clock.of(process) if order is None else order.began
         while len(frame) < FRAME_BYTES:
             if self._arrived.poll(1000 * POLL_SECONDS):
                 piece = os.read(self._reports.fileno(), FRAME_BYTES - len(frame))
                 if not piece:
                     raise EOFError
                 frame += piece
-            if len(frame) == FRAME_BYTES or process is None:
+            if len(frame) == FRAME_BYTES:
                 continue
             if began.seconds_to(_Clock.of(process)) > seconds + POLL_SECONDS:
                 # A process can ignore every signal but the last.
                 _end_with(process, signal.SIGKILL if warned else STANDSTILL)
                 warned = True
         try:
-            return decode(frame)
+            return decode(frame, 0 if order is None else order.number)
         except ValueError as error:
             log.error("the speaker process sent what is no report: %s", error)
             raise EOFError from None
 
     def _end(self) -> str:
         """End the process; return how it ended, in words."""
-        process, self._process, self._loaded = self._process, None, None
-        self._ordered = None
+        process, self._process, self._awaited = self._process, None, None
         if process is None:
             return "it was ended"
         self._orders.close()
@@ -286,3 +295,11 @@ class _Clock:
     def seconds_to(self, later: _Clock) -> float:
         """Seconds in between in which the process computed or stood still."""
         return later.now - self.now - max(0.0, later.waited - self.waited)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """An order that the process got: its number, from 1, which the report on it repeats, and when."""
+
+    number: int
+    began: _Clock

@@ -75,7 +75,7 @@ def serve(
     """Train the speakers that the parent orders, until the parent ends.
 
     Args:
-        orders: Brings (`SpeakerRound`, split, correction).
+        orders: Brings (number of the order, `SpeakerRound`, split, correction).
         reports: Takes the frames of `client.training.process_messages`.
         make: Makes the training, once.
         vector: The round's model (d,), in memory that the parent writes.
@@ -100,18 +100,18 @@ def serve(
     _send(reports, ready)
     while True:
         try:
-            speaker_round, split, correction = orders.recv()
+            order, speaker_round, split, correction = orders.recv()
         except EOFError:
             return
         _limit_memory(most)
         trained = _train(training, speaker_round, split, vector, correction, budget)
-        _send(reports, trained)
+        _send(reports, trained, order)
         if trained is None:
             return  # whatever the speaker's training left behind goes with this process
 
 
-def _send(reports: Connection, report: Report) -> None:
-    os.write(reports.fileno(), encode(report))  # a frame is written in one piece
+def _send(reports: Connection, report: Report, order: int = 0) -> None:
+    os.write(reports.fileno(), encode(report, order))  # a frame is written in one piece
 
 
 def _train(

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from speech import errors as speech_errors
 
-_FRAME = struct.Struct("!BdQH1000s")  # kind, a float, a count, bytes of text, the text padded with zeros
+# The number of the order, kind, a float, a count, bytes of text, the text padded with zeros.
+_FRAME = struct.Struct("!QBdQH1000s")
 FRAME_BYTES = _FRAME.size
 """Less than what a pipe takes in one piece (`PIPE_BUF`)."""
 _LONGEST_TEXT = 1000
@@ -67,25 +68,27 @@ Report = Ready | Trained | Failed | None
 """One report; None for a speaker whose training failed."""
 
 
-def encode(report: Report) -> bytes:
-    """The frame of a report. A text that is too long loses its end."""
+def encode(report: Report, order: int = 0) -> bytes:
+    """The frame of a report on the order of this number. A text that is too long loses its end."""
     if report is None:
-        return _frame(_NOTHING)
+        return _frame(order, _NOTHING)
     if isinstance(report, Ready):
-        return _frame(_READY, number=report.longest_seconds, text=report.frozen)
+        return _frame(order, _READY, number=report.longest_seconds, text=report.frozen)
     if isinstance(report, Trained):
-        return _frame(_TRAINED, number=report.loss, count=report.steps)
+        return _frame(order, _TRAINED, number=report.loss, count=report.steps)
     kind = type(report.error).__name__
     if ERRORS.get(kind) is type(report.error):
-        return _frame(_FAILED, text=f"{kind}:{report.error}")
-    return _frame(_FAILED, text=f"RuntimeError:{kind}: {report.error}")
+        return _frame(order, _FAILED, text=f"{kind}:{report.error}")
+    return _frame(order, _FAILED, text=f"RuntimeError:{kind}: {report.error}")
 
 
-def decode(frame: bytes) -> Report:
-    """The report in a frame. Raises `ValueError` if there is none."""
+def decode(frame: bytes, order: int = 0) -> Report:
+    """The report in a frame. Raises `ValueError` if there is none on the order of this number."""
     if len(frame) != FRAME_BYTES:
         raise ValueError(f"a frame of {len(frame)} bytes, expected {FRAME_BYTES}")
-    kind, number, count, length, padded = _FRAME.unpack(frame)
+    of_order, kind, number, count, length, padded = _FRAME.unpack(frame)
+    if of_order != order:
+        raise ValueError("a report on another order than the last")
     if length > _LONGEST_TEXT:
         raise ValueError(f"a frame that announces {length} bytes of text")
     text = padded[:length].decode(errors="replace")
@@ -101,6 +104,6 @@ def decode(frame: bytes) -> Report:
     raise ValueError(f"a frame of kind {kind}")
 
 
-def _frame(kind: int, *, number: float = 0.0, count: int = 0, text: str = "") -> bytes:
+def _frame(order: int, kind: int, *, number: float = 0.0, count: int = 0, text: str = "") -> bytes:
     written = text.encode(errors="replace")[:_LONGEST_TEXT]
-    return _FRAME.pack(kind, number, count, len(written), written)
+    return _FRAME.pack(order, kind, number, count, len(written), written)

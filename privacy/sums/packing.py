@@ -77,7 +77,6 @@ class _Code:
 
     Attributes:
         blocks: The blocks of all groups.
-        bytes: The length of every sum.
         groups: The groups.
     """
 
@@ -85,8 +84,7 @@ class _Code:
         self.groups = groups
         of_groups = [list(group.blocks()) for group in groups]
         self.blocks = Blocks(block for blocks in of_groups for block in blocks)
-        self.bytes = sum(blocks[0].room for blocks in of_groups)
-        self._last = np.cumsum([len(blocks) for blocks in of_groups]) - 1
+        self._last = np.cumsum([len(blocks) for blocks in of_groups], dtype=np.int64) - 1
 
     def number_of(self, block: Block) -> int:
         """The number of the group of a block."""
@@ -102,7 +100,7 @@ class _Code:
 
 def packed_bytes(count: int, bounds: ClipBounds, quantiser: Quantiser) -> int:
     """The length of every sum of `count` updates that `pack` makes: a function of public numbers."""
-    return _code(count, bounds, quantiser).bytes
+    return _code(count, bounds, quantiser).blocks.bytes
 
 
 def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) -> Bytes:
@@ -121,7 +119,7 @@ def pack(total: Tensor, count: int, bounds: ClipBounds, quantiser: Quantiser) ->
         [5, -2, 7]
     """
     code = _code(count, bounds, quantiser)
-    packed = np.zeros(code.bytes, dtype=np.uint8)
+    packed = np.zeros(code.blocks.bytes, dtype=np.uint8)
     held = total.to(accumulator_dtype(count, quantiser))
     if held.dtype != total.dtype and not torch.equal(held.to(total.dtype), total):
         raise ValueError(f"A sum of {count} clipped updates fits in {held.dtype}; this sum does not.")
@@ -174,9 +172,10 @@ def add_unpacked_(
         ReplyRejected: as for `unpack`; nothing is added.
     """
     code = _code(count, bounds, quantiser)
-    if packed.dtype != np.uint8 or packed.shape != (code.bytes,):
+    if packed.dtype != np.uint8 or packed.shape != (code.blocks.bytes,):
         raise ReplyRejected(
-            f"Expected {code.bytes} bytes for a sum of {count} updates, got {packed.shape} {packed.dtype}."
+            f"Expected {code.blocks.bytes} bytes for a sum of {count} updates, "
+            f"got {packed.shape} {packed.dtype}."
         )
     dtype = torch.empty(0, dtype=accumulator_dtype(count, quantiser)).numpy().dtype
     most = None if limits is None else code.of_blocks(limits)

@@ -25,6 +25,7 @@ def encode(numbers: Numbers, blocks: Blocks, out: Bytes) -> Block | None:
     """
     from privacy.sums.rice_loops import DONE, write  # imported here, because many commands never need it
 
+    _require(numbers, blocks, out)
     outcome = write(numbers, blocks.table, out, *blocks.scratch(numbers.dtype)[1:])
     return None if outcome == DONE else blocks.blocks[outcome]
 
@@ -54,6 +55,7 @@ def add_decoded_(
     """
     from privacy.sums.rice_loops import BEYOND, DONE, add_read_
 
+    _require(sums, blocks, packed)
     scratch = blocks.scratch(dtype)
     most = np.full(len(blocks.table), np.inf) if limits is None else limits
     outcome, place, detail = add_read_(sums, packed, blocks.table, most, 1, *scratch)
@@ -66,6 +68,16 @@ def add_decoded_(
     if outcome == BEYOND:
         return blocks.blocks[place], detail
     raise ReplyRejected(_fault(outcome, blocks.blocks[place], int(detail), 8 * dtype.itemsize))
+
+
+def _require(numbers: Numbers, blocks: Blocks, code: Bytes) -> None:
+    """Raise `ValueError` if the arrays are not those of the blocks: the compiled loops do not look."""
+    if numbers.shape != (blocks.numbers,) or numbers.dtype not in (np.int32, np.int64):
+        raise ValueError(
+            f"Expected {blocks.numbers} int32 or int64 values, got {numbers.shape} {numbers.dtype}."
+        )
+    if code.shape != (blocks.bytes,) or code.dtype != np.uint8:
+        raise ValueError(f"Expected {blocks.bytes} bytes, got {code.shape} {code.dtype}.")
 
 
 def _fault(outcome: int, block: Block, detail: int, bits: int) -> str:

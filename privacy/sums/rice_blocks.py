@@ -59,6 +59,12 @@ class _Scratch(NamedTuple):
 class Blocks:
     """The blocks of a code, in order, as a table for the compiled loops.
 
+    Attributes:
+        blocks: The blocks.
+        table: A row for each.
+        numbers: How many numbers they have.
+        bytes: How many bytes the code may take.
+
     Example:
         >>> blocks = Blocks([Block(begin=0, end=3, low_bits=1, most_unary=2, room=7)])
         >>> blocks.table.tolist()
@@ -68,8 +74,11 @@ class Blocks:
     def __init__(self, blocks: Iterable[Block]) -> None:
         self.blocks = tuple(blocks)
         self.table = np.array([astuple(one) for one in self.blocks], dtype=np.int64)
-        self._longest = max(one.end - one.begin for one in self.blocks)
-        self._most_unary = max(one.most_unary for one in self.blocks)
+        self.table.shape = (len(self.blocks), ROOM + 1)
+        self.numbers = self.blocks[-1].end if self.blocks else 0
+        self.bytes = sum(one.room for one in self.blocks)
+        self._longest = max((one.end - one.begin for one in self.blocks), default=0)
+        self._most_unary = max((one.most_unary for one in self.blocks), default=0)
 
     def scratch(self, dtype: np.dtype[np.signedinteger]) -> _Scratch:
         """Memory for one block of numbers of this type."""

@@ -540,12 +540,16 @@ def integers_of_part(manifest, index):
 
 @pytest.mark.parametrize(
     ("own", "settings"),
-    [({"feature-cache": "features"}, {}), ({}, {"local.gradient-clip": 2.0})],
-    ids=["another setting of the node", "another setting of the run"],
+    [
+        ({"feature-cache": "features"}, {}),
+        ({"most-rounds-per-speaker": True}, {}),
+        ({}, {"local.gradient-clip": 2.0}),
+    ],
+    ids=["another setting of the node", "an equal one of another type", "another setting of the run"],
 )
 def test_a_node_of_other_settings_shares_nothing(manifest, made, own, settings, tmp_path):
-    own = {name: str(tmp_path / value) for name, value in own.items()}
-    for shared in ({}, own):
+    own = {name: str(tmp_path / value) if isinstance(value, str) else value for name, value in own.items()}
+    for shared in ({name: 1 for name in own if own[name] is True}, own):
         node_config = {"partition-id": 0, "num-partitions": 3, **shared}
         ask(context(manifest, node_config=node_config, **(settings if shared is own else {})))
     assert len(made) == 2
@@ -560,22 +564,3 @@ def test_a_node_with_speech_of_its_own_is_made_for_each_message(manifest, made):
 def test_a_part_that_is_not_there_is_refused_also_after_one_that_is(manifest, made):
     ask(context(manifest, 0, 3))
     assert "needs both" in ask(context(manifest, 3, 3))["problem"]
-
-
-def test_a_model_that_several_tasks_share_is_copied_once_and_another_one_again(manifest, monkeypatch):
-    """A simulation's worker gets it with the task of each node."""
-    _, vector = bind(build_model("tiny", seed=0))
-    _, made = task((0,))
-    first, second = pack_vector(vector), pack_vector(torch.zeros_like(vector))
-    copied, copy = [], torch.Tensor.copy_
-    monkeypatch.setattr(torch.Tensor, "copy_", lambda to, of: copied.append(of.shape) or copy(to, of))
-
-    def answer(arrays, index=0):
-        reply = app(made.to_message(2, arrays, 600.0), context(manifest, index, 3))
-        return integers_of(Answer.from_message(reply), made.bounds, made.quantiser)
-
-    sums = [answer(arrays) for arrays in (first, second, first)]
-    assert sums[0].equal(sums[2]) and not sums[0].equal(sums[1])
-    copied.clear()
-    assert answer(first).equal(sums[0]) and not answer(first, index=1).equal(sums[0])
-    assert copied.count(vector.shape) == 0

@@ -74,9 +74,10 @@ def test_a_loop_is_compiled_where_its_code_cannot_be_kept() -> None:
     assert double(21) == 42
 
 
-def loop_of(folder: Path, text: str, *relaxed: str) -> object:
-    """The function `loop` of a fresh copy of this source."""
+def loop_of(folder: Path, text: str, *relaxed: str, beside: str = "") -> object:
+    """The function `loop` of a fresh copy of this source, and of that of a module beside it."""
     folder.mkdir()
+    (folder / "beside.py").write_text(beside)
     source = folder / "loops.py"
     source.write_text(text)
     os.utime(source, (len(folder.name), len(folder.name)))
@@ -111,6 +112,21 @@ def test_every_copy_of_the_app_uses_the_same_machine_code(
     assert len(kept_in(tmp_path / "kept")) == 2
     assert loop_of(tmp_path / "relaxed", text, "reassoc")(21) == 42
     assert len(kept_in(tmp_path / "kept")) == 3  # numba itself would take what was compiled otherwise
+
+
+def test_a_constant_of_a_module_beside_it_is_compiled_in_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or an upgrade would go on with loops that write another format."""
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "kept"))
+    text = (
+        "from pathlib import Path\n"
+        "exec((Path(__file__).parent / 'beside.py').read_text())\n"
+        "def loop(number):\n    return TIMES * number\n"
+    )
+    for folder, times in (("one", 2), ("other", 5)):
+        assert loop_of(tmp_path / folder, text, beside=f"TIMES = {times}\n")(1) == times
+    assert len({path.parent.name for path in (tmp_path / "kept").rglob("loops.py")}) == 2
 
 
 def test_where_no_copy_can_be_made_the_code_is_kept_beside_the_file(

@@ -116,6 +116,12 @@ class Deeds:
     def dies_of_an_odd_signal(self):
         self.is_replaced_by("os.kill(os.getpid(), 41); time.sleep(3600)")
 
+    def reports_early(self):
+        """A report on the order of this number comes before the update is there, and then the true one."""
+        forged = encode(Trained(loss=0.5, steps=1), order=2)
+        self.is_replaced_by(f"os.write(reports, {forged!r})")
+        time.sleep(0.2)
+
     def reports_twice(self):
         self.is_replaced_by(f"os.write(reports, {encode(Trained(loss=0.5, steps=1))!r})")
 
@@ -195,6 +201,52 @@ def test_speakers_that_are_trained_one_behind_the_other_have_the_same_updates(pr
 
 def copied(result):
     return result and (result[0].tolist(), result[1].loss)
+
+
+def test_no_later_speaker_gets_the_update_of_one_that_reported_too_early():
+    """The true report on it comes when the next one is waited for, and is refused by its number."""
+    process = SpeakerProcess(Deeds, size=3, room=5, budget=BUDGET)
+    process.load(torch.tensor([1.0, 2.0, 3.0]))
+    deeds = ("trains", "reports_early", "trains", "computes_a_little", "trains")
+    seen = [copied(one) for one in process.train_each(map(turn, deeds), "train")]
+    assert seen[1][1] == 0.5  # what a process that was taken over says of its own speaker
+    assert seen[2] is None
+    assert [one[1] for one in (seen[0], *seen[3:])] == [1.5] * 3
+    process.close()
+
+
+def test_a_training_that_was_left_has_no_result(process):
+    results = process.train_each([turn("trains"), turn("trains")], "train")
+    assert next(results)
+    process.close()
+    assert next(results) is None
+    others = process.train_each([turn("trains"), turn("trains")], "train")
+    assert next(others)
+    assert process.train(turn("trains"), "train")  # takes the place of what `others` ordered
+    assert next(others) is None
+    assert process.train(turn("trains"), "train")
+
+
+def test_who_stops_ends_the_training_that_is_under_way(process):
+    """It would go on to keep features of a speaker who may have left."""
+    before = process.train(turn("trains"), "train")[1].steps
+    results = process.train_each([turn("trains"), turn("computes")], "train")
+    next(results)
+    results.close()
+    assert not Path(f"/proc/{before}").exists()
+    assert process.train(turn("trains"), "train")[1].steps != before
+
+
+def test_where_no_process_can_be_forked_a_speaker_counts_as_zero(process, monkeypatch):
+    process.close()
+
+    def fails(self):
+        raise BlockingIOError("no more processes")
+
+    with monkeypatch.context() as without:
+        without.setattr(process_module._FORK.Process, "start", fails)
+        assert process.train(turn("trains"), "train") is None
+    assert process.train(turn("trains"), "train")
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.3], ids=["while it trains", "when it has trained"])

@@ -185,6 +185,18 @@ def test_bounds_decide_the_length_and_nothing_else_does():
     assert packed_bytes(2, SOME, QUANTISER) == packed_bytes(2, other, Quantiser.of(other))
 
 
+@pytest.mark.parametrize("size", [0, 10, SOME.size - 1, SOME.size + 1])
+def test_a_sum_of_another_size_is_refused_before_a_loop_runs_over_it(size):
+    """The loops do not look: they would pack memory of the process, or write into it."""
+    short = torch.zeros(size, dtype=torch.int32)
+    with pytest.raises(ValueError, match=f"Expected {SOME.size} int32 or int64 values"):
+        pack(short, 2, SOME, QUANTISER)
+    with pytest.raises(ValueError, match=f"Expected {SOME.size} int32 or int64 values"):
+        add_packed_(short, PACKED, 2, SOME, QUANTISER)
+    with pytest.raises(ValueError, match="int32 or int64 values"):
+        add_packed_(torch.zeros(SOME.size), PACKED, 2, SOME, QUANTISER)
+
+
 @given(st.integers(0, 31), st.lists(st.integers(-(2**20), 2**20), min_size=1, max_size=50), st.booleans())
 def test_rice_decode_is_the_inverse_of_encode(k, values, wide):
     numbers = np.array(values, dtype=np.int64 if wide else np.int32) >> max(0, 12 - k)
@@ -227,7 +239,7 @@ def test_rice_encode_is_what_its_definition_says(k, values, wide):
     assert rice.encode(numbers, one_block(len(numbers), k, unary), packed) is None
     assert packed.tobytes() == unary.to_bytes(rice_blocks.LENGTH_BYTES, "little") + expected
     too_small = one_block(len(numbers), k, unary - 1)
-    assert rice.encode(numbers, too_small, np.zeros_like(packed)) is too_small.blocks[0]
+    assert rice.encode(numbers, too_small, np.zeros_like(packed)[1:]) is too_small.blocks[0]
 
 
 @pytest.mark.parametrize("extreme", [-(2**31), 2**31 - 1])
