@@ -88,7 +88,7 @@ def decode(frame: bytes, order: int = 0) -> Report:
         raise ValueError(f"a frame of {len(frame)} bytes, expected {FRAME_BYTES}")
     of_order, kind, number, count, length, padded = _FRAME.unpack(frame)
     if of_order != order:
-        raise ValueError("a report on another order than the last")
+        raise ValueError("a frame on another order than the last")
     if length > _LONGEST_TEXT:
         raise ValueError(f"a frame that announces {length} bytes of text")
     text = padded[:length].decode(errors="replace")
