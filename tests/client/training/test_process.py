@@ -119,6 +119,7 @@ class Deeds:
     def reports_early(self):
         """A report on the order of this number comes before the update is there, and then the true one."""
         forged = encode(Trained(loss=0.5, steps=1), order=2)
+        self.memory[-1] = 7  # and stays, in this process
         self.is_replaced_by(f"os.write(reports, {forged!r})")
         time.sleep(0.2)
 
@@ -204,14 +205,14 @@ def copied(result):
 
 
 def test_no_later_speaker_gets_the_update_of_one_that_reported_too_early():
-    """The true report on it comes when the next one is waited for, and is refused by its number."""
+    """The true report comes when the next one is waited for, and is refused by its number; or before that."""
     process = SpeakerProcess(Deeds, size=3, room=5, budget=BUDGET)
     process.load(torch.tensor([1.0, 2.0, 3.0]))
     deeds = ("trains", "reports_early", "trains", "computes_a_little", "trains")
     seen = [copied(one) for one in process.train_each(map(turn, deeds), "train")]
     assert seen[1][1] == 0.5  # what a process that was taken over says of its own speaker
-    assert seen[2] is None
-    assert [one[1] for one in (seen[0], *seen[3:])] == [1.5] * 3
+    assert seen[2] is None or seen[2][0][-1] == 0
+    assert [(one[0][-1], one[1]) for one in (seen[0], *seen[3:])] == [(0.0, 1.5)] * 3
     process.close()
 
 
