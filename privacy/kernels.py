@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from functools import cache, wraps
+from inspect import unwrap
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
@@ -39,11 +40,25 @@ def compiled(*relaxed: str) -> Callable[[Loop], Loop]:
     return decorate
 
 
+def inner(*relaxed: str) -> Callable[[Loop], Loop]:
+    """As `compiled`, for what only other compiled loops call; it may be one of `compiled` itself."""
+    import numba
+
+    def decorate(loop: Loop) -> Loop:
+        return cast(Loop, numba.njit(**_options(relaxed))(unwrap(loop)))
+
+    return decorate
+
+
+def _options(relaxed: tuple[str, ...]) -> dict[str, Any]:
+    return {"error_model": "numpy", "nogil": True, "fastmath": set(relaxed)}
+
+
 @cache
 def _machine_code(loop: Callable[..., Any], relaxed: tuple[str, ...]) -> Callable[..., Any]:
     import numba  # imported here, because many commands never need it
 
-    options = {"error_model": "numpy", "nogil": True, "fastmath": set(relaxed)}
+    options = _options(relaxed)
     try:
         return cast(Callable[..., Any], numba.njit(cache=True, **options)(_at_home(loop, str(relaxed))))
     except RuntimeError:  # no folder can keep the machine code: each process compiles
@@ -70,9 +85,7 @@ def _at_home(loop: Callable[..., Any], relaxed: str) -> Callable[..., Any]:
 
 def _home_of(source: Path, relaxed: str) -> Path:
     content = source.read_bytes()
-    compiled_from = hashlib.sha256(relaxed.encode() + Path(__file__).read_bytes() + content)
-    for beside in sorted(source.parent.glob("*.py")):
-        compiled_from.update(beside.name.encode() + b"\0" + beside.read_bytes())
+    compiled_from = hashlib.sha256(relaxed.encode() + Path(__file__).read_bytes() + _sources(source.parent))
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     kernels = os.environ.get("NUMBA_CACHE_DIR") or Path(caches, "murmuration", "kernels")
     home = Path(kernels, compiled_from.hexdigest()[:16], source.name)
@@ -83,6 +96,15 @@ def _home_of(source: Path, relaxed: str) -> Path:
         os.utime(unfinished, (0, 0))  # numba reads the time, and it must not matter which process was first
         unfinished.replace(home)
     return home
+
+
+@cache
+def _sources(folder: Path) -> bytes:
+    """Names and contents of the modules in a folder, as a digest."""
+    found = hashlib.sha256()
+    for module in sorted(folder.glob("*.py")):
+        found.update(module.name.encode() + b"\0" + module.read_bytes())
+    return found.digest()
 
 
 @compiled("reassoc")

@@ -8,12 +8,13 @@ that speaker's own round.
 
 Guarantee: the result of a speaker round is the speaker's update, or nothing if the training failed, died or
 used up the `SpeakerBudget`. The parent copies the update into its own memory before it reads it, and takes
-reports as frames of numbers (`client.training.process_messages`). So a process that a sound file has taken
-over, and that goes on writing, changes nothing that was measured, and sends no object. After a failed
-training, or when the process has grown by more than `KEPT_SHARE` of a speaker's memory, another fork of the
-same parent replaces it. A new process warms up on noise, so that its first speaker takes hardly more time
-than the next. Time counts when the process computes or stands still, not when it waits for a processor: that
-depends on others.
+reports as frames of numbers (`client.training.process_messages`), each with the number of its order. So a
+process that a sound file has taken over, and that goes on writing, changes nothing that was measured, and
+sends no object; and a report that comes early or twice is not taken for that on a later speaker. After a
+failed training, or when the process has grown by more than `KEPT_SHARE` of a speaker's memory, another fork
+of the same parent replaces it. A new process warms up on noise, so that its first speaker takes hardly more
+time than the next. Time counts when the process computes or stands still, not when it waits for a processor:
+that depends on others.
 
 Limits of this guarantee:
 
@@ -86,7 +87,7 @@ class SpeakerProcess:
         # The update as it was when its training ended, in memory that no other process has.
         self._taken = torch.zeros(room)
         self._process: BaseProcess | None = None
-        self._arrived = select.poll()
+        self._arrived: select.poll  # of the reports
         self._awaited: _Order | None = None
         self._number = 0  # of the last order
         self._orders: Connection
@@ -196,7 +197,7 @@ class SpeakerProcess:
         self._arrived = select.poll()
         self._arrived.register(self._reports.fileno(), select.POLLIN)
         try:
-            ready = self._outcome(self._start_seconds)
+            ready = self._outcome(self._start_seconds, _Order(0, _Clock.of(process)))
         except (EOFError, OSError):
             raise RuntimeError(f"the speaker process cannot start: {self._end()}") from None
         if not isinstance(ready, Ready):
@@ -210,8 +211,8 @@ class SpeakerProcess:
         allowed = KEPT_SHARE * self._budget.memory_megabytes * MEGABYTE
         return self._process is not None and data_bytes(self._process.pid) > self._data_bytes + allowed
 
-    def _outcome(self, seconds: float, order: _Order | None = None) -> Report:
-        """The report of the process on an order, or on its start.
+    def _outcome(self, seconds: float, order: _Order) -> Report:
+        """The report of the process on an order.
 
         Raises:
             EOFError: If the process took longer than `seconds`, or sent what is no report on this; it is
@@ -220,7 +221,6 @@ class SpeakerProcess:
         process, frame, warned = self._process, b"", False
         if process is None:
             raise EOFError
-        began = _Clock.of(process) if order is None else order.began
         while len(frame) < FRAME_BYTES:
             if self._arrived.poll(1000 * POLL_SECONDS):
                 piece = os.read(self._reports.fileno(), FRAME_BYTES - len(frame))
@@ -229,12 +229,12 @@ class SpeakerProcess:
                 frame += piece
             if len(frame) == FRAME_BYTES:
                 continue
-            if began.seconds_to(_Clock.of(process)) > seconds + POLL_SECONDS:
+            if order.began.seconds_to(_Clock.of(process)) > seconds + POLL_SECONDS:
                 # A process can ignore every signal but the last.
                 _end_with(process, signal.SIGKILL if warned else STANDSTILL)
                 warned = True
         try:
-            return decode(frame, 0 if order is None else order.number)
+            return decode(frame, order.number)
         except ValueError as error:
             log.error("the speaker process sent what is no report: %s", error)
             raise EOFError from None
@@ -299,7 +299,7 @@ class _Clock:
 
 @dataclass(frozen=True)
 class _Order:
-    """An order that the process got: its number, from 1, which the report on it repeats, and when."""
+    """An order that the process got: its number, which the report on it repeats, and when. 0 is its start."""
 
     number: int
     began: _Clock

@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from privacy.kernels import compiled
+from privacy.kernels import add_, compiled, inner, take_back_
 from privacy.sums.rice_blocks import (
     BEGIN,
     END,
@@ -24,6 +24,7 @@ from privacy.sums.rice_blocks import (
     ROOM,
     Bytes,
     Numbers,
+    fixed_bytes,
 )
 
 Words = npt.NDArray[np.uint64]
@@ -33,6 +34,11 @@ Reals = npt.NDArray[np.float64]
 
 DONE, TOO_LARGE, MORE, BITS_AFTER, TOO_LONG, TOO_FEW, BEYOND = range(-1, -8, -1)
 _WORD = 64
+
+
+_add_ = inner("reassoc")(add_)
+_take_back_ = inner()(take_back_)
+_fixed_bytes = inner()(fixed_bytes)
 
 
 @intrinsic  # type: ignore[untyped-decorator]  # numba is untyped for us
@@ -56,7 +62,7 @@ def _turned(x: Any) -> Any:
     return x ^ t ^ (t >> np.uint64(9))
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _fold(numbers: Numbers, folded: Folded, k: int) -> tuple[Any, Any]:
     """Compute u = 2x or -2x - 1 of every x; returns the largest u >> k, and their sum modulo 2**64."""
     largest, total = np.uint64(0), np.uint64(0)
@@ -70,7 +76,7 @@ def _fold(numbers: Numbers, folded: Folded, k: int) -> tuple[Any, Any]:
     return largest, total
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _write_lows(folded: Folded, k: int, fixed: Bytes, words: Words, lows: Bytes) -> None:
     """Write the low k bits of every number to `fixed`. `words` is scratch, and `lows` the same memory."""
     count, octets, whole_bytes, planes = folded.size, (folded.size + 7) // 8, k // 8, k % 8
@@ -91,7 +97,7 @@ def _write_lows(folded: Folded, k: int, fixed: Bytes, words: Words, lows: Bytes)
                 row[octet] = np.uint8(words[octet] >> np.uint64(56 - 8 * plane))
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _write_highs(folded: Folded, k: int, stream: Words) -> None:
     """Write the bits above the low ones in unary; what is in `stream` before does not matter."""
     position, place, word = 0, 0, np.uint64(0)
@@ -107,7 +113,7 @@ def _write_highs(folded: Folded, k: int, stream: Words) -> None:
     stream[place] = word
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _to_bytes(stream: Words, out: Bytes) -> None:
     """Write the words, the highest byte first, to fill `out`."""
     whole = out.size // 8
@@ -119,7 +125,7 @@ def _to_bytes(stream: Words, out: Bytes) -> None:
         out[8 * whole + byte] = np.uint8(stream[whole] >> np.uint64(56 - 8 * byte))
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _from_bytes(unary: Bytes, stream: Words) -> None:
     """The inverse of `_to_bytes`; zeros fill up the last word, which is there even if it has no byte."""
     whole = unary.size // 8
@@ -134,7 +140,7 @@ def _from_bytes(unary: Bytes, stream: Words) -> None:
     stream[whole] = word
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _read(fixed: Bytes, stream: Words, bits: int, words: Words, lows: Bytes, folded: Folded, k: int) -> int:
     """Read the numbers u into `folded`.
 
@@ -196,28 +202,12 @@ def _read(fixed: Bytes, stream: Words, bits: int, words: Words, lows: Bytes, fol
     return count
 
 
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
+@inner()
 def _unfold_(folded: Folded) -> None:
     """Replace every u by its x, in place, as the bits of the signed type."""
     for index in range(folded.size):
         u = np.uint64(folded[index])
         folded[index] = (u >> np.uint64(1)) ^ (np.uint64(0) - (u & np.uint64(1)))
-
-
-@njit(error_model="numpy", fastmath={"reassoc"})  # type: ignore[untyped-decorator]
-def _add_(sums: Numbers, numbers: Numbers) -> float:
-    """As `privacy.kernels.add_`."""
-    squared = 0.0
-    for index in range(numbers.size):
-        value = np.float64(numbers[index])
-        squared += value * value
-        sums[index] += numbers[index]
-    return squared
-
-
-@njit(error_model="numpy")  # type: ignore[untyped-decorator]
-def _fixed_bytes(count: int, k: int) -> int:
-    return k // 8 * count + k % 8 * ((count + 7) // 8)
 
 
 @compiled()
@@ -302,10 +292,10 @@ def add_read_(
         count = end - begin
         low = place + LENGTH_BYTES
         high = low + _fixed_bytes(count, k)
-        length = np.int64(0)
+        length = 0
         if low <= room:
             for byte in range(LENGTH_BYTES):
-                length |= np.int64(packed[place + byte]) << (8 * byte)
+                length |= int(np.int64(packed[place + byte])) << (8 * byte)
         if length > blocks[block, MOST_UNARY] or high + length > room:
             return TOO_LONG, block, np.float64(length)
         used = stream[: length // 8 + 1]
@@ -321,7 +311,6 @@ def add_read_(
             if squared > most[block]:
                 return BEYOND, block, squared
         else:
-            for index in range(count):
-                sums[begin + index] -= numbers[index]
+            _take_back_(sums[begin:end], numbers[:count])
         place = high + length
     return DONE, place, 0.0
