@@ -15,7 +15,7 @@ def open_durably(path: Path, mode: int = 0o644) -> int:
     Returns:
         The file descriptor.
     """
-    _make_folder(path.parent)
+    make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, mode)
     sync(path.parent)
     return descriptor
@@ -76,8 +76,9 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it is there."""
     if not folder.exists():
-        _make_folder(folder.parent)
+        make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         sync(folder.parent)

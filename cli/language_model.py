@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from base.counts import count_of
 from cli.exits import REFUSED
 from cli.outputs import is_among, require_folder
 from speech.alphabet_file import named_alphabet
@@ -59,7 +60,10 @@ def language_model(
     if skipped:
         console.print(f"{skipped} lines were skipped: they hold digits or letters that nobody can spell out")
     console.print(
-        f"language model of {count} sentences: {out}", markup=False, highlight=False, soft_wrap=True
+        f"language model of {count_of(count, 'sentence')}: {out}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from base.counts import count_of
 from client.training.local_training import LocalTrainer
 from client.training.model import model_to_train
 from client.training.speaker_round import SpeakerRound, SpeechLimit
@@ -52,7 +53,7 @@ def anchor_in_words(section: ServerSection, *, named: bool = True) -> str:
     place = Path(path)
     folder = "" if kind in WITHOUT_FILES or not named else (place.parent if place.suffix else place).name
     name = f"{folder} ({kind})" if folder else kind
-    steps = f"{section.anchor_steps} step{'s' if section.anchor_steps > 1 else ''}"
+    steps = count_of(section.anchor_steps, "step")
     return (
         f"{steps} of SGD (rate {section.anchor_rate:g}) after each round, on public speech without noise: "
         f"{name}, split {section.anchor_split!r}"

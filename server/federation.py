@@ -178,7 +178,7 @@ def prepare_run(
         synthetic=registration.synthetic,
     )
     tokens = frozenset(one.hex() for one in public.tokens) if public else frozenset()
-    opened = open_run(config, identity, population, interrupted, run_id, own_id, tokens)
+    opened = open_run(config, plan, identity, population, interrupted, run_id, own_id, tokens)
     mechanism = Mechanism(
         plan=plan,
         bounds=bounds,

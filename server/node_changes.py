@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+from base.counts import count_of
 from strategies import PopulationIndex
 from strategies.round import RoundReport
 
@@ -121,7 +122,7 @@ class NodeChanges:
         return new
 
     def _disconnected(self, node: int) -> str:
-        return f"node {node} is disconnected: its {self._speakers[node]} speakers count as not taking part"
+        return f"node {node} is disconnected: so {count_of(self._speakers[node], 'speaker')} cannot take part"
 
     def _joined(self, node: int) -> str:
         return f"node {node} joined after registration: its speakers are never drawn; {NEXT_RUN}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from base.counts import count_of
 from server.errors import RegistrationError
 from wire.node_info import MOST_TOKENS, NodeInfo
 from wire.pseudonyms import split_tokens
@@ -119,9 +120,9 @@ def _require_tokens_once(infos: Mapping[int, NodeInfo]) -> None:
         if shared:
             owner, count = shared.most_common(1)[0]
             raise RegistrationError(
-                f"the run cannot start: {count} speakers are on node {owner} and on node {node} (the same "
-                "ids in one speaker-namespace, or in two splits of one corpus) and could be drawn twice; "
-                "keep each speaker on one node and in one split"
+                f"the run cannot start: node {owner} and node {node} share {count_of(count, 'speaker')} (the "
+                "same ids in one speaker-namespace, or in two splits of one corpus), who could be drawn "
+                "twice; keep each speaker on one node and in one split"
             )
 
 
@@ -141,10 +142,10 @@ def require_nobody_held_out(infos: Mapping[int, NodeInfo], held_out_speakers: He
             )
         if shared := held_out_speakers.tokens.intersection(split_tokens(info.tokens)):
             raise RegistrationError(
-                f"the run cannot start: {len(shared)} speakers of node {node} are held-out speakers of split "
-                f"{held_out_speakers.split!r} too (the same ids in one speaker-namespace). Remove each such "
-                "speaker from one of the two, or set corpus.shared-speakers = true: every table and model "
-                "card then reports it"
+                f"the run cannot start: node {node} holds {count_of(len(shared), 'speaker')} of the held-out "
+                f"split {held_out_speakers.split!r} too (the same ids in one speaker-namespace). Remove each "
+                "such speaker from one of the two, or set corpus.shared-speakers = true: every table and "
+                "model card then reports it"
             )
 
 
@@ -175,8 +176,9 @@ def _in_anchor(info: NodeInfo, anchor: AnchorSpeakers) -> str:
     if info.dataset == anchor.dataset and split not in anchor.apart:
         return f"holds split {split!r} of the anchor corpus, which has speakers of its split {anchor.split!r}"
     if shared := anchor.tokens.intersection(split_tokens(info.tokens)):
-        return f"holds {len(shared)} speakers of the anchor corpus (the same ids in one speaker-namespace)"
+        same = "(the same ids in one speaker-namespace)"
+        return f"holds {count_of(len(shared), 'speaker')} of the anchor corpus {same}"
     if recorded := anchor.recorded.get(info.speech, 0):
         of_own = f"of the server's own split {split!r}"
-        return f"holds {recorded} speakers with recordings in the anchor corpus, {of_own}"
+        return f"holds {count_of(recorded, 'speaker')} with recordings in the anchor corpus, {of_own}"
     return ""

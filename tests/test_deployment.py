@@ -23,7 +23,7 @@ def test_two_supernodes_train_on_their_own_speech(tmp_path):
     )
     with made.superlink("superlink"), nodes(made, 2, 3):
         done = made.flwr("run", staged_app(tmp_path / "app"), "--run-config", config, "--stream")
-        assert "2 nodes hold 5 speakers" in done.stdout, done.stdout
+        assert "2 nodes with 5 speakers" in done.stdout, done.stdout
         metrics = made.metrics()
         assert [line["round"] for line in metrics] == [0, 1, 2]
         assert made.answered() == [(2, 2), (2, 2)]

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from base.counts import count_of
 from cli.corpus.options import CorpusPath, Kind, Language, MaxSeconds, Out, UnspelledChoice, or_exit
 from cli.progress import progress_bar
 from speech.alphabet_file import named_alphabet
@@ -123,7 +124,8 @@ def _load(kind: str, path: str, out: Path, parts: list[str], rules: Rules) -> Co
 
 def _tell(corpus: Corpus, manifest: Path) -> None:
     for row in split_statistics(corpus):
-        counts = f"{row.speakers:,} speakers, {row.utterances:,} utterances, {row.hours:,.2f} h"
+        spoken = f"{count_of(row.speakers, 'speaker')}, {count_of(row.utterances, 'utterance')}"
+        counts = f"{spoken}, {row.hours:,.2f} h"
         typer.echo(f"{row.split}: {counts}; {row.skipped:,} skipped, {row.mapped:,} mapped")
     if shared_speakers(corpus):
         typer.echo(f"WARNING: {len(shared_speakers(corpus))} speakers are in more than one split")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from packaging.specifiers import SpecifierSet
 
+from base.counts import count_of
 from base.printable_text import one_line
 from cli.approval.approvals import Approvals, NotApproved, digest_of
 from cli.deploy import probes
@@ -224,12 +225,12 @@ def check_speech(
         speakers = departures.without(everybody)
     except (ConfigError, SpeechError) as error:
         return Finding("speech", False, str(error))
-    skipped = f", {len(corpus.skipped)} utterances cannot be used" if corpus.skipped else ""
+    skipped = f", {count_of(len(corpus.skipped), 'utterance')} cannot be used" if corpus.skipped else ""
     if gone := len(everybody) - len(speakers):
         skipped += f", {gone} more have left ({departures.path})"
     if not speakers:
         return Finding("speech", False, f"{path}: no usable speaker in split {split!r}{skipped}")
-    words = f"{len(speakers)} speakers in split {split!r}{skipped}"
+    words = f"{count_of(len(speakers), 'speaker')} in split {split!r}{skipped}"
     tried = speakers[:: -(-len(speakers) // MOST_SPEAKERS_READ)]
     if faults := [fault for speaker in tried if (fault := _unheard(corpus, split, speaker))]:
         words += f"; {len(faults)} of {len(tried)} recordings tried cannot be read: {faults[0]}"

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from base.counts import count_of
 from speech.evaluation.assessment import Assessment, Comparison, UtteranceResult
 from speech.evaluation.bootstrap import FEW_SPEAKERS, LEVEL, Interval
 from speech.evaluation.edit_table import Kind, columns, rows
@@ -47,12 +48,14 @@ def show(
 
 def _heading(speech: Speech, mine: Result, choice: Choice) -> Text:
     parameters = sum(parameter.numel() for parameter in mine.loaded.model.parameters())
+    speakers = count_of(len(mine.assessment.speakers), "speaker")
+    utterances = count_of(len(mine.assessment.utterances), "utterance")
     skipped = f", {mine.skipped} more skipped for their audio" if mine.skipped else ""
     return Text(
         f"model   {mine.path} ({mine.loaded.preset}, {parameters:,} parameters, {choice.decoding}"
         f"{_window(mine)})\n"
-        f"speech  {speech.corpus.name}, split {speech.split!r}: {len(mine.assessment.speakers)} speakers, "
-        f"{len(mine.assessment.utterances)} utterances, {_duration(mine.audio_seconds)}{skipped}\n"
+        f"speech  {speech.corpus.name}, split {speech.split!r}: {speakers}, {utterances}, "
+        f"{_duration(mine.audio_seconds)}{skipped}\n"
     )
 
 
@@ -151,7 +154,7 @@ def _show_worst(console: Console, worst: Sequence[UtteranceResult]) -> None:
     )
     for result in worst:
         errors, words = result.words.errors, result.words.reference_length
-        console.print(Text(f"{result.id}: {errors} errors in {words} words"))
+        console.print(Text(f"{result.id}: {count_of(errors, 'error')} in {count_of(words, 'word')}"))
         console.print(aligned(result.reference, result.hypothesis, console.width), soft_wrap=True)
 
 
@@ -182,7 +185,7 @@ def _sure(interval: Interval | None) -> str:
     if interval is None:
         return "no interval: it is drawn over speakers, and there is one only"
     few = f"; with fewer than {FEW_SPEAKERS} it is too narrow" if interval.speakers < FEW_SPEAKERS else ""
-    return f"intervals: bootstrap over {interval.speakers} speakers{few}"
+    return f"intervals: bootstrap over {count_of(interval.speakers, 'speaker')}{few}"
 
 
 def _range(interval: Interval | None) -> str:

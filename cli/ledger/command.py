@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from base.counts import count_of
 from base.printable_text import one_line
 from cli.composing import config_of_run, default_config
 from cli.exits import FAILED, REFUSED
@@ -246,8 +247,8 @@ def _named(run: str, folders: dict[str, str]) -> str:
 def _spent(total: dict[str, Any]) -> str:
     bounds = total["epsilon"]
     return (
-        f"{total['releases']} releases, epsilon {_number(total['claim'])} (by {total['accountant']}; "
-        f"RDP {_number(bounds['rdp'])}, PLD {_number(bounds['pld'])})"
+        f"{count_of(total['releases'], 'release')}, epsilon {_number(total['claim'])} "
+        f"(by {total['accountant']}; RDP {_number(bounds['rdp'])}, PLD {_number(bounds['pld'])})"
     )
 
 

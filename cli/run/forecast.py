@@ -16,6 +16,7 @@ from functools import cached_property
 
 import torch
 
+from base.counts import count_of
 from cli.run.round_costs import RoundCosts, ValueCosts
 from client.corpora import corpus_of
 from client.learner import Learner
@@ -132,8 +133,9 @@ class Forecast:
         )
         most = f"{self.config.local.memory_megabytes:,} MB more (local.memory-megabytes)"
         return [
-            f"{plan.population:,} speakers on {self.nodes:,} nodes; {plan.rounds} rounds of {plan.cohort:g} "
-            f"expected speakers, on {self.contacted:,.0f} nodes, by {self.messages:,.0f} messages",
+            f"{plan.population:,} speakers on {count_of(self.nodes, 'node')}; "
+            f"{count_of(plan.rounds, 'round')} of {plan.cohort:g} expected speakers, "
+            f"on {self.contacted:,.0f} nodes, by {self.messages:,.0f} messages",
             f"seconds: about {self.seconds:,.0f}: start {START_SECONDS:g}, rounds of "
             f"{each.seconds:,.1f} on {self.workers} workers ({each.bottleneck} takes longest), "
             f"{self.evaluations:g} evaluations of {self.evaluation_seconds:,.1f}",

@@ -7,23 +7,27 @@ a speaker has left.)
 
 The same count is kept under the run's own id: a run that is resumed is another run of Flower's. The node then
 reports as many speakers as when the run began, and those who have left since count as zero.
+
+A run has a folder of its own, with a file for each node whose records are here: one for a SuperNode, as many
+as it has parts for a simulation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from base.durable_file import replace_durably
+from base.durable_file import make_folder, replace_durably
 from client.state.node_state import node_state, node_state_path
 from recipes import ConfigError
 
 FOLDER = "registrations"
-KEPT = 200  # two for each run; a node takes part in few at a time
+KEPT = 200  # folders, two for each run; a node takes part in few at a time
 log = logging.getLogger("murmuration.client")
 
 
@@ -37,10 +41,11 @@ def note(node_config: Mapping[str, Any], run: int | str, node: int | str, left: 
     """
     try:
         folder = node_state(node_config) / FOLDER
-        folder.mkdir(exist_ok=True, mode=0o700)
-        replace_durably(_path(folder, run, node), f"{left}\n".encode())
-        for old in sorted(folder.glob("*.txt"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
-            old.unlink(missing_ok=True)
+        path = _path(folder, run, node)
+        if not path.parent.exists():
+            make_folder(path.parent)
+            _forget_all_but(KEPT, folder)
+        replace_durably(path, f"{left}\n".encode())
     except (ConfigError, OSError) as error:
         log.warning("after a restart during the run this node will not know its speakers: %s", error)
 
@@ -53,6 +58,21 @@ def noted(node_config: Mapping[str, Any], run: int | str, node: int | str) -> in
 
 
 def _path(folder: Path, run: int | str, node: int | str) -> Path:
-    if isinstance(run, str):  # what a server names becomes no path
-        return folder / f"run-{hashlib.sha256(f'{run} {node}'.encode()).hexdigest()}.txt"
-    return folder / f"{run}-{node}.txt"
+    """Where the count is; what a server names becomes no path."""
+    if isinstance(run, str):
+        return folder / f"run-{_digest(run)}" / f"{_digest(str(node))}.txt"
+    return folder / f"{run}" / f"{node}.txt"
+
+
+def _digest(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _forget_all_but(newest: int, folder: Path) -> None:
+    """Remove the folders of the oldest runs; another process may be at it too."""
+    ages = []
+    for one in folder.iterdir():
+        with suppress(OSError):
+            ages.append((one.stat().st_mtime, one))
+    for _, old in sorted(ages)[:-newest]:
+        shutil.rmtree(old, ignore_errors=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base.counts import count_of
 from base.printable_text import in_markdown
 from privacy import Epsilon, PrivacyPlan, epsilon, epsilon_text
 from privacy.accounting.filters import least_budget
@@ -91,12 +92,13 @@ def _other_runs(facts: ModelFacts) -> list[str]:
         return []
     of_seed = ", and the runs that made its seed model," if facts.inherited else ""
     together = epsilon(facts.all_runs, facts.plan.delta)
+    least = epsilon_text(least_budget(facts.all_runs, facts.plan.delta))
     return [
-        f"Other runs on the same speakers{of_seed} made {facts.other_releases:,} releases. All runs "
-        f"together: epsilon {epsilon_text(together.value)} (RDP {_rdp(together)}, PLD {_pld(together)}) "
-        "if all parameters were fixed in advance. If later runs were chosen by earlier results, a privacy "
-        f"filter admits them at a budget of {epsilon_text(least_budget(facts.all_runs, facts.plan.delta))} "
-        "that was fixed before the first run."
+        f"Other runs on the same speakers{of_seed} made {count_of(facts.other_releases, 'release')}. "
+        f"All runs together: epsilon {epsilon_text(together.value)} (RDP {_rdp(together)}, "
+        f"PLD {_pld(together)}) if all parameters were fixed in advance. If later runs were chosen by "
+        f"earlier results, a privacy filter admits them at a budget of {least} that was "
+        "fixed before the first run."
     ]
 
 

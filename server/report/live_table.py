@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from base.counts import count_of
 from base.printable_text import one_line
 from privacy import PrivacyPlan, epsilon_text
 from server.spending import Spending
@@ -76,9 +77,8 @@ class Row:
 def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_after: int | None) -> str:
     """Return the lines above the table: nodes, speakers, model, run folder, and the round of a resumption."""
     resumed = "" if resumed_after is None else f"resumed after round {resumed_after}\n"
-    return (
-        f"\nMurmuration: {nodes} nodes hold {speakers} speakers; {model}\nrun folder: {folder}\n{resumed}\n"
-    )
+    hold = f"{count_of(nodes, 'node')} with {count_of(speakers, 'speaker')}"
+    return f"\nMurmuration: {hold}; {model}\nrun folder: {folder}\n{resumed}\n"
 
 
 def noise_in_words(plan: PrivacyPlan, clip_bound: float, trained: int) -> str:
@@ -137,14 +137,14 @@ def _more_columns(spending: Spending) -> dict[str, str]:
     account, columns = spending.account, {}
     if account.inherited:
         columns[MODEL] = (
-            f"THE epsilon of the model: this run and {account.inherited:,} releases of the runs that made "
-            "its seed model, together"
+            f"THE epsilon of the model: this run and {count_of(account.inherited, 'release')} of the runs "
+            "that made its seed model, together"
         )
     if account.others:
         of_seed = ", or of the runs that made its seed model" if account.inherited else ""
         columns[POPULATION] = (
-            f"this run and {account.others:,} releases of earlier runs on the same speakers{of_seed}, "
-            "together"
+            f"this run and {count_of(account.others, 'release')} of earlier runs on the same "
+            f"speakers{of_seed}, together"
         )
     return columns
 
@@ -155,8 +155,8 @@ def _after_all_rounds(plan: PrivacyPlan) -> list[str]:
         return []
     spent = plan.epsilon_of(plan.releases_in(plan.rounds))
     return [
-        f"    after all {plan.rounds} rounds: epsilon {epsilon_text(spent.value)} by {spent.accountant}, for "
-        "the population of this run"
+        f"    after all {count_of(plan.rounds, 'round')}: epsilon {epsilon_text(spent.value)} by "
+        f"{spent.accountant}, for the population of this run"
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from base.counts import count_of
 from privacy import (
     Epsilon,
     Lineage,
@@ -194,7 +195,7 @@ class ModelFacts:
             return warning(plan)[0].removeprefix("privacy: ")
         whole, own = self.headline, self.spent
         chained = (
-            f"with {self.inherited:,} releases of the runs that made its seed model "
+            f"with {count_of(self.inherited, 'release')} of the runs that made its seed model "
             f"({self.ancestors}); this run alone: epsilon {epsilon_text(own.value)}, "
             if self.inherited
             else ""
@@ -203,5 +204,5 @@ class ModelFacts:
         return (
             f"epsilon {epsilon_text(whole.value)} (by {whole.accountant}) at delta {plan.delta:g} {chained}"
             f"for each of {plan.population:,} speakers, {plan.adjacency}, {plan.sampler} sampling, "
-            f"{self.releases} releases; from the ledger of run {short(self.run)}{notes}"
+            f"{count_of(self.releases, 'release')}; from the ledger of run {short(self.run)}{notes}"
         )

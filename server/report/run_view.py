@@ -21,6 +21,7 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
+from base.counts import count_of
 from privacy import PrivacyPlan, epsilon_text
 from privacy.group_statistics import ReleasedGroup
 from privacy.layer_groups import MOST_GROUPS
@@ -52,7 +53,7 @@ class EpsilonGoal:
         if plan.epsilon_budget is not None:
             return cls(value=plan.epsilon_budget, words="the budget")
         whole = plan.epsilon_of(plan.releases_in(plan.rounds), pld=False)
-        return cls(value=whole.value, words=f"{plan.rounds} rounds")
+        return cls(value=whole.value, words=count_of(plan.rounds, "round"))
 
 
 @dataclass(kw_only=True)
@@ -149,9 +150,9 @@ class RunView:
 
     def _answers(self, few: bool) -> list[Text]:
         report = self.newest.report if self.newest else None
-        last = f"; last round {report.drawn} speakers" if report and not few else ""
+        last = f"; last round {count_of(report.drawn, 'speaker')}" if report and not few else ""
         dropped = len(report.dropped) if report else 0
-        left_out = (f", {dropped} nodes left out", "yellow") if dropped and not few else ""
+        left_out = (f", {count_of(dropped, 'node')} left out", "yellow") if dropped and not few else ""
         return [_titled("messages", f"{self.answered} of {self.asked} answered{last}", left_out)]
 
     def _rates(self, width: int, few: bool) -> list[Text]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from base.counts import count_of
 from base.printable_text import one_line
 from privacy import Epsilon, epsilon_text
 from recipes import RunConfig
@@ -93,7 +94,7 @@ def _learnt(course: Course, evaluations: ModelEvaluations) -> str:
         f"held-out WER ({final.normaliser}) {100 * seed.wer:.1f} % -> {100 * final.wer:.1f} %, "
         f"CER {100 * seed.cer:.1f} % -> {100 * final.cer:.1f} %, "
         f"loss {seed.loss:.3f} -> {final.loss:.3f}, "
-        f"in {course.rounds} rounds and {course.seconds:.0f} seconds"
+        f"in {count_of(course.rounds, 'round')} and {course.seconds:.0f} seconds"
     )
 
 
@@ -104,8 +105,8 @@ def _privacy_of_model(spending: Spending) -> str:
         return ""
     runs = ", ".join(short(one.run) for one in account.lineage if one.private)
     return (
-        f"privacy of the model, with {account.inherited:,} releases of the runs that made its seed model "
-        f"({runs}), for a person who is in all their populations:\n"
+        f"privacy of the model, with {count_of(account.inherited, 'release')} of the runs that made its "
+        f"seed model ({runs}), for a person who is in all their populations:\n"
         f"  epsilon {_both(found)} at delta {spending.plan.delta:g}"
     )
 
@@ -133,7 +134,7 @@ def _privacy_of_population(spending: Spending) -> str:
         return f"all runs on {speakers} add up in one ledger: {account.ledger.path}"
     elsewhere = " or on the speakers of its seed model" if account.elsewhere else ""
     return (
-        f"privacy of {speakers} in all runs, with {account.others:,} releases of other runs on them"
+        f"privacy of {speakers} in all runs, with {count_of(account.others, 'release')} of other runs on them"
         f"{elsewhere}: epsilon {_both(found)}\n"
         f"ledger of all runs: {account.ledger.path}"
     )

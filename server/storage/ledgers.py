@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.counts import count_of
 from privacy import (
     Ledger,
     LedgerCorrupt,
@@ -128,9 +129,9 @@ def require_spent(
         return
     runs = dict.fromkeys(entry.run for entry in entries if entry.dataset == name)
     raise SpendingUnknown(
-        f"{where}: this run has made {rounds} rounds, which are {due} releases, and the ledger of "
-        f"{name!r} has {found} such releases of run {run!r}: its spending is not known, so no epsilon can be "
-        f"computed. The runs in that ledger: {', '.join(runs) or 'none'}. If this folder is from a release "
-        "without run ids and was renamed, give it the name that is in the ledger; otherwise restore the "
-        "ledger (`murmur ledger restore`)"
+        f"{where}: this run has made {count_of(rounds, 'round')}, so {count_of(due, 'release')}, and the "
+        f"ledger of {name!r} has {found} such releases of run {run!r}: its spending is not known, so "
+        f"no epsilon can be computed. The runs in that ledger: {', '.join(runs) or 'none'}. If this folder "
+        "is from a release without run ids and was renamed, give it the name that is in the "
+        "ledger; otherwise restore the ledger (`murmur ledger restore`)"
     )

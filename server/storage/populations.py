@@ -22,6 +22,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from base.counts import count_of
 from recipes import ConfigError, RunConfig
 from server.storage.ledger_notes import HEAD, SPEAKERS, SPEECH, SYNTHETIC, add_notes, notes_of
 
@@ -234,7 +235,7 @@ def uncounted_without_names(count: int) -> list[str]:
     """Return the same of so many ledgers, for whoever must not learn their names; nothing of none."""
     if not count:
         return []
-    ledgers = f"{count} other ledger{'s' if count > 1 else ''}"
+    ledgers = count_of(count, "other ledger")
     return [f"other runs have spent on some of these speakers in {ledgers}: no epsilon here includes it"]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from privacy import Ledger, Lineage
+from privacy import Ledger, Lineage, PrivacyPlan
 from recipes import RunConfig, resolve, runs_folder
 from server.errors import ResumeRefused
 from server.storage.ancestry import lineage_before, lineage_of_start
@@ -149,6 +149,7 @@ class OpenRun:
 
 def open_run(
     config: RunConfig,
+    plan: PrivacyPlan,
     identity: Identity,
     population: PopulationIdentity,
     interrupted: Interrupted | None,
@@ -160,6 +161,7 @@ def open_run(
 
     Args:
         config: The run configuration.
+        plan: Its privacy plan.
         identity: The identity that the run's checkpoints will have.
         population: Its population.
         interrupted: The run to resume, if any.
@@ -172,6 +174,7 @@ def open_run(
         LedgerCorrupt: If the ledger is damaged, or lacks entries that other files recorded.
         LedgerInUse: If another run has it open.
         SpendingUnknown: If it is not known what was spent for the seed model or by the interrupted run.
+        BudgetExhausted: If the budget of a new run has no room for its first round.
         ConfigError: If a new folder or ledger cannot be made, the population needs a name, another ledger
             has releases of some of its speakers, or any ledger has those of a speaker of the anchor corpus.
     """
@@ -199,11 +202,13 @@ def open_run(
             *uncounted_remarks(config, path, population),
             *first_run_remarks(config, path, population),
         )
+        account = Account(ledger=ledger, population_name=name, run=run, lineage=lineage)
+        if interrupted is None:
+            plan.require_budget(own=(), others=account.everything)
         note_population(path, population)
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)
         link_ledger(folder.ledger, ledger.path)
     except BaseException:
         ledger.close()
         raise
-    account = Account(ledger=ledger, population_name=name, run=run, lineage=lineage)
     return OpenRun(folder=folder, account=account, remarks=remarks)

@@ -61,8 +61,9 @@ def require_ctc(loaded: LoadedModel) -> PretrainedCTC:
     if isinstance(loaded.model, PretrainedCTC):
         return loaded.model
     raise ExportError(
-        f"{loaded.preset}: ONNX is for CTC models, and this is an encoder-decoder model; write a folder that "
-        "transformers loads (--format huggingface), or its adapters alone (--format peft)."
+        f"{loaded.preset}: only CTC models are written as one file, and this is an encoder-decoder model; "
+        "write a folder that transformers loads (--format huggingface), or its adapters alone "
+        "(--format peft)."
     )
 
 

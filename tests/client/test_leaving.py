@@ -1,10 +1,13 @@
 """A speaker who has left is not trained, counted or named any more, whatever node and server remember."""
 
+import os
+
 import torch
 from flwr.app import Context, RecordDict
 
 from cli.composing import default_config
 from client import speaker_processes
+from client.state import departure_counts
 from client.state.departures import RECORD, Departure, record
 from client.state.node_state import node_state
 from client.training.process import SpeakerProcess
@@ -153,6 +156,28 @@ def test_a_resumed_run_counts_as_many_as_it_did_and_who_left_since_counts_as_zer
     for run, goes_on in (("b" * 32, False), ("c" * 32, True), ("../left", True), ("a" * 32, False)):
         now = begin(here, run, goes_on)
         assert (now.speakers, now.left) == (1, 0)
+
+
+def test_a_run_is_resumed_of_which_one_machine_has_many_parts(hospital):
+    """A simulation notes a count for each part whose speakers have left; no part's takes another's place."""
+    here, _ = hospital
+    for part in range(departure_counts.KEPT + 1):
+        departure_counts.note(here.node_config, "a" * 32, f"part {part}", part)
+        departure_counts.note(here.node_config, 7, part, part)
+    for part in range(departure_counts.KEPT + 1):
+        assert departure_counts.noted(here.node_config, "a" * 32, f"part {part}") == part
+        assert departure_counts.noted(here.node_config, 7, part) == part
+
+
+def test_the_counts_of_the_oldest_runs_are_forgotten(hospital, monkeypatch):
+    here, _ = hospital
+    monkeypatch.setattr(departure_counts, "KEPT", 3)
+    for run in range(5):
+        departure_counts.note(here.node_config, run, 1, run)
+        folder = node_state(here.node_config) / departure_counts.FOLDER / f"{run}"
+        os.utime(folder, (run, run))
+    found = [departure_counts.noted(here.node_config, run, 1) for run in range(5)]
+    assert found == [None, None, 2, 3, 4]
 
 
 def test_a_run_is_resumed_where_all_of_a_nodes_speakers_have_left(hospital):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from base.counts import count_of
 from base.durable_file import replace_durably
 from cli.paper.results.record import Result, ResultError
 from cli.paper.results.statistics import Table, rate
@@ -191,8 +192,8 @@ def _facts(runs: Sequence[Result]) -> str:
     first, seconds = runs[0], sum(one.seconds for one in runs)
     commits = ", ".join(dict.fromkeys(one.commit for one in runs))
     return (
-        f"{len(runs)} runs of {seconds / len(runs):.0f} s on average; model {first.model.name} with "
-        f"{first.model.parameters:,} parameters, a population of {first.population} speakers, "
+        f"{count_of(len(runs), 'run')} of {seconds / len(runs):.0f} s on average; model {first.model.name} "
+        f"with {first.model.parameters:,} parameters, a population of {first.population} speakers, "
         f"{len(first.wer.by_speaker)} test speakers with {first.wer.words:,} words{_before(runs)}; "
         f"commit {commits}."
     )

@@ -11,6 +11,7 @@ from base.clip_groups import ClipGroups
 from base.registries import MODEL_PRESETS
 from optim.flat_model import bind
 from privacy import (
+    BudgetExhausted,
     LedgerCorrupt,
     LedgerInUse,
     PrivacyPlan,
@@ -294,7 +295,10 @@ def test_runs_on_the_same_population_add_up_and_the_budget_counts_them_all(corpu
     budget = (six + seven) / 2
     first = federate(recipe(corpus))
     second = federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="22")
-    third = federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="33")
+    folders = sorted(first.parent.iterdir())
+    with pytest.raises(BudgetExhausted, match=r"one more round would make it"):
+        federate(recipe(corpus, **{"privacy.epsilon-budget": budget}), run_id="33")
+    assert sorted(first.parent.iterdir()) == folders, "a run without a single round leaves nothing"
     runs = [entry.run for entry in read_ledger(first / "ledger.jsonl")]
     assert runs == [run_of_folder(first)] * 4 + [run_of_folder(second)] * 2
     assert "other runs" not in (first / "summary.txt").read_text()
@@ -302,8 +306,8 @@ def test_runs_on_the_same_population_add_up_and_the_budget_counts_them_all(corpu
     assert "stopped before the last round: The budget is" in text
     assert "with 4 releases of other runs on them: epsilon" in text
     assert (second / "model.safetensors").is_file()
-    assert "with 6 releases of other runs" in (third / "summary.txt").read_text()
-    assert (third / "model.safetensors").is_file()
+    assert federate(recipe(corpus, **{"run.resume": str(second)}), run_id="44") == second
+    assert [entry.run for entry in read_ledger(first / "ledger.jsonl")] == runs
 
 
 def test_another_population_has_its_own_ledger_and_a_name_joins_corpora(corpus, home):
