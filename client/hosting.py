@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
@@ -16,14 +17,13 @@ from torch import Tensor
 
 from client.node import Node
 from client.node_speech import PART_OF_THE_RUNS, is_simulated
-from client.policy.task_rules import require_known
 from client.registration import called, register
 from client.state.registered_speakers import RECORD
+from client.training.speaker_round import SpeakerRound
 from recipes import ConfigError, RunConfig
 from wire.hosting import HostAnswer, HostTask, hosted_by, pack_infos
 from wire.messages import MODEL, Answer, Task, problem
 from wire.node_answers import NodeSum
-from wire.raw_metrics import RawMetrics
 
 InWords = Callable[[Exception, Context], str]
 """What the server is told of an error of a node."""
@@ -67,8 +67,8 @@ def query(config: RunConfig, context: Context, asked: Mapping[str, object]) -> R
 def train(config: RunConfig, message: Message, context: Context, in_words: InWords) -> RecordDict:
     """Return one sum over the nodes that a message has tasks for.
 
-    A node that cannot train is left out of the sum, and the answer says why. If something of it was added
-    already, no node of the message has an answer.
+    A node that cannot train is left out of the sum, and the answer says why. If the training of one fails
+    after that, no node of the message has an answer.
 
     Args:
         config: The run's settings.
@@ -79,31 +79,56 @@ def train(config: RunConfig, message: Message, context: Context, in_words: InWor
     hosted, together, vector = HostTask.from_message(message)
     del message.content[MODEL]  # Flower keeps the message until it is answered
     host = _Host(config, context)
-    total: NodeSum | None = None
-    raw = RawMetrics() if together.raw_metrics else None
-    speakers: list[int] = []
-    problems: dict[int, str] = {}
-    dataset = together.dataset
-    for number, task in hosted.tasks.items():
-        with host.context_of(number) as own:
-            try:
-                node = host.node(number)
-                require_known(task, names := called(node, own, task))
-                host.load(node, task, vector)
-                total = total or NodeSum(together, node.rules.layout)
-            except Exception as error:  # each node answers for itself
-                problems[number] = in_words(error, own)
-                continue
-            metrics = node.train(task, names, total)
-        speakers += task.speakers
-        if task.dataset and node.dataset != task.dataset:
-            dataset = node.dataset
-        if raw is not None and metrics is not None:
-            raw.merge(metrics)
-    if total is None or not speakers:
-        return problem(next(iter(problems.values())))
-    answered = replace(together, speakers=tuple(speakers))
-    return HostAnswer(answer=Answer.of(answered, total.integers, raw, dataset), problems=problems).to_record()
+    asked = _Asked(host, hosted.tasks, vector, in_words)
+    del vector
+    total = NodeSum(together, host.first.rules.layout)
+    raw = host.first.add(asked.rounds(), together, total)
+    if not asked.speakers:
+        return problem(next(iter(asked.problems.values())))
+    answered = replace(together, speakers=tuple(asked.speakers))
+    answer = Answer.of(answered, total.integers, raw, asked.dataset or together.dataset)
+    return HostAnswer(answer=answer, problems=asked.problems).to_record()
+
+
+class _Asked:
+    """The nodes of a message.
+
+    Attributes:
+        speakers: The drawn speakers of the nodes that train, by number.
+        problems: Why each of the others does not.
+        dataset: The digest of another corpus than that of the task, if one of them has another; else "".
+    """
+
+    def __init__(self, host: _Host, tasks: Mapping[int, Task], vector: Tensor, in_words: InWords) -> None:
+        self._host, self._tasks, self._in_words = host, tasks, in_words
+        self._vector: Tensor | None = vector
+        self.speakers: list[int] = []
+        self.problems: dict[int, str] = {}
+        self.dataset = ""
+
+    def rounds(self) -> Iterator[SpeakerRound]:
+        """The rounds of their speakers; each node checks its task when its first is asked for."""
+        for number, task in self._tasks.items():
+            with self._host.context_of(number) as own:
+                try:
+                    node = self._host.node(number)
+                    self._load(node, task)
+                    rounds = node.rounds(task, called(node, own, task))
+                except Exception as error:  # each node answers for itself
+                    self.problems[number] = self._in_words(error, own)
+                    continue
+            self.speakers += task.speakers
+            if task.dataset and node.dataset != task.dataset:
+                self.dataset = node.dataset
+            yield from rounds
+
+    def _load(self, node: Node, task: Task) -> None:
+        """As `Node.load`; the model is that of all tasks of a message, and is copied once."""
+        if self._vector is None:
+            node.rules.require(task)
+        else:
+            node.load(task, self._vector)
+            self._vector = None
 
 
 class _Host:
@@ -113,23 +138,19 @@ class _Host:
         self._config, self._context = config, context
         self.part, self.parts = (int(context.node_config[name]) for name in PART_OF_THE_RUNS)
         self._nodes = config.training.hosted_nodes
-        self._first: Node | None = None
-        self._loaded = False
+
+    @cached_property
+    def first(self) -> Node:
+        """The first of its nodes.
+
+        Raises:
+            ConfigError: If no node of this configuration can take part.
+        """
+        return Node.of(self._config, self._node_config(self.part))
 
     def node(self, number: int) -> Node:
         """The node of this number."""
-        if self._first is None:
-            self._first = Node.of(self._config, self._node_config(number))
-            return self._first
-        return self._first.of_part(number)
-
-    def load(self, node: Node, task: Task, vector: Tensor) -> None:
-        """As `Node.load`; the model is that of all tasks of a message, and is copied once."""
-        if self._loaded:
-            node.rules.require(task)
-        else:
-            node.load(task, vector)
-        self._loaded = True
+        return self.first.of_part(number)
 
     @contextmanager
     def context_of(self, number: int) -> Iterator[Context]:

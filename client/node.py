@@ -11,7 +11,7 @@ trained: the node looks at the record for every message, and again before every 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -183,15 +183,38 @@ class Node:
             ValueError: If the task draws a speaker that this node does not have, or one of them twice.
             DepartureError: If the record of departures cannot be read.
         """
+        return self.add(self.rounds(task, speakers), task, total, exchange)
+
+    def rounds(self, task: Task, speakers: Sequence[str]) -> Iterator[SpeakerRound]:
+        """The rounds of the drawn speakers, once it is checked and counted that they may be trained.
+
+        Each is given if its speaker has not left by then.
+
+        Args:
+            task: The round's task.
+            speakers: The speakers by the task's numbers.
+
+        Raises:
+            ValueError: If the task draws a speaker that this node does not have, or one of them twice.
+        """
         require_known(task, speakers)
-        raw = RawMetrics() if task.raw_metrics else None
         over = self.rules.over_limit(task, speakers)
-        split, drawn = self.held.speech.split, (speakers[number] for number in task.speakers)
-        speaker_rounds = (
+        drawn = [speakers[number] for number in task.speakers]
+        return (
             SpeakerRound(run=task.run, round_number=task.round_number, speaker=name)
             for name in drawn
             if name not in over and self.held.departures.of(name) is None
         )
+
+    def add(
+        self,
+        speaker_rounds: Iterable[SpeakerRound],
+        task: Task,
+        total: NodeSum,
+        exchange: Exchange | None = None,
+    ) -> RawMetrics | None:
+        """As `train`, for rounds of this node, or of others with the same process."""
+        raw, split = RawMetrics() if task.raw_metrics else None, self.held.speech.split
         if exchange is None:
             results = self._process.train_each(speaker_rounds, split)
         else:

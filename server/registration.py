@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from flwr.app import ConfigRecord, MessageType, RecordDict
 from flwr.serverapp import Grid
 
+from base.counts import count_of
 from base.printable_text import one_line
 from recipes.sections import TrainingSection
 from server.errors import RegistrationError
@@ -202,8 +203,9 @@ def _wait_for_nodes(grid: Grid, settings: TrainingSection) -> list[int]:
     nodes = connected_nodes(grid, settings.min_nodes, settings.wait_seconds)
     if len(nodes) < settings.min_nodes:
         raise RegistrationError(
-            f"{len(nodes)} nodes are connected after {settings.wait_seconds:g} s, and training.min-nodes "
-            f"= {settings.min_nodes}: start more SuperNodes, or set training.min-nodes lower"
+            f"{count_of(len(nodes), 'node')} connected within {settings.wait_seconds:g} s, and "
+            f"training.min-nodes = {settings.min_nodes}: start more SuperNodes, or set "
+            "training.min-nodes lower"
         )
     return nodes
 

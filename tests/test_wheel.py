@@ -100,7 +100,7 @@ def test_a_run_does_the_main_job(installed, tmp_path):
         2,
         *(word for one in QUICK.split() for word in ("--set", one)),
     )
-    assert "held-out WER" in said and "in 1 rounds" in said
+    assert "held-out WER" in said and "in 1 round " in said
     card = murmur(installed, tmp_path / "empty", "card")
     assert "epsilon" in card
 

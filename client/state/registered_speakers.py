@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from flwr.app import ConfigRecord, RecordDict
 
+from base.counts import count_of
 from recipes import ConfigError
 from wire.records import find_record
 
@@ -63,9 +64,9 @@ def called(
         kept["logged"] = now
         gone, new = set(before) - set(speakers), set(speakers) - set(before)
         log.warning(
-            "speech has changed since registration: %d speakers are gone and count as zero, %d are new and "
-            "are not drawn before a new run",
-            len(gone),
-            len(new),
+            "speech has changed since registration: gone, and counted as zero: %s; new, and not drawn before "
+            "a new run: %s",
+            count_of(len(gone), "speaker"),
+            count_of(len(new), "speaker"),
         )
     return before

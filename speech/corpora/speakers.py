@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 
+from base.counts import count_of
 from speech.corpora.corpus import Corpus, Skipped, Utterance
 from speech.errors import CorpusError
 
@@ -36,9 +37,9 @@ def require_disjoint(corpus: Corpus) -> None:
     if shared:
         speaker, splits = next(iter(shared.items()))
         raise CorpusError(
-            f"{corpus.name}: {len(shared)} speakers are in more than one split, the first {speaker!r} in "
-            f"{' and '.join(repr(split) for split in splits)}: error rates on them do not hold for "
-            "new speakers. Give each speaker one split, or set corpus.shared-speakers = true."
+            f"{corpus.name}: {count_of(len(shared), 'speaker')} in more than one split, the first "
+            f"{speaker!r} in {' and '.join(repr(split) for split in splits)}: error rates on them "
+            "do not hold for new speakers. Give each speaker one split, or set corpus.shared-speakers = true."
         )
 
 
@@ -51,8 +52,8 @@ def require_one_for_each_node(corpus: Corpus, split: str, nodes: int) -> None:
     speakers = len(corpus.speakers(split))
     if speakers < nodes:
         raise CorpusError(
-            f"corpus {corpus.name} has {speakers} speakers in split {split!r}, fewer "
-            f"than the {nodes} nodes of the federation: use at most {speakers} nodes"
+            f"corpus {corpus.name} has {count_of(speakers, 'speaker')} in split {split!r}, fewer "
+            f"than the {nodes} nodes of the federation: use at most {count_of(speakers, 'node')}"
         )
 
 

@@ -30,7 +30,7 @@ def test_a_namespace_makes_the_same_tokens_on_every_node(manifest, tmp_path):
     assert one.dataset != other.dataset and one.namespace == other.namespace
     assert one.tokens == tokens_of(key_of("a study", ""), ["train-00", "train-01", "train-02"])
     assert set(split_tokens(one.tokens)) < set(split_tokens(other.tokens))
-    with pytest.raises(RegistrationError, match="3 speakers are on node 1 and on node 2"):
+    with pytest.raises(RegistrationError, match="node 1 and node 2 share 3 speakers "):
         require_nobody_twice({1: one, 2: other})
 
 
@@ -46,7 +46,7 @@ def test_one_speaker_in_two_splits_of_a_corpus_is_found(manifest):
     require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
     manifest.write_text(manifest.read_text().replace('"more-01"', '"train-01"'))
     speaker_processes.forget()
-    with pytest.raises(RegistrationError, match="1 speakers are on node 1 and on node 2"):
+    with pytest.raises(RegistrationError, match="node 1 and node 2 share 1 speaker "):
         require_nobody_twice({1: held(manifest), 2: held(manifest, **{"corpus-split": "more"})})
 
 

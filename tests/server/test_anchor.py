@@ -294,7 +294,7 @@ def test_another_split_of_the_anchor_corpus_is_taken_unless_a_speaker_is_in_both
 
 def test_a_speaker_of_the_anchor_corpus_is_known_by_the_pseudonym(corpus, public):
     namespace = {"corpus.speaker-namespace": "hospitals"}
-    words = "node 2 holds 1 speakers of the anchor corpus"
+    words = "node 2 holds 1 speaker of the anchor corpus"
     for more in ({}, {"corpus.shared-speakers": True}):
         with pytest.raises(RegistrationError, match=words):
             enrolled(
@@ -321,7 +321,7 @@ def test_the_same_recordings_under_another_list_are_known_in_the_servers_own_cor
     held_out = HeldOut.of(config.corpus, build_model("tiny"))
     own = held_out.store.corpus.digest
     assert speech.corpus.digest != own
-    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers with recordings in the anchor"):
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speaker with recordings in the anchor"):
         enrolled(corpus, part, dataset=own)
 
 
@@ -340,7 +340,7 @@ def test_the_same_recordings_are_known_by_another_name_and_in_another_cut(corpus
     part.write_text(json.dumps({**line, "audio_filepath": str(other)}) + "\n")
     _, config = made(corpus, part)
     own = HeldOut.of(config.corpus, build_model("tiny")).store.corpus.digest
-    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers with recordings in the anchor"):
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speaker with recordings in the anchor"):
         enrolled(corpus, part, dataset=own)
 
 
@@ -354,9 +354,9 @@ def test_recordings_of_one_split_tell_who_is_enrolled_by_another(corpus, public,
     changes = {"corpus.shared-speakers": True, "corpus.speaker-namespace": "hospitals"}
     _, config = made(both, part, **changes)
     own = HeldOut.of(config.corpus, build_model("tiny")).store.corpus.digest
-    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers with recordings in the anchor"):
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speaker with recordings in the anchor"):
         enrolled(both, part, dataset=own, **changes)
-    with pytest.raises(RegistrationError, match="node 2 holds 1 speakers of the anchor corpus"):
+    with pytest.raises(RegistrationError, match="node 2 holds 1 speaker of the anchor corpus"):
         enrolled(both, part, dataset="d", ids=("train-00",), key=key_of("hospitals", ""), **changes)
 
 

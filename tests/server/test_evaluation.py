@@ -69,7 +69,7 @@ def test_speakers_who_are_in_training_are_named(tmp_path):
 def test_a_speaker_in_two_splits_is_refused_unless_allowed(tmp_path):
     manifest = make_corpus(tmp_path, {"train": 2, "test": 2})
     manifest.write_text(manifest.read_text().replace('"test-00"', '"train-00"'))
-    with pytest.raises(CorpusError, match=r"1 speakers .* the first 'train-00' in 'test' and 'train'"):
+    with pytest.raises(CorpusError, match=r"1 speaker in .* the first 'train-00' in 'test' and 'train'"):
         HeldOut.of(section(manifest), build_model("tiny"))
 
 

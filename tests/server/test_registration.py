@@ -69,9 +69,7 @@ def test_the_same_corpora_have_the_same_name_whoever_holds_which_part():
 
 
 def test_too_few_nodes_is_an_error_with_both_numbers():
-    with pytest.raises(
-        RegistrationError, match=r"1 nodes are connected after 0.4 s, and training.min-nodes = 3"
-    ):
+    with pytest.raises(RegistrationError, match=r"1 node connected within 0.4 s, and training.min-nodes = 3"):
         call({1: holds(3)}, min_nodes=3)
 
 

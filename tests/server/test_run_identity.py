@@ -99,7 +99,7 @@ def test_a_trained_model_without_its_releases_is_refused_everywhere(corpus):
         done = CliRunner().invoke(app, list(map(str, words)))
         assert (done.exit_code, done.stdout) == (2, ""), words
         said = " ".join(done.stderr.split())
-        assert "has made 4 rounds, which are 4 releases" in said and "has 0 such releases" in said
+        assert "has made 4 rounds, so 4 releases" in said and "has 0 such releases" in said
         assert "murmur ledger restore" in said
 
 
@@ -129,7 +129,7 @@ def test_what_was_released_after_the_last_checkpoint_is_missed_too(corpus):
     for file in ledger.parent.glob("ward.[!j]*"):  # neither its notes nor what it saw last
         file.unlink()
     ledger.write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
-    with pytest.raises(SpendingUnknown, match="has made 3 rounds, which are 3 releases"):
+    with pytest.raises(SpendingUnknown, match="has made 3 rounds, so 3 releases"):
         federate(recipe(corpus, **rarely, **{"run.resume": str(folder)}))
 
 
@@ -138,7 +138,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_takes_its_releases_al
     rarely = {"run.checkpoint-every": 4}
     folder, alone = crash_after(corpus, 3, **rarely), tmp_path / "alone" / "run"
     shutil.copytree(folder, alone, symlinks=True)
-    with pytest.raises(SpendingUnknown, match="has made 3 rounds, which are 3 releases"):
+    with pytest.raises(SpendingUnknown, match="has made 3 rounds, so 3 releases"):
         federate(recipe(corpus, **rarely, **{"run.resume": str(alone)}))
     federate(recipe(corpus, **rarely, **{"run.resume": str(folder)}))
     assert len(read_ledger(folder / "ledger.jsonl")) == 3 + 4

@@ -39,5 +39,5 @@ def test_librispeech_in_its_own_layout(speech: Path) -> None:
 def test_speakers_in_both_splits_are_found(speech: Path, name: str, speakers: int, utterances: int) -> None:
     corpus = load_corpus("manifest", speech / name)
     assert sum(row.utterances for row in split_statistics(corpus)) == utterances
-    with pytest.raises(CorpusError, match=f"{speakers} speakers are in more than one split"):
+    with pytest.raises(CorpusError, match=f"{speakers} speakers in more than one split"):
         require_disjoint(corpus)

@@ -87,8 +87,8 @@ def test_speakers_who_are_gone_count_as_zero_and_the_others_keep_their_numbers(h
     assert all(now != dataset for _, now in after)  # the node reports it
     logged = [one.getMessage() for one in caplog.records if "registration" in one.getMessage()]
     assert logged == [
-        "speech has changed since registration: 1 speakers are gone and count as zero, 0 are new and are "
-        "not drawn before a new run"
+        "speech has changed since registration: gone, and counted as zero: 1 speaker; new, and not drawn "
+        "before a new run: 0 speakers"
     ]
 
 

@@ -56,7 +56,7 @@ def test_the_view_has_round_answers_rates_epsilon_and_traffic():
     for words in (
         "9 of 24",
         "left",
-        "2 of 2 answered; last round 615 speakers, 1 nodes left out",
+        "2 of 2 answered; last round 615 speakers, 1 node left out",
         "16.500",
         "45.8 % █▁  from 61.6 %",
         "6.26 of",

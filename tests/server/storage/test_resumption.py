@@ -306,7 +306,8 @@ def test_runs_on_the_same_population_add_up_and_the_budget_counts_them_all(corpu
     assert "stopped before the last round: The budget is" in text
     assert "with 4 releases of other runs on them: epsilon" in text
     assert (second / "model.safetensors").is_file()
-    assert federate(recipe(corpus, **{"run.resume": str(second)}), run_id="44") == second
+    again = {"run.resume": str(second), "privacy.epsilon-budget": budget}
+    assert federate(recipe(corpus, **again), run_id="44") == second
     assert [entry.run for entry in read_ledger(first / "ledger.jsonl")] == runs
 
 
