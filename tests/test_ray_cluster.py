@@ -12,7 +12,9 @@ from tests.ray_cluster import ray_cluster
 
 pytestmark = pytest.mark.federation
 
-NODES, ROUNDS = 4, 12
+NODES = 4
+ROUNDS = 10_000  # more than are made: one worker goes on while another starts, which takes as long as it takes
+AFTER = 3  # rounds that one Ray node makes alone
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +58,13 @@ def test_a_run_on_a_cluster_outlives_a_worker_and_then_a_whole_ray_node(cluster,
         first = lose(lambda worker: os.kill(worker, signal.SIGKILL))
         wait_until(lambda: len(metrics()) > first + 1, seconds=90, what="a round after the lost worker")
         second = lose(lambda _: cluster.kill_node(1))
-        assert run.wait(120) == 0, log.read_text()
+        wait_until(lambda: len(metrics()) > second + AFTER, seconds=90, what="rounds after the lost Ray node")
+        run.terminate()
+        run.wait(60)
     traffic = map(json.loads, file.with_name("traffic.jsonl").read_text().splitlines())
     rounds = [line for line in traffic if "drawn" in line]
-    assert [line["round"] for line in rounds] == list(range(1, ROUNDS + 1))
-    assert first < second < ROUNDS
+    assert [line["round"] for line in rounds] == list(range(1, len(rounds) + 1))
+    assert first < second <= len(rounds) - AFTER
     for line in rounds:
         reasons = [drop["reason"] for drop in line["dropped"]]
         # A worker that had one node's message left costs that node; of several, each is trained once more.
