@@ -42,6 +42,7 @@ COHORT = 1_000
 MOST = 10_000  # nodes
 HOSTED, HOSTS = 100_000, 64  # nodes, and the SuperNodes that hold them
 ROUNDS = 4  # of ours and of the bare loop: the first also loads and compiles, the others are timed
+TURNS = 3
 FLOWERS_ROUNDS = 1  # it takes many minutes, beside which what it loads is little
 LIMIT_SECONDS = 3600.0
 SERVERS = ("cli.run.simulation_process", "benchmarks.many_nodes_flower", "benchmarks.many_nodes_bare")
@@ -148,16 +149,38 @@ def measure(home: Path, command: Sequence[str], log: Path) -> Run:
     )
 
 
+BARE = f"a bare loop, {COHORT:,} speakers"
+FLOWERS, MANY, FEW = f"Flower, {COHORT:,} nodes", f"ours, {COHORT:,} nodes", "ours, 64 nodes"
+MOST_NODES, ON_HOSTS = (
+    f"ours, {MOST:,} nodes, a cohort of {COHORT:,}",
+    f"ours, {MOST:,} nodes on {HOSTS} hosts",
+)
+VAST = f"ours, {HOSTED:,} nodes on {HOSTS} hosts"
 PARTIES = {
-    f"a bare loop, {COHORT:,} speakers": lambda home: bare(home, COHORT, MOST),
-    f"Flower, {COHORT:,} nodes": lambda home: flower(home, COHORT),
-    f"ours, {COHORT:,} nodes": lambda home: ours(home, COHORT, COHORT),
-    "ours, 64 nodes": lambda home: ours(home, 64, 64),
-    f"ours, {MOST:,} nodes, a cohort of {COHORT:,}": lambda home: ours(home, MOST, COHORT),
-    f"ours, {MOST:,} nodes on {HOSTS} hosts": lambda home: ours(home, MOST, COHORT, HOSTS),
-    "the bare loop again": lambda home: bare(home, COHORT, MOST),
-    f"ours, {HOSTED:,} nodes on {HOSTS} hosts": lambda home: ours(home, HOSTED, COHORT, HOSTS),
+    BARE: lambda home: bare(home, COHORT, MOST),
+    FLOWERS: lambda home: flower(home, COHORT),
+    MANY: lambda home: ours(home, COHORT, COHORT),
+    FEW: lambda home: ours(home, 64, 64),
+    MOST_NODES: lambda home: ours(home, MOST, COHORT),
+    ON_HOSTS: lambda home: ours(home, MOST, COHORT, HOSTS),
+    VAST: lambda home: ours(home, HOSTED, COHORT, HOSTS),
 }
+ORDER = (FLOWERS, MANY, FEW, VAST, *TURNS * (BARE, MOST_NODES, BARE, ON_HOSTS), BARE)
+
+
+def beside_the_loop(runs: Sequence[tuple[str, Run]], party: str) -> list[float]:
+    """A party's update over the mean of the bare loop's just before and just after it, turn by turn."""
+    return [
+        2 * run.update / (runs[place - 1][1].update + runs[place + 1][1].update)
+        for place, (name, run) in enumerate(runs)
+        if name == party
+    ]
+
+
+def middle(runs: Sequence[tuple[str, Run]], party: str) -> Run:
+    """The run of a party with the middle update."""
+    of_party = sorted((run for name, run in runs if name == party), key=lambda run: run.update)
+    return of_party[len(of_party) // 2]
 
 
 def addressing_seconds() -> float:
@@ -184,19 +207,20 @@ def addressing_seconds() -> float:
 
 def main() -> None:
     """Measure every party and write the page."""
-    runs, load_before = {}, os.getloadavg()[0]
-    for name, party in PARTIES.items():
+    runs: list[tuple[str, Run]] = []
+    load_before = os.getloadavg()[0]
+    for name in ORDER:
         with tempfile.TemporaryDirectory() as folder:
-            runs[name] = measure(Path(folder), *party(Path(folder)))
-        print(runs[name].row(name), flush=True)
-    first, theirs, many, few, most, hosted, again, vast = runs.values()
-    loop = (first.update + again.update) / 2
+            runs.append((name, measure(Path(folder), *PARTIES[name](Path(folder)))))
+        print(runs[-1][1].row(name), f"{1000 * runs[-1][1].update:.2f} ms an update", flush=True)
+    theirs, many, few, most, vast = (middle(runs, party) for party in (FLOWERS, MANY, FEW, MOST_NODES, VAST))
+    separate, hosted = (beside_the_loop(runs, party) for party in (MOST_NODES, ON_HOSTS))
     ratios = [
         Ratio(name="replies dropped, 1,000 nodes", value=many.asked - many.answered, at_most=0),
         Ratio(name="replies dropped, 10,000 nodes", value=most.asked - most.answered, at_most=0),
         Ratio(
             name="an update at 10,000 nodes over the bare loop's",
-            value=most.update / loop,
+            value=median(separate),
             at_most=1.5,
         ),
         Ratio(
@@ -206,7 +230,7 @@ def main() -> None:
         Ratio(name="server's memory, 10,000 nodes over 64", value=most.server / few.server, at_most=1.4),
         Ratio(
             name=f"an update at 10,000 nodes on {HOSTS} hosts over the bare loop's",
-            value=hosted.update / loop,
+            value=median(hosted),
             at_most=1.1,
         ),
         Ratio(
@@ -224,7 +248,12 @@ def main() -> None:
         Ratio(name="server's memory, ours over Flower's", value=many.server / theirs.server, at_most=1.0),
     ]
     verdicts = "\n".join(f"- {one.name}: {one.value:.3g} ({one.goal}: {one.verdict})" for one in ratios)
-    rows = [HEADING, *(run.row(name) for name, run in runs.items())]
+    rows = [HEADING, *(middle(runs, party).row(party) for party in PARTIES)]
+    turns = "; ".join(
+        f"{party}: {', '.join(f'{one:.2f}' for one in found)}"
+        for party, found in ((MOST_NODES, separate), (ON_HOSTS, hosted))
+    )
+    verdicts = f"Over the bare loop, turn by turn: {turns}.\n\n{verdicts}"
     load = (
         f"- load of the machine in the minute before it began: {load_before:.1f}; wall clocks measure it too"
     )
@@ -236,11 +265,12 @@ NOTES = f"""`tiny`, {PROCESSES} processes of local training, {ROUNDS} rounds of 
 which all but the first are timed (their median), and {FLOWERS_ROUNDS} of Flower's. A run is from the command
 to its end: Ray's start, for ours the registration of all nodes and two evaluations, in it; "registered" is
 from the command to the end of the registration. The bare loop is `LocalTrainer.update` in as many processes
-and nothing else: no federation, no clipping, no release. It is run twice, and its mean is what others are
-compared with. The server is the process that holds ServerApp, Flower's state and simulation engine; its
-processor seconds are those of the whole run, its peak and the largest worker's of resident memory. Ours
-makes a release with secure noise, ledger, checkpoint and model files in each round. Flower's keeps all
-replies of a round."""
+and nothing else: no federation, no clipping, no release. It and the two of ours that are compared with it
+take {TURNS} turns: each ratio is to the mean of the bare loop just before and just after, and of the turns'
+ratios the middle one counts. The server is the process that holds ServerApp, Flower's state and
+simulation engine; its processor seconds are those of the whole run, its peak and the largest worker's of
+resident memory. Ours makes a release with secure noise, ledger, checkpoint and model files in each round.
+Flower's keeps all replies of a round."""
 
 if __name__ == "__main__":
     main()

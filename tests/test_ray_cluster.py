@@ -13,7 +13,9 @@ from tests.ray_cluster import ray_cluster
 pytestmark = pytest.mark.federation
 
 NODES = 4
-ROUNDS = 10_000  # more than are made: one worker goes on while another starts, which takes as long as it takes
+ROUNDS = (
+    10_000  # more than are made: one worker goes on while another starts, which takes as long as it takes
+)
 AFTER = 3  # rounds that one Ray node makes alone
 
 
