@@ -71,6 +71,27 @@ class _Call:
     alone: bool
 
 
+class _Pace:
+    """How long a worker takes for a speaker in the call that it is at; in the next, as long until it answers.
+
+    Attributes:
+        seconds: For each speaker; infinite before the first answer.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = math.inf
+        self.begin()
+
+    def begin(self) -> None:
+        """The worker begins a call."""
+        self._began, self._speakers = time.monotonic(), 0
+
+    def count(self, job: Job) -> None:
+        """The worker has answered a job of the call."""
+        self._speakers += job.size
+        self.seconds = (time.monotonic() - self._began) / self._speakers
+
+
 class Workers:
     """Ray actors that do the jobs of a call one after the other, and give each result when it is there.
 
@@ -143,7 +164,7 @@ class Workers:
             self._give_back([])  # the job for which this thread woke, and another worker may be idle
             return False
         calls: deque[_Call] = deque()
-        began, answered, pace = time.monotonic(), 0, math.inf  # of the call; pace: seconds for each speaker
+        pace = _Pace()
         self._fill(worker, calls, pace)
         while calls:
             call = calls[0]
@@ -156,25 +177,24 @@ class Workers:
                 calls.popleft()
                 for job in call.left:
                     job.done(error)
-                began, answered = time.monotonic(), 0
+                pace.begin()
                 self._fill(worker, calls, pace)
                 continue
             job = call.left.pop(0)
-            answered += job.size
-            pace = (time.monotonic() - began) / answered
+            pace.count(job)
             if not call.left:
                 calls.popleft()
-                began, answered = time.monotonic(), 0
+                pace.begin()
             self._fill(worker, calls, pace)  # first: to take the result takes time, and the worker goes on
             job.done(result)
             del job, result  # a large model's, else kept until the next is there
         return True
 
-    def _fill(self, worker: Any, calls: deque[_Call], pace: float) -> None:
+    def _fill(self, worker: Any, calls: deque[_Call], pace: _Pace) -> None:
         """Make the next call, and one behind it if it soon ends, if so many jobs wait."""
         while len(calls) < 2:
             behind = calls[0] if calls else None
-            if behind and pace * sum(job.size for job in behind.left) > AHEAD_SECONDS:
+            if behind and pace.seconds * sum(job.size for job in behind.left) > AHEAD_SECONDS:
                 return
             if not (jobs := self._jobs(behind=behind)):
                 return
