@@ -170,11 +170,10 @@ class HeldOut:
     def summary(self, evaluation: Evaluation) -> dict[str, Any]:
         """Return errors by kind, with intervals and quantiles over speakers, as values for JSON."""
         examples = self.store.split_examples(self.split)
-        frames = sum(len(example.features) for example in examples)
         return {
             "split": self.split,
             "corpus": self.store.corpus.digest,
-            "hours": frames * self.store.hop_seconds / 3600,
+            "hours": self.store.audio_seconds(self.split, examples) / 3600,
             "speakers_in_training": len(self.speakers_in_training),
             **assess(evaluation, self.store.corpus, self.split).summary(),
         }

@@ -151,7 +151,7 @@ def measure(file: Path, loaded: LoadedModel, speech: Speech, choice: Choice) -> 
         path=file,
         loaded=loaded,
         assessment=assessment,
-        audio_seconds=sum(len(example.features) for example in examples) * store.hop_seconds,
+        audio_seconds=store.audio_seconds(speech.split, examples),
         feature_seconds=featured - started,
         model_seconds=done - featured,
         skipped=len(store.skipped),

@@ -6,6 +6,7 @@ Guarantee: an utterance whose audio cannot be used is left out and listed (`Exam
 speaker keeps the others, and the run continues.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -112,11 +113,6 @@ class ExampleStore:
         """Whether features are on a disk, where other processes find them."""
         return self._disk is not None
 
-    @property
-    def hop_seconds(self) -> float:
-        """The time from one frame of features to the next."""
-        return self.front_end.hop_seconds
-
     def examples(self, split: str, speaker: str) -> list[Example]:
         """Return the usable examples of a speaker, in the order of the corpus; empty if there is none.
 
@@ -156,6 +152,19 @@ class ExampleStore:
             examples += self.examples(split, speaker)
             on_features(done, len(speakers))
         return examples
+
+    def audio_seconds(self, split: str, examples: Iterable[Example]) -> float:
+        """Return the seconds of audio in some examples of a split.
+
+        Each counts with the length of its utterance in the corpus, or with that of its features where these
+        are shorter, or the corpus does not know it. (Features can be longer: some models get silence too.)
+        """
+        hop, known = self.front_end.hop_seconds, {}
+        for speaker in self.corpus.speakers(split):
+            known.update({one.id: one.duration_seconds for one in self.corpus.utterances(split, speaker)})
+        return math.fsum(
+            min(len(example.features) * hop, known[example.id] or math.inf) for example in examples
+        )
 
     def _made(self, utterances: Sequence[Utterance], results: Sequence[FeaturesOrFault]) -> Iterator[Example]:
         for utterance, features in zip(utterances, results, strict=True):

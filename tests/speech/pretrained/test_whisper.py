@@ -11,11 +11,12 @@ import torch
 
 from speech.corpora.loading import load_corpus
 from speech.data.batching import collate
-from speech.data.examples import Example
+from speech.data.examples import Example, ExampleStore
 from speech.errors import ModelError
 from speech.pretrained.folder import WHISPER_FRONT_END, ModelFolder
 from speech.pretrained.front_ends import WhisperFrontEnd
 from speech.pretrained.whisper import SHORT_TAIL_SECONDS
+from tests.corpora import make_corpus
 from tests.pretrained_models import RATE_HZ, examples_of, load, waveforms
 
 WINDOW_SECONDS = 4
@@ -99,6 +100,18 @@ def test_the_short_window_has_the_utterance_and_half_a_second(folder_of):
     for example, wave in zip(examples_of(model), waveforms(), strict=True):
         seconds = len(example.features) * model.front_end.hop_seconds
         assert seconds == pytest.approx(len(wave) / RATE_HZ + SHORT_TAIL_SECONDS, abs=0.06)
+
+
+@pytest.mark.parametrize("window", ["short", "padded"])
+@pytest.mark.parametrize("stem", [False, True], ids=["features", "stem"])
+def test_the_silence_behind_an_utterance_is_no_audio(folder_of, tmp_path, window, stem):
+    model = load(folder_of("whisper"), window=window).requires_grad_(False)
+    if stem:
+        model.start_from_stem()
+    corpus = load_corpus("manifest", str(make_corpus(tmp_path, {"test": 2}, utterances=2)))
+    spoken = sum(one.duration_seconds for one in corpus.all_utterances())
+    store = ExampleStore(corpus, model.front_end, tokeniser=model.tokeniser)
+    assert store.audio_seconds("test", store.split_examples("test")) == pytest.approx(spoken)
 
 
 def test_a_mask_of_one_batch_is_not_left_for_the_next(folder_of):
