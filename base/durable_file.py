@@ -76,9 +76,9 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, unless it is there."""
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder, and those above it, unless it is there; with this mode, less the process's umask."""
     if not folder.exists():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder.parent, mode)
+        folder.mkdir(exist_ok=True, mode=mode)
         sync(folder.parent)

@@ -149,7 +149,16 @@ class _Host:
         return Node.of(self._config, self._node_config(self.part))
 
     def node(self, number: int) -> Node:
-        """The node of this number."""
+        """The node of this number.
+
+        Raises:
+            ConfigError: If this host does not hold it: its speakers would be trained here and there.
+        """
+        if number not in hosted_by(self.part, self.parts, self._nodes):
+            raise ConfigError(
+                f"node {number} of {self._nodes} is not one of those of host {self.part} of {self.parts}: "
+                "its speakers would count twice"
+            )
         return self.first.of_part(number)
 
     @contextmanager

@@ -31,9 +31,9 @@ def register(node: Node, context: Context, asked: Mapping[str, object]) -> NodeI
     node_info = node.held.info(counted)
     if node.held.anybody_left or not node.simulated:
         registered_speakers.keep(context.state, node.held.part, counted)
-        departure_counts.note(context.node_config, context.run_id, context.node_id, left)
-        if run:
+        if run:  # first, so that a resumed run is the newest, and other parts' counts stay
             departure_counts.note(context.node_config, run, node.held.part, left)
+        departure_counts.note(context.node_config, context.run_id, context.node_id, left)
     return node_info
 
 

@@ -210,7 +210,7 @@ within "the end of the run" run_ended
 docker unpause "$(container supernode-4)" > /dev/null
 wait "$run" || fail "the run beside the bomb did not complete"
 table
-grep -q "Murmuration: 5 nodes hold" "$log" || fail "the new nodes were not asked"
+grep -q "Murmuration: 5 nodes with" "$log" || fail "the new nodes were not asked"
 bomber=$(sed -n 's/^\(node [0-9]*\) is connected.*/\1/p' "$work/run-bomb.log")
 still="node $(compose logs --no-color supernode-4 2>&1 | sed -n 's/.*SuperNode ID: \([0-9]*\).*/\1/p' | tail -n 1)"
 said() { grep -qF "$1 left out: $2" "$log" || fail "the log does not say: $1 left out: $2"; }

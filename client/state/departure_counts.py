@@ -23,11 +23,12 @@ from pathlib import Path
 from typing import Any
 
 from base.durable_file import make_folder, replace_durably
+from client.node_speech import is_simulated
 from client.state.node_state import node_state, node_state_path
 from recipes import ConfigError
 
 FOLDER = "registrations"
-KEPT = 200  # folders, two for each run; a node takes part in few at a time
+KEPT = 200  # runs, each under two names, and files of one run; a node takes part in few at a time
 log = logging.getLogger("murmuration.client")
 
 
@@ -43,9 +44,11 @@ def note(node_config: Mapping[str, Any], run: int | str, node: int | str, left: 
         folder = node_state(node_config) / FOLDER
         path = _path(folder, run, node)
         if not path.parent.exists():
-            make_folder(path.parent)
-            _forget_all_but(KEPT, folder)
+            make_folder(path.parent, 0o700)
+            _keep_newest(folder)
         replace_durably(path, f"{left}\n".encode())
+        if not is_simulated(node_config):  # else there is one for each part
+            _keep_newest(path.parent)
     except (ConfigError, OSError) as error:
         log.warning("after a restart during the run this node will not know its speakers: %s", error)
 
@@ -68,11 +71,14 @@ def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def _forget_all_but(newest: int, folder: Path) -> None:
-    """Remove the folders of the oldest runs; another process may be at it too."""
+def _keep_newest(folder: Path) -> None:
+    """Remove all but the newest files and folders; another process may be at it too."""
     ages = []
     for one in folder.iterdir():
         with suppress(OSError):
             ages.append((one.stat().st_mtime, one))
-    for _, old in sorted(ages)[:-newest]:
-        shutil.rmtree(old, ignore_errors=True)
+    for _, old in sorted(ages)[:-KEPT]:
+        if old.is_dir():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.unlink(missing_ok=True)

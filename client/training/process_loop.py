@@ -96,13 +96,14 @@ def serve(
     except Exception as error:
         _send(reports, Failed(error=error))
         return
-    _limit_memory(data_bytes() + budget.memory_megabytes * MEGABYTE)
+    most = data_bytes() + budget.memory_megabytes * MEGABYTE
     _send(reports, ready)
     while True:
         try:
             order, speaker_round, split, correction = orders.recv()
         except EOFError:
             return
+        _limit_memory(most)
         trained = _train(training, speaker_round, split, vector, correction, budget)
         _send(reports, trained, order)
         if trained is None:

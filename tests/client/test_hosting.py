@@ -107,6 +107,17 @@ def test_a_node_that_refuses_its_task_is_left_out_and_the_others_count(manifest)
     assert integers(together.answer).equal(integers(alone(manifest, 0, of_nodes[0])))
 
 
+@pytest.mark.parametrize("foreign", [1, NODES, -1], ids=["another host's", "of no host", "below the first"])
+@pytest.mark.parametrize("first", [True, False], ids=["asked first", "asked last"])
+def test_a_node_of_another_host_is_refused(manifest, foreign, first):
+    """Its speakers would be trained twice."""
+    asked = {foreign: (0,), 0: (0,)} if first else {0: (0,), foreign: (0,)}
+    together = answered(host(manifest, 0), tasks(asked))
+    assert list(together.problems) == [foreign] and together.answer.count == 1
+    assert "would count twice" in together.problems[foreign]
+    assert integers(together.answer).equal(integers(alone(manifest, 0, tasks({0: (0,)})[0])))
+
+
 @pytest.mark.parametrize("numbers", [(5,), (0, 0)])
 def test_a_node_that_does_not_have_the_drawn_speakers_takes_no_other_with_it(manifest, numbers):
     of_nodes = tasks({0: (0, 1), 2: numbers})

@@ -160,13 +160,39 @@ def test_a_resumed_run_counts_as_many_as_it_did_and_who_left_since_counts_as_zer
 
 def test_a_run_is_resumed_of_which_one_machine_has_many_parts(hospital):
     """A simulation notes a count for each part whose speakers have left; no part's takes another's place."""
+    simulated = {"partition-id": 0, "num-partitions": 300}
+    for part in range(departure_counts.KEPT + 1):
+        departure_counts.note(simulated, "a" * 32, f"part {part}", part)
+        departure_counts.note(simulated, 7, part, part)
+    for part in range(departure_counts.KEPT + 1):
+        assert departure_counts.noted(simulated, "a" * 32, f"part {part}") == part
+        assert departure_counts.noted(simulated, 7, part) == part
+
+
+def test_no_server_fills_a_nodes_disk_by_one_runs_counts(hospital, monkeypatch):
     here, _ = hospital
-    for part in range(departure_counts.KEPT + 1):
-        departure_counts.note(here.node_config, "a" * 32, f"part {part}", part)
-        departure_counts.note(here.node_config, 7, part, part)
-    for part in range(departure_counts.KEPT + 1):
-        assert departure_counts.noted(here.node_config, "a" * 32, f"part {part}") == part
-        assert departure_counts.noted(here.node_config, 7, part) == part
+    monkeypatch.setattr(departure_counts, "KEPT", 3)
+    for number in range(5):
+        departure_counts.note(here.node_config, "a" * 32, f"another corpus {number}", 1)
+    counts = node_state(here.node_config) / departure_counts.FOLDER
+    assert len([one for one in counts.rglob("*") if one.is_file()]) == 3
+    assert departure_counts.noted(here.node_config, "a" * 32, "another corpus 4") == 1
+    assert not any(one.stat().st_mode & 0o077 for one in (counts, *counts.iterdir()))
+
+
+def test_a_resumed_run_that_is_the_oldest_keeps_the_counts_of_all_its_parts(hospital, monkeypatch):
+    here, _ = hospital
+    monkeypatch.setattr(departure_counts, "KEPT", 3)
+    leave("train-00")
+    begin(here, "a" * 32)
+    departure_counts.note(here.node_config, "a" * 32, "another part", 5)
+    folder = node_state(here.node_config) / departure_counts.FOLDER
+    for run in folder.iterdir():
+        os.utime(run, (1, 1))
+    for run in range(2):
+        departure_counts.note(here.node_config, f"another {run}", 1, 1)
+    begin(here, "a" * 32, resumed=True)
+    assert departure_counts.noted(here.node_config, "a" * 32, "another part") == 5
 
 
 def test_the_counts_of_the_oldest_runs_are_forgotten(hospital, monkeypatch):
