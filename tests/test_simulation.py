@@ -164,7 +164,7 @@ def test_a_killed_run_is_resumed_with_its_population_after_a_speaker_left(corpus
     assert left.returncode == 0, left.stdout
     done = run_command("murmur", "run", "--nodes", 2, "--resume", "runs/latest", home=tmp_path, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
-    assert "2 nodes hold 6 speakers" in done.stdout
+    assert "2 nodes with 6 speakers" in done.stdout
     assert read_ledger(ledger)[-1].round == rounds
 
 

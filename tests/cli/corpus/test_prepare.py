@@ -67,7 +67,7 @@ def test_flac_is_written_beside_the_manifest(tmp_path: Path) -> None:
     folder = layouts.common_voice(tmp_path / "fr", {"train": [("a", "Où ?"), ("b", "12")]}, locale="fr")
     out = tmp_path / "out"
     options = ("--language", "fr", "--flac", "--processes", 1, "--out", out)
-    assert "1 utterances" in run("prepare", "commonvoice", folder, *options).output
+    assert "1 utterance," in run("prepare", "commonvoice", folder, *options).output
     (utterance,) = load_corpus("manifest", out, language="fr").utterances("train", "a")
     assert utterance.text == "où" and utterance.audio.suffix == ".flac"
     again = run("prepare", "commonvoice", folder, *options, status=2)
