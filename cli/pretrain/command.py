@@ -7,6 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.console import Console
 
+from base.counts import count_of
 from cli.corpus.options import place_here
 from cli.exits import REFUSED
 from cli.pretrain.recipe import SEED_RECIPE, CorpusChoice, PretrainRecipe, read_recipe
@@ -134,7 +135,7 @@ def _summarise(console: Console, trained: Pretrained, job: _Job) -> None:
     for skipped in trained.skipped[:_SKIPPED_SHOWN]:
         console.print(f"skipped {skipped.source}: {skipped.reason}", markup=False, soft_wrap=True)
     if trained.skipped:
-        console.print(f"{len(trained.skipped)} utterances were skipped, their audio is unusable")
+        console.print(f"{count_of(len(trained.skipped), 'utterance')} skipped for unusable audio")
     if job.recipe.pretrain.keep == "best":
         for split, evaluation in trained.evaluations.items():
             console.print(f"kept: epoch {trained.kept}  {split}: {rates(evaluation)}", highlight=False)

@@ -164,9 +164,11 @@ def _notes(course: Course, evaluations: ModelEvaluations) -> str:
     held_out = evaluations.held_out
     notes = [*_failures(course.failures), *course.remarks]
     if course.skipped:
-        notes.append(f"{course.skipped} utterances were skipped (`murmur corpus describe` lists them)")
+        notes.append(
+            f"{count_of(course.skipped, 'utterance')} skipped (`murmur corpus describe` lists them)"
+        )
     if skipped := len(held_out.store.skipped):
-        notes.append(f"{skipped} held-out utterances could not be read and were skipped")
+        notes.append(f"{count_of(skipped, 'held-out utterance')} skipped, which could not be read")
     if held_out.speakers_in_training:
         notes.append(speakers_in_training(held_out.speakers_in_training))
     return "\n".join(f"note: {one_line(note, most=LONGEST_NOTE)}" for note in notes)

@@ -53,7 +53,7 @@ def test_it_trains_from_a_recipe_and_says_how_well(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     assert result.exit_code == 0, result.output
     assert "epoch   2/2" in result.output and "seed-test: loss" in result.output and "WER" in result.output
-    assert "1 utterances were skipped" in result.output and "seed-0-1.wav" in result.output
+    assert "1 utterance skipped" in result.output and "seed-0-1.wav" in result.output
     loaded = load_model(out, preset="tiny")
     assert loaded.metadata["corpus"] == load_corpus("manifest", manifest).digest
     assert PretrainConfig.model_validate_json(loaded.metadata["recipe"]).epochs == 2
