@@ -134,7 +134,7 @@ def test_what_happened_is_noted(write):
     assert f"node {MOST_NAMED} was" not in text
     assert "note: node 9 joined" in text and "\x1b" not in text
     assert "note: 3 utterances skipped" in text
-    assert "note: 2 held-out utterances could not be read" in text
+    assert "note: 2 held-out utterances skipped, which could not be read" in text
     assert "note: 1 held-out speakers are also in the training data" in text
 
 
