@@ -164,9 +164,7 @@ def _notes(course: Course, evaluations: ModelEvaluations) -> str:
     held_out = evaluations.held_out
     notes = [*_failures(course.failures), *course.remarks]
     if course.skipped:
-        notes.append(
-            f"{count_of(course.skipped, 'utterance')} skipped (`murmur corpus describe` lists them)"
-        )
+        notes.append(f"{count_of(course.skipped, 'utterance')} skipped (`murmur corpus describe` lists them)")
     if skipped := len(held_out.store.skipped):
         notes.append(f"{count_of(skipped, 'held-out utterance')} skipped, which could not be read")
     if held_out.speakers_in_training:

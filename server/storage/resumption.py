@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from privacy import Ledger, Lineage, PrivacyPlan
+from privacy import BudgetExhausted, Ledger, Lineage, PrivacyPlan
 from recipes import RunConfig, resolve, runs_folder
 from server.errors import ResumeRefused
 from server.storage.ancestry import lineage_before, lineage_of_start
@@ -147,6 +147,14 @@ class OpenRun:
     remarks: tuple[str, ...]
 
 
+def _require_a_round(plan: PrivacyPlan, account: Account) -> None:
+    """Refuse a new run whose budget has no room for its first round."""
+    try:
+        plan.require_budget(own=(), others=account.everything)
+    except BudgetExhausted as exhausted:
+        raise BudgetExhausted(f"There is no room for a single round. {exhausted}") from None
+
+
 def open_run(
     config: RunConfig,
     plan: PrivacyPlan,
@@ -204,7 +212,7 @@ def open_run(
         )
         account = Account(ledger=ledger, population_name=name, run=run, lineage=lineage)
         if interrupted is None:
-            plan.require_budget(own=(), others=account.everything)
+            _require_a_round(plan, account)
         note_population(path, population)
         folder = interrupted.folder.reopen() if interrupted else RunFolder.create(config, run_id, run)
         link_ledger(folder.ledger, ledger.path)
