@@ -140,8 +140,8 @@ def page(found: Mapping[str, tuple[Measured, Measured]], load: float, seconds: f
         "# Where the processor time of a round goes",
         f"{conditions()}\n- load of the machine in the minute before it began: {load:.1f}",
         f"Milliseconds for each client update: of the clock, and of the {PROCESSES} processors together. The "
-        f"first {WARM_UP} rounds of a run do not count, nor does its last, which evaluates. The bare loop's are "
-        "the means of a run just before ours and one just after it.",
+        f"first {WARM_UP} rounds of a run do not count, nor does its last, which evaluates. The bare loop's "
+        "are the means of a run just before ours and one just after it.",
     ]
     for name, (ours, bare) in found.items():
         rows = [(name, "ours", "the bare loop"), ("of the clock", f"{ours.clock:.2f}", f"{bare.clock:.2f}")]
