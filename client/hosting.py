@@ -107,7 +107,7 @@ class _Asked:
         self.dataset = ""
 
     def rounds(self) -> Iterator[SpeakerRound]:
-        """The rounds of their speakers; each node checks its task when its first is asked for."""
+        """The rounds of their speakers, node by node; each node checks its task when its turn comes."""
         for number, task in self._tasks.items():
             with self._host.context_of(number) as own:
                 try:
@@ -152,7 +152,7 @@ class _Host:
         """The node of this number.
 
         Raises:
-            ConfigError: If this host does not hold it: its speakers would be trained here and there.
+            ConfigError: If another host holds it, or none: its speakers could count twice.
         """
         if number not in hosted_by(self.part, self.parts, self._nodes):
             raise ConfigError(

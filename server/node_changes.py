@@ -122,7 +122,7 @@ class NodeChanges:
         return new
 
     def _disconnected(self, node: int) -> str:
-        return f"node {node} is disconnected: so {count_of(self._speakers[node], 'speaker')} cannot take part"
+        return f"node {node} is disconnected, so {count_of(self._speakers[node], 'speaker')} cannot take part"
 
     def _joined(self, node: int) -> str:
         return f"node {node} joined after registration: its speakers are never drawn; {NEXT_RUN}"

@@ -72,7 +72,7 @@ class _Call:
 
 
 class _Pace:
-    """How long a worker takes for a speaker in the call that it is at; in the next, as long until it answers.
+    """How long a worker takes for a speaker, by its answers in its present call, or else in the call before.
 
     Attributes:
         seconds: For each speaker; infinite before the first answer.

@@ -28,7 +28,7 @@ from client.state.node_state import node_state, node_state_path
 from recipes import ConfigError
 
 FOLDER = "registrations"
-KEPT = 200  # runs, each under two names, and files of one run; a node takes part in few at a time
+KEPT = 200  # folders, two for each run, and files in a folder; a node takes part in few runs at a time
 log = logging.getLogger("murmuration.client")
 
 
@@ -72,7 +72,7 @@ def _digest(name: str) -> str:
 
 
 def _keep_newest(folder: Path) -> None:
-    """Remove all but the newest files and folders; another process may be at it too."""
+    """Remove all but the `KEPT` newest files and folders; another process may do so at the same time."""
     ages = []
     for one in folder.iterdir():
         with suppress(OSError):

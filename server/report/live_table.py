@@ -77,8 +77,8 @@ class Row:
 def opening(*, nodes: int, speakers: int, model: str, folder: Path, resumed_after: int | None) -> str:
     """Return the lines above the table: nodes, speakers, model, run folder, and the round of a resumption."""
     resumed = "" if resumed_after is None else f"resumed after round {resumed_after}\n"
-    hold = f"{count_of(nodes, 'node')} with {count_of(speakers, 'speaker')}"
-    return f"\nMurmuration: {hold}; {model}\nrun folder: {folder}\n{resumed}\n"
+    held = f"{count_of(nodes, 'node')} with {count_of(speakers, 'speaker')}"
+    return f"\nMurmuration: {held}; {model}\nrun folder: {folder}\n{resumed}\n"
 
 
 def noise_in_words(plan: PrivacyPlan, clip_bound: float, trained: int) -> str:

@@ -32,7 +32,7 @@ def test_nothing_is_reported_while_nothing_changes():
 def test_each_change_is_reported_once():
     node_changes = NodeChanges(INDEX)
     (left,) = node_changes.update({1}, set())
-    assert left == "node 2 is disconnected: so 2 speakers cannot take part"
+    assert left == "node 2 is disconnected, so 2 speakers cannot take part"
     assert node_changes.update({1}, set()) == []
     assert node_changes.update({1, 2}, set()) == ["node 2 is connected again"]
     (joined,) = node_changes.update({1, 2, 9}, set())
